@@ -5,12 +5,12 @@
 //! | function | result | error in LSB of the result, at most |
 //! |---|---|---|
 //! | [`requantize`] | i16 | none: it is a definition |
-//! | [`tanh`] | Q15 | 1.2 |
+//! | [`tanh`] | Q15 | 1.25 |
 //! | [`sigmoid`] | Q15 | 1 |
 //! | [`softplus`] | Q16 | 1.5 |
-//! | [`exp`] | the caller's | 0.5, and 2^-24 of the value |
+//! | [`exp`] | the caller's | 0.5, and 2^-26 of the value |
 //! | [`ln`] | Q16 | 0.55 |
-//! | [`log_mean_exp`] | Q16 | 1.2 |
+//! | [`log_mean_exp`] | Q16 | 0.55 |
 
 mod activation;
 mod activation_table;
