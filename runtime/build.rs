@@ -5,8 +5,12 @@ use std::env;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-check-cfg=cfg(elbo_m0)");
     println!("cargo:rustc-check-cfg=cfg(elbo_dsp, values(none(), \"armv8-m\"))");
     let target = env::var("TARGET").unwrap_or_default();
+    if target.starts_with("thumbv6m-") || target.starts_with("thumbv8m.base-") {
+        println!("cargo:rustc-cfg=elbo_m0");
+    }
     if target.starts_with("thumbv7em-") {
         println!("cargo:rustc-cfg=elbo_dsp");
     }

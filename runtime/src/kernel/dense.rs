@@ -32,6 +32,10 @@ pub fn dense(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     if super::dsp::dense(&mut operands) {
         return;
     }
+    #[cfg(elbo_m0)]
+    if super::m0::dense(&mut operands) {
+        return;
+    }
     operands.run();
 }
 
@@ -81,13 +85,10 @@ impl<'a> Operands<'a> {
         for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
             let rows = [(b0, m0), (b1, m1), (b2, m2), (b3, m3)];
             for (y, (bias, m)) in out.iter_mut().zip(rows) {
+                // Past the last row there are no weights, so that the sum of a padded row is its bias, zero.
                 let (row, tail) = rest.split_at_checked(self.words).unwrap_or_default();
                 rest = tail;
-                let mut acc = bias as i32;
-                for (&word, x) in row.iter().zip(self.x) {
-                    acc = acc.wrapping_add(dot(word, Packing::RowMajor, x));
-                }
-                *y = requantize(acc, m as i32);
+                *y = requantize(add_products(bias as i32, row, self.x), m as i32);
             }
         }
     }
@@ -95,7 +96,9 @@ impl<'a> Operands<'a> {
     fn dsp4(self) {
         let mut rest = self.weights.as_chunks::<LANES>().0;
         for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
-            let (group, tail) = rest.split_at_checked(self.words).unwrap_or_default();
+            let Some((group, tail)) = rest.split_at_checked(self.words) else {
+                return;
+            };
             rest = tail;
             let mut acc = [b0, b1, b2, b3].map(|bias| bias as i32);
             for (words, x) in group.iter().zip(self.x) {
@@ -108,6 +111,15 @@ impl<'a> Operands<'a> {
             }
         }
     }
+}
+
+/// Adds the products of a row in `RowMajor` packing and its activations to `sum`.
+#[inline(never)]
+fn add_products(mut sum: i32, row: &[u32], x: &[[i16; LANES]]) -> i32 {
+    for (&word, x) in row.iter().zip(x) {
+        sum = sum.wrapping_add(dot(word, Packing::RowMajor, x));
+    }
+    sum
 }
 
 /// Four weights times four activations.

@@ -10,7 +10,7 @@ use super::dense::Operands;
 use super::pack::Packing;
 use core::arch::naked_asm;
 
-/// Columns steps of 4 in one turn of the unrolled loop.
+/// Steps of four columns in one turn of the unrolled loop.
 const UNROLL: usize = 4;
 
 /// Runs the layer if it is in this kernel's packing and its vectors are aligned to words; returns whether it did.
@@ -76,8 +76,8 @@ macro_rules! step {
         smlad   r4, r10, r0, r4
         sxtb16  r10, r9
         sxtb16  r9, r9, ror #8
-        smlad   r4, r8, r1, r4
         smlad   r5, r10, r0, r5
+        smlad   r4, r8, r1, r4
         smlad   r5, r9, r1, r5
         "
     };

@@ -10,6 +10,8 @@
 mod dense;
 #[cfg(elbo_dsp)]
 mod dsp;
+#[cfg(elbo_m0)]
+mod m0;
 mod pack;
 
 #[cfg(any(test, feature = "selftest"))]
