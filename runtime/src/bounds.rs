@@ -58,7 +58,12 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
 ///
 /// # Errors
 /// The first requirement that does not hold.
-pub fn output_bound(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrix: Option<&Matrix>) -> Result<u16, OperandError> {
+pub fn output_bound(
+    op: &Op,
+    inputs: &[Tensor; 3],
+    output: &Tensor,
+    matrix: Option<&Matrix>,
+) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let [a, b, c] = inputs;
     let require = |holds: bool, otherwise: OperandError| if holds { Ok(()) } else { Err(otherwise) };

@@ -134,7 +134,12 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 
     /// Copies the input into the arena, clamped to the range that the proof is for.
-    fn write_input(&mut self, record: &ProgramRecord, scope: &Scope<'_>, input: Option<&[i16]>) -> Result<(), SessionError> {
+    fn write_input(
+        &mut self,
+        record: &ProgramRecord,
+        scope: &Scope<'_>,
+        input: Option<&[i16]>,
+    ) -> Result<(), SessionError> {
         let Some(input) = input else { return Ok(()) };
         let tensor = scope.tensor(record.inputs[0]);
         let (expected, given) = (tensor.len as usize, input.len());

@@ -1,7 +1,7 @@
 //! The dense layer: `out = sat16(round((bias + W x) * m / 2^32))`, weights i8, activations i16, sums i32.
 
 use super::pack::{LANES, Packing, unpack_word, words_per_row};
-use super::requantize;
+use crate::fixed::requantize;
 
 /// A dense layer in flash, laid out as [`pack_weights`](super::pack_weights) and [`pack_params`](super::pack_params) do.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 
 use super::dense::Operands;
 use super::pack::{LANES, Packing};
-use super::requantize;
+use crate::fixed::requantize;
 use core::arch::naked_asm;
 
 /// Runs the layer if it is in this kernel's packing and its activations are aligned to words; returns whether it did.
@@ -75,12 +75,7 @@ macro_rules! row {
 /// | r8 to r11 | the sums of the four rows |
 /// | r12, lr | end of the activations, `sums` |
 #[unsafe(naked)]
-unsafe extern "C" fn add_products(
-    weights: *const u32,
-    x: *const u32,
-    x_end: *const u32,
-    sums: &mut [i32; LANES],
-) {
+unsafe extern "C" fn add_products(weights: *const u32, x: *const u32, x_end: *const u32, sums: &mut [i32; LANES]) {
     naked_asm!(
         "push    {{r4-r7, lr}}",
         "mov     r4, r8",
