@@ -102,6 +102,15 @@ pub fn output_bound(
             require(fy == 15, Scale)?;
             Ok(i16::MAX as u16)
         }
+        Opcode::Clamp => {
+            activations(a)?;
+            activations(output)?;
+            require(n == output.len, Shape)?;
+            require(fy <= fa, Scale)?;
+            let (low, high) = op.interval();
+            require(low <= high, Bound)?;
+            Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1))
+        }
         Opcode::Fma => {
             [a, b, c, output].into_iter().try_for_each(activations)?;
             require(b.len == n && c.len == n && output.len == n, Shape)?;

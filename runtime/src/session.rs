@@ -221,6 +221,12 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
             let scale = frac(y);
             map(arena, a, y, |q| fixed::exp(to_q16(i32::from(q), read), scale).min(i16::MAX as u64) as i16);
         }
+        Opcode::Clamp => {
+            let (low, high) = op.interval();
+            let shift = frac(a).saturating_sub(frac(y)).min(15);
+            let half = (1i32 << shift) >> 1;
+            map(arena, a, y, |q| ((i32::from(q) + half) >> shift).min(i32::from(high)).max(i32::from(low)) as i16);
+        }
         Opcode::Fma => fma(arena, inputs, y),
         Opcode::Add => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(read_scalar(arena, b, 0))),
         Opcode::Sub => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_sub(read_scalar(arena, b, 0))),

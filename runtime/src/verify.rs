@@ -262,7 +262,7 @@ impl<'b> Scope<'b> {
             let no_params = record.param == 0
                 || matches!(record.opcode, Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp | Opcode::Sum);
             let no_arg = record.arg == 0 || record.opcode == Opcode::Dense;
-            let no_imm = record.imm == 0 || record.opcode == Opcode::Loop;
+            let no_imm = record.imm == 0 || matches!(record.opcode, Opcode::Loop | Opcode::Clamp);
             if record.opcode == Opcode::Invalid || !no_params || !no_arg || !no_imm {
                 return Err(LoadError::Operation { op });
             }

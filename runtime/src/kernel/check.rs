@@ -12,8 +12,11 @@ pub type Dense = fn(&DenseMatrix<'_>, &[i16], &mut [i16]);
 /// The first difference between a kernel and the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// Outputs of the matrix.
     pub rows: usize,
+    /// Inputs of the matrix.
     pub cols: usize,
+    /// Order of its weights.
     pub packing: Packing,
     /// What the case is about.
     pub about: About,
@@ -21,7 +24,9 @@ pub struct Mismatch {
     pub offsets: (usize, usize),
     /// The element of `out`: past the rows, it is the first one that the kernel must not touch.
     pub element: usize,
+    /// What the definition gives.
     pub expected: i16,
+    /// What the kernel gave.
     pub found: i16,
 }
 

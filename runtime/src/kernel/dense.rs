@@ -7,10 +7,13 @@ use crate::fixed::requantize;
 #[derive(Clone, Copy, Debug)]
 pub struct DenseMatrix<'a> {
     /// Outputs.
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
     /// Inputs.
     pub cols: usize,
     /// The order of `weights`.
+    /// Order of the weights.
     pub packing: Packing,
     /// i8 weights, four to a word.
     pub weights: &'a [u32],
