@@ -4,7 +4,7 @@ use super::assemble::{PlannedProgram, QuantizedMatrix};
 use super::calibrate::Scales;
 use super::graph::{FloatProgram, Node, NodeId};
 use elbo::bounds::{OperandError, output_bound};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, Tensor, TensorKind, op_work};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind, op_work};
 
 /// A program that cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -228,12 +228,3 @@ fn place(tensors: &mut [Tensor], ops: &[Op]) {
     }
 }
 
-/// Halfwords of arena that `program` needs.
-pub fn arena_len(program: &PlannedProgram) -> u32 {
-    program.tensors.iter().map(|t| t.offset + t.extent()).max().unwrap_or(0)
-}
-
-/// The kinds of `programs`, for messages.
-pub fn kinds(programs: &[PlannedProgram]) -> Vec<ProgramKind> {
-    programs.iter().map(|program| program.kind).collect()
-}
