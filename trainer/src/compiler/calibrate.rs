@@ -74,7 +74,11 @@ pub fn calibrate(model: &FloatModel, inputs: &[Vec<f32>], range: InputRange, see
     let mut layers: Vec<u32> = ranges.iter().map(|range| finest(range * HEADROOM)).collect();
     for program in &model.programs {
         for node in &program.nodes {
-            let source = node.inputs.first().and_then(|input| program.nodes.get(*input)).filter(|n| n.opcode == Some(Opcode::Dense));
+            let source = node
+                .inputs
+                .first()
+                .and_then(|input| program.nodes.get(*input))
+                .filter(|n| n.opcode == Some(Opcode::Dense));
             match (node.opcode, source) {
                 (Some(Opcode::Clamp), Some(logvar)) => layers[logvar.layer] = LOGVAR_FRAC,
                 // Beyond ±8 both functions are flat to 16 bits' precision.

@@ -80,7 +80,8 @@ pub fn fidelity(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], seed:
             _ => session.score(&q),
         };
         let mut draws = noise.draws.iter();
-        let float = compiled.float.run(program, x, &mut |out| out.iter_mut().zip(&mut draws).for_each(|(o, d)| *o = *d));
+        let float =
+            compiled.float.run(program, x, &mut |out| out.iter_mut().zip(&mut draws).for_each(|(o, d)| *o = *d));
         Some((f64::from(float[0][0]), integer.ok()?.to_f64()))
     };
     let pairs: Vec<(f64, f64)> =

@@ -30,7 +30,9 @@ pub enum CompileError {
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
     /// A layer's weights are too large for the scale that its output must have.
-    #[error("layer {layer}: its weights are too large for an output of {frac} fractional bits; train with weight decay or a smaller latent range")]
+    #[error(
+        "layer {layer}: its weights are too large for an output of {frac} fractional bits; train with weight decay or a smaller latent range"
+    )]
     Scale {
         /// Name of the layer.
         layer: String,
@@ -213,4 +215,131 @@ fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileEr
     scores.sort_unstable();
     let at = |share: f64| scores.get(((scores.len() as f64 * share) as usize).min(scores.len().saturating_sub(1)));
     Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| at(share).copied().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::DenseLayer;
+    use crate::nn::Activation;
+    use fidelity::fidelity;
+    use rand::{RngExt, SeedableRng};
+
+    fn random_layers(spec: &VaeSpec, seed: u64) -> Layers {
+        let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut layer = |inp: usize, out: usize| {
+            let limit = 1.7 / (inp as f32).sqrt();
+            let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-limit..limit)).collect::<Vec<f32>>();
+            DenseLayer { w: draw(inp * out), b: draw(out), out, inp }
+        };
+        let mut stack = |from: usize, widths: &[usize]| {
+            let mut inp = from;
+            widths.iter().map(|out| layer(std::mem::replace(&mut inp, *out), *out)).collect::<Vec<_>>()
+        };
+        let encoder = stack(spec.input, &spec.hidden);
+        let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
+        let decoder = stack(spec.latent, &reversed);
+        let top = *spec.hidden.last().unwrap();
+        let gaussian = spec.likelihood == Likelihood::Gaussian;
+        Layers {
+            encoder,
+            mu: layer(top, spec.latent),
+            logvar: layer(top, spec.latent),
+            decoder,
+            head: layer(spec.hidden[0], spec.input),
+            head_logvar: gaussian.then(|| layer(spec.hidden[0], spec.input)),
+        }
+    }
+
+    fn rows(spec: &VaeSpec, n: usize) -> Vec<Vec<f32>> {
+        let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(5);
+        let mut value = || match spec.likelihood {
+            Likelihood::Bernoulli => f32::from(u8::from(rng.random_range(0.0..1.0) < 0.3)),
+            Likelihood::Gaussian => rng.random_range(-2.0..2.0),
+        };
+        (0..n).map(|_| (0..spec.input).map(|_| value()).collect()).collect()
+    }
+
+    fn compiled(
+        likelihood: Likelihood,
+        activation: Activation,
+        packing: Packing,
+        hidden: &[usize],
+    ) -> (Compiled, Vec<Vec<f32>>) {
+        let spec = VaeSpec { input: 37, hidden: hidden.to_vec(), latent: 6, activation, likelihood };
+        let rows = rows(&spec, 64);
+        let options = Options {
+            name: "test".into(),
+            shape: [1, 37],
+            standardise: None,
+            monte_carlo: 3,
+            importance: 7,
+            packing,
+            seed: 1,
+        };
+        (compile_vae(&spec, &random_layers(&spec, 3), &rows, &rows, &options).unwrap(), rows)
+    }
+
+    #[test]
+    fn every_kind_of_vae_compiles_and_follows_the_float_graph() {
+        for likelihood in [Likelihood::Bernoulli, Likelihood::Gaussian] {
+            for activation in [Activation::Relu, Activation::Tanh] {
+                for hidden in [&[24][..], &[30, 18, 9]] {
+                    let (compiled, rows) = compiled(likelihood, activation, Packing::Dsp4, hidden);
+                    for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
+                        let f = fidelity(&compiled, kind, &rows, 9).unwrap();
+                        println!("{likelihood:?} {activation:?} {hidden:?} {f}");
+                        assert_eq!(f.rows, rows.len());
+                        // Untrained Gaussian heads put rows far into their tails: the bound is relative.
+                        assert!(f.mean.abs() < 0.02 + 0.002 * f.float && f.rms < 0.05 + 0.01 * f.float, "{f}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn packing_never_changes_a_bit() {
+        let (a, rows) = compiled(Likelihood::Bernoulli, Activation::Relu, Packing::Dsp4, &[21, 10]);
+        let (b, _) = compiled(Likelihood::Bernoulli, Activation::Relu, Packing::RowMajor, &[21, 10]);
+        assert_ne!(a.blob, b.blob);
+        assert_eq!(a.blob.scores(&rows).unwrap(), b.blob.scores(&rows).unwrap());
+    }
+
+    #[test]
+    fn runs_take_exactly_the_proven_work() {
+        let (compiled, rows) = compiled(Likelihood::Gaussian, Activation::Tanh, Packing::Dsp4, &[16]);
+        let model = compiled.blob.load(Limits::default()).unwrap();
+        let mut arena = crate::host::HostArena::new(&model);
+        let mut session = model.session(arena.as_mut_slice()).unwrap();
+        let info = model.program(ProgramKind::ScoreImportance).unwrap();
+        let x = crate::host::quantize(&rows[0], &info.input.unwrap());
+        let mut rng = elbo::rng::Xoshiro128PlusPlus::seed_from_u64(1);
+        session.score_importance(&x, &mut rng).unwrap();
+        assert_eq!(session.steps(), info.work);
+        session.score(&x).unwrap();
+        assert_eq!(session.steps(), model.program(ProgramKind::Score).unwrap().work);
+    }
+
+    #[test]
+    fn nothing_to_calibrate_with_is_an_error() {
+        let spec = VaeSpec {
+            input: 3,
+            hidden: vec![4],
+            latent: 2,
+            activation: Activation::Relu,
+            likelihood: Likelihood::Bernoulli,
+        };
+        let options = Options {
+            name: "empty".into(),
+            shape: [1, 3],
+            standardise: None,
+            monte_carlo: 1,
+            importance: 1,
+            packing: Packing::Dsp4,
+            seed: 0,
+        };
+        let error = compile_vae(&spec, &random_layers(&spec, 1), &[], &[], &options).unwrap_err();
+        assert!(matches!(error, CompileError::NoCalibrationData));
+    }
 }

@@ -52,7 +52,11 @@ fn legalize(program: &FloatProgram, scales: &Scales) -> FloatProgram {
 ///
 /// # Errors
 /// [`PlanError`] when a scale or a bound does not fit an operation.
-pub fn plan(program: &FloatProgram, scales: &Scales, matrices: &[QuantizedMatrix]) -> Result<PlannedProgram, PlanError> {
+pub fn plan(
+    program: &FloatProgram,
+    scales: &Scales,
+    matrices: &[QuantizedMatrix],
+) -> Result<PlannedProgram, PlanError> {
     let program = legalize(program, scales);
     let records: Vec<Matrix> = matrices.iter().map(record).collect();
     let mut tensors: Vec<Tensor> = Vec::new();
@@ -113,8 +117,12 @@ pub fn plan(program: &FloatProgram, scales: &Scales, matrices: &[QuantizedMatrix
             op.output = NO_TENSOR;
             output = tensors[usize::from(vector)];
         }
-        let bound = output_bound(&op, &inputs, &output, matrix.as_ref())
-            .map_err(|reason| PlanError { program: program.kind.name(), op: ops.len(), opcode, reason })?;
+        let bound = output_bound(&op, &inputs, &output, matrix.as_ref()).map_err(|reason| PlanError {
+            program: program.kind.name(),
+            op: ops.len(),
+            opcode,
+            reason,
+        })?;
         let length = if opcode.inputs() == 0 { output.len } else { inputs[0].len };
         let steps = op_work(&op, length, matrix.as_ref());
         match opcode {
@@ -150,7 +158,15 @@ pub fn plan(program: &FloatProgram, scales: &Scales, matrices: &[QuantizedMatrix
     place(&mut tensors, &ops);
     let input = if program.kind.signature().inputs == 1 { 0 } else { NO_TENSOR };
     let second = outputs.get(1).copied().unwrap_or(NO_TENSOR);
-    Ok(PlannedProgram { kind: program.kind, ops, tensors, inputs: [input, NO_TENSOR], outputs: [outputs[0], second], work, macs })
+    Ok(PlannedProgram {
+        kind: program.kind,
+        ops,
+        tensors,
+        inputs: [input, NO_TENSOR],
+        outputs: [outputs[0], second],
+        work,
+        macs,
+    })
 }
 
 fn record(matrix: &QuantizedMatrix) -> Matrix {
@@ -206,6 +222,7 @@ fn place(tensors: &mut [Tensor], ops: &[Op]) {
             group[new] = group[old];
         }
     }
+    let group = group.as_slice();
     let members = |leader: usize| (0..group.len()).filter(move |t| group[*t] == leader);
     let mut leaders: Vec<usize> = (0..group.len()).filter(|t| group[*t] == *t).collect();
     leaders.sort_by_key(|leader| std::cmp::Reverse((tensors[*leader].extent(), std::cmp::Reverse(*leader))));
@@ -227,4 +244,3 @@ fn place(tensors: &mut [Tensor], ops: &[Op]) {
         }
     }
 }
-

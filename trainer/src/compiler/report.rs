@@ -38,7 +38,8 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
         model.blob().data.len() * 4,
         model.arena_len() * 2
     );
-    let _ = writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
+    let _ =
+        writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
     for kind in ProgramKind::ALL {
         let Some(info) = model.program(kind) else { continue };
         let estimate = |(mac, element): (f64, f64)| info.macs as f64 * mac + (info.work - info.macs) as f64 * element;
@@ -63,7 +64,10 @@ pub fn disassembly(compiled: &Compiled) -> String {
         let mut depth = 1;
         for op in &program.ops {
             let tensor = |reference: u16| {
-                program.tensors.get(usize::from(reference)).map_or(String::from("-"), |t| format!("t{reference}[{}]@{}", t.len, t.offset))
+                program
+                    .tensors
+                    .get(usize::from(reference))
+                    .map_or(String::from("-"), |t| format!("t{reference}[{}]@{}", t.len, t.offset))
             };
             if op.opcode == elbo::program::Opcode::End {
                 depth -= 1;
