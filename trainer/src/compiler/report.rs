@@ -2,7 +2,7 @@
 
 use super::Compiled;
 use elbo::Model;
-use elbo::program::ProgramKind;
+use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor};
 use std::fmt::{self, Write};
 
 /// Instructions a multiply-accumulate and an element cost, measured by `cargo xtask bench`; for the estimates only.
@@ -56,28 +56,31 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     text
 }
 
-/// The operations of every program, one a line, with shapes and scales.
-pub fn disassembly(compiled: &Compiled) -> String {
+/// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
+pub fn disassembly(model: &Model<'_>) -> String {
     let mut text = String::new();
-    for program in &compiled.programs {
-        let _ = writeln!(text, "{}:", program.kind.name());
+    let blob = model.blob();
+    for index in 0..blob.program_count() {
+        let program = ProgramRecord::read(blob.programs, index);
+        let _ = writeln!(text, "{}:", ProgramKind::from_code(program.kind).map_or("?", ProgramKind::name));
         let mut depth = 1;
-        for op in &program.ops {
+        for op in 0..program.ops_len {
+            let op = Op::read(blob.ops, (program.ops_start + op) as usize);
             let tensor = |reference: u16| {
-                program
-                    .tensors
-                    .get(usize::from(reference))
-                    .map_or(String::from("-"), |t| format!("t{reference}[{}]@{}", t.len, t.offset))
+                let tensor = Tensor::read(blob.tensors, program.tensors_start as usize + usize::from(reference));
+                let (len, offset, frac) = (tensor.len, tensor.offset, tensor.frac);
+                if reference == NO_TENSOR { "-".into() } else { format!("t{reference}[{len}]Q{frac}@{offset}") }
             };
-            if op.opcode == elbo::program::Opcode::End {
-                depth -= 1;
+            depth -= usize::from(op.opcode == Opcode::End);
+            let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
+            match op.opcode {
+                Opcode::Dense => operands.push(format!("matrix {}", op.arg)),
+                Opcode::Loop => operands.push(format!("{} times", op.imm)),
+                _ => {}
             }
-            let inputs: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|input| tensor(*input)).collect();
             let indent = "  ".repeat(depth);
-            let _ = writeln!(text, "{indent}{} = {:?}({})", tensor(op.output), op.opcode, inputs.join(", "));
-            if op.opcode == elbo::program::Opcode::Loop {
-                depth += 1;
-            }
+            let _ = writeln!(text, "{indent}{} = {:?}({})", tensor(op.output), op.opcode, operands.join(", "));
+            depth += usize::from(op.opcode == Opcode::Loop);
         }
     }
     text
