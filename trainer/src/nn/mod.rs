@@ -1,0 +1,5 @@
+//! Building blocks of training.
+
+mod activation;
+
+pub use activation::Activation;
