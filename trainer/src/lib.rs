@@ -1,4 +1,11 @@
 //! Host trainer and compiler for Elbo: deep generative models, learnt with candle and compiled to verified programs.
 
+pub mod cli;
+pub mod data;
+pub mod evaluate;
 pub mod family;
 pub mod nn;
+pub mod plot;
+pub mod recipe;
+pub mod run;
+pub mod train;
