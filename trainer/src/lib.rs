@@ -1,10 +1,12 @@
-//! Elbo's host side: data, training on candle, the compiler to verified blobs, and the command `elbo`.
-#![warn(missing_docs)]
+//! Host trainer and compiler for Elbo: deep generative models, learnt with candle and compiled to verified programs.
 
-pub mod compiler;
+pub mod cli;
 pub mod data;
+pub mod evaluate;
 pub mod family;
 pub mod host;
 pub mod nn;
 pub mod plot;
-pub mod rows;
+pub mod recipe;
+pub mod run;
+pub mod train;
