@@ -23,7 +23,9 @@ pub struct Inspect {
 
 /// Options of `elbo sample`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  elbo sample digits.elbo -o digits.png\n  elbo sample digits.elbo --count 4 --text")]
+#[command(
+    after_help = "Examples:\n  elbo sample digits.elbo -o digits.png\n  elbo sample digits.elbo --count 4 --text"
+)]
 pub struct Sample {
     /// The blob.
     pub model: PathBuf,
@@ -54,7 +56,9 @@ pub enum ScoreKind {
 
 /// Options of `elbo score`.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  elbo score digits.elbo\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv")]
+#[command(
+    after_help = "Examples:\n  elbo score digits.elbo\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv"
+)]
 pub struct Score {
     /// The blob.
     pub model: PathBuf,
@@ -97,7 +101,10 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     println!("{} ({}), {:?} likelihood, {}x{}", meta.name, meta.family, meta.likelihood, meta.shape[0], meta.shape[1]);
     println!("latent {}, L = {}, K = {}", meta.latent, meta.monte_carlo_samples, meta.importance_samples);
     let quantiles = meta.score_quantiles.map(|q| elbo::Nats::from_bits(q).to_string());
-    println!("scores of held-out rows, nats: 50 % {} 90 % {} 95 % {} 99 % {} 99.9 % {}", quantiles[0], quantiles[1], quantiles[2], quantiles[3], quantiles[4]);
+    println!(
+        "scores of held-out rows, nats: 50 % {} 90 % {} 95 % {} 99 % {} 99.9 % {}",
+        quantiles[0], quantiles[1], quantiles[2], quantiles[3], quantiles[4]
+    );
     println!("{}", report::costs(&model, blob.bytes().len()));
     print!("{}", report::disassembly(&model));
     Ok(())
@@ -163,7 +170,8 @@ pub fn score(args: &Score) -> Result<()> {
         ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
         ScoreKind::Importance => ProgramKind::ScoreImportance,
     };
-    let info = model.program(kind).and_then(|p| p.input).with_context(|| format!("the model has no {}", kind.name()))?;
+    let info =
+        model.program(kind).and_then(|p| p.input).with_context(|| format!("the model has no {}", kind.name()))?;
     if info.len != dataset.dim {
         bail!("{}: rows of {} values, but the model takes {}", args.data, dataset.dim, info.len);
     }
@@ -195,8 +203,15 @@ pub fn score(args: &Score) -> Result<()> {
     }
     let mut sorted: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
+    let at =
+        |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
     let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
-    println!("{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}", sorted.len(), at(0.5), at(0.95), at(1.0));
+    println!(
+        "{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}",
+        sorted.len(),
+        at(0.5),
+        at(0.95),
+        at(1.0)
+    );
     Ok(())
 }

@@ -63,7 +63,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let run = Run::open(&args.run)?;
     let dataset = run.dataset()?;
-    let spec = run.recipe.spec(&dataset)?;
+    let spec = run.spec();
     let export = &run.recipe.export;
     let options = Options {
         name: run.recipe.name.clone(),

@@ -217,7 +217,7 @@ fn place(tensors: &mut [Tensor], ops: &[Op]) {
         let here = index as u16 + 1;
         let new = usize::from(op.output);
         let dying = op.inputs.iter().filter(|input| **input != NO_TENSOR).map(|input| usize::from(*input));
-        let taken = dying.filter(|old| tensors[*old].last == here && tensors[*old].len == tensors[new].len).last();
+        let taken = dying.rev().find(|old| tensors[*old].last == here && tensors[*old].len == tensors[new].len);
         if let Some(old) = taken {
             group[new] = group[old];
         }
