@@ -48,11 +48,18 @@ pub(crate) fn observe(vae: &Vae, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
 /// # Errors
 /// Whatever candle reports; an empty split or a count of 0.
 pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
-    over_draws(vae, split, count, ROWS, |rng, x, rows| {
-        let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
-        let eps = normal(&mut rng.1, &[rows, vae.spec().latent])?;
-        vae.elbo(&x, &eps)
-    }, seed)
+    over_draws(
+        vae,
+        split,
+        count,
+        ROWS,
+        |rng, x, rows| {
+            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
+            let eps = normal(&mut rng.1, &[rows, vae.spec().latent])?;
+            vae.elbo(&x, &eps)
+        },
+        seed,
+    )
 }
 
 /// The importance-weighted bound with `k` samples (arXiv 1509.00519, equation 8), averaged over `count` fixed
@@ -62,11 +69,18 @@ pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64
 /// Whatever candle reports; an empty split, a count of 0 or no sample.
 pub fn importance_weighted(vae: &Vae, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
     let rows = (8 * ROWS / k.max(1)).max(1);
-    over_draws(vae, split, count, rows, |rng, x, rows| {
-        let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
-        let eps = normal(&mut rng.1, &[k, rows, vae.spec().latent])?;
-        vae.iwae(&x, &eps)
-    }, seed)
+    over_draws(
+        vae,
+        split,
+        count,
+        rows,
+        |rng, x, rows| {
+            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
+            let eps = normal(&mut rng.1, &[k, rows, vae.spec().latent])?;
+            vae.iwae(&x, &eps)
+        },
+        seed,
+    )
 }
 
 fn normal(rng: &mut Rng, shape: &[usize]) -> Result<Tensor> {

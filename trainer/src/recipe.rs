@@ -293,8 +293,7 @@ impl Recipe {
     /// # Errors
     /// `Io`, `Parse` and `Invalid`.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text)
     }
 

@@ -349,9 +349,9 @@ impl Trainer {
     fn write_results(&self) -> Result<(), TrainError> {
         self.write_metrics()?;
         let best = self.best()?;
-        let drawn = self.learner.with_weights(&best, |vae| {
-            run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, vae)
-        })?;
+        let drawn = self
+            .learner
+            .with_weights(&best, |vae| run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, vae))?;
         drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: self.kept() })
     }
 

@@ -164,9 +164,9 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
             (train(&recipe, &out, &control)?, out)
         }
     };
-    let bound = outcome.best_elbo.map_or(String::new(), |v| {
-        format!("; best validation ELBO {v:.3} nats per row at step {}", outcome.best_step)
-    });
+    let bound = outcome
+        .best_elbo
+        .map_or(String::new(), |v| format!("; best validation ELBO {v:.3} nats per row at step {}", outcome.best_step));
     let how = match outcome.end {
         End::Finished => "trained",
         End::Early => "stopped early, no better bound in sight,",

@@ -32,7 +32,14 @@ impl Learner {
     }
 
     /// One step on the rows `x`; returns the loss (nats per row).
-    pub fn step(&mut self, train: &TrainRecipe, step: u64, x: &[f32], pixels: &mut Rng, latents: &mut Rng) -> Result<f64> {
+    pub fn step(
+        &mut self,
+        train: &TrainRecipe,
+        step: u64,
+        x: &[f32],
+        pixels: &mut Rng,
+        latents: &mut Rng,
+    ) -> Result<f64> {
         let spec = self.vae.spec();
         let rows = x.len() / spec.input;
         let x = Tensor::from_vec(observe(&self.vae, pixels, x), (rows, spec.input), &Device::Cpu)?;
