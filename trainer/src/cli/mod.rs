@@ -22,7 +22,7 @@ Every command explains itself: elbo train --help";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a model from a recipe or a data file.
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Bound the log-likelihood of held-out rows.
     Eval(eval::Args),
 }
@@ -33,7 +33,7 @@ enum Command {
 /// What the command reports, for the user.
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(&args),
     }
 }
