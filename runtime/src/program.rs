@@ -471,7 +471,7 @@ impl ProgramRecord {
 
 /// Elementary steps of one execution of `op`: multiply-accumulates for a dense layer, elements for everything else, and one for itself.
 #[inline]
-pub(crate) fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
+pub fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
     1 + match matrix {
         Some(matrix) => matrix_macs(matrix) + u64::from(matrix.rows),
         None if matches!(op.opcode, Opcode::Loop | Opcode::End) => 0,

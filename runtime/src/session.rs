@@ -26,7 +26,7 @@ impl<'b, 'a> Session<'b, 'a> {
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });
         }
-        if arena.as_ptr().addr() % 8 != 0 {
+        if !arena.as_ptr().addr().is_multiple_of(8) {
             return Err(SessionError::ArenaMisaligned);
         }
         Ok(Self { model, arena, steps: 0 })

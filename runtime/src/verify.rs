@@ -209,7 +209,7 @@ impl<'b> Scope<'b> {
                 return Err(LoadError::Tensor { tensor });
             }
             let inside = t.offset.checked_add(t.extent()).is_some_and(|end| end <= self.arena_len);
-            if !inside || t.offset % 4 != 0 {
+            if !inside || !t.offset.is_multiple_of(4) {
                 return Err(LoadError::TensorPlace { tensor });
             }
             let written = match usize::from(t.first).checked_sub(1) {

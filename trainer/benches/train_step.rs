@@ -69,46 +69,24 @@ impl Chosen {
 unsafe impl GlobalAlloc for Chosen {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe {
-            if Self::system() {
-                System.alloc(layout)
-            } else {
-                mimalloc::MiMalloc.alloc(layout)
-            }
-        }
+        unsafe { if Self::system() { System.alloc(layout) } else { mimalloc::MiMalloc.alloc(layout) } }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe {
-            if Self::system() {
-                System.alloc_zeroed(layout)
-            } else {
-                mimalloc::MiMalloc.alloc_zeroed(layout)
-            }
-        }
+        unsafe { if Self::system() { System.alloc_zeroed(layout) } else { mimalloc::MiMalloc.alloc_zeroed(layout) } }
     }
 
     unsafe fn realloc(&self, p: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
         unsafe {
-            if Self::system() {
-                System.realloc(p, layout, size)
-            } else {
-                mimalloc::MiMalloc.realloc(p, layout, size)
-            }
+            if Self::system() { System.realloc(p, layout, size) } else { mimalloc::MiMalloc.realloc(p, layout, size) }
         }
     }
 
     unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
-        unsafe {
-            if Self::system() {
-                System.dealloc(p, layout)
-            } else {
-                mimalloc::MiMalloc.dealloc(p, layout)
-            }
-        }
+        unsafe { if Self::system() { System.dealloc(p, layout) } else { mimalloc::MiMalloc.dealloc(p, layout) } }
     }
 }
 
@@ -159,10 +137,7 @@ fn stock(steps: usize) -> Outcome<f64> {
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let layer = |inp, out, name: &str| candle_nn::linear(inp, out, vb.pp(name));
     let (e0, e1) = (layer(INPUT, HIDDEN, "e0")?, layer(HIDDEN, HIDDEN, "e1")?);
-    let (mu, logvar) = (
-        layer(HIDDEN, LATENT, "mu")?,
-        layer(HIDDEN, LATENT, "logvar")?,
-    );
+    let (mu, logvar) = (layer(HIDDEN, LATENT, "mu")?, layer(HIDDEN, LATENT, "logvar")?);
     let (d0, d1) = (layer(LATENT, HIDDEN, "d0")?, layer(HIDDEN, HIDDEN, "d1")?);
     let head = layer(HIDDEN, INPUT, "head")?;
     let variables: Vec<Var> = vars.all_vars();
@@ -183,14 +158,8 @@ fn stock(steps: usize) -> Outcome<f64> {
 
 /// The matrix products of the step and nothing else: forward, by the weights, and by the input but for the first layer.
 fn products(steps: usize) -> Outcome<f64> {
-    let layers = [
-        (INPUT, HIDDEN),
-        (HIDDEN, HIDDEN),
-        (HIDDEN, 2 * LATENT),
-        (LATENT, HIDDEN),
-        (HIDDEN, HIDDEN),
-        (HIDDEN, INPUT),
-    ];
+    let layers =
+        [(INPUT, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 2 * LATENT), (LATENT, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, INPUT)];
     let mut rng = Rng::new(3);
     let mut values = |n: usize| {
         let mut v = vec![0.0f32; n];
@@ -199,17 +168,14 @@ fn products(steps: usize) -> Outcome<f64> {
     };
     let mut operands: Vec<_> = layers
         .iter()
-        .map(|&(i, o)| {
-            [(BATCH, i), (o, i), (BATCH, o)].map(|(r, c)| (values(r * c), vec![0.0f32; r * c]))
-        })
+        .map(|&(i, o)| [(BATCH, i), (o, i), (BATCH, o)].map(|(r, c)| (values(r * c), vec![0.0f32; r * c])))
         .collect();
     on_pool(|| {
         time(steps, || {
             for (&(i, o), [x, w, y]) in layers.iter().zip(&mut operands) {
                 gemm::matmul((BATCH, o, i), (&x.0, false), (&w.0, true), &mut y.1);
             }
-            for (layer, (&(i, o), [x, w, y])) in layers.iter().zip(&mut operands).enumerate().rev()
-            {
+            for (layer, (&(i, o), [x, w, y])) in layers.iter().zip(&mut operands).enumerate().rev() {
                 gemm::matmul((o, i, BATCH), (&y.0, true), (&x.0, false), &mut w.1);
                 if layer > 0 {
                     gemm::matmul((BATCH, i, o), (&y.0, false), (&w.0, false), &mut x.1);
@@ -224,10 +190,7 @@ fn products(steps: usize) -> Outcome<f64> {
 /// A child of one kind; the environment tells it so before it allocates anything.
 fn child(kind: &str, steps: usize) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .env(KIND, kind)
-        .env(STEPS, steps.to_string())
-        .env("RAYON_NUM_THREADS", "2");
+    command.env(KIND, kind).env(STEPS, steps.to_string()).env("RAYON_NUM_THREADS", "2");
     Ok(command)
 }
 
@@ -290,9 +253,7 @@ fn run_child(kind: &str) -> Outcome<()> {
 
 fn compare(quick: bool) -> Outcome<bool> {
     let (rounds, steps) = if quick { (3, 50) } else { (9, 200) };
-    println!(
-        "VAE {INPUT}-{HIDDEN}-{HIDDEN}-{LATENT}, batch {BATCH}, f32, 2 threads; {rounds} rounds of {steps} steps"
-    );
+    println!("VAE {INPUT}-{HIDDEN}-{HIDDEN}-{LATENT}, batch {BATCH}, f32, 2 threads; {rounds} rounds of {steps} steps");
     let [mut a, mut b, mut c, mut d] = [const { Vec::new() }; 4];
     for _ in 0..rounds {
         a.push(measure("ours", steps)?);
@@ -308,28 +269,15 @@ fn compare(quick: bool) -> Outcome<bool> {
     };
     let spreads = [&a, &b, &c, &d].map(|v| spread(v));
     let medians = [&mut a, &mut b, &mut c, &mut d].map(|v| median(v));
-    let names = [
-        "Elbo",
-        "stock candle",
-        "matrix products alone",
-        "Elbo, one core busy",
-    ];
+    let names = ["Elbo", "stock candle", "matrix products alone", "Elbo, one core busy"];
     for ((name, ms), spread) in names.iter().zip(medians).zip(&spreads) {
         println!("{name:<24}{ms:8.2} ms per step ({spread})");
     }
     let [ours, stock, products, busy] = medians;
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
     let (fast, steady) = (ours <= BAR_STOCK * stock, busy <= BAR_BUSY * ours);
-    println!(
-        "Elbo / stock candle      {:8.3}    at most {BAR_STOCK}: {}",
-        ours / stock,
-        verdict(fast)
-    );
-    println!(
-        "busy / idle              {:8.3}    at most {BAR_BUSY}: {}",
-        busy / ours,
-        verdict(steady)
-    );
+    println!("Elbo / stock candle      {:8.3}    at most {BAR_STOCK}: {}", ours / stock, verdict(fast));
+    println!("busy / idle              {:8.3}    at most {BAR_BUSY}: {}", busy / ours, verdict(steady));
     println!("Elbo / matrix products   {:8.3}", ours / products);
     Ok(fast && steady)
 }

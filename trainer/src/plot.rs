@@ -18,11 +18,7 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(invalid(format!("{}: expected a file name", path.display())));
     };
-    let temporary = path.with_file_name(format!(
-        ".{}.{}.tmp",
-        name.to_string_lossy(),
-        std::process::id()
-    ));
+    let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
     let written = fs::File::create(&temporary)
         .and_then(|mut file| {
             file.write_all(bytes)?;
@@ -59,10 +55,7 @@ pub fn sample_grid(
             images.len()
         )));
     }
-    if let Some(i) = images
-        .iter()
-        .position(|m| Some(m.len()) != rows.checked_mul(cols))
-    {
+    if let Some(i) = images.iter().position(|m| Some(m.len()) != rows.checked_mul(cols)) {
         return Err(invalid(format!(
             "sample grid: expected {rows} x {cols} values in image {i}, found {}",
             images[i].len()
@@ -75,9 +68,7 @@ pub fn sample_grid(
     };
     let size = extent(columns, cols).zip(extent(images.len().div_ceil(columns), rows));
     let Some((width, height)) = size else {
-        return Err(invalid(
-            "sample grid: expected at most 4294967295 pixels a side".to_owned(),
-        ));
+        return Err(invalid("sample grid: expected at most 4294967295 pixels a side".to_owned()));
     };
     let stride = width as usize;
     let mut pixels = vec![GAP; stride * height as usize];
@@ -106,9 +97,7 @@ pub fn sample_grid(
 
 /// The range of `values`, widened a little so that no curve lies on the frame.
 fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-        (l.min(v), h.max(v))
-    });
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let margin = match high - low {
         d if d > 0.0 && d.is_finite() => d * 0.03,
         _ => high.abs().max(1.0) * 0.5,
@@ -133,13 +122,10 @@ pub fn training_curve(
         let keep = |p: &&(f64, f64)| p.0.is_finite() && p.1.is_finite();
         points.iter().filter(keep).copied().collect()
     };
-    let lines: Vec<(&str, Vec<(f64, f64)>)> =
-        series.iter().map(|(name, p)| (*name, finite(p))).collect();
+    let lines: Vec<(&str, Vec<(f64, f64)>)> = series.iter().map(|(name, p)| (*name, finite(p))).collect();
     let all = || lines.iter().flat_map(|(_, p)| p.iter());
     if all().next().is_none() {
-        return Err(invalid(
-            "training curve: expected at least one finite point".to_owned(),
-        ));
+        return Err(invalid("training curve: expected at least one finite point".to_owned()));
     }
     let mut svg = String::new();
     {
@@ -153,13 +139,7 @@ pub fn training_curve(
             .y_label_area_size(64)
             .build_cartesian_2d(range(all().map(|p| p.0)), range(all().map(|p| p.1)))
             .map_err(fail)?;
-        chart
-            .configure_mesh()
-            .x_desc(x_label)
-            .y_desc(y_label)
-            .light_line_style(WHITE)
-            .draw()
-            .map_err(fail)?;
+        chart.configure_mesh().x_desc(x_label).y_desc(y_label).light_line_style(WHITE).draw().map_err(fail)?;
         for (i, (name, points)) in lines.iter().enumerate() {
             let style = Palette99::pick(i).stroke_width(2);
             chart
@@ -168,12 +148,7 @@ pub fn training_curve(
                 .label(*name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         }
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK)
-            .draw()
-            .map_err(fail)?;
+        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw().map_err(fail)?;
         area.present().map_err(fail)?;
     }
     write_atomic(path, svg.as_bytes())
@@ -209,11 +184,7 @@ mod tests {
     fn a_grid_decodes_to_its_images() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("grid.png");
-        let images = vec![
-            vec![0.0, 1.0, 0.5, 2.0, -1.0, f32::NAN],
-            vec![1.0; 6],
-            vec![0.2; 6],
-        ];
+        let images = vec![vec![0.0, 1.0, 0.5, 2.0, -1.0, f32::NAN], vec![1.0; 6], vec![0.2; 6]];
         sample_grid(&path, &images, [2, 3], 2, 2).unwrap();
         sample_grid(&path, &images, [2, 3], 2, 2).unwrap();
         let file = io::BufReader::new(fs::File::open(&path).unwrap());
@@ -223,18 +194,12 @@ mod tests {
         assert_eq!((info.width, info.height), (14, 10));
         assert_eq!(info.color_type, png::ColorType::Grayscale);
         let line = |y: usize| &pixels[14 * y..14 * (y + 1)];
-        let first = [
-            0, 0, 255, 255, 128, 128, GAP, GAP, 255, 255, 255, 255, 255, 255,
-        ];
+        let first = [0, 0, 255, 255, 128, 128, GAP, GAP, 255, 255, 255, 255, 255, 255];
         assert_eq!((line(0), line(1)), (&first[..], &first[..]));
         assert_eq!(line(2)[..6], [255, 255, 0, 0, 0, 0]);
         assert_eq!(line(4), [GAP; 14]);
         assert_eq!(line(9)[..8], [51, 51, 51, 51, 51, 51, GAP, GAP]);
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "a temporary file is left"
-        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "a temporary file is left");
     }
 
     #[test]
@@ -259,24 +224,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("curve.svg");
         let series = [
-            (
-                "train <nats>",
-                vec![(0.0, -200.0), (1.0, -120.0), (2.0, f64::NAN)],
-            ),
+            ("train <nats>", vec![(0.0, -200.0), (1.0, -120.0), (2.0, f64::NAN)]),
             ("validation", vec![(0.0, -210.0)]),
             ("nothing yet", vec![]),
         ];
         training_curve(&path, "digits", &series, "epoch", "ELBO").unwrap();
         let svg = fs::read_to_string(&path).unwrap();
-        for part in [
-            "<svg",
-            "train &lt;nats&gt;",
-            "validation",
-            "digits",
-            "epoch",
-            "ELBO",
-            "polyline",
-        ] {
+        for part in ["<svg", "train &lt;nats&gt;", "validation", "digits", "epoch", "ELBO", "polyline"] {
             assert!(svg.contains(part), "`{part}` is not in the SVG");
         }
         assert!(!svg.contains("NaN"));

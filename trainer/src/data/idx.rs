@@ -33,20 +33,13 @@ fn width(dtype: u8) -> Option<usize> {
 /// `IdxMagic`, `IdxDtype`, `IdxTruncated` and `IdxLength`; nothing is allocated from the header
 /// before it is held against the file's length.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray, DataError> {
-    let truncated = |expected| DataError::IdxTruncated {
-        path: path.to_owned(),
-        expected,
-        found: bytes.len(),
-    };
+    let truncated = |expected| DataError::IdxTruncated { path: path.to_owned(), expected, found: bytes.len() };
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else {
         return Err(truncated(4));
     };
     let [zero0, zero1, dtype, rank] = *magic;
     if zero0 != 0 || zero1 != 0 || rank == 0 {
-        return Err(DataError::IdxMagic {
-            path: path.to_owned(),
-            found: hex(magic),
-        });
+        return Err(DataError::IdxMagic { path: path.to_owned(), found: hex(magic) });
     }
     let Some(width) = width(dtype) else {
         return Err(DataError::IdxDtype {
@@ -59,22 +52,10 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray, DataError> {
     let Some((head, body)) = rest.split_at_checked(4 * rank) else {
         return Err(truncated(4 + 4 * rank));
     };
-    let dims: Vec<usize> = head
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&c| u32::from_be_bytes(c) as usize)
-        .collect();
-    let declared = dims
-        .iter()
-        .fold(width as u128, |acc, &d| acc.saturating_mul(d as u128));
+    let dims: Vec<usize> = head.as_chunks::<4>().0.iter().map(|&c| u32::from_be_bytes(c) as usize).collect();
+    let declared = dims.iter().fold(width as u128, |acc, &d| acc.saturating_mul(d as u128));
     if declared != body.len() as u128 {
-        return Err(DataError::IdxLength {
-            path: path.to_owned(),
-            dims,
-            declared,
-            actual: body.len(),
-        });
+        return Err(DataError::IdxLength { path: path.to_owned(), dims, declared, actual: body.len() });
     }
     let data = match dtype {
         0x08 => body.iter().map(|&b| f32::from(b)).collect(),
@@ -88,11 +69,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray, DataError> {
 }
 
 fn decode<const W: usize>(body: &[u8], element: impl Fn([u8; W]) -> f32) -> Vec<f32> {
-    body.as_chunks::<W>()
-        .0
-        .iter()
-        .map(|&c| element(c))
-        .collect()
+    body.as_chunks::<W>().0.iter().map(|&c| element(c)).collect()
 }
 
 /// Parses a file of labels: rank 1, unsigned bytes.

@@ -73,12 +73,7 @@ pub struct DataOptions {
 
 impl Default for DataOptions {
     fn default() -> Self {
-        Self {
-            label_column: None,
-            split_column: None,
-            validation_fraction: 0.1,
-            seed: 0,
-        }
+        Self { label_column: None, split_column: None, validation_fraction: 0.1, seed: 0 }
     }
 }
 
@@ -141,21 +136,14 @@ impl Source<'_> {
 ///
 /// # Errors
 /// Every variant of [`DataError`].
-pub fn load(
-    spec: &str,
-    data_dir: Option<&Path>,
-    options: &DataOptions,
-) -> Result<Dataset, DataError> {
-    let data_dir = data_dir
-        .map(Path::to_owned)
-        .or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
+pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Result<Dataset, DataError> {
+    let data_dir = data_dir.map(Path::to_owned).or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
     match spec {
         "digits" => return digits::load(options),
         "mnist" => {
             let dir = data_dir.ok_or_else(|| DataError::NotFound {
                 path: PathBuf::from("mnist"),
-                hint: "name the folder of the MNIST files as data directory or in ELBO_DATA"
-                    .to_owned(),
+                hint: "name the folder of the MNIST files as data directory or in ELBO_DATA".to_owned(),
             })?;
             let inner = dir.join("mnist");
             let dir = if inner.is_dir() { inner } else { dir };
@@ -174,14 +162,11 @@ pub fn load(
     if !path.exists() {
         let bare = path.components().count() == 1 && path.extension().is_none();
         return Err(if bare {
-            DataError::UnknownName {
-                name: spec.to_owned(),
-            }
+            DataError::UnknownName { name: spec.to_owned() }
         } else {
             DataError::NotFound {
                 path,
-                hint: "give the path of an IDX, CSV or NPY file, or one of `digits` and `mnist`"
-                    .to_owned(),
+                hint: "give the path of an IDX, CSV or NPY file, or one of `digits` and `mnist`".to_owned(),
             }
         });
     }
@@ -192,9 +177,7 @@ pub fn load(
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.rsplit_once('.')
-        .map_or(name, |(stem, _)| stem)
-        .to_owned()
+    name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned()
 }
 
 /// Unpacks gzip content, found by its magic bytes; other content is returned as it is.
@@ -202,15 +185,9 @@ fn gunzip(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }
-    let fail = |source| DataError::Gzip {
-        path: path.to_owned(),
-        source,
-    };
+    let fail = |source| DataError::Gzip { path: path.to_owned(), source };
     let mut out = Vec::new();
-    flate2::read::MultiGzDecoder::new(bytes.as_slice())
-        .take(MAX_BYTES)
-        .read_to_end(&mut out)
-        .map_err(fail)?;
+    flate2::read::MultiGzDecoder::new(bytes.as_slice()).take(MAX_BYTES).read_to_end(&mut out).map_err(fail)?;
     if out.len() as u64 == MAX_BYTES {
         return Err(fail(io::Error::other("more than 8 GiB unpacked")));
     }
@@ -218,10 +195,7 @@ fn gunzip(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, DataError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, DataError> {
-    let fail = |source| DataError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let fail = |source| DataError::Io { path: path.to_owned(), source };
     if fs::metadata(path).map_err(fail)?.len() > MAX_BYTES {
         return Err(fail(io::Error::other("the file is larger than 8 GiB")));
     }
@@ -231,12 +205,7 @@ fn read(path: &Path) -> Result<Vec<u8>, DataError> {
 /// Reads `dir/stem` or `dir/stem.gz`, also with the last `-idx` of the name written `.idx`.
 fn read_member(dir: &Path, stem: &str) -> Result<(PathBuf, Vec<u8>), DataError> {
     let dotted = stem.replace("-idx", ".idx");
-    let names = [
-        stem.to_owned(),
-        format!("{stem}.gz"),
-        dotted.clone(),
-        format!("{dotted}.gz"),
-    ];
+    let names = [stem.to_owned(), format!("{stem}.gz"), dotted.clone(), format!("{dotted}.gz")];
     let Some(path) = names.iter().map(|n| dir.join(n)).find(|p| p.is_file()) else {
         return Err(DataError::NotFound {
             path: dir.join(stem),
@@ -274,11 +243,7 @@ fn load_folder(dir: &Path, name: &str, options: &DataOptions) -> Result<Dataset,
         crc.update(&bytes);
         let images = idx::parse(&path, &bytes)?;
         if images.dtype != idx::U8 {
-            return Err(DataError::IdxDtype {
-                path,
-                expected: "0x08 (u8) for images",
-                found: images.dtype,
-            });
+            return Err(DataError::IdxDtype { path, expected: "0x08 (u8) for images", found: images.dtype });
         }
         let (n, found) = match *images.dims {
             [n, rows, cols] if shape.is_none_or(|s| s == [rows, cols]) => (n, [rows, cols]),
@@ -330,11 +295,7 @@ fn labels_beside(path: &Path, n: usize) -> Result<Option<Vec<u32>>, DataError> {
 
 fn load_file(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
     let bytes = read(path)?;
-    let lower = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let lower = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let lower = lower.strip_suffix(".gz").unwrap_or(&lower);
     let mut source = Source {
         path,

@@ -20,13 +20,8 @@ pub(super) struct NpyArray {
 
 /// The text after `'key':` in a header.
 fn value<'a>(header: &'a str, key: &str) -> Option<&'a str> {
-    let at = header
-        .find(&format!("'{key}'"))
-        .or_else(|| header.find(&format!("\"{key}\"")))?;
-    header[at + key.len() + 2..]
-        .trim_start()
-        .strip_prefix(':')
-        .map(str::trim_start)
+    let at = header.find(&format!("'{key}'")).or_else(|| header.find(&format!("\"{key}\"")))?;
+    header[at + key.len() + 2..].trim_start().strip_prefix(':').map(str::trim_start)
 }
 
 /// The text between `open` at the start of `text` and the next `close`.
@@ -37,9 +32,7 @@ fn between(text: &str, open: char, close: char) -> Option<&str> {
 
 /// Splits the file into header text and data.
 fn split_header(bytes: &[u8]) -> Result<(&str, &[u8]), &'static str> {
-    let rest = bytes
-        .strip_prefix(MAGIC)
-        .ok_or("the magic bytes 93 4e 55 4d 50 59 are missing")?;
+    let rest = bytes.strip_prefix(MAGIC).ok_or("the magic bytes 93 4e 55 4d 50 59 are missing")?;
     let short = "the file ends inside the header";
     let (version, rest) = rest.split_first_chunk::<2>().ok_or(short)?;
     let (length, rest) = match version[0] {
@@ -91,22 +84,16 @@ fn decode(code: &str, swap: bool, d: &[u8]) -> Vec<f32> {
 /// `NpyHeader`, `NpyDtype`, `NpyOrder`, `Shape` for ranks below 2, `NpyLength` and `NonFinite`;
 /// nothing is allocated from the header before it is held against the file's length.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
-    let bad = |reason: &str| DataError::NpyHeader {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
+    let bad = |reason: &str| DataError::NpyHeader { path: path.to_owned(), reason: reason.to_owned() };
     let (header, body) = split_header(bytes).map_err(bad)?;
 
-    let descr =
-        value(header, "descr").ok_or_else(|| bad("expected a field `descr`, found none"))?;
+    let descr = value(header, "descr").ok_or_else(|| bad("expected a field `descr`, found none"))?;
     let dtype = between(descr, '\'', '\'').or_else(|| between(descr, '"', '"'));
     let wrong_dtype = || DataError::NpyDtype {
         path: path.to_owned(),
         found: dtype.map_or_else(|| "a structured type".to_owned(), |d| format!("`{d}`")),
     };
-    let (order, code) = dtype
-        .and_then(|d| d.split_at_checked(1))
-        .ok_or_else(wrong_dtype)?;
+    let (order, code) = dtype.and_then(|d| d.split_at_checked(1)).ok_or_else(wrong_dtype)?;
     let width: usize = match (order, code) {
         ("<" | ">" | "|" | "=", "i1" | "u1" | "b1") => 1,
         ("<" | ">", "i2" | "u2") => 2,
@@ -117,26 +104,19 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
     match value(header, "fortran_order") {
         Some(v) if v.starts_with("False") => {}
         Some(v) if v.starts_with("True") => {
-            return Err(DataError::NpyOrder {
-                path: path.to_owned(),
-            });
+            return Err(DataError::NpyOrder { path: path.to_owned() });
         }
         _ => return Err(bad("expected `fortran_order` True or False")),
     }
-    let shape = value(header, "shape")
-        .and_then(|v| between(v, '(', ')'))
-        .ok_or_else(|| bad("expected a tuple `shape`"))?;
+    let shape =
+        value(header, "shape").and_then(|v| between(v, '(', ')')).ok_or_else(|| bad("expected a tuple `shape`"))?;
     let dims: Vec<usize> = shape
         .split(',')
         .map(str::trim)
         .filter(|s| !s.is_empty())
         .map(|s| s.trim_end_matches('L').parse())
         .collect::<Result<_, _>>()
-        .map_err(|_| {
-            bad(&format!(
-                "expected non-negative integers in `shape`, found ({shape})"
-            ))
-        })?;
+        .map_err(|_| bad(&format!("expected non-negative integers in `shape`, found ({shape})")))?;
     if dims.len() < 2 {
         return Err(DataError::Shape {
             path: path.to_owned(),
@@ -144,9 +124,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
             found: format!("({shape})"),
         });
     }
-    let declared = dims
-        .iter()
-        .fold(width as u128, |acc, &d| acc.saturating_mul(d as u128));
+    let declared = dims.iter().fold(width as u128, |acc, &d| acc.saturating_mul(d as u128));
     if declared != body.len() as u128 {
         return Err(DataError::NpyLength {
             path: path.to_owned(),
@@ -165,9 +143,5 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
             found: data[at].to_string(),
         });
     }
-    Ok(NpyArray {
-        dims,
-        data,
-        bytes: code == "u1",
-    })
+    Ok(NpyArray { dims, data, bytes: code == "u1" })
 }

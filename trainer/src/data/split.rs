@@ -37,11 +37,7 @@ impl Split {
         for &i in indices {
             out.extend_from_slice(&x[i * dim..(i + 1) * dim]);
         }
-        Self {
-            x: out,
-            n: indices.len(),
-            labels: labels.map(|l| indices.iter().map(|&i| l[i]).collect()),
-        }
+        Self { x: out, n: indices.len(), labels: labels.map(|l| indices.iter().map(|&i| l[i]).collect()) }
     }
 }
 
@@ -75,10 +71,7 @@ impl Standardise {
             s if s < 1e-6 => 1.0,
             s => s as f32,
         };
-        Self {
-            mean: mean.iter().map(|&m| m as f32).collect(),
-            std: variance.iter().map(floor).collect(),
-        }
+        Self { mean: mean.iter().map(|&m| m as f32).collect(), std: variance.iter().map(floor).collect() }
     }
 
     /// Maps rows `[n, dim]` to `(x - mean) / std` in place.
@@ -162,11 +155,7 @@ pub(super) fn assign(
         None => Vec::new(),
         Some(p) => (0..n).filter(|&i| p[i] == part).collect::<Vec<_>>(),
     };
-    let mut indices = Indices {
-        train: of(Part::Train),
-        validation: of(Part::Validation),
-        test: of(Part::Test),
-    };
+    let mut indices = Indices { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
     if parts.is_none() {
         indices.train = (0..n).collect();
         shuffle(&mut indices.train, options.seed);

@@ -26,57 +26,34 @@ const RESERVED: [&str; 3] = ["label", "anomaly", "split"];
 
 fn delimiter(bytes: &[u8]) -> u8 {
     let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    [b',', b'\t', b';']
-        .into_iter()
-        .find(|d| first.contains(d))
-        .unwrap_or(b',')
+    [b',', b'\t', b';'].into_iter().find(|d| first.contains(d)).unwrap_or(b',')
 }
 
-fn find(
-    path: &Path,
-    columns: &[String],
-    named: Option<&str>,
-    defaults: &[&str],
-) -> Result<Option<usize>, DataError> {
+fn find(path: &Path, columns: &[String], named: Option<&str>, defaults: &[&str]) -> Result<Option<usize>, DataError> {
     let position = |name: &str| columns.iter().position(|c| c == name);
     let Some(name) = named else {
         return Ok(defaults.iter().find_map(|d| position(d)));
     };
     position(name).map(Some).ok_or_else(|| {
-        let mut available = columns
-            .iter()
-            .take(20)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
+        let mut available = columns.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
         if columns.len() > 20 {
             available.push_str(", ...");
         }
-        DataError::MissingColumn {
-            path: path.to_owned(),
-            column: name.to_owned(),
-            available,
-        }
+        DataError::MissingColumn { path: path.to_owned(), column: name.to_owned(), available }
     })
 }
 
 fn label(text: &str) -> Option<u32> {
     text.parse::<u32>().ok().or_else(|| {
         let value = text.parse::<f64>().ok()?;
-        (value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0)
-            .then_some(value as u32)
+        (value >= 0.0 && value <= f64::from(u32::MAX) && value.fract() == 0.0).then_some(value as u32)
     })
 }
 
 /// The line on which a record begins; the reader's position lies before any blank lines above it.
 fn line_of(bytes: &[u8], position: &csv::Position) -> u64 {
-    let rest = usize::try_from(position.byte())
-        .ok()
-        .and_then(|at| bytes.get(at..));
-    let blank = rest
-        .unwrap_or_default()
-        .iter()
-        .take_while(|b| matches!(b, b'\n' | b'\r'));
+    let rest = usize::try_from(position.byte()).ok().and_then(|at| bytes.get(at..));
+    let blank = rest.unwrap_or_default().iter().take_while(|b| matches!(b, b'\n' | b'\r'));
     position.line() + blank.filter(|&&b| b == b'\n').count() as u64
 }
 
@@ -95,47 +72,27 @@ pub(super) fn parse(path: &Path, bytes: &[u8], options: &DataOptions) -> Result<
         .trim(csv::Trim::All)
         .delimiter(delimiter(bytes))
         .from_reader(bytes);
-    let empty = |what, hint| DataError::Empty {
-        path: path.to_owned(),
-        what,
-        hint,
-    };
+    let empty = |what, hint| DataError::Empty { path: path.to_owned(), what, hint };
     let mut record = csv::ByteRecord::new();
     let mut read = |record: &mut csv::ByteRecord| {
-        reader.read_byte_record(record).map_err(|e| DataError::Io {
-            path: path.to_owned(),
-            source: e.into(),
-        })
+        reader.read_byte_record(record).map_err(|e| DataError::Io { path: path.to_owned(), source: e.into() })
     };
     if !read(&mut record)? {
         return Err(empty("rows", "the file is empty"));
     }
     let width = record.len();
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
-    let header = record
-        .iter()
-        .any(|f| !f.is_empty() && text(f).parse::<f64>().is_err());
-    let columns: Vec<String> = if header {
-        record.iter().map(text).collect()
-    } else {
-        (0..width).map(|i| format!("c{i}")).collect()
-    };
-    let label_at = find(
-        path,
-        &columns,
-        options.label_column.as_deref(),
-        &["label", "anomaly"],
-    )?;
+    let header = record.iter().any(|f| !f.is_empty() && text(f).parse::<f64>().is_err());
+    let columns: Vec<String> =
+        if header { record.iter().map(text).collect() } else { (0..width).map(|i| format!("c{i}")).collect() };
+    let label_at = find(path, &columns, options.label_column.as_deref(), &["label", "anomaly"])?;
     let split_at = find(path, &columns, options.split_column.as_deref(), &["split"])?;
     let features: Vec<usize> = (0..width)
         .filter(|&i| Some(i) != label_at && Some(i) != split_at)
         .filter(|&i| !RESERVED.contains(&columns[i].as_str()))
         .collect();
     if features.is_empty() {
-        return Err(empty(
-            "feature columns",
-            "every column is a label or split column",
-        ));
+        return Err(empty("feature columns", "every column is a label or split column"));
     }
 
     let mut table = Table {
@@ -150,18 +107,11 @@ pub(super) fn parse(path: &Path, bytes: &[u8], options: &DataOptions) -> Result<
         pending = false;
         let line = record.position().map_or(0, |p| line_of(bytes, p));
         if record.len() != width {
-            return Err(DataError::Ragged {
-                path: path.to_owned(),
-                line,
-                expected: width,
-                found: record.len(),
-            });
+            return Err(DataError::Ragged { path: path.to_owned(), line, expected: width, found: record.len() });
         }
         for &i in &features {
             let field = &record[i];
-            let parsed = std::str::from_utf8(field)
-                .ok()
-                .and_then(|t| t.parse::<f32>().ok());
+            let parsed = std::str::from_utf8(field).ok().and_then(|t| t.parse::<f32>().ok());
             match parsed {
                 Some(v) if v.is_finite() => table.x.push(v),
                 Some(_) => {

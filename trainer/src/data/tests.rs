@@ -65,25 +65,16 @@ fn digits_have_their_published_split() {
     assert_eq!(d.test.labels.as_ref().unwrap().len(), 360);
     assert_eq!(d.train.row(3).len(), 64);
     assert!(d.standardise.is_none());
-    let whole = DataOptions {
-        validation_fraction: 0.0,
-        ..DataOptions::default()
-    };
+    let whole = DataOptions { validation_fraction: 0.0, ..DataOptions::default() };
     let d = load("digits", None, &whole).unwrap();
     assert_eq!((d.train.n, d.validation.n), (1437, 0));
-    assert_eq!(
-        d.train.row(0)[..5],
-        [0.0, 0.0, 5.0 / 16.0, 13.0 / 16.0, 9.0 / 16.0]
-    );
+    assert_eq!(d.train.row(0)[..5], [0.0, 0.0, 5.0 / 16.0, 13.0 / 16.0, 9.0 / 16.0]);
 }
 
 #[test]
 fn the_seed_decides_the_split() {
     let with = |seed| {
-        let options = DataOptions {
-            seed,
-            ..DataOptions::default()
-        };
+        let options = DataOptions { seed, ..DataOptions::default() };
         load("digits", None, &options).unwrap().validation
     };
     assert_eq!(with(1), with(1));
@@ -98,10 +89,7 @@ fn mnist_loads_where_it_is_present() {
     }
     let d = load("mnist", None, &DataOptions::default()).unwrap();
     assert_eq!((d.shape, d.dim), ([28, 28], 784));
-    assert_eq!(
-        (d.train.n, d.validation.n, d.test.n),
-        (54_000, 6_000, 10_000)
-    );
+    assert_eq!((d.train.n, d.validation.n, d.test.n), (54_000, 6_000, 10_000));
     assert_eq!(d.test.labels.as_ref().unwrap()[..3], [7, 2, 1]);
     assert!(d.test.x.iter().all(|v| (0.0..=1.0).contains(v)));
 }
@@ -112,17 +100,11 @@ fn folders_like_mnist() {
     for (prefix, n) in [("train", 4_u32), ("t10k", 2)] {
         let images = idx(8, &[n, 2, 3], &vec![255; 6 * n as usize]);
         dir.put(&format!("{prefix}-images-idx3-ubyte.gz"), gzip(&images));
-        dir.put(
-            &format!("{prefix}-labels-idx1-ubyte"),
-            idx(8, &[n], &vec![7; n as usize]),
-        );
+        dir.put(&format!("{prefix}-labels-idx1-ubyte"), idx(8, &[n], &vec![7; n as usize]));
     }
     let options = DataOptions::default();
     let d = load("mnist", Some(dir.0.path()), &options).unwrap();
-    assert_eq!(
-        (d.train.n, d.validation.n, d.test.n, d.shape),
-        (3, 1, 2, [2, 3])
-    );
+    assert_eq!((d.train.n, d.validation.n, d.test.n, d.shape), (3, 1, 2, [2, 3]));
     assert_eq!(d.train.row(2), [1.0; 6]);
     dir.put("t10k-labels-idx1-ubyte", idx(8, &[3], &[0; 3]));
     let e = load("mnist", Some(dir.0.path()), &options).unwrap_err();
@@ -143,10 +125,7 @@ fn idx_images_with_and_without_labels() {
     let path = dir.put("some-images-idx3-ubyte", idx(8, &[10, 3, 4], &body));
     let d = from_path(&path).unwrap();
     assert_eq!((d.train.n, d.validation.n, d.test.n), (8, 1, 1));
-    assert_eq!(
-        (d.kind, d.shape, d.train.labels.is_none()),
-        (Kind::Image, [3, 4], true)
-    );
+    assert_eq!((d.kind, d.shape, d.train.labels.is_none()), (Kind::Image, [3, 4], true));
     let labels: Vec<u8> = (0..10).collect();
     dir.put("some-labels-idx1-ubyte.gz", gzip(&idx(8, &[10], &labels)));
     let d = from_path(&path).unwrap();
@@ -161,25 +140,13 @@ fn idx_errors() {
     assert!(matches!(e, DataError::IdxMagic { .. }));
     let e = fails("a.bin", idx(0x42, &[1, 1], &[0]), &["0x42", "0x08"]);
     assert!(matches!(e, DataError::IdxDtype { .. }));
-    let e = fails(
-        "a.bin",
-        &idx(8, &[1, 2, 2], &[])[..9],
-        &["expected 16", "found 9"],
-    );
+    let e = fails("a.bin", &idx(8, &[1, 2, 2], &[])[..9], &["expected 16", "found 9"]);
     assert!(matches!(e, DataError::IdxTruncated { .. }));
     let e = fails("a.bin", [0, 0], &["expected 4", "found 2"]);
     assert!(matches!(e, DataError::IdxTruncated { .. }));
-    let e = fails(
-        "a.bin",
-        idx(8, &[2, 2, 2], &[0; 5]),
-        &["8 bytes", "5 follow"],
-    );
+    let e = fails("a.bin", idx(8, &[2, 2, 2], &[0; 5]), &["8 bytes", "5 follow"]);
     assert!(matches!(e, DataError::IdxLength { .. }));
-    let e = fails(
-        "a.bin",
-        idx(8, &[1, 2, 2], &[0; 5]),
-        &["4 bytes", "5 follow"],
-    );
+    let e = fails("a.bin", idx(8, &[1, 2, 2], &[0; 5]), &["4 bytes", "5 follow"]);
     assert!(matches!(e, DataError::IdxLength { .. }));
     let e = fails("a.bin", idx(8, &[u32::MAX; 200], &[0; 5]), &["5 follow"]);
     assert!(matches!(e, DataError::IdxLength { .. }));
@@ -187,11 +154,7 @@ fn idx_errors() {
     assert!(matches!(e, DataError::Shape { .. }));
     let e = fails("a.bin", idx(8, &[0, 2, 2], &[]), &["dimension of 0"]);
     assert!(matches!(e, DataError::Empty { .. }));
-    let e = fails(
-        "a.bin",
-        idx(0x0d, &[1, 1], &f32::NAN.to_be_bytes()),
-        &["row 1", "NaN"],
-    );
+    let e = fails("a.bin", idx(0x0d, &[1, 1], &f32::NAN.to_be_bytes()), &["row 1", "NaN"]);
     assert!(matches!(e, DataError::NonFinite { .. }));
 }
 
@@ -205,37 +168,23 @@ fn tables_are_split_and_standardised() {
         assert_eq!((d.kind, d.shape, d.dim), (Kind::Table, [1, 2], 2));
         assert_eq!((d.train.n, d.validation.n, d.test.n), (2, 1, 1));
         let s = d.standardise.as_ref().unwrap();
-        assert_eq!(
-            (&s.mean[..], &s.std[..]),
-            (&[2.0, 5.0][..], &[1.0, 1.0][..])
-        );
+        assert_eq!((&s.mean[..], &s.std[..]), (&[2.0, 5.0][..], &[1.0, 1.0][..]));
         assert_eq!(d.train.x, [-1.0, 0.0, 1.0, 0.0]);
-        assert_eq!(
-            (d.test.row(0), d.validation.row(0)),
-            (&[5.0, 0.0][..], &[2.0, 0.0][..])
-        );
+        assert_eq!((d.test.row(0), d.validation.row(0)), (&[5.0, 0.0][..], &[2.0, 0.0][..]));
         assert_eq!(d.test.labels.as_deref(), Some(&[1][..]));
     }
-    assert_eq!(
-        (plain.name.as_str(), packed.name.as_str()),
-        ("t", "odd-name")
-    );
+    assert_eq!((plain.name.as_str(), packed.name.as_str()), ("t", "odd-name"));
     assert_eq!(plain.crc32, packed.crc32);
 }
 
 #[test]
 fn tables_without_header_and_with_named_columns() {
-    let text: String = (0..20)
-        .map(|i| format!("{i};{};{}\n", i * i, i % 3))
-        .collect();
+    let text: String = (0..20).map(|i| format!("{i};{};{}\n", i * i, i % 3)).collect();
     let dir = Dir::new();
     let path = dir.put("t.csv", &text);
     let d = from_path(&path).unwrap();
     assert_eq!((d.train.n, d.validation.n, d.test.n, d.dim), (16, 2, 2, 3));
-    let mut options = DataOptions {
-        label_column: Some("c2".to_owned()),
-        ..DataOptions::default()
-    };
+    let mut options = DataOptions { label_column: Some("c2".to_owned()), ..DataOptions::default() };
     let spec = path.to_str().unwrap();
     let d = load(spec, None, &options).unwrap();
     assert_eq!((d.dim, d.train.labels.as_ref().unwrap().len()), (2, 16));
@@ -243,11 +192,7 @@ fn tables_without_header_and_with_named_columns() {
     assert_eq!(relative.train, d.train);
     options.label_column = Some("kind".to_owned());
     let e = load(spec, None, &options).unwrap_err();
-    assert!(
-        e.to_string()
-            .contains("no column `kind`; the columns are c0, c1, c2"),
-        "{e}"
-    );
+    assert!(e.to_string().contains("no column `kind`; the columns are c0, c1, c2"), "{e}");
     options.label_column = None;
     options.validation_fraction = f32::NAN;
     let e = load(spec, None, &options).unwrap_err();
@@ -265,31 +210,14 @@ fn table_errors() {
         let e = fails("a.csv", format!("a,b\n1,{bad}\n"), &["row 2", "`b`", bad]);
         assert!(matches!(e, DataError::NonFinite { .. }));
     }
-    let e = fails(
-        "a.csv",
-        "a,b\n1,2\n3\n",
-        &["line 3", "expected 2", "found 1"],
-    );
+    let e = fails("a.csv", "a,b\n1,2\n3\n", &["line 3", "expected 2", "found 1"]);
     assert!(matches!(e, DataError::Ragged { .. }));
     let e = fails("a.csv", "a,label\n1,-2\n", &["line 2", "`label`", "`-2`"]);
     assert!(matches!(e, DataError::BadLabel { .. }));
-    let e = fails(
-        "a.csv",
-        "a,split\n1,trian\n",
-        &["line 2", "`split`", "`trian`"],
-    );
+    let e = fails("a.csv", "a,split\n1,trian\n", &["line 2", "`split`", "`trian`"]);
     assert!(matches!(e, DataError::BadSplit { .. }));
-    for text in [
-        "",
-        "a,b\n",
-        "label,split\n1,train\n",
-        "a,split\n1,test\n",
-        "\n\n",
-    ] {
-        assert!(matches!(
-            fails("a.csv", text, &["no "]),
-            DataError::Empty { .. }
-        ));
+    for text in ["", "a,b\n", "label,split\n1,train\n", "a,split\n1,test\n", "\n\n"] {
+        assert!(matches!(fails("a.csv", text, &["no "]), DataError::Empty { .. }));
     }
     let e = fails("a.csv", b"PK\x03\x04\x14\x00", &["50 4b 03 04"]);
     assert!(matches!(e, DataError::UnknownFormat { .. }));
@@ -316,90 +244,42 @@ fn npy_arrays() {
     let dir = Dir::new();
     let values: Vec<f64> = (0..40).map(f64::from).collect();
     let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new()
-        .default_dtype()
-        .shape(&[20, 2])
-        .writer(&mut bytes)
-        .begin_nd()
-        .unwrap();
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&[20, 2]).writer(&mut bytes).begin_nd().unwrap();
     writer.extend(values).unwrap();
     writer.finish().unwrap();
     let d = from_path(&dir.put("a.npy.gz", gzip(&bytes))).unwrap();
-    assert_eq!(
-        (d.kind, d.dim, d.train.n, d.name.as_str()),
-        (Kind::Table, 2, 16, "a")
-    );
-    let big: Vec<u8> = [1_i16, -2, 300, 4]
-        .iter()
-        .flat_map(|v| v.to_be_bytes())
-        .collect();
+    assert_eq!((d.kind, d.dim, d.train.n, d.name.as_str()), (Kind::Table, 2, 16, "a"));
+    let big: Vec<u8> = [1_i16, -2, 300, 4].iter().flat_map(|v| v.to_be_bytes()).collect();
     let path = dir.put("b", npy("'>i2'", "False", "(2, 2)", &big));
-    assert_eq!(
-        npy::parse(&path, &fs::read(&path).unwrap()).unwrap().data,
-        [1.0, -2.0, 300.0, 4.0]
-    );
+    assert_eq!(npy::parse(&path, &fs::read(&path).unwrap()).unwrap().data, [1.0, -2.0, 300.0, 4.0]);
     let d = from_path(&dir.put("c", npy("'|u1'", "False", "(2, 1, 2)", &[255; 4]))).unwrap();
-    assert_eq!(
-        (d.kind, d.shape, d.train.row(0)),
-        (Kind::Image, [1, 2], &[1.0, 1.0][..])
-    );
+    assert_eq!((d.kind, d.shape, d.train.row(0)), (Kind::Image, [1, 2], &[1.0, 1.0][..]));
 }
 
 #[test]
 fn npy_errors() {
     let two = [0; 8];
-    let e = fails(
-        "a",
-        npy("'<c8'", "False", "(1, 1)", &two),
-        &["<c8", "float32"],
-    );
+    let e = fails("a", npy("'<c8'", "False", "(1, 1)", &two), &["<c8", "float32"]);
     assert!(matches!(e, DataError::NpyDtype { .. }));
-    let e = fails(
-        "a",
-        npy("[('x', '<f4')]", "False", "(1, 2)", &two),
-        &["structured"],
-    );
+    let e = fails("a", npy("[('x', '<f4')]", "False", "(1, 2)", &two), &["structured"]);
     assert!(matches!(e, DataError::NpyDtype { .. }));
-    let e = fails(
-        "a",
-        npy("'<f4'", "True", "(1, 2)", &two),
-        &["ascontiguousarray"],
-    );
+    let e = fails("a", npy("'<f4'", "True", "(1, 2)", &two), &["ascontiguousarray"]);
     assert!(matches!(e, DataError::NpyOrder { .. }));
     for shape in ["()", "(2,)"] {
         let e = fails("a", npy("'<f4'", "False", shape, &two), &[shape]);
         assert!(matches!(e, DataError::Shape { .. }));
     }
-    for shape in [
-        "(3, 1)",
-        "(1, 1)",
-        "(18446744073709551615, 18446744073709551615, 9)",
-    ] {
-        let e = fails(
-            "a",
-            npy("'<f4'", "False", shape, &two),
-            &[shape, "8 follow"],
-        );
+    for shape in ["(3, 1)", "(1, 1)", "(18446744073709551615, 18446744073709551615, 9)"] {
+        let e = fails("a", npy("'<f4'", "False", shape, &two), &[shape, "8 follow"]);
         assert!(matches!(e, DataError::NpyLength { .. }));
     }
     let nothing = "(0, 18446744073709551615, 18446744073709551615)";
-    assert!(matches!(
-        fails("a", npy("'<f4'", "False", nothing, &[]), &[]),
-        DataError::Empty { .. }
-    ));
+    assert!(matches!(fails("a", npy("'<f4'", "False", nothing, &[]), &[]), DataError::Empty { .. }));
     let nan = [1.0, f32::NAN].map(f32::to_le_bytes).concat();
-    let e = fails(
-        "a",
-        npy("'<f4'", "False", "(2, 1)", &nan),
-        &["row 2", "`0`", "NaN"],
-    );
+    let e = fails("a", npy("'<f4'", "False", "(2, 1)", &nan), &["row 2", "`0`", "NaN"]);
     assert!(matches!(e, DataError::NonFinite { .. }));
     for cut in [7, 9, 20] {
-        let e = fails(
-            "a",
-            &npy("'<f4'", "False", "(1, 2)", &two)[..cut],
-            &["header"],
-        );
+        let e = fails("a", &npy("'<f4'", "False", "(1, 2)", &two)[..cut], &["header"]);
         assert!(matches!(e, DataError::NpyHeader { .. }));
     }
     let e = fails("a.npy", "text", &["magic"]);

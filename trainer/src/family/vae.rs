@@ -141,16 +141,7 @@ impl Vae {
             Likelihood::Bernoulli => None,
             Likelihood::Gaussian => Some(dense("head_logvar".into(), inp, spec.input)?),
         };
-        Ok(Self {
-            spec,
-            vars,
-            encoder,
-            mu,
-            logvar,
-            decoder,
-            head,
-            head_logvar,
-        })
+        Ok(Self { spec, vars, encoder, mu, logvar, decoder, head, head_logvar })
     }
 
     /// The model's shape.
@@ -165,18 +156,11 @@ impl Vae {
     }
 
     fn apply(&self, layer: Dense, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        nn::linear(
-            x,
-            self.vars[layer.0].1.as_tensor(),
-            self.vars[layer.0 + 1].1.as_tensor(),
-            activation,
-        )
+        nn::linear(x, self.vars[layer.0].1.as_tensor(), self.vars[layer.0 + 1].1.as_tensor(), activation)
     }
 
     fn hidden(&self, layers: &[Dense], x: &Tensor) -> Result<Tensor> {
-        layers.iter().try_fold(x.clone(), |h, layer| {
-            self.apply(*layer, &h, self.spec.activation)
-        })
+        layers.iter().try_fold(x.clone(), |h, layer| self.apply(*layer, &h, self.spec.activation))
     }
 
     /// Mean and log-variance of `q(z|x)`: `x [b, d]` to twice `[b, z]`, the latter clamped to [`LOGVAR_MIN`],
@@ -268,15 +252,12 @@ impl Vae {
             bail!("an importance-weighted bound needs at least one sample");
         }
         let (mu, logvar) = self.encode(x)?;
-        let repeat =
-            |t: &Tensor, width: usize| t.broadcast_as((k, b, width))?.reshape((k * b, width));
+        let repeat = |t: &Tensor, width: usize| t.broadcast_as((k, b, width))?.reshape((k * b, width));
         let (mu, logvar) = (repeat(&mu, latent)?, repeat(&logvar, latent)?);
         let eps = eps.reshape((k * b, latent))?;
         let z = nn::reparameterise(&mu, &logvar, &eps)?;
         let nll = self.nll(&repeat(x, self.spec.input)?, &z)?;
-        let log_weight = (nll + log_ratio(&z, &logvar, &eps)?)?
-            .neg()?
-            .reshape((k, b))?;
+        let log_weight = (nll + log_ratio(&z, &logvar, &eps)?)?.neg()?.reshape((k, b))?;
         let top = log_weight.max_keepdim(0)?.detach();
         let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
         mean.log()? + top.squeeze(0)?
@@ -291,12 +272,7 @@ impl Vae {
         let layer = |l: &Dense| -> Result<DenseLayer> {
             let (w, b) = (&self.vars[l.0].1, &self.vars[l.0 + 1].1);
             let (out, inp) = w.dims2()?;
-            Ok(DenseLayer {
-                w: values(w)?,
-                b: values(b)?,
-                out,
-                inp,
-            })
+            Ok(DenseLayer { w: values(w)?, b: values(b)?, out, inp })
         };
         Ok(Layers {
             encoder: self.encoder.iter().map(layer).collect::<Result<_>>()?,
@@ -313,10 +289,7 @@ impl Vae {
     /// # Errors
     /// Whatever candle reports.
     pub fn save(&self) -> Result<HashMap<String, Tensor>> {
-        self.vars
-            .iter()
-            .map(|(name, var)| Ok((name.clone(), var.copy()?.detach())))
-            .collect()
+        self.vars.iter().map(|(name, var)| Ok((name.clone(), var.copy()?.detach()))).collect()
     }
 
     /// Sets every variable from tensors of the same name, converted to the model's type and device; other names are
@@ -328,19 +301,12 @@ impl Vae {
         let find = |(name, var): &(String, Var)| match tensors.get(name) {
             None => bail!("the checkpoint lacks {name}"),
             Some(t) if t.shape() != var.shape() => {
-                bail!(
-                    "the checkpoint has {name} of shape {:?}, not {:?}",
-                    t.dims(),
-                    var.dims()
-                )
+                bail!("the checkpoint has {name} of shape {:?}, not {:?}", t.dims(), var.dims())
             }
             Some(t) => t.to_device(var.device())?.to_dtype(var.dtype()),
         };
         let found = self.vars.iter().map(find).collect::<Result<Vec<_>>>()?;
-        self.vars
-            .iter()
-            .zip(&found)
-            .try_for_each(|((_, var), t)| var.set(t))
+        self.vars.iter().zip(&found).try_for_each(|((_, var), t)| var.set(t))
     }
 }
 

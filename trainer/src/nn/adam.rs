@@ -25,12 +25,7 @@ pub struct AdamParams {
 
 impl Default for AdamParams {
     fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.0,
-        }
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
     }
 }
 
@@ -79,17 +74,9 @@ impl Adam {
             } else {
                 Moments::Tensors(var.zeros_like()?, var.zeros_like()?)
             };
-            Ok(Slot {
-                name: name.clone(),
-                var: var.clone(),
-                moments,
-            })
+            Ok(Slot { name: name.clone(), var: var.clone(), moments })
         };
-        Ok(Self {
-            params,
-            step: 0,
-            slots: vars.iter().map(slot).collect::<Result<_>>()?,
-        })
+        Ok(Self { params, step: 0, slots: vars.iter().map(slot).collect::<Result<_>>()? })
     }
 
     /// Number of steps taken.
@@ -103,12 +90,7 @@ impl Adam {
     /// Whatever candle reports.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         self.step += 1;
-        let AdamParams {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } = self.params;
+        let AdamParams { beta1, beta2, eps, weight_decay } = self.params;
         let t = self.step.min(i32::MAX as u64) as i32;
         let rate = lr / (1.0 - beta1.powi(t));
         let root = (1.0 - beta2.powi(t)).sqrt().recip();
@@ -127,18 +109,14 @@ impl Adam {
             };
             match &mut slot.moments {
                 Moments::Host(m, v) => {
-                    let op = Fused {
-                        constants,
-                        moments: RefCell::new((m, v)),
-                    };
+                    let op = Fused { constants, moments: RefCell::new((m, v)) };
                     slot.var.inplace_op2(&g.contiguous()?, &op)?;
                 }
                 Moments::Tensors(m, v) => {
                     *m = ((&*m * beta1)? + (g * (1.0 - beta1))?)?.detach();
                     *v = ((&*v * beta2)? + (g.sqr()? * (1.0 - beta2))?)?.detach();
                     let update = (&*m * rate)?.div(&((v.sqrt()? * root)? + eps)?)?;
-                    slot.var
-                        .set(&((slot.var.as_tensor() * keep)? - update)?.detach())?;
+                    slot.var.set(&((slot.var.as_tensor() * keep)? - update)?.detach())?;
                 }
             }
         }
@@ -162,10 +140,7 @@ impl Adam {
             tensors.insert(format!("{}.m", slot.name), m);
             tensors.insert(format!("{}.v", slot.name), v);
         }
-        Ok(AdamState {
-            step: self.step,
-            tensors,
-        })
+        Ok(AdamState { step: self.step, tensors })
     }
 
     /// Takes a saved state over. On an error nothing has changed.
@@ -178,32 +153,20 @@ impl Adam {
             match state.tensors.get(&name) {
                 None => bail!("the optimiser's state lacks {name}"),
                 Some(t) if t.shape() != slot.var.shape() => {
-                    bail!(
-                        "the optimiser's state has {name} of shape {:?}, not {:?}",
-                        t.dims(),
-                        slot.var.dims()
-                    )
+                    bail!("the optimiser's state has {name} of shape {:?}, not {:?}", t.dims(), slot.var.dims())
                 }
-                Some(t) => t
-                    .to_device(slot.var.device())?
-                    .to_dtype(slot.var.dtype())?
-                    .copy(),
+                Some(t) => t.to_device(slot.var.device())?.to_dtype(slot.var.dtype())?.copy(),
             }
         };
         let load = |slot: &Slot| {
             let (m, v) = (find(slot, "m")?, find(slot, "v")?);
             Ok(match &slot.moments {
-                Moments::Host(..) => {
-                    Moments::Host(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?)
-                }
+                Moments::Host(..) => Moments::Host(m.flatten_all()?.to_vec1()?, v.flatten_all()?.to_vec1()?),
                 Moments::Tensors(..) => Moments::Tensors(m, v),
             })
         };
         let loaded = self.slots.iter().map(load).collect::<Result<Vec<_>>>()?;
-        self.slots
-            .iter_mut()
-            .zip(loaded)
-            .for_each(|(slot, moments)| slot.moments = moments);
+        self.slots.iter_mut().zip(loaded).for_each(|(slot, moments)| slot.moments = moments);
         self.step = state.step;
         Ok(())
     }
@@ -236,11 +199,7 @@ impl InplaceOp2 for Fused<'_> {
         let (v0, v1) = v.split_at_mut(half);
         let (g0, g1) = g.split_at(half);
         let c = self.constants;
-        both(
-            g.len() >= SPLIT_AT,
-            || math::adam(p0, m0, v0, g0, c),
-            || math::adam(p1, m1, v1, g1, c),
-        );
+        both(g.len() >= SPLIT_AT, || math::adam(p0, m0, v0, g0, c), || math::adam(p1, m1, v1, g1, c));
         Ok(())
     }
 }

@@ -55,21 +55,11 @@ impl CustomOp3 for Dense {
         let (o, wi) = lw.shape().dims2()?;
         let bo = lb.shape().dims1()?;
         if wi != i || bo != o {
-            bail!(
-                "linear: x {:?}, w {:?}, bias {:?} do not match",
-                lx.dims(),
-                lw.dims(),
-                lb.dims()
-            );
+            bail!("linear: x {:?}, w {:?}, bias {:?} do not match", lx.dims(), lw.dims(), lb.dims());
         }
         let (x, w, bias) = (values(x, lx)?, values(w, lw)?, values(bias, lb)?);
         let mut y: Vec<f32> = Vec::with_capacity(b * o);
-        let whole = Product::new(
-            (b, o, i),
-            y.as_mut_ptr(),
-            (x.as_ptr(), false),
-            (w.as_ptr(), true),
-        );
+        let whole = Product::new((b, o, i), y.as_mut_ptr(), (x.as_ptr(), false), (w.as_ptr(), true));
         let finish = |p: Product, bias: &[f32]| {
             // SAFETY: the operands have the stated dimensions, `y` has room for them, and each half writes its own
             // part of it; a row of a half is `p.n` values from its start, written by `run`.
@@ -83,11 +73,7 @@ impl CustomOp3 for Dense {
         };
         if whole.large() {
             let (p, q) = whole.halves();
-            let (pb, qb) = if whole.cuts_columns() {
-                bias.split_at(whole.cut())
-            } else {
-                (bias, bias)
-            };
+            let (pb, qb) = if whole.cuts_columns() { bias.split_at(whole.cut()) } else { (bias, bias) };
             both(true, || finish(p, pb), || finish(q, qb));
         } else {
             finish(whole, bias);
@@ -126,43 +112,24 @@ impl CustomOp3 for Dense {
                         if want_x {
                             dx.reserve_exact(b * i);
                             let rhs = (w.as_ptr(), false);
-                            jobs[0] = Some(Product::new(
-                                (b, i, o),
-                                dx.as_mut_ptr(),
-                                (g.as_ptr(), false),
-                                rhs,
-                            ));
+                            jobs[0] = Some(Product::new((b, i, o), dx.as_mut_ptr(), (g.as_ptr(), false), rhs));
                         }
                         if want_w {
                             dw.reserve_exact(o * i);
                             let rhs = (x.as_ptr(), false);
-                            jobs[1] = Some(Product::new(
-                                (o, i, b),
-                                dw.as_mut_ptr(),
-                                (g.as_ptr(), true),
-                                rhs,
-                            ));
+                            jobs[1] = Some(Product::new((o, i, b), dw.as_mut_ptr(), (g.as_ptr(), true), rhs));
                         }
                         let large = jobs.iter().flatten().any(Product::large);
                         let halves = jobs.map(|job| job.map(Product::halves));
                         let db = &mut db;
                         // SAFETY: operands and results have the stated dimensions, and the halves are disjoint.
-                        let first = || {
-                            halves
-                                .iter()
-                                .flatten()
-                                .for_each(|(p, _)| unsafe { p.run() })
-                        };
+                        let first = || halves.iter().flatten().for_each(|(p, _)| unsafe { p.run() });
                         let second = || {
                             // SAFETY: as above.
-                            halves
-                                .iter()
-                                .flatten()
-                                .for_each(|(_, q)| unsafe { q.run() });
+                            halves.iter().flatten().for_each(|(_, q)| unsafe { q.run() });
                             if want_b {
                                 *db = vec![0.0f32; o];
-                                g.chunks_exact(o.max(1))
-                                    .for_each(|row| super::math::add(db, row));
+                                g.chunks_exact(o.max(1)).for_each(|row| super::math::add(db, row));
                             }
                         };
                         both(large, first, second);
@@ -178,15 +145,9 @@ impl CustomOp3 for Dense {
         })?;
         let device = x.device();
         Ok((
-            want_x
-                .then(|| Tensor::from_vec(dx, (b, i), device))
-                .transpose()?,
-            want_w
-                .then(|| Tensor::from_vec(dw, (o, i), device))
-                .transpose()?,
-            want_b
-                .then(|| Tensor::from_vec(db, o, device))
-                .transpose()?,
+            want_x.then(|| Tensor::from_vec(dx, (b, i), device)).transpose()?,
+            want_w.then(|| Tensor::from_vec(dw, (o, i), device)).transpose()?,
+            want_b.then(|| Tensor::from_vec(db, o, device)).transpose()?,
         ))
     }
 }

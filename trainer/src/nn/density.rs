@@ -1,6 +1,4 @@
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
-};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::dense::{both, values, with_values};
 use super::math;
@@ -12,10 +10,7 @@ const SPLIT_AT: usize = 1 << 14;
 fn same2(name: &str, layouts: &[&Layout]) -> Result<(usize, usize)> {
     let shape = layouts[0].shape().dims2()?;
     if layouts.iter().any(|l| l.dims() != layouts[0].dims()) {
-        bail!(
-            "{name}: shapes differ: {:?}",
-            layouts.iter().map(|l| l.dims()).collect::<Vec<_>>()
-        );
+        bail!("{name}: shapes differ: {:?}", layouts.iter().map(|l| l.dims()).collect::<Vec<_>>());
     }
     Ok(shape)
 }
@@ -25,23 +20,14 @@ fn reduce(b: usize, d: usize, f: impl Fn(usize) -> f32 + Sync) -> (CpuStorage, S
     let mut out = vec![0.0f32; b];
     let (top, bottom) = out.split_at_mut(b / 2);
     let half = top.len();
-    let fill = |part: &mut [f32], from: usize| {
-        part.iter_mut()
-            .enumerate()
-            .for_each(|(r, o)| *o = f(from + r))
-    };
+    let fill = |part: &mut [f32], from: usize| part.iter_mut().enumerate().for_each(|(r, o)| *o = f(from + r));
     both(b * d >= SPLIT_AT, || fill(top, 0), || fill(bottom, half));
     (CpuStorage::F32(out), Shape::from(b))
 }
 
 /// Two matrices `[b, d]` filled row by row, `f(row, first, second)`. An unwanted second one is given as `false`: its
 /// rows are empty.
-fn rows(
-    b: usize,
-    d: usize,
-    second: bool,
-    f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
-) -> (Vec<f32>, Vec<f32>) {
+fn rows(b: usize, d: usize, second: bool, f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> (Vec<f32>, Vec<f32>) {
     let d2 = if second { d } else { 0 };
     let (mut u, mut v) = (vec![0.0f32; b * d], vec![0.0f32; b * d2]);
     let half = b / 2;
@@ -68,27 +54,13 @@ impl CustomOp2 for BernoulliNll {
         "elbo-bernoulli-nll"
     }
 
-    fn cpu_fwd(
-        &self,
-        l: &CpuStorage,
-        ll: &Layout,
-        x: &CpuStorage,
-        lx: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, l: &CpuStorage, ll: &Layout, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, d) = same2(self.name(), &[ll, lx])?;
         let (l, x) = (values(l, ll)?, values(x, lx)?);
-        Ok(reduce(b, d, |r| {
-            math::bernoulli_row(row(l, r, d), row(x, r, d))
-        }))
+        Ok(reduce(b, d, |r| math::bernoulli_row(row(l, r, d), row(x, r, d))))
     }
 
-    fn bwd(
-        &self,
-        l: &Tensor,
-        x: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, l: &Tensor, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (b, d) = l.dims2()?;
         let dl = with_values(l, |l| {
             with_values(x, |x| {
@@ -99,11 +71,7 @@ impl CustomOp2 for BernoulliNll {
                 })
             })
         })?;
-        let dx = if x.track_op() {
-            Some(l.neg()?.broadcast_mul(&g.unsqueeze(1)?)?)
-        } else {
-            None
-        };
+        let dx = if x.track_op() { Some(l.neg()?.broadcast_mul(&g.unsqueeze(1)?)?) } else { None };
         Ok((Some(Tensor::from_vec(dl.0, (b, d), l.device())?), dx))
     }
 }
@@ -127,9 +95,7 @@ impl CustomOp3 for GaussianNll {
     ) -> Result<(CpuStorage, Shape)> {
         let (b, d) = same2(self.name(), &[lm, lv, lx])?;
         let (m, v, x) = (values(m, lm)?, values(v, lv)?, values(x, lx)?);
-        Ok(reduce(b, d, |r| {
-            math::gaussian_row(row(m, r, d), row(v, r, d), row(x, r, d))
-        }))
+        Ok(reduce(b, d, |r| math::gaussian_row(row(m, r, d), row(v, r, d), row(x, r, d))))
     }
 
     fn bwd(
@@ -155,11 +121,7 @@ impl CustomOp3 for GaussianNll {
         })?;
         let dm = Tensor::from_vec(dm, (b, d), m.device())?;
         let dx = if x.track_op() { Some(dm.neg()?) } else { None };
-        Ok((
-            Some(dm),
-            Some(Tensor::from_vec(dv, (b, d), m.device())?),
-            dx,
-        ))
+        Ok((Some(dm), Some(Tensor::from_vec(dv, (b, d), m.device())?), dx))
     }
 }
 
@@ -171,25 +133,13 @@ impl CustomOp2 for Kl {
         "elbo-kl"
     }
 
-    fn cpu_fwd(
-        &self,
-        m: &CpuStorage,
-        lm: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, m: &CpuStorage, lm: &Layout, v: &CpuStorage, lv: &Layout) -> Result<(CpuStorage, Shape)> {
         let (b, d) = same2(self.name(), &[lm, lv])?;
         let (m, v) = (values(m, lm)?, values(v, lv)?);
         Ok(reduce(b, d, |r| math::kl_row(row(m, r, d), row(v, r, d))))
     }
 
-    fn bwd(
-        &self,
-        m: &Tensor,
-        v: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(&self, m: &Tensor, v: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (b, d) = m.dims2()?;
         let (dm, dv) = with_values(m, |m| {
             with_values(v, |v| {
@@ -201,10 +151,7 @@ impl CustomOp2 for Kl {
             })
         })?;
         let device = m.device();
-        Ok((
-            Some(Tensor::from_vec(dm, (b, d), device)?),
-            Some(Tensor::from_vec(dv, (b, d), device)?),
-        ))
+        Ok((Some(Tensor::from_vec(dm, (b, d), device)?), Some(Tensor::from_vec(dv, (b, d), device)?)))
     }
 }
 
@@ -226,13 +173,7 @@ impl CustomOp3 for Reparameterise {
         le: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         if lm.dims() != lv.dims() || lm.dims() != le.dims() {
-            bail!(
-                "{}: shapes differ: {:?} {:?} {:?}",
-                self.name(),
-                lm.dims(),
-                lv.dims(),
-                le.dims()
-            );
+            bail!("{}: shapes differ: {:?} {:?} {:?}", self.name(), lm.dims(), lv.dims(), le.dims());
         }
         let mut z = vec![0.0f32; lm.shape().elem_count()];
         math::scaled_noise(values(v, lv)?, values(e, le)?, &mut z);
@@ -259,11 +200,7 @@ impl CustomOp3 for Reparameterise {
             })
         })?;
         let dv = Tensor::from_vec(dv, m.shape(), m.device())?;
-        let de = if e.track_op() {
-            Some(g.mul(&(v * 0.5)?.exp()?)?)
-        } else {
-            None
-        };
+        let de = if e.track_op() { Some(g.mul(&(v * 0.5)?.exp()?)?) } else { None };
         Ok((Some(g.clone()), Some(dv), de))
     }
 }
@@ -280,10 +217,7 @@ impl CustomOp1 for Clamp {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
-        let clamped = values(x, lx)?
-            .iter()
-            .map(|x| x.clamp(self.lo, self.hi))
-            .collect();
+        let clamped = values(x, lx)?.iter().map(|x| x.clamp(self.lo, self.hi)).collect();
         Ok((CpuStorage::F32(clamped), lx.shape().clone()))
     }
 
@@ -291,10 +225,7 @@ impl CustomOp1 for Clamp {
         let inside = |x: f32| x >= self.lo && x <= self.hi;
         let dx = with_values(x, |x| {
             with_values(g, |g| {
-                Ok(x.iter()
-                    .zip(g)
-                    .map(|(x, g)| if inside(*x) { *g } else { 0.0 })
-                    .collect::<Vec<f32>>())
+                Ok(x.iter().zip(g).map(|(x, g)| if inside(*x) { *g } else { 0.0 }).collect::<Vec<f32>>())
             })
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))

@@ -29,28 +29,11 @@ unsafe impl Sync for Product {}
 
 impl Product {
     /// `[m, n] = [m, k] [k, n]` over dense row-major storage; a transposed operand is stored `[k, m]` or `[n, k]`.
-    pub fn new(
-        size: (usize, usize, usize),
-        dst: *mut f32,
-        lhs: (*const f32, bool),
-        rhs: (*const f32, bool),
-    ) -> Self {
+    pub fn new(size: (usize, usize, usize), dst: *mut f32, lhs: (*const f32, bool), rhs: (*const f32, bool)) -> Self {
         let (m, n, k) = size;
         let (lhs_rs, lhs_cs) = if lhs.1 { (1, m) } else { (k, 1) };
         let (rhs_rs, rhs_cs) = if rhs.1 { (1, k) } else { (n, 1) };
-        Self {
-            m,
-            n,
-            k,
-            dst,
-            dst_rs: n,
-            lhs: lhs.0,
-            lhs_rs,
-            lhs_cs,
-            rhs: rhs.0,
-            rhs_rs,
-            rhs_cs,
-        }
+        Self { m, n, k, dst, dst_rs: n, lhs: lhs.0, lhs_rs, lhs_cs, rhs: rhs.0, rhs_rs, rhs_cs }
     }
 
     /// Whether the product is worth two threads.
@@ -66,11 +49,7 @@ impl Product {
     /// Where [`Self::halves`] cuts: about the middle, at a multiple of 16 where there is room for one.
     pub fn cut(&self) -> usize {
         let whole = if self.cuts_columns() { self.n } else { self.m };
-        if whole >= 64 {
-            (whole / 2).next_multiple_of(16)
-        } else {
-            whole / 2
-        }
+        if whole >= 64 { (whole / 2).next_multiple_of(16) } else { whole / 2 }
     }
 
     /// The two halves of the longer side of `dst`; together they are the product.
@@ -131,24 +110,10 @@ impl Product {
 ///
 /// # Panics
 /// A slice whose length is not that of its matrix.
-pub fn matmul(
-    size: (usize, usize, usize),
-    lhs: (&[f32], bool),
-    rhs: (&[f32], bool),
-    out: &mut [f32],
-) {
+pub fn matmul(size: (usize, usize, usize), lhs: (&[f32], bool), rhs: (&[f32], bool), out: &mut [f32]) {
     let (m, n, k) = size;
-    assert_eq!(
-        (lhs.0.len(), rhs.0.len(), out.len()),
-        (m * k, k * n, m * n),
-        "matrix dimensions"
-    );
-    let product = Product::new(
-        size,
-        out.as_mut_ptr(),
-        (lhs.0.as_ptr(), lhs.1),
-        (rhs.0.as_ptr(), rhs.1),
-    );
+    assert_eq!((lhs.0.len(), rhs.0.len(), out.len()), (m * k, k * n, m * n), "matrix dimensions");
+    let product = Product::new(size, out.as_mut_ptr(), (lhs.0.as_ptr(), lhs.1), (rhs.0.as_ptr(), rhs.1));
     // SAFETY: the lengths were checked, `out` is borrowed exclusively, and the halves write disjoint parts of it.
     unsafe {
         if product.large() {

@@ -256,18 +256,10 @@ mod tests {
             let t = f64::from(x);
             let close = |name: &str, got: f32, want: f64, tolerance: f64| {
                 let error = (f64::from(got) - want).abs();
-                assert!(
-                    error <= tolerance * want.abs().max(1e-30),
-                    "{name}({x}): {got} {want}"
-                );
+                assert!(error <= tolerance * want.abs().max(1e-30), "{name}({x}): {got} {want}");
             };
             close("exp", super::exp(x), t.exp(), 2e-7);
-            close(
-                "softplus",
-                super::softplus(x),
-                t.max(0.0) + (-t.abs()).exp().ln_1p(),
-                4e-7,
-            );
+            close("softplus", super::softplus(x), t.max(0.0) + (-t.abs()).exp().ln_1p(), 4e-7);
             close("sigmoid", super::sigmoid(x), 1.0 / (1.0 + (-t).exp()), 4e-7);
             close("tanh", super::tanh(x), t.tanh(), 1e-6);
         }

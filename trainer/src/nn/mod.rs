@@ -35,9 +35,7 @@ pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 
 /// Whether the fused form serves all of these tensors.
 fn fusible(tensors: &[&Tensor]) -> bool {
-    tensors
-        .iter()
-        .all(|t| t.dtype() == DType::F32 && t.device().is_cpu())
+    tensors.iter().all(|t| t.dtype() == DType::F32 && t.device().is_cpu())
 }
 
 /// Dense layer `a(x W^T + bias)`.
@@ -51,8 +49,7 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> 
         return composed::linear(x, w, bias, activation);
     }
     let op = dense::Dense { activation };
-    x.contiguous()?
-        .apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
+    x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
 }
 
 /// Bernoulli negative log-likelihood in nats, `sum_d softplus(l_d) - x_d l_d` (arXiv 1312.6114, equation 11).
@@ -65,9 +62,7 @@ pub fn bernoulli_nll(logits: &Tensor, x: &Tensor) -> Result<Tensor> {
     if !fusible(&[logits, x]) {
         return composed::bernoulli_nll(logits, x);
     }
-    logits
-        .contiguous()?
-        .apply_op2(&x.contiguous()?, density::BernoulliNll)
+    logits.contiguous()?.apply_op2(&x.contiguous()?, density::BernoulliNll)
 }
 
 /// Gaussian negative log-likelihood in nats, `1/2 sum_d (v_d + (x_d - m_d)^2 exp(-v_d) + ln 2 pi)` with `v` the
@@ -81,11 +76,7 @@ pub fn gaussian_nll(mean: &Tensor, logvar: &Tensor, x: &Tensor) -> Result<Tensor
     if !fusible(&[mean, logvar, x]) {
         return composed::gaussian_nll(mean, logvar, x);
     }
-    mean.contiguous()?.apply_op3(
-        &logvar.contiguous()?,
-        &x.contiguous()?,
-        density::GaussianNll,
-    )
+    mean.contiguous()?.apply_op3(&logvar.contiguous()?, &x.contiguous()?, density::GaussianNll)
 }
 
 /// Reparameterisation `z = mu + exp(logvar / 2) eps` (arXiv 1312.6114, section 2.4). All shapes are equal.
@@ -96,11 +87,7 @@ pub fn reparameterise(mu: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tens
     if !fusible(&[mu, logvar, eps]) {
         return composed::reparameterise(mu, logvar, eps);
     }
-    mu.contiguous()?.apply_op3(
-        &logvar.contiguous()?,
-        &eps.contiguous()?,
-        density::Reparameterise,
-    )
+    mu.contiguous()?.apply_op3(&logvar.contiguous()?, &eps.contiguous()?, density::Reparameterise)
 }
 
 /// `KL(N(mu, exp(logvar)) || N(0, I))` in nats, `1/2 sum_d (mu_d^2 + exp(v_d) - 1 - v_d)` (arXiv 1312.6114, appendix B).
@@ -113,8 +100,7 @@ pub fn kl_standard_normal(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
     if !fusible(&[mu, logvar]) {
         return composed::kl_standard_normal(mu, logvar);
     }
-    mu.contiguous()?
-        .apply_op2(&logvar.contiguous()?, density::Kl)
+    mu.contiguous()?.apply_op2(&logvar.contiguous()?, density::Kl)
 }
 
 /// `x` clamped to `[lo, hi]`, any shape. The gradient passes inside the interval and is zero outside.
@@ -125,8 +111,5 @@ pub fn clamp(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
     if !fusible(&[x]) {
         return composed::clamp(x, lo, hi);
     }
-    x.contiguous()?.apply_op1(density::Clamp {
-        lo: lo as f32,
-        hi: hi as f32,
-    })
+    x.contiguous()?.apply_op1(density::Clamp { lo: lo as f32, hi: hi as f32 })
 }

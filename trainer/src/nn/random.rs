@@ -85,12 +85,7 @@ impl Rng {
     ///
     /// # Errors
     /// Whatever candle reports.
-    pub fn normal(
-        &mut self,
-        shape: impl Into<Shape>,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor> {
+    pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         if dtype == DType::F32 {
             let mut values = vec![0.0f32; shape.elem_count()];
@@ -119,12 +114,8 @@ impl Rng {
         device: &Device,
     ) -> Result<Tensor> {
         let shape = shape.into();
-        let values: Vec<f64> = (0..shape.elem_count())
-            .map(|_| lo + (hi - lo) * self.unit())
-            .collect();
-        Tensor::from_vec(values, shape, &Device::Cpu)?
-            .to_dtype(dtype)?
-            .to_device(device)
+        let values: Vec<f64> = (0..shape.elem_count()).map(|_| lo + (hi - lo) * self.unit()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
     }
 
     /// Draws from Bernoulli(`p`), 0 or 1, of the shape, type and device of `p`; see [`Self::fill_bernoulli`].
@@ -142,13 +133,7 @@ impl Rng {
     ///
     /// # Errors
     /// Whatever candle reports.
-    pub fn dense(
-        &mut self,
-        inp: usize,
-        out: usize,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<(Var, Var)> {
+    pub fn dense(&mut self, inp: usize, out: usize, dtype: DType, device: &Device) -> Result<(Var, Var)> {
         let bound = 1.0 / (inp.max(1) as f64).sqrt();
         let w = self.uniform(-bound, bound, (out, inp), dtype, device)?;
         let b = self.uniform(-bound, bound, out, dtype, device)?;
