@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     match elbo_trainer::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("elbo: {error:#}");
+            // Every message names its cause itself.
+            eprintln!("elbo: {error}");
             ExitCode::FAILURE
         }
     }
