@@ -49,3 +49,13 @@ pub fn has(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
+
+/// Runs the command `elbo` of this repository, built first if needed.
+///
+/// # Errors
+/// As [`run`].
+pub fn elbo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "elbo-trainer", "--bin", "elbo", "--"]).args(arguments);
+    run(command.current_dir(root()))
+}
