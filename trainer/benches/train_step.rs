@@ -254,9 +254,7 @@ fn run_child(kind: &str) -> Outcome<()> {
 
 fn compare(quick: bool) -> Outcome<bool> {
     let (rounds, steps) = if quick { (3, 50) } else { (9, 100) };
-    println!(
-        "VAE {INPUT}-{HIDDEN}-{HIDDEN}-{LATENT}, batch {BATCH}, f32, 2 threads; {rounds} rounds of {steps} steps"
-    );
+    println!("VAE {INPUT}-{HIDDEN}-{HIDDEN}-{LATENT}, batch {BATCH}, f32, 2 threads; {rounds} rounds of {steps} steps");
     let [mut a, mut b, mut m, mut c, mut d] = [const { Vec::new() }; 5];
     for _ in 0..rounds {
         a.push(measure("ours", steps)?);
@@ -273,29 +271,15 @@ fn compare(quick: bool) -> Outcome<bool> {
     };
     let spreads = [&a, &b, &m, &c, &d].map(|v| spread(v));
     let medians = [&mut a, &mut b, &mut m, &mut c, &mut d].map(|v| median(v));
-    let names = [
-        "Elbo",
-        "stock candle",
-        "stock, with mimalloc",
-        "matrix products alone",
-        "Elbo, one core busy",
-    ];
+    let names = ["Elbo", "stock candle", "stock, with mimalloc", "matrix products alone", "Elbo, one core busy"];
     for ((name, ms), spread) in names.iter().zip(medians).zip(&spreads) {
         println!("{name:<24}{ms:8.2} ms per step ({spread})");
     }
     let [ours, stock, stock_mimalloc, products, busy] = medians;
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
     let (fast, steady) = (ours <= BAR_STOCK * stock, busy <= BAR_BUSY * ours);
-    println!(
-        "Elbo / stock candle      {:8.3}    at most {BAR_STOCK}: {}",
-        ours / stock,
-        verdict(fast)
-    );
-    println!(
-        "busy / idle              {:8.3}    at most {BAR_BUSY}: {}",
-        busy / ours,
-        verdict(steady)
-    );
+    println!("Elbo / stock candle      {:8.3}    at most {BAR_STOCK}: {}", ours / stock, verdict(fast));
+    println!("busy / idle              {:8.3}    at most {BAR_BUSY}: {}", busy / ours, verdict(steady));
     println!("Elbo / stock, mimalloc   {:8.3}", ours / stock_mimalloc);
     println!("Elbo / matrix products   {:8.3}", ours / products);
     Ok(fast && steady)
