@@ -29,6 +29,7 @@ const EXP_FRAC: u8 = 11;
 pub(crate) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
 /// Smallest e with n <= 2^e, for n >= 1.
+#[inline(never)]
 fn ceil_log2(n: u32) -> u32 {
     32 - n.saturating_sub(1).leading_zeros()
 }
