@@ -214,7 +214,7 @@ impl<'b> Scope<'b> {
             }
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => Op::read(self.ops, op).output == index as u16,
+                Some(op) => op < self.op_count() && Op::read(self.ops, op).output == index as u16,
             };
             if !written || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
