@@ -8,8 +8,8 @@ use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::{Likelihood, Meta, SelfTest};
 
-/// Every seed: its name and its words.
-pub fn seeds() -> Vec<(&'static str, Vec<u32>)> {
+/// Every seed by name.
+pub fn seeds() -> [(&'static str, Parts); 5] {
     [
         ("bernoulli", bernoulli()),
         ("gaussian", gaussian()),
@@ -17,8 +17,6 @@ pub fn seeds() -> Vec<(&'static str, Vec<u32>)> {
         ("nested", nested()),
         ("decode", decode()),
     ]
-    .map(|(name, parts)| (name, parts.words()))
-    .to_vec()
 }
 
 /// Metadata of a model called `name`.

@@ -41,9 +41,9 @@ struct Tally {
 fn main() -> Result<()> {
     let options = Options::parse();
     if let Some(folder) = options.write_seeds {
-        for (name, words) in seeds::seeds() {
+        for (name, parts) in seeds::seeds() {
             let path = folder.join(name).with_extension("elbo");
-            std::fs::write(&path, bytemuck::cast_slice(&words)).with_context(|| path.display().to_string())?;
+            std::fs::write(&path, bytemuck::cast_slice(&parts.words())).with_context(|| path.display().to_string())?;
         }
         return Ok(());
     }
