@@ -5,7 +5,8 @@ use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
 use elbo::bounds::{FULL, output_bound};
 use elbo::kernel::{Packing, unpack_word, word_index};
 use elbo::program::{
-    MATRIX_WORDS, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor, TensorKind,
+    MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
+    TensorKind,
 };
 
 /// Where the sections of an intact blob begin.
@@ -135,7 +136,11 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         {
             output.len = matrix.rows;
         }
-        if let (Ok(bound), Some(at)) = (output_bound(&op, &inputs, &output, matrix.as_ref()), place(written)) {
+        // The bound of an operation is defined for tensors that pass on their own.
+        let sound = inputs.iter().chain([&output]).all(|t| t.frac <= 16 && t.len <= MAX_TENSOR_LEN && t.bound <= FULL);
+        if let Some(at) = place(written).filter(|_| sound)
+            && let Ok(bound) = output_bound(&op, &inputs, &output, matrix.as_ref())
+        {
             output.bound = bound;
             words[at..at + TENSOR_WORDS].copy_from_slice(&output.encode());
         }
