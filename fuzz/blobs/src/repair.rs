@@ -59,7 +59,7 @@ impl Sections {
     pub fn owner(&self, words: &[u32], op: usize) -> usize {
         (0..self.count(5))
             .map(|index| ProgramRecord::read(self.programs(words), index))
-            .find(|record| (record.ops_start as usize..).take(record.ops_len as usize).any(|i| i == op))
+            .find(|record| op.checked_sub(record.ops_start as usize).is_some_and(|i| i < record.ops_len as usize))
             .map_or(0, |record| record.tensors_start.min(MAX_RECORDS) as usize)
     }
 
