@@ -53,7 +53,7 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
 }
 
 /// Checks types, lengths and scales of `op`'s operands and returns the bound of its output: largest |q| of activations,
-/// log2 of the largest magnitude of nats. `inputs` beyond [`Opcode::inputs`] are ignored; so is `output.bound`.
+/// log2 of the largest magnitude of nats. Every tensor's scale, bound and length must be in range. `inputs` beyond [`Opcode::inputs`] are ignored; so is `output.bound`.
 ///
 /// For `End` the output is its loop's vector; for `Loop` only the length is checked and the bound returned as declared.
 ///
