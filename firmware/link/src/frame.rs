@@ -1,0 +1,168 @@
+//! How a message travels: postcard bytes, COBS-stuffed so that they hold no zero, ended by a zero.
+
+use embedded_io::{Read, Write};
+use serde::{Deserialize, Serialize};
+
+use crate::message::CHUNK;
+
+/// The longest frame, in bytes, its ending zero included. A full [`CHUNK`] and two names of 24 bytes fit.
+pub const FRAME: usize = CHUNK + 64;
+
+/// What can go wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError<E> {
+    /// The stream failed.
+    Stream(E),
+    /// The stream ended.
+    Closed,
+    /// The bytes do not decode, or the message is longer than a frame.
+    Bad,
+}
+
+/// Sends one message.
+///
+/// # Errors
+/// [`FrameError::Bad`] if the message does not fit a frame; [`FrameError::Stream`] if the stream fails.
+pub fn write_frame<W: Write, T: Serialize>(stream: &mut W, message: &T) -> Result<(), FrameError<W::Error>> {
+    let mut buffer = [0; FRAME];
+    let frame = postcard::to_slice_cobs(message, &mut buffer).map_err(|_| FrameError::Bad)?;
+    stream.write_all(frame).map_err(FrameError::Stream)?;
+    stream.flush().map_err(FrameError::Stream)
+}
+
+/// Collects bytes into frames, and owns the one buffer that a message borrows from.
+#[derive(Debug)]
+pub struct FrameReader {
+    buffer: [u8; FRAME],
+}
+
+impl Default for FrameReader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FrameReader {
+    /// An empty reader.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { buffer: [0; FRAME] }
+    }
+
+    /// Waits for the next frame and decodes it. Empty frames are skipped, so a sender may begin with a zero to end
+    /// whatever garbage came before.
+    ///
+    /// # Errors
+    /// [`FrameError::Bad`] if the frame does not decode; the next call starts after its end.
+    pub fn read<'a, R: Read, T: Deserialize<'a>>(&'a mut self, stream: &mut R) -> Result<T, FrameError<R::Error>> {
+        let mut length = 0;
+        loop {
+            let mut byte = [0];
+            if stream.read(&mut byte).map_err(FrameError::Stream)? == 0 {
+                return Err(FrameError::Closed);
+            }
+            if byte[0] == 0 {
+                if length == 0 {
+                    continue;
+                }
+                break;
+            }
+            if let Some(slot) = self.buffer.get_mut(length) {
+                *slot = byte[0];
+            }
+            length = length.saturating_add(1);
+        }
+        let frame = self.buffer.get_mut(..length).ok_or(FrameError::Bad)?;
+        postcard::from_bytes_cobs(frame).map_err(|_| FrameError::Bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Failure, Program, Reply, Request};
+    use proptest::prelude::*;
+
+    fn sent<T: Serialize>(message: &T) -> Vec<u8> {
+        let mut wire = [0; 4 * FRAME];
+        let mut rest = &mut wire[..];
+        write_frame(&mut rest, message).unwrap();
+        let used = 4 * FRAME - rest.len();
+        wire[..used].to_vec()
+    }
+
+    fn received(wire: &[u8]) -> Result<Request<'static>, FrameError<core::convert::Infallible>> {
+        let reader = Box::leak(Box::new(FrameReader::new()));
+        reader.read(&mut &wire[..])
+    }
+
+    #[test]
+    fn golden_frame() {
+        // Request::Sample is variant 3; 0 is the seed; 1 the count; then COBS by hand.
+        assert_eq!(sent(&Request::Sample { seed: 0, count: 1 }), [2, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn the_longest_message_fits() {
+        let request = Request::Input { offset: u16::MAX, bytes: &[0; CHUNK] };
+        assert_eq!(received(&sent(&request)), Ok(request));
+        let reply = Reply::Info(crate::Info {
+            board: "a-board-of-twenty-four-c",
+            model: "a-model-of-twenty-four-c",
+            blob_len: u32::MAX,
+            arena_len: u32::MAX,
+            arena_capacity: u32::MAX,
+            value_capacity: u16::MAX,
+        });
+        assert!(sent(&reply).len() <= FRAME);
+        let text = "x".repeat(CHUNK);
+        assert!(sent(&Reply::Failure(Failure::NoModel(&text))).len() <= FRAME);
+    }
+
+    #[test]
+    fn a_message_longer_than_a_frame_is_refused_by_the_sender() {
+        let mut wire = [0; 4 * FRAME];
+        let request = Request::Input { offset: 0, bytes: &[7; FRAME] };
+        assert_eq!(write_frame(&mut &mut wire[..], &request), Err(FrameError::Bad));
+    }
+
+    #[test]
+    fn garbage_is_refused_and_the_next_frame_is_read() {
+        let mut wire = vec![9; 3 * FRAME];
+        wire.push(0);
+        wire.extend([1, 1, 0]);
+        wire.extend(sent(&Request::Shape(Program::Score)));
+        let mut stream = &wire[..];
+        let mut reader = FrameReader::new();
+        assert_eq!(reader.read::<_, Request>(&mut stream), Err(FrameError::Bad));
+        assert_eq!(reader.read::<_, Request>(&mut stream), Ok(Request::Info));
+        assert_eq!(reader.read::<_, Request>(&mut stream), Ok(Request::Shape(Program::Score)));
+        assert_eq!(reader.read::<_, Request>(&mut stream), Err(FrameError::Closed));
+    }
+
+    #[test]
+    fn a_leading_zero_is_no_message() {
+        let mut wire = vec![0, 0];
+        wire.extend(sent(&Request::Stack));
+        assert_eq!(received(&wire), Ok(Request::Stack));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_arrives(offset: u16, bytes in proptest::collection::vec(any::<u8>(), 0..=CHUNK)) {
+            let request = Request::Input { offset, bytes: &bytes };
+            let mut reader = FrameReader::new();
+            let wire = sent(&request);
+            prop_assert!(wire.iter().rev().skip(1).all(|byte| *byte != 0));
+            prop_assert_eq!(reader.read(&mut &wire[..]), Ok(request));
+        }
+
+        #[test]
+        fn no_bytes_upset_the_reader(wire in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut stream = &wire[..];
+            let mut reader = FrameReader::new();
+            while reader.read::<_, Request>(&mut stream) != Err(FrameError::Closed) {}
+        }
+    }
+}
