@@ -1,1 +1,36 @@
-//! 
+//! Elbo's runtime: verify a model once, then sample it and score with it, in integer arithmetic and without a heap.
+#![no_std]
+#![deny(missing_docs, unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
+
+#[cfg(test)]
+extern crate std;
+
+mod arena;
+pub mod blob;
+pub mod bounds;
+mod crc;
+pub mod density;
+mod error;
+pub mod fixed;
+pub mod kernel;
+mod meta;
+mod model;
+mod nats;
+mod noise;
+pub mod normal;
+pub mod program;
+pub mod rng;
+mod session;
+mod verify;
+
+pub use arena::Arena;
+pub use crc::{crc32_i16, crc32_words};
+pub use error::{LoadError, SessionError};
+pub use meta::{Likelihood, Meta, SelfTest};
+pub use model::{Limits, Model, ProgramInfo, VectorInfo};
+pub use nats::Nats;
+pub use noise::Noise;
+pub use program::ProgramKind;
+pub use session::Session;

@@ -1,0 +1,158 @@
+//! The activations that run once a neuron or a pixel: 32-bit arithmetic, one multiplication each.
+
+use super::activation_table::{SOFTPLUS_TAIL, TANH};
+use super::interpolate;
+
+/// Hyperbolic tangent of a Q16 argument, in Q15, within ±32767; at most 1.25 LSB from the true value.
+///
+/// Odd to the last bit and never decreasing.
+#[inline]
+pub fn tanh(x: i32) -> i32 {
+    let magnitude = follow::<16, _>(&TANH, x.unsigned_abs()) >> 17;
+    let sign = x >> 31;
+    (magnitude as i32 ^ sign) - sign
+}
+
+/// Logistic function `1 / (1 + e^-x)` of a Q16 argument, in Q15, within 0..=32767; at most 1 LSB from the true value.
+///
+/// Never decreasing, and `sigmoid(-x) + sigmoid(x)` is 32768, except where 32767 stands for one.
+#[inline]
+pub fn sigmoid(x: i32) -> i32 {
+    // (1 + tanh(x / 2)) / 2: the argument is halved by reading Q16 as Q17.
+    let tanh = follow::<17, _>(&TANH, x.unsigned_abs()) >> 16;
+    let upper = ((0x1_0001 + tanh) >> 2) as i32;
+    if x < 0 {
+        0x8000 - upper
+    } else {
+        upper.min(0x7fff)
+    }
+}
+
+/// `ln(1 + e^x)` of a Q16 argument, in Q16; at most 1.5 LSB from the true value. Never decreasing.
+///
+/// The negative log-likelihood of a Bernoulli pixel with logit `l` is `softplus(l) - x l`.
+#[inline]
+pub fn softplus(x: i32) -> u32 {
+    let tail = (follow::<16, _>(&SOFTPLUS_TAIL, x.unsigned_abs()) + 0x8000) >> 16;
+    x.max(0) as u32 + tail
+}
+
+/// The line through the nodes of `table` at a magnitude with `FRAC` fractional bits, times 2^16. Below 2 a segment is
+/// 1/64 wide, and twice as wide in every octave above. The last segment is flat and serves everything beyond it.
+#[inline(always)]
+fn follow<const FRAC: u32, const N: usize>(table: &[u16; N], magnitude: u32) -> u32 {
+    // Comparisons, because counting leading zeros is a library call on a Cortex-M0.
+    let octave = u32::from(magnitude >= 2 << FRAC)
+        + u32::from(magnitude >= 4 << FRAC)
+        + u32::from(N > 4 * 64 + 1 && magnitude >= 8 << FRAC);
+    let index = (octave << 6) + (magnitude >> (FRAC - 6 + octave));
+    let fraction = (magnitude << (38 - FRAC - octave)) >> 16;
+    interpolate(table, index, fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::generator::{assert_table, octave_knot, unbiased_nodes};
+    use super::*;
+    use proptest::prelude::*;
+    use std::{println, vec::Vec};
+
+    fn knots(count: usize) -> Vec<u64> {
+        (0..count).map(|i| octave_knot(i, 6) << 10).collect()
+    }
+
+    fn q16(x: u64) -> f64 {
+        x as f64 / 65_536.0
+    }
+
+    #[test]
+    fn tanh_table_is_the_computed_one() {
+        let nodes = unbiased_nodes(&knots(TANH.len()), |x| 65536.0 * q16(x).tanh());
+        let nodes: Vec<f64> = nodes
+            .iter()
+            .map(|y| (y.round() + 1.0).min(65535.0))
+            .collect();
+        assert_table(&TANH, &nodes);
+    }
+
+    #[test]
+    fn softplus_table_is_the_computed_one() {
+        let nodes = unbiased_nodes(&knots(SOFTPLUS_TAIL.len()), |x| {
+            65536.0 * (-q16(x)).exp().ln_1p()
+        });
+        assert_table(&SOFTPLUS_TAIL, &nodes);
+    }
+
+    /// Largest error of every argument of the given range, which must never decrease.
+    fn worst(
+        name: &str,
+        range: core::ops::RangeInclusive<i32>,
+        f: impl Fn(i32) -> f64,
+        exact: impl Fn(f64) -> f64,
+    ) -> f64 {
+        let (mut worst, mut previous) = (0.0f64, f64::MIN);
+        for x in range {
+            let y = f(x);
+            assert!(y >= previous, "{name} falls at {x}");
+            previous = y;
+            worst = worst.max((y - exact(f64::from(x) / 65536.0)).abs());
+        }
+        println!("{name}: at most {worst:.4} LSB from f64");
+        worst
+    }
+
+    const EVERY: core::ops::RangeInclusive<i32> = -(17 << 16)..=17 << 16;
+
+    #[test]
+    fn tanh_error_over_every_argument() {
+        let error = worst("tanh", EVERY, |x| tanh(x).into(), |x| 32768.0 * x.tanh());
+        assert!(error <= 1.25);
+    }
+
+    #[test]
+    fn sigmoid_error_over_every_argument() {
+        let exact = |x: f64| 32768.0 / (1.0 + (-x).exp());
+        assert!(worst("sigmoid", EVERY, |x| sigmoid(x).into(), exact) <= 1.0);
+    }
+
+    #[test]
+    fn softplus_error_over_every_argument() {
+        let exact = |x: f64| 65536.0 * (x.max(0.0) + (-x.abs()).exp().ln_1p());
+        assert!(worst("softplus", EVERY, |x| softplus(x).into(), exact) <= 1.5);
+    }
+
+    #[test]
+    fn far_arguments_saturate() {
+        assert_eq!(TANH[255..], [65535, 65535]);
+        assert_eq!(SOFTPLUS_TAIL[319..], [0, 0]);
+        for x in [17 << 16, 1 << 24, 0x1234_5678, 1 << 30, i32::MAX] {
+            assert_eq!((tanh(x), tanh(-x)), (32767, -32767));
+            assert_eq!((sigmoid(x), sigmoid(-x)), (32767, 0));
+            assert_eq!((softplus(x), softplus(-x)), (x as u32, 0));
+        }
+        assert_eq!((tanh(i32::MIN), sigmoid(i32::MIN)), (-32767, 0));
+        assert_eq!(softplus(i32::MIN), 0);
+        assert_eq!((tanh(0), sigmoid(0), softplus(0)), (0, 16384, 45426));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn symmetries(x in -i32::MAX..=i32::MAX, shift in 0u32..31) {
+            let x = x >> shift;
+            prop_assert_eq!(tanh(-x), -tanh(x));
+            let sum = sigmoid(-x) + sigmoid(x);
+            prop_assert!(sum == 32768 || sum == 32767 && sigmoid(x.abs()) == 32767, "{}", sum);
+            // softplus(x) - softplus(-x) = x
+            prop_assert_eq!(i64::from(softplus(x)) - i64::from(softplus(-x)), i64::from(x));
+        }
+
+        #[test]
+        fn never_falls(x: i32, y: i32, shift in 0u32..31) {
+            let (low, high) = (x.min(y) >> shift, x.max(y) >> shift);
+            prop_assert!(tanh(low) <= tanh(high));
+            prop_assert!(sigmoid(low) <= sigmoid(high));
+            prop_assert!(softplus(low) <= softplus(high));
+        }
+    }
+}

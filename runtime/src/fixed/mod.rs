@@ -1,0 +1,77 @@
+//! Fixed-point functions: integers only, every input allowed, each with its error bound stated and tested.
+//!
+//! `Qn` means that an integer `q` stands for `q / 2^n`; an LSB is `2^-n`. All arguments of functions are `Q16`.
+//!
+//! | function | result | error in LSB of the result, at most |
+//! |---|---|---|
+//! | [`requantize`] | i16 | none: it is a definition |
+//! | [`tanh`] | Q15 | 1.25 |
+//! | [`sigmoid`] | Q15 | 1 |
+//! | [`softplus`] | Q16 | 1.5 |
+//! | [`exp`] | the caller's | 0.5, and 2^-26 of the value |
+//! | [`ln`] | Q16 | 0.55 |
+//! | [`log_mean_exp`] | Q16 | 0.55 |
+
+mod activation;
+mod activation_table;
+mod explog;
+#[cfg(test)]
+pub(crate) mod generator;
+
+pub use activation::{sigmoid, softplus, tanh};
+pub use explog::{exp, ln, log_mean_exp};
+
+/// The one step from an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
+///
+/// `m` is meant to be in `0 <= m < 2^31`. On a Cortex-M4 this is one `SMMULR` and one `SSAT`.
+#[inline]
+pub fn requantize(acc: i32, m: i32) -> i16 {
+    let rounded = (i64::from(acc) * i64::from(m) + (1 << 31)) >> 32;
+    rounded.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+}
+
+/// The value at `fraction / 2^16` of the way from node `index` to the next, times 2^16.
+///
+/// An index past the last segment is taken as the last.
+#[inline(always)]
+pub(crate) fn interpolate<const N: usize>(table: &[u16; N], index: u32, fraction: u32) -> u32 {
+    const { assert!(N >= 2) };
+    // The bound is known to the optimiser, which then drops the checks of the two accesses.
+    let index = (index as usize).min(N - 2);
+    let (from, to) = (u32::from(table[index]), u32::from(table[index + 1]));
+    // Modulo 2^32, so that falling tables need no signs.
+    (from << 16).wrapping_add(to.wrapping_sub(from).wrapping_mul(fraction))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn requantize_rounds_halves_up_and_saturates() {
+        assert_eq!(requantize(1, 1 << 30), 0);
+        assert_eq!(requantize(2, 1 << 30), 1);
+        assert_eq!(requantize(-2, 1 << 30), 0);
+        assert_eq!(requantize(-6, 1 << 30), -1);
+        assert_eq!(requantize(i32::MAX, i32::MAX), i16::MAX);
+        assert_eq!(requantize(i32::MIN, i32::MAX), i16::MIN);
+        assert_eq!(requantize(i32::MIN, i32::MIN), i16::MAX);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn requantize_is_the_exact_rounded_product(acc: i32, m: i32, shift in 0u32..31) {
+            let m = m >> shift;
+            let exact = (i128::from(acc) * i128::from(m) * 2 + (1i128 << 32)).div_euclid(1 << 33);
+            let exact = exact.clamp(-32768, 32767);
+            prop_assert_eq!(i128::from(requantize(acc, m)), exact);
+        }
+
+        #[test]
+        fn requantize_never_falls_as_the_sum_grows(acc in i32::MIN..i32::MAX, m in 0..=i32::MAX) {
+            prop_assert!(requantize(acc, m) <= requantize(acc + 1, m));
+        }
+    }
+}

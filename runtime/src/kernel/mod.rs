@@ -1,0 +1,30 @@
+//! Kernels: the loops that do the arithmetic.
+//!
+//! The portable implementation of a kernel is its definition. An arch implementation must give the same bits for every
+//! input, so that a result never depends on the machine; `check` holds the one suite that every implementation
+//! of a kernel has to pass, on the host and on the device. Integer sums are exact, so the order in which a kernel
+//! adds, and the packing in which weights lie, change nothing.
+//!
+//! Kernels are total: an operand that is too short makes a kernel do nothing. A verified program never runs into that.
+
+mod dense;
+#[cfg(elbo_dsp)]
+mod dsp;
+#[cfg(elbo_m0)]
+mod m0;
+mod pack;
+
+#[cfg(any(test, feature = "selftest"))]
+pub mod check;
+
+pub use dense::{DenseMatrix, dense, dense_portable};
+pub use pack::{
+    Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len,
+    word_index, words_per_row,
+};
+
+/// `sat16(round(acc * m / 2^32))`, ties towards plus infinity: SMMULR and SSAT on Armv7E-M.
+pub(crate) fn requantize(acc: i32, m: i32) -> i16 {
+    let scaled = (i64::from(acc) * i64::from(m) + (1 << 31)) >> 32;
+    scaled.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
+}

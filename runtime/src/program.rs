@@ -1,0 +1,527 @@
+//! Programs: the operations of a model, the tensors they move and how both are read from flash one record at a time.
+//!
+//! Records have a fixed size in 32-bit words and their accessors are total: a record that does not decode is an
+//! [`Opcode::Invalid`] operation or an empty tensor, which the verifier refuses and the interpreter skips.
+
+use crate::kernel::Packing;
+
+/// Largest number of elements of one tensor.
+pub const MAX_TENSOR_LEN: u32 = 1 << 16;
+/// Largest nesting of loops.
+pub const MAX_LOOP_DEPTH: usize = 4;
+/// Reference to no tensor.
+pub const NO_TENSOR: u16 = u16::MAX;
+
+#[inline]
+pub(crate) fn word(words: &[u32], index: usize) -> u32 {
+    words.get(index).copied().unwrap_or(0)
+}
+
+/// What a program computes. A model carries each kind at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum ProgramKind {
+    /// noise -> x: draws a latent from the prior and decodes it.
+    Sample = 1,
+    /// z -> x: decodes a given latent.
+    Decode = 2,
+    /// x -> (mu, logvar): the posterior's parameters.
+    Encode = 3,
+    /// x -> x: decodes the posterior's mean.
+    Reconstruct = 4,
+    /// x -> -ELBO at the posterior's mean, in nats; deterministic.
+    Score = 5,
+    /// x, noise -> -ELBO, mean over L draws of the latent, in nats.
+    ScoreMonteCarlo = 6,
+    /// x, noise -> importance-weighted bound -log(1/K sum w_k) over K draws, in nats (Burda et al., arXiv 1509.00519).
+    ScoreImportance = 7,
+}
+
+/// The types of a program's inputs and outputs, fixed by its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Number of input vectors (0 or 1).
+    pub inputs: u8,
+    /// Number of output tensors (1 or 2).
+    pub outputs: u8,
+    /// Whether the output is one scalar in nats rather than vectors.
+    pub scalar: bool,
+    /// Whether the program may draw noise.
+    pub noise: bool,
+}
+
+impl ProgramKind {
+    /// Every kind, in the order of their codes.
+    pub const ALL: [Self; 7] = [
+        Self::Sample,
+        Self::Decode,
+        Self::Encode,
+        Self::Reconstruct,
+        Self::Score,
+        Self::ScoreMonteCarlo,
+        Self::ScoreImportance,
+    ];
+
+    /// The kind with this code.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+    }
+
+    /// Snake-case name, as the tools print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sample => "sample",
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+            Self::Reconstruct => "reconstruct",
+            Self::Score => "score",
+            Self::ScoreMonteCarlo => "score_monte_carlo",
+            Self::ScoreImportance => "score_importance",
+        }
+    }
+
+    /// What goes in and what comes out.
+    pub fn signature(self) -> Signature {
+        let (inputs, outputs, scalar, noise) = match self {
+            Self::Sample => (0, 1, false, true),
+            Self::Decode | Self::Reconstruct => (1, 1, false, false),
+            Self::Encode => (1, 2, false, false),
+            Self::Score => (1, 1, true, false),
+            Self::ScoreMonteCarlo | Self::ScoreImportance => (1, 1, true, true),
+        };
+        Signature { inputs, outputs, scalar, noise }
+    }
+}
+
+/// What an operation does. `a`, `b`, `c` are its inputs, `y` its output; `q` is a stored integer, `v = q 2^-frac` its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// Not an operation: refused by the verifier.
+    Invalid = 0,
+    /// y = requantize(W a + bias), the matrix given by `arg`.
+    Dense = 1,
+    /// y = max(a, 0), same scale.
+    Relu = 2,
+    /// y = tanh(a 2^-param), Q15.
+    Tanh = 3,
+    /// y = sigmoid(a 2^-param), Q15.
+    Sigmoid = 4,
+    /// y = exp(a 2^-param), saturated to 16 bits at y's scale.
+    Exp = 5,
+    /// y = a b + c, one rounding.
+    Fma = 6,
+    /// y ~ N(0, I), Q3.12, drawn in order of dimension.
+    Normal = 7,
+    /// y = sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a, nats.
+    BernoulliNll = 8,
+    /// y = 1/2 sum (c - a)^2 exp(-b) + b + ln 2 pi: Gaussian negative log-likelihood of c under mean a, log-variance b, nats.
+    GaussianNll = 9,
+    /// y = 1/2 sum a^2 + exp(b) - 1 - b: KL(N(a, exp b) || N(0, I)), nats.
+    Kl = 10,
+    /// y = 1/2 sum a^2, nats.
+    HalfSumSq = 11,
+    /// y = sum a 2^-param, nats.
+    Sum = 12,
+    /// y = a + b, scalars.
+    Add = 13,
+    /// y = a - b, scalars.
+    Sub = 14,
+    /// y = -a, scalar.
+    Neg = 15,
+    /// Runs the operations up to the matching [`Opcode::End`] `imm` times; y collects one scalar an iteration.
+    Loop = 16,
+    /// Stores scalar a into the loop's vector at the iteration's slot, and repeats.
+    End = 17,
+    /// y = mean of the scalars of a.
+    Mean = 18,
+    /// y = ln(1/n sum exp(a_i)).
+    LogMeanExp = 19,
+}
+
+impl Opcode {
+    /// Every valid operation, in the order of their codes.
+    pub const ALL: [Self; 19] = [
+        Self::Dense,
+        Self::Relu,
+        Self::Tanh,
+        Self::Sigmoid,
+        Self::Exp,
+        Self::Fma,
+        Self::Normal,
+        Self::BernoulliNll,
+        Self::GaussianNll,
+        Self::Kl,
+        Self::HalfSumSq,
+        Self::Sum,
+        Self::Add,
+        Self::Sub,
+        Self::Neg,
+        Self::Loop,
+        Self::End,
+        Self::Mean,
+        Self::LogMeanExp,
+    ];
+
+    #[inline]
+    fn from_code(code: u32) -> Self {
+        match (code as usize).checked_sub(1) {
+            Some(index) => Self::ALL.get(index).copied().unwrap_or(Self::Invalid),
+            None => Self::Invalid,
+        }
+    }
+
+    /// Number of input tensors.
+    pub fn inputs(self) -> usize {
+        match self {
+            Self::Invalid | Self::Normal | Self::Loop => 0,
+            Self::Dense | Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp => 1,
+            Self::HalfSumSq | Self::Sum | Self::Neg | Self::End | Self::Mean | Self::LogMeanExp => 1,
+            Self::BernoulliNll | Self::Kl | Self::Add | Self::Sub => 2,
+            Self::Fma | Self::GaussianNll => 3,
+        }
+    }
+
+    /// Whether the output may take the place of an input that dies here.
+    pub fn in_place(self) -> bool {
+        matches!(self, Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Fma)
+    }
+}
+
+/// Number of words of an operation's record.
+pub const OP_WORDS: usize = 4;
+
+/// One operation, decoded. Tensor references count from the program's first tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// What to do.
+    pub opcode: Opcode,
+    /// Small signed parameter: extra fractional bits with which `a` is read.
+    pub param: i8,
+    /// Output tensor; [`NO_TENSOR`] for `End`.
+    pub output: u16,
+    /// Input tensors; unused ones are [`NO_TENSOR`].
+    pub inputs: [u16; 3],
+    /// Matrix of a `Dense`, else 0.
+    pub arg: u16,
+    /// Iterations of a `Loop`, else 0.
+    pub imm: u32,
+}
+
+impl Op {
+    /// The operation at `index` of a section of records.
+    #[inline]
+    pub fn read(ops: &[u32], index: usize) -> Self {
+        let at = index.wrapping_mul(OP_WORDS);
+        let (w0, w1, w2) = (word(ops, at), word(ops, at + 1), word(ops, at + 2));
+        Self {
+            opcode: Opcode::from_code(w0 & 0xFF),
+            param: (w0 >> 8) as i8,
+            output: (w0 >> 16) as u16,
+            inputs: [w1 as u16, (w1 >> 16) as u16, w2 as u16],
+            arg: (w2 >> 16) as u16,
+            imm: word(ops, at + 3),
+        }
+    }
+
+    /// The record's words.
+    pub fn encode(&self) -> [u32; OP_WORDS] {
+        [
+            u32::from(self.opcode as u8) | u32::from(self.param as u8) << 8 | u32::from(self.output) << 16,
+            u32::from(self.inputs[0]) | u32::from(self.inputs[1]) << 16,
+            u32::from(self.inputs[2]) | u32::from(self.arg) << 16,
+            self.imm,
+        ]
+    }
+}
+
+/// Type of a tensor's elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TensorKind {
+    /// Not a tensor: refused by the verifier.
+    #[default]
+    Invalid = 0,
+    /// 16-bit activations, one halfword each.
+    I16 = 1,
+    /// 64-bit Q16 nats, four halfwords each.
+    Nats = 2,
+}
+
+/// Number of words of a tensor's record.
+pub const TENSOR_WORDS: usize = 4;
+
+/// One tensor: where it lies in the arena, how to read it and when it lives. The compiler's claim, the verifier's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tensor {
+    /// Element type.
+    pub kind: TensorKind,
+    /// Fractional bits: 0..=15 for activations, 16 for nats.
+    pub frac: u8,
+    /// Activations: largest |q|, at most 32768. Nats: |q| < 2^bound.
+    pub bound: u16,
+    /// Number of elements.
+    pub len: u32,
+    /// First halfword in the arena, a multiple of four.
+    pub offset: u32,
+    /// The operation that writes it, counted from 1; 0 for a program's input.
+    pub first: u16,
+    /// The last operation that may read it; the number of operations + 1 for a program's output.
+    pub last: u16,
+}
+
+impl Tensor {
+    /// The tensor at `index` of a section of records.
+    #[inline]
+    pub fn read(tensors: &[u32], index: usize) -> Self {
+        let at = index.wrapping_mul(TENSOR_WORDS);
+        let (w0, w3) = (word(tensors, at), word(tensors, at + 3));
+        Self {
+            kind: match w0 & 0xFF {
+                1 => TensorKind::I16,
+                2 => TensorKind::Nats,
+                _ => TensorKind::Invalid,
+            },
+            frac: (w0 >> 8) as u8,
+            bound: (w0 >> 16) as u16,
+            len: word(tensors, at + 1),
+            offset: word(tensors, at + 2),
+            first: w3 as u16,
+            last: (w3 >> 16) as u16,
+        }
+    }
+
+    /// The record's words.
+    pub fn encode(&self) -> [u32; TENSOR_WORDS] {
+        [
+            u32::from(self.kind as u8) | u32::from(self.frac) << 8 | u32::from(self.bound) << 16,
+            self.len,
+            self.offset,
+            u32::from(self.first) | u32::from(self.last) << 16,
+        ]
+    }
+
+    /// Halfwords that the tensor occupies: its elements rounded up to a multiple of eight bytes.
+    #[inline]
+    pub fn extent(&self) -> u32 {
+        match self.kind {
+            TensorKind::I16 => self.len.saturating_add(3) & !3,
+            TensorKind::Nats => self.len.saturating_mul(4),
+            TensorKind::Invalid => 0,
+        }
+    }
+}
+
+/// Number of words of a matrix's record.
+pub const MATRIX_WORDS: usize = 6;
+
+/// One dense layer's constants. Its data are the parameters of its rows, then its weights, both in the data section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Outputs.
+    pub rows: u32,
+    /// Inputs.
+    pub cols: u32,
+    /// Order of the weights; `None` when the code is unknown.
+    pub packing: Option<Packing>,
+    /// Largest |q| of the activations it may be given, for which no accumulator overflows.
+    pub input_bound: u16,
+    /// Largest |q| that then comes out.
+    pub output_bound: u16,
+    /// First word of the parameters in the data section.
+    pub params: u32,
+    /// First word of the weights in the data section.
+    pub weights: u32,
+}
+
+impl Matrix {
+    /// The matrix at `index` of a section of records.
+    #[inline]
+    pub fn read(matrices: &[u32], index: usize) -> Self {
+        let at = index.wrapping_mul(MATRIX_WORDS);
+        let (w2, w3) = (word(matrices, at + 2), word(matrices, at + 3));
+        Self {
+            rows: word(matrices, at),
+            cols: word(matrices, at + 1),
+            packing: match w2 {
+                0 => Some(Packing::RowMajor),
+                1 => Some(Packing::Dsp4),
+                _ => None,
+            },
+            input_bound: w3 as u16,
+            output_bound: (w3 >> 16) as u16,
+            params: word(matrices, at + 4),
+            weights: word(matrices, at + 5),
+        }
+    }
+
+    /// The record's words.
+    pub fn encode(&self) -> [u32; MATRIX_WORDS] {
+        [
+            self.rows,
+            self.cols,
+            self.packing.map_or(u32::MAX, |packing| packing as u32),
+            u32::from(self.input_bound) | u32::from(self.output_bound) << 16,
+            self.params,
+            self.weights,
+        ]
+    }
+
+    /// Words of the parameters: bias and multiplier of every row, rows rounded up to four.
+    pub fn params_len(&self) -> u32 {
+        (self.rows.saturating_add(3) & !3).saturating_mul(2)
+    }
+
+    /// Words of one row of weights.
+    pub fn row_words(&self) -> u32 {
+        self.cols.div_ceil(4)
+    }
+
+    /// Words of the weights.
+    pub fn weights_len(&self) -> u32 {
+        let rows = match self.packing {
+            Some(Packing::Dsp4) => self.rows.saturating_add(3) & !3,
+            _ => self.rows,
+        };
+        rows.saturating_mul(self.row_words())
+    }
+}
+
+/// Number of words of a program's record.
+pub const PROGRAM_WORDS: usize = 12;
+
+/// One program's record: ranges of operations and tensors, inputs and outputs, and what a run costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramRecord {
+    /// Code of a [`ProgramKind`].
+    pub kind: u8,
+    /// First operation in the operations section.
+    pub ops_start: u32,
+    /// Number of operations.
+    pub ops_len: u32,
+    /// First tensor in the tensor section.
+    pub tensors_start: u32,
+    /// Number of tensors.
+    pub tensors_len: u32,
+    /// Input tensors.
+    pub inputs: [u16; 2],
+    /// Output tensors.
+    pub outputs: [u16; 2],
+    /// Elementary steps of one run: multiply-accumulates and elements touched, loops included.
+    pub work: u64,
+    /// Multiply-accumulates of one run, loops included.
+    pub macs: u64,
+}
+
+impl ProgramRecord {
+    /// The program at `index` of a section of records.
+    pub fn read(programs: &[u32], index: usize) -> Self {
+        let at = index.wrapping_mul(PROGRAM_WORDS);
+        let w = |i: usize| word(programs, at + i);
+        let pair = |v: u32| [v as u16, (v >> 16) as u16];
+        let long = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        Self {
+            kind: w(0) as u8,
+            ops_start: w(1),
+            ops_len: w(2),
+            tensors_start: w(3),
+            tensors_len: w(4),
+            inputs: pair(w(5)),
+            outputs: pair(w(6)),
+            work: long(w(8), w(9)),
+            macs: long(w(10), w(11)),
+        }
+    }
+
+    /// The record's words.
+    pub fn encode(&self) -> [u32; PROGRAM_WORDS] {
+        let pair = |v: [u16; 2]| u32::from(v[0]) | u32::from(v[1]) << 16;
+        [
+            u32::from(self.kind),
+            self.ops_start,
+            self.ops_len,
+            self.tensors_start,
+            self.tensors_len,
+            pair(self.inputs),
+            pair(self.outputs),
+            0,
+            self.work as u32,
+            (self.work >> 32) as u32,
+            self.macs as u32,
+            (self.macs >> 32) as u32,
+        ]
+    }
+}
+
+/// Elementary steps of one execution of `op`: multiply-accumulates for a dense layer, elements for everything else, and one for itself.
+#[inline]
+pub(crate) fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
+    1 + match matrix {
+        Some(matrix) => matrix_macs(matrix) + u64::from(matrix.rows),
+        None if matches!(op.opcode, Opcode::Loop | Opcode::End) => 0,
+        None => u64::from(len),
+    }
+}
+
+/// Multiply-accumulates of one execution of a dense layer, padding not counted.
+#[inline]
+pub(crate) fn matrix_macs(matrix: &Matrix) -> u64 {
+    u64::from(matrix.rows) * u64::from(matrix.cols)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_their_positions() {
+        for (index, opcode) in Opcode::ALL.into_iter().enumerate() {
+            assert_eq!(opcode as usize, index + 1);
+            assert_eq!(Opcode::from_code(index as u32 + 1), opcode);
+        }
+        assert_eq!(Opcode::from_code(0), Opcode::Invalid);
+        assert_eq!(Opcode::from_code(Opcode::ALL.len() as u32 + 1), Opcode::Invalid);
+        for kind in ProgramKind::ALL {
+            assert_eq!(ProgramKind::from_code(kind as u8), Some(kind));
+        }
+    }
+
+    #[test]
+    fn records_survive_a_round_trip() {
+        let op = Op { opcode: Opcode::Fma, param: -3, output: 7, inputs: [1, 65535, 3], arg: 9, imm: 0xDEAD_BEEF };
+        assert_eq!(Op::read(&op.encode(), 0), op);
+        let tensor = Tensor { kind: TensorKind::Nats, frac: 16, bound: 40, len: 3, offset: 8, first: 2, last: 9 };
+        assert_eq!(Tensor::read(&tensor.encode(), 0), tensor);
+        let matrix = Matrix {
+            rows: 10,
+            cols: 5,
+            packing: Some(Packing::Dsp4),
+            input_bound: 32768,
+            output_bound: 77,
+            params: 4,
+            weights: 28,
+        };
+        assert_eq!(Matrix::read(&matrix.encode(), 0), matrix);
+        let program = ProgramRecord {
+            kind: 3,
+            ops_start: 1,
+            ops_len: 2,
+            tensors_start: 3,
+            tensors_len: 4,
+            inputs: [0, NO_TENSOR],
+            outputs: [2, 3],
+            work: 1 << 40,
+            macs: 12345,
+        };
+        assert_eq!(ProgramRecord::read(&program.encode(), 0), program);
+    }
+
+    #[test]
+    fn reading_past_the_end_gives_nothing_valid() {
+        assert_eq!(Op::read(&[], 5).opcode, Opcode::Invalid);
+        assert_eq!(Tensor::read(&[], 5).kind, TensorKind::Invalid);
+        assert_eq!(Tensor::read(&[], usize::MAX).extent(), 0);
+    }
+}
