@@ -1,0 +1,308 @@
+//! The console: answers a host's requests over the serial port, for ever.
+
+use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{Limits, Model, ProgramKind, Session, SessionError};
+use elbo_link::{Bench, CHUNK, Failure, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame};
+use embedded_io::ErrorType;
+use rand_core::SeedableRng;
+
+use crate::board::{Board, Memory};
+use crate::lis3dh::Axes;
+use crate::reason::Reason;
+use crate::tilt::{Tilt, steer_latent};
+use crate::{bench, log};
+
+/// The seed of the three draws between which a tilted board blends.
+pub const STEER_SEED: u64 = 1;
+
+/// What the serial port's errors make of a call.
+type Outcome<B> = Result<(), FrameError<<<B as Board>::Serial as ErrorType>::Error>>;
+
+/// Loads the model and answers requests until the serial port ends, which on a board is never. A blob that is refused
+/// is no reason to stop: the requests that need it are answered with the reason.
+///
+/// # Errors
+/// The serial port fails.
+pub fn serve<B: Board>(board: &mut B, blob: &[u8], mut memory: Memory<'_>) -> Outcome<B> {
+    let arena = core::mem::take(&mut memory.arena);
+    let arena_capacity = arena.len();
+    let mut reason = Reason::default();
+    let session = match Model::load(blob, Limits::default()) {
+        Ok(model) => model.session(arena).map_err(|error| reason = Reason::new(error)).ok(),
+        Err(error) => {
+            reason = Reason::new(error);
+            None
+        }
+    };
+    match &session {
+        Some(_) => log::info!("the model is proved and ready"),
+        None => log::warning!("no model: {}", reason.as_str()),
+    }
+    let mut console = Console { board, blob, session, reason, memory, arena_capacity, received: 0 };
+    let mut reader = FrameReader::new();
+    loop {
+        match reader.read(console.board.serial()) {
+            Ok(request) => console.answer(request)?,
+            Err(FrameError::Bad) => console.fail(Failure::BadFrame)?,
+            Err(FrameError::Closed) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+struct Console<'c, 'b, B: Board> {
+    board: &'c mut B,
+    blob: &'b [u8],
+    session: Option<Session<'b, 'c>>,
+    /// Why there is no session.
+    reason: Reason,
+    memory: Memory<'c>,
+    arena_capacity: usize,
+    /// Elements of the input that have arrived.
+    received: usize,
+}
+
+impl<B: Board> Console<'_, '_, B> {
+    fn answer(&mut self, request: Request<'_>) -> Outcome<B> {
+        match request {
+            Request::Info => self.info(),
+            Request::Shape(program) => match self.shape(program) {
+                Some(shape) => self.reply(&Reply::Shape(shape)),
+                None => self.no_program(),
+            },
+            Request::Input { offset, bytes } => {
+                self.input(usize::from(offset), bytes);
+                Ok(())
+            }
+            Request::Sample { seed, count } => self.sample(seed, count),
+            Request::Run { program, seed } => self.run(program, seed),
+            Request::Stack => {
+                let memory = self.board.memory_use();
+                self.reply(&Reply::Stack(memory))
+            }
+            Request::Bench { bench, repeat } => self.bench(bench, repeat),
+            Request::Axes { x, y, z } => {
+                self.board.feed(Axes { x, y, z });
+                Ok(())
+            }
+            Request::Tilt => self.tilt(),
+            Request::SelfTest => self.self_test(),
+            _ => self.fail(Failure::Unsupported),
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply<'_>) -> Outcome<B> {
+        write_frame(self.board.serial(), reply)
+    }
+
+    fn fail(&mut self, failure: Failure<'_>) -> Outcome<B> {
+        self.reply(&Reply::Failure(failure))
+    }
+
+    /// The answer when a program cannot be found: it is the model's fault, or there is no model.
+    fn no_program(&mut self) -> Outcome<B> {
+        if self.session.is_some() {
+            return self.fail(Failure::NoProgram);
+        }
+        write_frame(self.board.serial(), &Reply::Failure(Failure::NoModel(self.reason.as_str())))
+    }
+
+    fn info(&mut self) -> Outcome<B> {
+        let (name, arena_len) = match &self.session {
+            Some(session) => {
+                let model = session.model();
+                (model.meta().map(|meta| meta.name).unwrap_or(""), model.arena_len() as u32)
+            }
+            None => ("", 0),
+        };
+        let capacity = self.memory.input.len().min(self.memory.output.len());
+        let info = Info {
+            board: B::NAME,
+            model: cut(name, 24),
+            blob_len: self.blob.len() as u32,
+            arena_len,
+            arena_capacity: self.arena_capacity as u32,
+            value_capacity: capacity.min(usize::from(u16::MAX)) as u16,
+        };
+        self.reply(&Reply::Info(info))
+    }
+
+    fn shape(&self, program: Program) -> Option<ProgramShape> {
+        let info = self.session.as_ref()?.model().program(kind(program)?)?;
+        let outputs: usize = info.outputs.iter().flatten().map(|vector| vector.len).sum();
+        Some(ProgramShape {
+            input_len: info.input.map_or(0, |vector| vector.len) as u16,
+            output_len: outputs as u16,
+            work: info.work,
+            macs: info.macs,
+        })
+    }
+
+    fn input(&mut self, offset: usize, bytes: &[u8]) {
+        if offset == 0 {
+            self.received = 0;
+        }
+        let count = bytes.len() / 2;
+        let place = self.memory.input.get_mut(offset..offset.saturating_add(count));
+        if let Some(place) = place.filter(|_| offset == self.received) {
+            for (value, pair) in place.iter_mut().zip(bytes.chunks_exact(2)) {
+                *value = i16::from_le_bytes([pair.first().copied().unwrap_or(0), pair.last().copied().unwrap_or(0)]);
+            }
+            self.received += count;
+        }
+    }
+
+    fn values(&mut self, len: usize) -> Outcome<B> {
+        let values = self.memory.output.get(..len).unwrap_or_default();
+        for (index, chunk) in values.chunks(CHUNK / 2).enumerate() {
+            let mut bytes = [0; CHUNK];
+            for (pair, value) in bytes.chunks_exact_mut(2).zip(chunk) {
+                pair.copy_from_slice(&value.to_le_bytes());
+            }
+            let offset = (index * (CHUNK / 2)) as u16;
+            let bytes = bytes.get(..chunk.len() * 2).unwrap_or_default();
+            write_frame(self.board.serial(), &Reply::Values { offset, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, seed: u64, count: u32) -> Outcome<B> {
+        let Some(shape) = self.shape(Program::Sample) else { return self.no_program() };
+        let len = usize::from(shape.output_len);
+        let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
+        for _ in 0..count {
+            let (Some(session), Some(out)) = (&mut self.session, self.memory.output.get_mut(..len)) else {
+                return self.fail(Failure::NoRoom);
+            };
+            if let Err(error) = session.sample(&mut rng, out) {
+                return self.refuse(error);
+            }
+            self.values(len)?;
+        }
+        self.reply(&Reply::Done)
+    }
+
+    fn run(&mut self, program: Program, seed: u64) -> Outcome<B> {
+        let Some(shape) = self.shape(program) else { return self.no_program() };
+        if shape.input_len as usize != self.received {
+            let received = self.received.min(usize::from(u16::MAX)) as u16;
+            return self.fail(Failure::InputLength { expected: shape.input_len, received });
+        }
+        match self.execute(program, &shape, seed) {
+            Ok(Some(score)) => self.reply(&Reply::Nats(score)),
+            Ok(None) => {
+                self.values(usize::from(shape.output_len))?;
+                self.reply(&Reply::Done)
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Runs a program from the input buffer to the output buffer; the score, if it has one.
+    fn execute(&mut self, program: Program, shape: &ProgramShape, seed: u64) -> Result<Option<i64>, SessionError> {
+        let Some(session) = &mut self.session else { return Err(SessionError::ProgramAbsent) };
+        let out = usize::from(shape.output_len);
+        let absent = SessionError::OutputLength { expected: out, given: self.memory.output.len() };
+        let x = self.memory.input.get(..usize::from(shape.input_len)).unwrap_or_default();
+        let output = self.memory.output.get_mut(..out).ok_or(absent)?;
+        let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
+        let score = match program {
+            Program::Sample => return session.sample(&mut rng, output).map(|()| None),
+            Program::Decode => return session.decode(x, output).map(|()| None),
+            Program::Reconstruct => return session.reconstruct(x, output).map(|()| None),
+            Program::Encode => {
+                let (mu, logvar) = output.split_at_mut(out / 2);
+                return session.encode(x, mu, logvar).map(|()| None);
+            }
+            Program::Score => session.score(x)?,
+            Program::ScoreMonteCarlo => session.score_monte_carlo(x, &mut rng)?,
+            Program::ScoreImportance => session.score_importance(x, &mut rng)?,
+            _ => return Err(SessionError::ProgramAbsent),
+        };
+        Ok(Some(score.to_bits()))
+    }
+
+    fn refuse(&mut self, error: SessionError) -> Outcome<B> {
+        self.fail(Failure::Session(Reason::new(error).as_str()))
+    }
+
+    fn tilt(&mut self) -> Outcome<B> {
+        let Some(axes) = self.board.accelerometer().and_then(|device| device.axes().ok()) else {
+            return self.fail(Failure::Unsupported);
+        };
+        let Some(shape) = self.shape(Program::Decode) else { return self.no_program() };
+        let latent_info = self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.input);
+        let latent = self.memory.input.get_mut(..usize::from(shape.input_len));
+        let (Some(info), Some(latent)) = (latent_info, latent) else { return self.fail(Failure::NoRoom) };
+        self.received = 0;
+        steer_latent(Tilt::from_gravity(axes), STEER_SEED, info.frac, latent);
+        match self.execute(Program::Decode, &shape, 0) {
+            Ok(_) => {
+                self.values(usize::from(shape.output_len))?;
+                self.reply(&Reply::Done)
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    fn bench(&mut self, bench: Bench, repeat: u32) -> Outcome<B> {
+        let ticks = match bench {
+            Bench::Program(program) => {
+                let Some(shape) = self.shape(program) else { return self.no_program() };
+                let start = self.board.ticks();
+                for _ in 0..repeat {
+                    if let Err(error) = self.execute(program, &shape, 0) {
+                        return self.refuse(error);
+                    }
+                }
+                Some(self.board.ticks().wrapping_sub(start))
+            }
+            _ => bench::run(self.board, self.blob, self.memory.scratch, bench, repeat),
+        };
+        match ticks {
+            Some(ticks) => self.reply(&Reply::Ticks(ticks)),
+            None => self.fail(Failure::NoRoom),
+        }
+    }
+
+    #[cfg(feature = "selftest")]
+    fn self_test(&mut self) -> Outcome<B> {
+        use elbo::kernel::{check, dense, dense_portable};
+        for (name, kernel) in [("dense", dense as check::Dense), ("dense_portable", dense_portable)] {
+            if let Err(mismatch) = check::suite(kernel, 24) {
+                log::warning!("{} differs", name);
+                let _ = mismatch;
+                return self.fail(Failure::SelfTest(name));
+            }
+        }
+        self.reply(&Reply::Done)
+    }
+
+    #[cfg(not(feature = "selftest"))]
+    fn self_test(&mut self) -> Outcome<B> {
+        self.fail(Failure::Unsupported)
+    }
+}
+
+fn kind(program: Program) -> Option<ProgramKind> {
+    Some(match program {
+        Program::Sample => ProgramKind::Sample,
+        Program::Decode => ProgramKind::Decode,
+        Program::Encode => ProgramKind::Encode,
+        Program::Reconstruct => ProgramKind::Reconstruct,
+        Program::Score => ProgramKind::Score,
+        Program::ScoreMonteCarlo => ProgramKind::ScoreMonteCarlo,
+        Program::ScoreImportance => ProgramKind::ScoreImportance,
+        _ => return None,
+    })
+}
+
+/// At most `most` bytes of a text, whole characters.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or("")
+}
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+use elbo_link::{Reply, StackUse};
+
+use super::*;
+use crate::synthetic::{self, Recipe};
+use crate::test_board::{Buffers, TestBoard};
+
+/// An answer without its borrow.
+#[derive(Clone, Debug, PartialEq)]
+enum Answer {
+    Info { model: String, arena_capacity: u32 },
+    Shape(ProgramShape),
+    Values(u16, Vec<i16>),
+    Done,
+    Nats(i64),
+    Stack(StackUse),
+    Ticks(u32),
+    Failure(String),
+}
+
+fn halfwords(bytes: &[u8]) -> Vec<i16> {
+    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+fn script(requests: &[Request<'_>]) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for request in requests {
+        write_frame(&mut wire, request).unwrap();
+    }
+    wire
+}
+
+fn answers(mut wire: &[u8]) -> Vec<Answer> {
+    let mut all = Vec::new();
+    let mut reader = FrameReader::new();
+    loop {
+        all.push(match reader.read(&mut wire) {
+            Ok(Reply::Info(info)) => {
+                assert_eq!(info.board, "test");
+                Answer::Info { model: info.model.into(), arena_capacity: info.arena_capacity }
+            }
+            Ok(Reply::Shape(shape)) => Answer::Shape(shape),
+            Ok(Reply::Values { offset, bytes }) => Answer::Values(offset, halfwords(bytes)),
+            Ok(Reply::Done) => Answer::Done,
+            Ok(Reply::Nats(nats)) => Answer::Nats(nats),
+            Ok(Reply::Stack(stack)) => Answer::Stack(stack),
+            Ok(Reply::Ticks(ticks)) => Answer::Ticks(ticks),
+            Ok(Reply::Failure(failure)) => Answer::Failure(failure.to_string()),
+            Ok(other) => panic!("{other:?}"),
+            Err(FrameError::Closed) => return all,
+            Err(error) => panic!("{error:?}"),
+        });
+    }
+}
+
+fn talk(wire: &[u8], blob: &[u8]) -> Vec<Answer> {
+    let mut board = TestBoard::new(wire);
+    serve(&mut board, blob, Buffers::default().memory()).unwrap();
+    answers(board.sent())
+}
+
+fn blob() -> Vec<u8> {
+    synthetic::blob(&Recipe::default())
+}
+
+/// What the runtime itself says.
+fn direct<T>(run: impl FnOnce(&mut Session<'_, '_>) -> T) -> T {
+    let blob = blob();
+    let model = Model::load(&blob, Limits::default()).unwrap();
+    let mut buffers = Buffers::default();
+    run(&mut model.session(buffers.memory().arena).unwrap())
+}
+
+fn image() -> Vec<i16> {
+    (0..64).map(|i| i * 511).collect()
+}
+
+/// The requests that bring an input of 64 elements.
+fn pieces(bytes: &[u8]) -> [Request<'_>; 2] {
+    [Request::Input { offset: 0, bytes: &bytes[..64] }, Request::Input { offset: 32, bytes: &bytes[64..] }]
+}
+
+fn bytes(values: &[i16]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+#[test]
+fn tells_who_it_is() {
+    let found = talk(&script(&[Request::Info, Request::Stack]), &blob());
+    let info = Answer::Info { model: "synthetic".into(), arena_capacity: 1024 };
+    let stack = Answer::Stack(StackUse { static_bytes: 1, stack_bytes: 2, free_bytes: 3 });
+    assert_eq!(found, [info, stack]);
+}
+
+#[test]
+fn tells_the_shapes_of_programs() {
+    let found = talk(&script(&[Request::Shape(Program::Encode), Request::Shape(Program::Decode)]), &blob());
+    let [Answer::Shape(encode), Answer::Shape(decode)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((encode.input_len, encode.output_len, encode.macs), (64, 16, 64 * 64 + 2 * 64 * 8));
+    assert_eq!((decode.input_len, decode.output_len, decode.macs), (8, 64, 8 * 64 + 64 * 64));
+}
+
+#[test]
+fn samples_are_the_runtimes() {
+    let found = talk(&script(&[Request::Sample { seed: 11, count: 3 }]), &blob());
+    let expected = direct(|session| {
+        let mut rng = Xoshiro128PlusPlus::seed_from_u64(11);
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            let mut out = [0; 64];
+            session.sample(&mut rng, &mut out).unwrap();
+            all.push(Answer::Values(0, out[..32].to_vec()));
+            all.push(Answer::Values(32, out[32..].to_vec()));
+        }
+        all.push(Answer::Done);
+        all
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn runs_are_the_runtimes() {
+    let x = image();
+    let wire_x = bytes(&x);
+    let mut requests = pieces(&wire_x).to_vec();
+    for program in [Program::Score, Program::ScoreMonteCarlo, Program::ScoreImportance, Program::Encode] {
+        requests.push(Request::Run { program, seed: 4 });
+    }
+    let found = talk(&script(&requests), &blob());
+    let expected = direct(|session| {
+        let mut rng = || Xoshiro128PlusPlus::seed_from_u64(4);
+        let (mut mu, mut logvar) = ([0; 8], [0; 8]);
+        session.encode(&x, &mut mu, &mut logvar).unwrap();
+        vec![
+            Answer::Nats(session.score(&x).unwrap().to_bits()),
+            Answer::Nats(session.score_monte_carlo(&x, &mut rng()).unwrap().to_bits()),
+            Answer::Nats(session.score_importance(&x, &mut rng()).unwrap().to_bits()),
+            Answer::Values(0, [mu, logvar].concat()),
+            Answer::Done,
+        ]
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn an_input_that_is_not_whole_is_refused() {
+    let wire_x = bytes(&image());
+    let [first, second] = pieces(&wire_x);
+    let run = Request::Run { program: Program::Score, seed: 0 };
+    let refused = |received| Answer::Failure(format!("the program reads 64 elements, and {received} have arrived"));
+    assert_eq!(talk(&script(&[run]), &blob()), [refused(0)]);
+    assert_eq!(talk(&script(&[first, run]), &blob()), [refused(32)]);
+    // A piece is missing, arrives twice, or lies outside the buffer.
+    assert_eq!(talk(&script(&[second, run]), &blob()), [refused(0)]);
+    assert_eq!(talk(&script(&[first, first, run]), &blob()), [refused(32)]);
+    let outside = Request::Input { offset: 64, bytes: &[1, 2] };
+    assert_eq!(talk(&script(&[first, second, outside, run]), &blob()).len(), 1);
+    assert!(matches!(talk(&script(&[first, second, outside, run]), &blob())[0], Answer::Nats(_)));
+}
+
+#[test]
+fn a_damaged_frame_is_answered_and_forgotten() {
+    let mut wire = vec![200; 500];
+    wire.push(0);
+    wire.extend(script(&[Request::Stack]));
+    let found = talk(&wire, &blob());
+    assert_eq!(found[0], Answer::Failure("the request arrived damaged".into()));
+    assert!(matches!(found[1], Answer::Stack(_)));
+}
+
+#[test]
+fn without_a_model_the_reason_is_told() {
+    let mut damaged = blob();
+    damaged[40] ^= 4;
+    let requests = [Request::Info, Request::Sample { seed: 0, count: 1 }, Request::Stack];
+    let found = talk(&script(&requests), &damaged);
+    assert_eq!(found[0], Answer::Info { model: String::new(), arena_capacity: 1024 });
+    assert_eq!(found[1], Answer::Failure("no model is loaded: Checksum".into()));
+    assert!(matches!(found[2], Answer::Stack(_)));
+}
+
+#[test]
+fn without_room_nothing_runs() {
+    let mut board = TestBoard::new(&script(&[Request::Sample { seed: 0, count: 1 }]));
+    let mut buffers = Buffers::default();
+    let memory = Memory { output: &mut [], ..buffers.memory() };
+    serve(&mut board, &blob(), memory).unwrap();
+    assert_eq!(answers(board.sent()), [Answer::Failure("it does not fit the board's memory".into())]);
+
+    let mut board = TestBoard::new(&script(&[Request::Sample { seed: 0, count: 1 }]));
+    let memory = Memory { arena: &mut [], ..buffers.memory() };
+    serve(&mut board, &blob(), memory).unwrap();
+    let [Answer::Failure(reason)] = &answers(board.sent())[..] else { panic!() };
+    assert!(reason.starts_with("no model is loaded: ArenaTooSmall"), "{reason}");
+}
+
+#[test]
+fn tilt_is_decoded() {
+    let axes = Axes { x: 500, y: -300, z: 812 };
+    let found = talk(&script(&[Request::Axes { x: 500, y: -300, z: 812 }, Request::Tilt]), &blob());
+    let expected = direct(|session| {
+        let mut latent = [0; 8];
+        steer_latent(Tilt::from_gravity(axes), STEER_SEED, 11, &mut latent);
+        let mut out = [0; 64];
+        session.decode(&latent, &mut out).unwrap();
+        vec![Answer::Values(0, out[..32].to_vec()), Answer::Values(32, out[32..].to_vec()), Answer::Done]
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn benches_count() {
+    let bench = |bench, repeat| Request::Bench { bench, repeat };
+    let dense = |rows, dsp| Bench::Dense { rows, cols: 20, dsp };
+    let requests = [
+        bench(Bench::Nothing, 5),
+        bench(Bench::Spin { loops: 10 }, 3),
+        bench(Bench::Load, 1),
+        bench(Bench::Normal { count: 128 }, 1),
+        bench(dense(12, true), 2),
+        bench(dense(12, false), 2),
+        bench(dense(2000, false), 2),
+        bench(Bench::Program(Program::Sample), 1),
+    ];
+    let one = Answer::Ticks(1);
+    let room = Answer::Failure("it does not fit the board's memory".into());
+    let expected =
+        [one.clone(), Answer::Ticks(61), one.clone(), one.clone(), one.clone(), one.clone(), room, one];
+    assert_eq!(talk(&script(&requests), &blob()), expected);
+}
+
+#[test]
+fn names_are_cut_between_letters() {
+    assert_eq!(cut("héllo", 2), "h");
+    assert_eq!(cut("héllo", 3), "hé");
+    assert_eq!(cut("hi", 24), "hi");
+}

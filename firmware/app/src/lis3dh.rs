@@ -1,0 +1,121 @@
+//! STMicroelectronics' LIS3DH accelerometer and its relatives with the same registers (LIS2DH12, the accelerometer
+//! of the LSM303AGR), on any embedded-hal I2C bus.
+
+use embedded_hal::i2c::I2c;
+
+/// The address when the SA0 pin is high, as on most breakouts and inside the LSM303AGR.
+pub const ADDRESS: u8 = 0x19;
+
+pub(crate) const WHO_AM_I: u8 = 0x0F;
+pub(crate) const IDENTITY: u8 = 0x33;
+pub(crate) const CTRL_REG1: u8 = 0x20;
+pub(crate) const CTRL_REG4: u8 = 0x23;
+pub(crate) const OUT_X_L: u8 = 0x28;
+/// Set in a register's address to read the following ones too.
+pub(crate) const AUTO_INCREMENT: u8 = 0x80;
+/// 100 samples a second, all axes on.
+pub(crate) const RATE_100_HZ: u8 = 0x57;
+/// Both bytes of an axis belong to one sample; 12 bits; +-2 g, so that a unit is a thousandth of g.
+pub(crate) const HIGH_RESOLUTION: u8 = 0x88;
+
+/// An acceleration in thousandths of g. A board that lies flat and still measures (0, 0, 1000).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Axes {
+    /// To the right.
+    pub x: i16,
+    /// Away from the user.
+    pub y: i16,
+    /// Up.
+    pub z: i16,
+}
+
+/// Why the accelerometer gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lis3dhError<E> {
+    /// The bus failed.
+    Bus(E),
+    /// Another device answers at this address.
+    Identity(u8),
+}
+
+/// A configured accelerometer.
+#[derive(Debug)]
+pub struct Lis3dh<I> {
+    bus: I,
+    address: u8,
+}
+
+impl<I: I2c> Lis3dh<I> {
+    /// Checks that the device is there and starts it.
+    ///
+    /// # Errors
+    /// The bus fails, or the device is another one.
+    pub fn new(mut bus: I, address: u8) -> Result<Self, Lis3dhError<I::Error>> {
+        let mut identity = [0];
+        bus.write_read(address, &[WHO_AM_I], &mut identity).map_err(Lis3dhError::Bus)?;
+        if identity != [IDENTITY] {
+            return Err(Lis3dhError::Identity(identity[0]));
+        }
+        bus.write(address, &[CTRL_REG1, RATE_100_HZ]).map_err(Lis3dhError::Bus)?;
+        bus.write(address, &[CTRL_REG4, HIGH_RESOLUTION]).map_err(Lis3dhError::Bus)?;
+        Ok(Self { bus, address })
+    }
+
+    /// The latest sample.
+    ///
+    /// # Errors
+    /// The bus fails.
+    pub fn axes(&mut self) -> Result<Axes, Lis3dhError<I::Error>> {
+        let mut bytes = [0; 6];
+        self.bus.write_read(self.address, &[OUT_X_L | AUTO_INCREMENT], &mut bytes).map_err(Lis3dhError::Bus)?;
+        let [xl, xh, yl, yh, zl, zh] = bytes;
+        // 12 bits, left-justified.
+        let axis = |low, high| i16::from_le_bytes([low, high]) >> 4;
+        Ok(Axes { x: axis(xl, xh), y: axis(yl, yh), z: axis(zl, zh) })
+    }
+
+    /// The bus that the device is on.
+    pub fn bus_mut(&mut self) -> &mut I {
+        &mut self.bus
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulated::EmulatedLis3dh;
+
+    #[test]
+    fn reads_back_what_the_device_measures() {
+        let mut device = Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap();
+        for axes in [
+            Axes { x: 0, y: 0, z: 1000 },
+            Axes { x: -707, y: 12, z: 707 },
+            Axes { x: 2047, y: -2048, z: -1 },
+        ] {
+            device.bus_mut().set_axes(axes);
+            assert_eq!(device.axes(), Ok(axes));
+        }
+    }
+
+    #[test]
+    fn an_acceleration_beyond_the_range_saturates() {
+        let mut device = Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap();
+        device.bus_mut().set_axes(Axes { x: i16::MAX, y: i16::MIN, z: 0 });
+        assert_eq!(device.axes(), Ok(Axes { x: 2047, y: -2048, z: 0 }));
+    }
+
+    #[test]
+    fn no_device_at_the_address_is_a_bus_error() {
+        let error = Lis3dh::new(EmulatedLis3dh::default(), 0x18).unwrap_err();
+        assert!(matches!(error, Lis3dhError::Bus(_)));
+    }
+
+    #[test]
+    fn another_device_is_refused() {
+        let error = Lis3dh::new(EmulatedLis3dh::with_identity(0x32), ADDRESS).unwrap_err();
+        assert_eq!(error, Lis3dhError::Identity(0x32));
+    }
+}

@@ -1,0 +1,138 @@
+//! A board in the memory of a test.
+
+use core::convert::Infallible;
+use std::collections::VecDeque;
+
+use elbo_link::StackUse;
+use embedded_io::{ErrorType, Read, ReadReady, Write};
+
+use crate::board::{Board, Memory};
+use crate::emulated::EmulatedLis3dh;
+use crate::lis3dh::{ADDRESS, Axes, Lis3dh};
+
+/// A serial port with a script to receive; it reports its end once the script has been read.
+pub struct TestSerial {
+    incoming: VecDeque<u8>,
+    outgoing: Vec<u8>,
+}
+
+impl ErrorType for TestSerial {
+    type Error = Infallible;
+}
+
+impl Read for TestSerial {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Infallible> {
+        match self.incoming.pop_front() {
+            Some(byte) => {
+                buffer[0] = byte;
+                Ok(1)
+            }
+            None => Ok(0),
+        }
+    }
+}
+
+impl ReadReady for TestSerial {
+    fn read_ready(&mut self) -> Result<bool, Infallible> {
+        Ok(true)
+    }
+}
+
+impl Write for TestSerial {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        self.outgoing.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+/// A board whose counter counts its own readings and spins.
+pub struct TestBoard {
+    serial: TestSerial,
+    ticks: u32,
+    accelerometer: Lis3dh<EmulatedLis3dh>,
+    /// Whether the axes can be set.
+    pub can_be_fed: bool,
+}
+
+impl TestBoard {
+    /// A board that will receive `script`.
+    pub fn new(script: &[u8]) -> Self {
+        Self {
+            serial: TestSerial { incoming: script.iter().copied().collect(), outgoing: Vec::new() },
+            ticks: 0,
+            accelerometer: Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap(),
+            can_be_fed: true,
+        }
+    }
+
+    /// What the board has sent.
+    pub fn sent(&self) -> &[u8] {
+        &self.serial.outgoing
+    }
+}
+
+impl Board for TestBoard {
+    const NAME: &'static str = "test";
+    type Serial = TestSerial;
+    type Bus = EmulatedLis3dh;
+
+    fn serial(&mut self) -> &mut TestSerial {
+        &mut self.serial
+    }
+
+    fn ticks(&mut self) -> u32 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    fn spin(&mut self, loops: u32) {
+        self.ticks += 2 * loops;
+    }
+
+    fn delay_ms(&mut self, _: u32) {}
+
+    fn memory_use(&mut self) -> StackUse {
+        StackUse { static_bytes: 1, stack_bytes: 2, free_bytes: 3 }
+    }
+
+    fn accelerometer(&mut self) -> Option<&mut Lis3dh<EmulatedLis3dh>> {
+        Some(&mut self.accelerometer)
+    }
+
+    fn feed(&mut self, axes: Axes) -> bool {
+        if self.can_be_fed {
+            self.accelerometer.bus_mut().set_axes(axes);
+        }
+        self.can_be_fed
+    }
+}
+
+/// Memory for any application on the default synthetic model.
+pub struct Buffers {
+    arena: elbo::Arena<1024>,
+    input: [i16; 64],
+    output: [i16; 64],
+    scratch: Vec<u32>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { arena: elbo::Arena::new(), input: [0; 64], output: [0; 64], scratch: vec![0; 2000] }
+    }
+}
+
+impl Buffers {
+    /// Borrowed for an application.
+    pub fn memory(&mut self) -> Memory<'_> {
+        Memory {
+            arena: self.arena.as_mut_slice(),
+            input: &mut self.input,
+            output: &mut self.output,
+            scratch: &mut self.scratch,
+        }
+    }
+}
