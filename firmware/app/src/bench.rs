@@ -55,8 +55,8 @@ struct Operands<'s> {
 impl<'s> Operands<'s> {
     fn new(rows: usize, cols: usize, packing: Packing, scratch: &'s mut [u32]) -> Option<Self> {
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(2);
-        let (params, rest) = scratch.split_at_mut_checked(params_len(rows))?;
-        let (weights, rest) = rest.split_at_mut_checked(weights_len(rows, cols, packing))?;
+        let (params, rest) = scratch.split_at_mut_checked(params_len(rows)?)?;
+        let (weights, rest) = rest.split_at_mut_checked(weights_len(rows, cols, packing)?)?;
         let (x, rest) = rest.split_at_mut_checked(cols.div_ceil(4) * 2)?;
         let out = rest.get_mut(..rows.div_ceil(4) * 2)?;
         for word in params.iter_mut() {

@@ -127,7 +127,7 @@ fn runs_are_the_runtimes() {
     }
     let found = talk(&script(&requests), &blob());
     let expected = direct(|session| {
-        let mut rng = || Xoshiro128PlusPlus::seed_from_u64(4);
+        let rng = || Xoshiro128PlusPlus::seed_from_u64(4);
         let (mut mu, mut logvar) = ([0; 8], [0; 8]);
         session.encode(&x, &mut mu, &mut logvar).unwrap();
         vec![

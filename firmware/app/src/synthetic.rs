@@ -47,11 +47,11 @@ pub fn blob(recipe: &Recipe) -> Vec<u8> {
     let pixels = u32::from(recipe.shape[0]) * u32::from(recipe.shape[1]);
     let mut model = ModelBuilder::new(recipe);
     let layers = Layers {
-        encoder: model.dense(recipe.hidden, pixels, 1 << 15),
-        mean: model.dense(recipe.latent, recipe.hidden, 1 << 15),
-        log_variance: model.dense(recipe.latent, recipe.hidden, 1 << 15),
-        decoder: model.dense(recipe.hidden, recipe.latent, 1 << 15),
-        logits: model.dense(pixels, recipe.hidden, 1 << 15),
+        encoder: model.dense(recipe.hidden, pixels, 1 << 14),
+        mean: model.dense(recipe.latent, recipe.hidden, 1 << FRAC),
+        log_variance: model.dense(recipe.latent, recipe.hidden, 1 << FRAC),
+        decoder: model.dense(recipe.hidden, recipe.latent, 1 << FRAC),
+        logits: model.dense(pixels, recipe.hidden, 1 << 14),
     };
     for kind in ProgramKind::ALL {
         if kind != ProgramKind::Decode || recipe.decode {
@@ -340,15 +340,18 @@ impl ModelBuilder {
         Self { rng, packing: recipe.packing, matrices: Vec::new(), data: Vec::new(), programs: Vec::new() }
     }
 
-    /// A layer whose weights are as large as its overflow proof allows, up to 8 bits.
-    fn dense(&mut self, rows: u32, cols: u32, input_bound: u32) -> u16 {
+    /// A layer whose weights are as large as its overflow proof allows, up to 8 bits, and whose outputs are about 1.5 in
+    /// magnitude for inputs that are about `typical`.
+    fn dense(&mut self, rows: u32, cols: u32, typical: u32) -> u16 {
+        let input_bound = 1u32 << 15;
         let largest = ((1u32 << 30) / (cols * input_bound)).clamp(1, 127) as i32;
         let weights: Vec<i8> = (0..rows * cols)
             .map(|_| ((self.rng.next_u32() >> 8) as i32 % (2 * largest + 1) - largest) as i8)
             .collect();
-        let multiplier = (1 << 21) / largest * 8 / (cols as f64).sqrt() as i32;
+        let sum = f64::from(largest) / 3f64.sqrt() * f64::from(typical) * f64::from(cols).sqrt();
+        let multiplier = (1.5 * f64::from(FRAC).exp2() / sum * 32f64.exp2()) as i32;
         let (rows_len, cols_len) = (rows as usize, cols as usize);
-        let bias: Vec<i32> = (0..rows).map(|_| (self.rng.next_u32() as i32) >> 8).collect();
+        let bias: Vec<i32> = (0..rows).map(|_| (f64::from(self.rng.next_u32() as i32) * sum / 32f64.exp2()) as i32).collect();
         let params = self.data.len() as u32;
         self.data.extend(pack_params(rows_len, |row| bias[row], |_| multiplier));
         let at = self.data.len() as u32;

@@ -10,10 +10,11 @@ use crate::board::{Board, Memory};
 use crate::emulated::EmulatedLis3dh;
 use crate::lis3dh::{ADDRESS, Axes, Lis3dh};
 
-/// A serial port with a script to receive; it reports its end once the script has been read.
+/// A serial port with a script to receive. After it there is one moment of silence, then the port ends.
 pub struct TestSerial {
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
+    silent: bool,
 }
 
 impl ErrorType for TestSerial {
@@ -34,7 +35,9 @@ impl Read for TestSerial {
 
 impl ReadReady for TestSerial {
     fn read_ready(&mut self) -> Result<bool, Infallible> {
-        Ok(true)
+        let ready = !self.incoming.is_empty() || self.silent;
+        self.silent = !ready;
+        Ok(ready)
     }
 }
 
@@ -62,7 +65,7 @@ impl TestBoard {
     /// A board that will receive `script`.
     pub fn new(script: &[u8]) -> Self {
         Self {
-            serial: TestSerial { incoming: script.iter().copied().collect(), outgoing: Vec::new() },
+            serial: TestSerial { incoming: script.iter().copied().collect(), outgoing: Vec::new(), silent: false },
             ticks: 0,
             accelerometer: Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap(),
             can_be_fed: true,

@@ -1,0 +1,30 @@
+//! A firmware that fails says so, and ends the emulator with failure, so that a test that runs it fails too.
+
+use core::panic::PanicInfo;
+
+use cortex_m_rt::{ExceptionFrame, exception};
+use cortex_m_semihosting::debug;
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    #[cfg(feature = "defmt")]
+    defmt::error!("{}", defmt::Display2Format(info));
+    #[cfg(not(feature = "defmt"))]
+    cortex_m_semihosting::hprintln!("{}", info);
+    end()
+}
+
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    #[cfg(feature = "defmt")]
+    defmt::error!("hard fault at {:#x}, called from {:#x}", frame.pc(), frame.lr());
+    #[cfg(not(feature = "defmt"))]
+    cortex_m_semihosting::hprintln!("hard fault at {:#x}, called from {:#x}", frame.pc(), frame.lr());
+    end()
+}
+
+fn end() -> ! {
+    loop {
+        debug::exit(debug::EXIT_FAILURE);
+    }
+}

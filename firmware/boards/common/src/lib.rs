@@ -1,0 +1,10 @@
+//! What every Cortex-M board shares.
+#![no_std]
+
+#[cfg(feature = "semihosting")]
+mod failure;
+mod memory;
+mod register;
+
+pub use memory::memory_use;
+pub use register::Register;

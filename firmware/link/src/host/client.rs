@@ -1,0 +1,365 @@
+//! Asking a board.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use embedded_io::ErrorType;
+
+use super::emulator::Emulator;
+use crate::{Bench, CHUNK, FrameError, FrameReader, Program, ProgramShape, Reply, Request, StackUse, write_frame};
+
+/// How long a board may be silent. A slow program on an emulated core takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Loops of the run that calibrates the board's counter: two million instructions.
+const CALIBRATION_LOOPS: u32 = 1_000_000;
+
+/// What a board is and what it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoardInfo {
+    /// The board's name.
+    pub board: String,
+    /// The model's name; empty when none is loaded.
+    pub model: String,
+    /// Bytes of the blob, or of the flash reserved for it.
+    pub blob_len: u32,
+    /// Halfwords of arena that the model needs.
+    pub arena_len: u32,
+    /// Halfwords of arena that the firmware has.
+    pub arena_capacity: u32,
+    /// Elements that the firmware can hold of an input, and of the outputs.
+    pub value_capacity: u16,
+}
+
+/// A connection to a board that runs the application `serve`.
+pub struct Client {
+    name: &'static str,
+    writer: Box<dyn Write + Send>,
+    port: Port,
+    reader: FrameReader,
+    emulator: Option<Emulator>,
+    instructions_per_tick: Option<f64>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("name", &self.name).field("emulator", &self.emulator).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client over any two byte streams. `emulator` is kept alive, and asked for its last words if the board falls
+    /// silent.
+    pub fn new(
+        name: &'static str,
+        mut writer: Box<dyn Write + Send>,
+        reader: Box<dyn Read + Send>,
+        emulator: Option<Emulator>,
+    ) -> Self {
+        // Ends whatever a board may have received before.
+        let _ = writer.write_all(&[0]);
+        let port = Port::new(reader, PATIENCE);
+        Self { name, writer, port, reader: FrameReader::new(), emulator, instructions_per_tick: None }
+    }
+
+    /// How long the board may be silent from now on.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.port.patience = patience;
+    }
+
+    /// Who is there?
+    ///
+    /// # Errors
+    /// The board refuses, falls silent or dies: so for every method below.
+    pub fn info(&mut self) -> Result<BoardInfo> {
+        self.send(&Request::Info)?;
+        self.receive(|reply| match reply {
+            Reply::Info(info) => Some(BoardInfo {
+                board: info.board.into(),
+                model: info.model.into(),
+                blob_len: info.blob_len,
+                arena_len: info.arena_len,
+                arena_capacity: info.arena_capacity,
+                value_capacity: info.value_capacity,
+            }),
+            _ => None,
+        })
+    }
+
+    /// The shapes and costs of a program.
+    pub fn shape(&mut self, program: Program) -> Result<ProgramShape> {
+        self.send(&Request::Shape(program))?;
+        self.receive(|reply| match reply {
+            Reply::Shape(shape) => Some(shape),
+            _ => None,
+        })
+    }
+
+    /// `count` samples of one generator, one after the other.
+    pub fn sample(&mut self, seed: u64, count: u32) -> Result<Vec<i16>> {
+        self.send(&Request::Sample { seed, count })?;
+        self.receive_values()
+    }
+
+    /// The outputs of a program, one after the other.
+    pub fn run(&mut self, program: Program, x: &[i16], seed: u64) -> Result<Vec<i16>> {
+        self.send_input(x)?;
+        self.send(&Request::Run { program, seed })?;
+        self.receive_values()
+    }
+
+    /// The score of `x`, in Q16 nats.
+    pub fn score(&mut self, program: Program, x: &[i16], seed: u64) -> Result<i64> {
+        self.send_input(x)?;
+        self.send(&Request::Run { program, seed })?;
+        self.receive(|reply| match reply {
+            Reply::Nats(nats) => Some(nats),
+            _ => None,
+        })
+    }
+
+    /// How much memory has been used since the reset.
+    pub fn memory_use(&mut self) -> Result<StackUse> {
+        self.send(&Request::Stack)?;
+        self.receive(|reply| match reply {
+            Reply::Stack(stack) => Some(stack),
+            _ => None,
+        })
+    }
+
+    /// Sets the emulated accelerometer to `axes` (thousandths of g) and decodes the latent that this tilt means.
+    pub fn tilt(&mut self, axes: [i16; 3]) -> Result<Vec<i16>> {
+        let [x, y, z] = axes;
+        self.send(&Request::Axes { x, y, z })?;
+        self.send(&Request::Tilt)?;
+        self.receive_values()
+    }
+
+    /// Runs the kernels' test suite on the board.
+    pub fn self_test(&mut self) -> Result<()> {
+        self.send(&Request::SelfTest)?;
+        self.receive(|reply| matches!(reply, Reply::Done).then_some(()))
+    }
+
+    /// Ticks of the board's counter for `repeat` runs of `bench`.
+    pub fn ticks(&mut self, bench: Bench, repeat: u32) -> Result<u32> {
+        self.send(&Request::Bench { bench, repeat })?;
+        self.receive(|reply| match reply {
+            Reply::Ticks(ticks) => Some(ticks),
+            _ => None,
+        })
+    }
+
+    /// Instructions of one run of `bench`, the mean over `repeat`. On a real board this counts cycles of a loop whose
+    /// turns are taken for two instructions, so use it on emulated ones.
+    pub fn instructions(&mut self, bench: Bench, repeat: u32) -> Result<f64> {
+        let per_tick = match self.instructions_per_tick {
+            Some(per_tick) => per_tick,
+            None => {
+                let spin = self.ticks(Bench::Spin { loops: CALIBRATION_LOOPS }, 1)?;
+                let overhead = self.ticks(Bench::Nothing, 1)?;
+                2.0 * f64::from(CALIBRATION_LOOPS) / f64::from(spin.saturating_sub(overhead).max(1))
+            }
+        };
+        self.instructions_per_tick = Some(per_tick);
+        let overhead = f64::from(self.ticks(Bench::Nothing, repeat)?);
+        let ticks = f64::from(self.ticks(bench, repeat)?);
+        Ok((ticks - overhead) * per_tick / f64::from(repeat))
+    }
+
+    fn send(&mut self, request: &Request<'_>) -> Result<()> {
+        let mut frame = Vec::new();
+        ensure!(write_frame(&mut frame, request).is_ok(), "the request {request:?} is longer than a frame");
+        if let Err(error) = self.writer.write_all(&frame).and_then(|()| self.writer.flush()) {
+            let words = self.last_words();
+            bail!("cannot send to {}: {error}{words}", self.name);
+        }
+        Ok(())
+    }
+
+    fn send_input(&mut self, x: &[i16]) -> Result<()> {
+        let bytes: Vec<u8> = x.iter().flat_map(|value| value.to_le_bytes()).collect();
+        for (index, bytes) in bytes.chunks(CHUNK).enumerate() {
+            let offset = u16::try_from(index * CHUNK / 2).context("an input has 65535 elements at most")?;
+            self.send(&Request::Input { offset, bytes })?;
+        }
+        Ok(())
+    }
+
+    fn receive_values(&mut self) -> Result<Vec<i16>> {
+        let mut values = Vec::new();
+        loop {
+            let more = self.receive(|reply| match reply {
+                Reply::Values { bytes, .. } => {
+                    values.extend(bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])));
+                    Some(true)
+                }
+                Reply::Done => Some(false),
+                _ => None,
+            })?;
+            if !more {
+                return Ok(values);
+            }
+        }
+    }
+
+    fn receive<T>(&mut self, wanted: impl FnOnce(Reply<'_>) -> Option<T>) -> Result<T> {
+        match self.reader.read(&mut self.port) {
+            Ok(Reply::Failure(failure)) => bail!("{} refused: {failure}", self.name),
+            Ok(reply) => {
+                wanted(reply).with_context(|| format!("{} gave an answer to another question: {reply:?}", self.name))
+            }
+            Err(error) => {
+                let words = self.last_words();
+                let name = self.name;
+                match error {
+                    FrameError::Bad => bail!("{name} sent something that is no message{words}"),
+                    FrameError::Closed => bail!("the connection to {name} has ended{words}"),
+                    FrameError::Stream(Silence) => {
+                        bail!("{name} has been silent for {} s{words}", self.port.patience.as_secs_f32())
+                    }
+                }
+            }
+        }
+    }
+
+    fn last_words(&mut self) -> String {
+        // Its standard error may still be on the way.
+        thread::sleep(Duration::from_millis(100));
+        self.emulator.as_mut().map(Emulator::last_words).unwrap_or_default()
+    }
+}
+
+/// The bytes that arrive, read in the background so that waiting can end.
+struct Port {
+    incoming: Receiver<Vec<u8>>,
+    pending: std::vec::IntoIter<u8>,
+    patience: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Silence;
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nothing arrives")
+    }
+}
+
+impl std::error::Error for Silence {}
+
+impl embedded_io::Error for Silence {
+    fn kind(&self) -> embedded_io::ErrorKind {
+        embedded_io::ErrorKind::TimedOut
+    }
+}
+
+impl Port {
+    fn new(mut reader: Box<dyn Read + Send>, patience: Duration) -> Self {
+        let (sender, incoming) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { incoming, pending: Vec::new().into_iter(), patience }
+    }
+}
+
+impl ErrorType for Port {
+    type Error = Silence;
+}
+
+impl embedded_io::Read for Port {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Silence> {
+        let Some(slot) = buffer.first_mut() else { return Ok(0) };
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if let Some(byte) = self.pending.next() {
+                *slot = byte;
+                return Ok(1);
+            }
+            match self.incoming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.pending = bytes.into_iter(),
+                Err(RecvTimeoutError::Timeout) => return Err(Silence),
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Failure;
+    use std::os::unix::net::UnixStream;
+
+    /// A client, and the board's end of its connection.
+    fn connected() -> (Client, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let reader = ours.try_clone().unwrap();
+        let mut client = Client::new("test", Box::new(ours), Box::new(reader), None);
+        client.set_patience(Duration::from_millis(50));
+        (client, theirs)
+    }
+
+    fn answer(board: &mut UnixStream, replies: &[Reply<'_>]) {
+        for reply in replies {
+            let mut frame = Vec::new();
+            write_frame(&mut frame, reply).unwrap();
+            board.write_all(&frame).unwrap();
+        }
+    }
+
+    #[test]
+    fn values_are_collected_up_to_done() {
+        let (mut client, mut board) = connected();
+        let piece = |offset, bytes| Reply::Values { offset, bytes };
+        answer(&mut board, &[piece(0, &[1, 0, 2, 0]), piece(2, &[0xff, 0xff]), Reply::Done, Reply::Nats(-5)]);
+        assert_eq!(client.sample(0, 1).unwrap(), [1, 2, -1]);
+        assert_eq!(client.score(Program::Score, &[1; 40], 0).unwrap(), -5);
+    }
+
+    #[test]
+    fn what_is_sent_arrives_in_pieces() {
+        let (mut client, mut board) = connected();
+        let _ = client.score(Program::Score, &[258; 40], 3);
+        drop(client);
+        let mut wire = Vec::new();
+        board.read_to_end(&mut wire).unwrap();
+        let mut wire = &wire[..];
+        let mut reader = FrameReader::new();
+        let mut next = || format!("{:?}", reader.read::<_, Request<'_>>(&mut wire).unwrap());
+        assert_eq!(next(), format!("{:?}", Request::Input { offset: 0, bytes: &[2, 1].repeat(32) }));
+        assert_eq!(next(), format!("{:?}", Request::Input { offset: 32, bytes: &[2, 1].repeat(8) }));
+        assert_eq!(next(), format!("{:?}", Request::Run { program: Program::Score, seed: 3 }));
+    }
+
+    #[test]
+    fn instructions_are_calibrated() {
+        let (mut client, mut board) = connected();
+        // A spin of two million instructions takes 50000 ticks: 40 instructions a tick.
+        answer(&mut board, &[50_003, 3, 13, 1013].map(Reply::Ticks));
+        assert_eq!(client.instructions(Bench::Load, 10).unwrap(), 4000.0);
+    }
+
+    #[test]
+    fn silence_refusal_nonsense_and_the_end_are_told_apart() {
+        let (mut client, mut board) = connected();
+        let text = |result: Result<i64>| result.unwrap_err().to_string();
+        assert!(text(client.score(Program::Score, &[], 0)).contains("test has been silent"));
+        answer(&mut board, &[Reply::Failure(Failure::NoProgram), Reply::Done]);
+        assert_eq!(text(client.score(Program::Score, &[], 0)), "test refused: the model has no such program");
+        assert!(text(client.score(Program::Score, &[], 0)).contains("another question: Done"));
+        board.write_all(&[9, 9, 9, 0]).unwrap();
+        assert!(text(client.score(Program::Score, &[], 0)).contains("no message"));
+        drop(board);
+        let end = text(client.score(Program::Score, &[], 0));
+        assert!(end.contains("has ended") || end.contains("cannot send"), "{end}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Building a board's firmware around a model.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::board::Board;
+use super::toolchain::bare_cargo;
+
+/// What the firmware does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Application {
+    /// Answers a host's requests.
+    Serve,
+    /// Draws samples as text, for ever.
+    Generate,
+    /// Draws what the tilt of the board decodes to.
+    Steer,
+}
+
+impl Application {
+    /// Its name, by which binaries are called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Generate => "generate",
+            Self::Steer => "steer",
+        }
+    }
+}
+
+/// Where the model lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// In the firmware's own image.
+    Linked(PathBuf),
+    /// At an address of its own, written apart from the application.
+    Apart {
+        /// The model that is written there, and for which the firmware's memory is sized.
+        model: PathBuf,
+        /// Where.
+        address: u32,
+        /// Bytes reserved there.
+        space: u32,
+    },
+}
+
+impl Placement {
+    fn model(&self) -> &Path {
+        match self {
+            Self::Linked(model) | Self::Apart { model, .. } => model,
+        }
+    }
+}
+
+/// A firmware to build.
+#[derive(Clone, Debug)]
+pub struct Firmware {
+    board: &'static Board,
+    application: Application,
+    placement: Placement,
+    features: Vec<&'static str>,
+    package: Option<(&'static str, &'static str)>,
+}
+
+/// A firmware that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The ELF file. Its name depends on what it was built from, so that images do not overwrite each other.
+    pub path: PathBuf,
+    /// A file that has to be written at an address besides.
+    pub apart: Option<(PathBuf, u32)>,
+}
+
+impl Firmware {
+    /// An application for a board, around a model.
+    #[must_use]
+    pub fn new(board: &'static Board, application: Application, placement: Placement) -> Self {
+        Self { board, application, placement, features: Vec::new(), package: None }
+    }
+
+    /// With a feature of the board's package: `log`, `bench` or `selftest`.
+    #[must_use]
+    pub fn feature(mut self, feature: &'static str) -> Self {
+        self.features.push(feature);
+        self
+    }
+
+    /// Another package under `firmware`, and its binary, instead of the board's own application.
+    #[must_use]
+    pub fn package(mut self, folder: &'static str, binary: &'static str) -> Self {
+        self.package = Some((folder, binary));
+        self
+    }
+
+    /// Builds it, silently unless that fails.
+    ///
+    /// # Errors
+    /// There is no toolchain, the model cannot be read, or the compiler fails: its output is in the message.
+    pub fn build(&self) -> Result<Image> {
+        let firmware = firmware_folder();
+        let model = fs::canonicalize(self.placement.model())
+            .with_context(|| format!("cannot read the model {}", self.placement.model().display()))?;
+        let target = firmware.join("target");
+        let images = target.join("images");
+        fs::create_dir_all(&images).with_context(|| format!("cannot create {}", images.display()))?;
+        // Cargo's output has one place for all models, so building and taking the image is one step.
+        let lock = fs::File::create(images.join("lock"))?;
+        lock.lock()?;
+
+        let application = format!("{}-{}", self.board.name, self.application.name());
+        let board_folder = format!("boards/{}", self.board.name);
+        let (folder, binary) = self.package.unwrap_or((&board_folder, &application));
+        let mut command = bare_cargo()?;
+        command
+            .current_dir(firmware.join(folder))
+            .args(["build", "--release", "--quiet", "--target", self.board.target, "--bin", binary])
+            .arg("--target-dir")
+            .arg(&target)
+            .env("ELBO_MODEL", &model);
+        if !self.features.is_empty() {
+            command.args(["--features", &self.features.join(",")]);
+        }
+        if let Placement::Apart { address, space, .. } = self.placement {
+            command.env("ELBO_MODEL_ADDRESS", format!("{address:#x}")).env("ELBO_MODEL_SPACE", space.to_string());
+        } else {
+            command.env_remove("ELBO_MODEL_ADDRESS").env_remove("ELBO_MODEL_SPACE");
+        }
+        compile(&mut command, self.board)?;
+
+        let mut hasher = DefaultHasher::new();
+        (&self.placement, &self.features, fs::read(&model)?).hash(&mut hasher);
+        let path = images.join(format!("{binary}-{:016x}", hasher.finish()));
+        fs::copy(target.join(self.board.target).join("release").join(binary), &path)
+            .with_context(|| format!("the compiler left no {binary}"))?;
+        let apart = match self.placement {
+            Placement::Linked(_) => None,
+            Placement::Apart { address, .. } => Some((model, address)),
+        };
+        Ok(Image { path, apart })
+    }
+}
+
+fn compile(command: &mut Command, board: &Board) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().context("cannot start cargo")?;
+    ensure!(
+        output.status.success(),
+        "the firmware for {} does not build:\n{}",
+        board.name,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// The folder `firmware` of the repository that this crate was built from.
+fn firmware_folder() -> PathBuf {
+    let link = Path::new(env!("CARGO_MANIFEST_DIR"));
+    link.parent().map_or_else(|| link.to_path_buf(), Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_not_there_is_named() {
+        let board = Board::find("microbit").unwrap();
+        let placement = Placement::Linked("/nonexistent/model.elbo".into());
+        let error = Firmware::new(board, Application::Serve, placement).build().unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/model.elbo"), "{error}");
+    }
+}
