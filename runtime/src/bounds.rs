@@ -58,7 +58,12 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
 ///
 /// # Errors
 /// The first requirement that does not hold.
-pub fn output_bound(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrix: Option<&Matrix>) -> Result<u16, OperandError> {
+pub fn output_bound(
+    op: &Op,
+    inputs: &[Tensor; 3],
+    output: &Tensor,
+    matrix: Option<&Matrix>,
+) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let [a, b, c] = inputs;
     let require = |holds: bool, otherwise: OperandError| if holds { Ok(()) } else { Err(otherwise) };
@@ -96,6 +101,15 @@ pub fn output_bound(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrix: Opti
             }
             require(fy == 15, Scale)?;
             Ok(i16::MAX as u16)
+        }
+        Opcode::Clamp => {
+            activations(a)?;
+            activations(output)?;
+            require(n == output.len, Shape)?;
+            require(fy <= fa, Scale)?;
+            let (low, high) = op.interval();
+            require(low <= high, Bound)?;
+            Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1))
         }
         Opcode::Fma => {
             [a, b, c, output].into_iter().try_for_each(activations)?;

@@ -1,11 +1,8 @@
 //! Elbo's runtime: verify a model once, then sample it and score with it, in integer arithmetic and without a heap.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![deny(missing_docs, unsafe_code)]
-#![warn(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
-#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
-
-#[cfg(test)]
-extern crate std;
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
 
 mod arena;
 pub mod blob;

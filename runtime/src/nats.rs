@@ -24,6 +24,7 @@ impl Nats {
     }
 
     /// The value in floating point, for hosts and displays.
+    #[expect(clippy::float_arithmetic, reason = "the one way out of fixed point")]
     pub fn to_f64(self) -> f64 {
         self.0 as f64 / 65536.0
     }

@@ -6,6 +6,11 @@ use crate::fixed::interpolate;
 use rand_core::Rng;
 use table::QUANTILES;
 
+/// Fractional bits of a deviate.
+pub const FRAC: u32 = 12;
+/// The largest deviate: 6.34 in Q3.12.
+pub const MAX: i16 = 25_961;
+
 /// Fills `out`, in order, with standard normal deviates in Q3.12, one `next_u32` for each.
 ///
 /// Each is [`normal_from_bits`] of its word.
@@ -130,9 +135,7 @@ mod tests {
         }
         assert_eq!(count, 0.0);
         let kurtosis = fourth / variance / variance;
-        println!(
-            "normal, exact: variance {variance:.7}, kurtosis {kurtosis:.7}, distance {distance:.2e}"
-        );
+        println!("normal, exact: variance {variance:.7}, kurtosis {kurtosis:.7}, distance {distance:.2e}");
         assert!((variance - 1.0).abs() < 1e-5);
         assert!((kurtosis - 3.0).abs() < 1e-4);
         assert!(distance < 1e-4);

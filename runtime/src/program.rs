@@ -139,11 +139,13 @@ pub enum Opcode {
     Mean = 18,
     /// y = ln(1/n sum exp(a_i)).
     LogMeanExp = 19,
+    /// y = a rounded to y's scale and clamped to the interval whose ends, at y's scale, are the halfwords of `imm`.
+    Clamp = 20,
 }
 
 impl Opcode {
     /// Every valid operation, in the order of their codes.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Dense,
         Self::Relu,
         Self::Tanh,
@@ -163,6 +165,7 @@ impl Opcode {
         Self::End,
         Self::Mean,
         Self::LogMeanExp,
+        Self::Clamp,
     ];
 
     #[inline]
@@ -177,7 +180,7 @@ impl Opcode {
     pub fn inputs(self) -> usize {
         match self {
             Self::Invalid | Self::Normal | Self::Loop => 0,
-            Self::Dense | Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp => 1,
+            Self::Dense | Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Clamp => 1,
             Self::HalfSumSq | Self::Sum | Self::Neg | Self::End | Self::Mean | Self::LogMeanExp => 1,
             Self::BernoulliNll | Self::Kl | Self::Add | Self::Sub => 2,
             Self::Fma | Self::GaussianNll => 3,
@@ -186,7 +189,7 @@ impl Opcode {
 
     /// Whether the output may take the place of an input that dies here.
     pub fn in_place(self) -> bool {
-        matches!(self, Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Fma)
+        matches!(self, Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Fma | Self::Clamp)
     }
 }
 
@@ -206,11 +209,22 @@ pub struct Op {
     pub inputs: [u16; 3],
     /// Matrix of a `Dense`, else 0.
     pub arg: u16,
-    /// Iterations of a `Loop`, else 0.
+    /// Iterations of a `Loop`, interval of a `Clamp`, else 0.
     pub imm: u32,
 }
 
 impl Op {
+    /// The ends of a `Clamp`'s interval, lowest first.
+    #[inline]
+    pub fn interval(&self) -> (i16, i16) {
+        (self.imm as i16, (self.imm >> 16) as i16)
+    }
+
+    /// The `imm` of a `Clamp` to `[low, high]`.
+    pub fn interval_imm(low: i16, high: i16) -> u32 {
+        u32::from(low as u16) | u32::from(high as u16) << 16
+    }
+
     /// The operation at `index` of a section of records.
     #[inline]
     pub fn read(ops: &[u32], index: usize) -> Self {
@@ -457,7 +471,7 @@ impl ProgramRecord {
 
 /// Elementary steps of one execution of `op`: multiply-accumulates for a dense layer, elements for everything else, and one for itself.
 #[inline]
-pub(crate) fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
+pub fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
     1 + match matrix {
         Some(matrix) => matrix_macs(matrix) + u64::from(matrix.rows),
         None if matches!(op.opcode, Opcode::Loop | Opcode::End) => 0,

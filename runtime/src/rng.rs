@@ -40,12 +40,7 @@ impl SeedableRng for Xoshiro128PlusPlus {
         if bits == 0 {
             return Self::seed_from_u64(0);
         }
-        Self {
-            s0: bits as u32,
-            s1: (bits >> 32) as u32,
-            s2: (bits >> 64) as u32,
-            s3: (bits >> 96) as u32,
-        }
+        Self { s0: bits as u32, s1: (bits >> 32) as u32, s2: (bits >> 64) as u32, s3: (bits >> 96) as u32 }
     }
 
     /// The state is two words of SplitMix64, as the authors of xoshiro recommend: seeds that differ by one bit give
@@ -54,12 +49,7 @@ impl SeedableRng for Xoshiro128PlusPlus {
         let mut state = seed;
         let low = split_mix_64(&mut state);
         let high = split_mix_64(&mut state);
-        Self {
-            s0: low as u32,
-            s1: (low >> 32) as u32,
-            s2: high as u32,
-            s3: (high >> 32) as u32,
-        }
+        Self { s0: low as u32, s1: (low >> 32) as u32, s2: high as u32, s3: (high >> 32) as u32 }
     }
 }
 
@@ -68,11 +58,7 @@ impl TryRng for Xoshiro128PlusPlus {
 
     #[inline]
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let word = self
-            .s0
-            .wrapping_add(self.s3)
-            .rotate_left(7)
-            .wrapping_add(self.s0);
+        let word = self.s0.wrapping_add(self.s3).rotate_left(7).wrapping_add(self.s0);
         let shifted = self.s1 << 9;
         self.s2 ^= self.s0;
         self.s3 ^= self.s1;
@@ -111,13 +97,10 @@ mod tests {
 
     #[test]
     fn first_words_of_the_authors_c_code() {
-        let mut rng =
-            Xoshiro128PlusPlus::from_seed([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0]);
+        let mut rng = Xoshiro128PlusPlus::from_seed([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0]);
         let words: [u32; 10] = core::array::from_fn(|_| rng.next_u32());
-        let expected = [
-            641, 1573767, 3222811527, 3517856514, 836907274, 4247214768, 3867114732, 1355841295,
-            495546011, 621204420,
-        ];
+        let expected =
+            [641, 1573767, 3222811527, 3517856514, 836907274, 4247214768, 3867114732, 1355841295, 495546011, 621204420];
         assert_eq!(words, expected);
     }
 

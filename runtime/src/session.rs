@@ -26,7 +26,7 @@ impl<'b, 'a> Session<'b, 'a> {
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });
         }
-        if arena.as_ptr().addr() % 8 != 0 {
+        if !arena.as_ptr().addr().is_multiple_of(8) {
             return Err(SessionError::ArenaMisaligned);
         }
         Ok(Self { model, arena, steps: 0 })
@@ -134,7 +134,12 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 
     /// Copies the input into the arena, clamped to the range that the proof is for.
-    fn write_input(&mut self, record: &ProgramRecord, scope: &Scope<'_>, input: Option<&[i16]>) -> Result<(), SessionError> {
+    fn write_input(
+        &mut self,
+        record: &ProgramRecord,
+        scope: &Scope<'_>,
+        input: Option<&[i16]>,
+    ) -> Result<(), SessionError> {
         let Some(input) = input else { return Ok(()) };
         let tensor = scope.tensor(record.inputs[0]);
         let (expected, given) = (tensor.len as usize, input.len());
@@ -215,6 +220,12 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
         Opcode::Exp => {
             let scale = frac(y);
             map(arena, a, y, |q| fixed::exp(to_q16(i32::from(q), read), scale).min(i16::MAX as u64) as i16);
+        }
+        Opcode::Clamp => {
+            let (low, high) = op.interval();
+            let shift = frac(a).saturating_sub(frac(y)).min(15);
+            let half = (1i32 << shift) >> 1;
+            map(arena, a, y, |q| ((i32::from(q) + half) >> shift).min(i32::from(high)).max(i32::from(low)) as i16);
         }
         Opcode::Fma => fma(arena, inputs, y),
         Opcode::Add => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(read_scalar(arena, b, 0))),

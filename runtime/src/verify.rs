@@ -209,7 +209,7 @@ impl<'b> Scope<'b> {
                 return Err(LoadError::Tensor { tensor });
             }
             let inside = t.offset.checked_add(t.extent()).is_some_and(|end| end <= self.arena_len);
-            if !inside || t.offset % 4 != 0 {
+            if !inside || !t.offset.is_multiple_of(4) {
                 return Err(LoadError::TensorPlace { tensor });
             }
             let written = match usize::from(t.first).checked_sub(1) {
@@ -245,7 +245,10 @@ impl<'b> Scope<'b> {
     fn replaces(&self, old: &Tensor, new: &Tensor) -> bool {
         let same_place = (old.kind, old.offset, old.len) == (new.kind, new.offset, new.len);
         let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
-        same_place && old.last == new.first && old.first < new.first && usize::from(new.first).checked_sub(1).is_some_and(in_place)
+        same_place
+            && old.last == new.first
+            && old.first < new.first
+            && usize::from(new.first).checked_sub(1).is_some_and(in_place)
     }
 
     /// Checks every operation and returns the elementary steps and multiply-accumulates of a run.
@@ -259,7 +262,7 @@ impl<'b> Scope<'b> {
             let no_params = record.param == 0
                 || matches!(record.opcode, Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp | Opcode::Sum);
             let no_arg = record.arg == 0 || record.opcode == Opcode::Dense;
-            let no_imm = record.imm == 0 || record.opcode == Opcode::Loop;
+            let no_imm = record.imm == 0 || matches!(record.opcode, Opcode::Loop | Opcode::Clamp);
             if record.opcode == Opcode::Invalid || !no_params || !no_arg || !no_imm {
                 return Err(LoadError::Operation { op });
             }
@@ -357,7 +360,8 @@ impl<'b> Scope<'b> {
             let t = Tensor::read(self.tensors, index);
             let before = t.first <= start;
             let alive_inside = t.last > start && t.last < end;
-            let wrong = if before { alive_inside || (t.first == start && t.last < end) } else { t.first < end && t.last > end };
+            let wrong =
+                if before { alive_inside || (t.first == start && t.last < end) } else { t.first < end && t.last > end };
             if wrong {
                 return Err(LoadError::Lifetime { tensor: self.tensors_start.wrapping_add(index as u16) });
             }
@@ -427,9 +431,8 @@ mod tests {
     #[test]
     fn magnitudes_of_packed_bytes() {
         let bytes: [i8; 8] = [-128, 127, -1, 0, 5, -128, -128, -128];
-        let words: [u32; 2] = core::array::from_fn(|i| {
-            u32::from_le_bytes(core::array::from_fn(|b| bytes[i * 4 + b] as u8))
-        });
+        let words: [u32; 2] =
+            core::array::from_fn(|i| u32::from_le_bytes(core::array::from_fn(|b| bytes[i * 4 + b] as u8)));
         assert_eq!(sum_abs(&words), 128 + 127 + 1 + 5 + 3 * 128);
     }
 

@@ -29,10 +29,7 @@ fn moments() {
     let deviates = deviates();
     let n = DRAWS as f64;
     let mean_of = |power: i32| {
-        let sum: f64 = deviates
-            .iter()
-            .map(|&q| (f64::from(q) / 4096.0).powi(power))
-            .sum();
+        let sum: f64 = deviates.iter().map(|&q| (f64::from(q) / 4096.0).powi(power)).sum();
         sum / n
     };
     let (m1, m2, m3, m4) = (mean_of(1), mean_of(2), mean_of(3), mean_of(4));
@@ -41,18 +38,8 @@ fn moments() {
     let fourth = m4 - 4.0 * m1 * m3 + 6.0 * m1 * m1 * m2 - 3.0 * m1.powi(4);
     check("mean", m1, 0.0, n.recip().sqrt());
     check("variance", variance, 1.0, (2.0 / n).sqrt());
-    check(
-        "skewness",
-        third / variance.powf(1.5),
-        0.0,
-        (6.0 / n).sqrt(),
-    );
-    check(
-        "kurtosis",
-        fourth / variance.powi(2),
-        3.0,
-        (24.0 / n).sqrt(),
-    );
+    check("skewness", third / variance.powf(1.5), 0.0, (6.0 / n).sqrt());
+    check("kurtosis", fourth / variance.powi(2), 3.0, (24.0 / n).sqrt());
 }
 
 #[test]
@@ -89,19 +76,10 @@ fn successive_draws_are_uncorrelated() {
     let deviates = deviates();
     for lag in 1..=8 {
         // Integers, so that the sum is exact: each product is below 2^30.
-        let sum: i64 = deviates
-            .iter()
-            .zip(&deviates[lag..])
-            .map(|(&a, &b)| i64::from(a) * i64::from(b))
-            .sum();
+        let sum: i64 = deviates.iter().zip(&deviates[lag..]).map(|(&a, &b)| i64::from(a) * i64::from(b)).sum();
         let pairs = (DRAWS - lag) as f64;
         let correlation = sum as f64 / 4096f64.powi(2) / pairs;
-        check(
-            &format!("autocorrelation at lag {lag}"),
-            correlation,
-            0.0,
-            pairs.recip().sqrt(),
-        );
+        check(&format!("autocorrelation at lag {lag}"), correlation, 0.0, pairs.recip().sqrt());
     }
 }
 
@@ -109,9 +87,8 @@ fn successive_draws_are_uncorrelated() {
 #[test]
 fn successive_draws_are_independent() {
     const SIDE: usize = 32;
-    let cell_of: Vec<u8> = (-32768..32768)
-        .map(|q| ((rounded_cdf(q) * SIDE as f64) as usize).min(SIDE - 1) as u8)
-        .collect();
+    let cell_of: Vec<u8> =
+        (-32768..32768).map(|q| ((rounded_cdf(q) * SIDE as f64) as usize).min(SIDE - 1) as u8).collect();
     let mut probability = [0.0; SIDE];
     for (q, &cell) in (-32768..).zip(&cell_of) {
         probability[usize::from(cell)] += rounded_cdf(q) - rounded_cdf(q - 1);
@@ -130,10 +107,5 @@ fn successive_draws_are_independent() {
         }
     }
     let freedom = (SIDE * SIDE - 1) as f64;
-    check(
-        "chi-square of pairs",
-        chi_square,
-        freedom,
-        (2.0 * freedom).sqrt(),
-    );
+    check("chi-square of pairs", chi_square, freedom, (2.0 * freedom).sqrt());
 }

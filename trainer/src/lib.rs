@@ -1,1 +1,14 @@
+//! Host trainer and compiler for Elbo: deep generative models, learnt with candle and compiled to verified programs.
 
+pub mod cli;
+pub mod compiler;
+pub mod data;
+pub mod evaluate;
+pub mod family;
+pub mod host;
+pub mod nn;
+pub mod plot;
+pub mod recipe;
+pub mod rows;
+pub mod run;
+pub mod train;

@@ -21,11 +21,7 @@ pub fn sigmoid(x: i32) -> i32 {
     // (1 + tanh(x / 2)) / 2: the argument is halved by reading Q16 as Q17.
     let tanh = follow::<17, _>(&TANH, x.unsigned_abs()) >> 16;
     let upper = ((0x1_0001 + tanh) >> 2) as i32;
-    if x < 0 {
-        0x8000 - upper
-    } else {
-        upper.min(0x7fff)
-    }
+    if x < 0 { 0x8000 - upper } else { upper.min(0x7fff) }
 }
 
 /// `ln(1 + e^x)` of a Q16 argument, in Q16; at most 1.5 LSB from the true value. Never decreasing.
@@ -68,18 +64,13 @@ mod tests {
     #[test]
     fn tanh_table_is_the_computed_one() {
         let nodes = unbiased_nodes(&knots(TANH.len()), |x| 65536.0 * q16(x).tanh());
-        let nodes: Vec<f64> = nodes
-            .iter()
-            .map(|y| (y.round() + 1.0).min(65535.0))
-            .collect();
+        let nodes: Vec<f64> = nodes.iter().map(|y| (y.round() + 1.0).min(65535.0)).collect();
         assert_table(&TANH, &nodes);
     }
 
     #[test]
     fn softplus_table_is_the_computed_one() {
-        let nodes = unbiased_nodes(&knots(SOFTPLUS_TAIL.len()), |x| {
-            65536.0 * (-q16(x)).exp().ln_1p()
-        });
+        let nodes = unbiased_nodes(&knots(SOFTPLUS_TAIL.len()), |x| 65536.0 * (-q16(x)).exp().ln_1p());
         assert_table(&SOFTPLUS_TAIL, &nodes);
     }
 

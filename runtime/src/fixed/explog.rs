@@ -3,17 +3,16 @@
 /// `2^(j/32)` in Q31: the mantissa of the exponential, and (read backwards) the reciprocals that the logarithm divides by.
 /// Recomputed by the test `powers_are_the_computed_ones`.
 static POWERS: [u32; 32] = [
-    2147483648, 2194507417, 2242560872, 2291666561, 2341847524, 2393127307, 2445529972, 2499080105,
-    2553802834, 2609723834, 2666869345, 2725266179, 2784941738, 2845924021, 2908241642, 2971923842,
-    3037000500, 3103502151, 3171459999, 3240905930, 3311872529, 3384393094, 3458501653, 3534232978,
-    3611622603, 3690706840, 3771522796, 3854108391, 3938502376, 4024744348, 4112874773, 4202935003,
+    2147483648, 2194507417, 2242560872, 2291666561, 2341847524, 2393127307, 2445529972, 2499080105, 2553802834,
+    2609723834, 2666869345, 2725266179, 2784941738, 2845924021, 2908241642, 2971923842, 3037000500, 3103502151,
+    3171459999, 3240905930, 3311872529, 3384393094, 3458501653, 3534232978, 3611622603, 3690706840, 3771522796,
+    3854108391, 3938502376, 4024744348, 4112874773, 4202935003,
 ];
 
 /// For mantissas `1 + i/32 <= m < 1 + (i + 1)/32`, the `k` for which `m * 2^(k/32) / 2` is closest to 1.
 /// Recomputed by the test `reciprocals_are_the_computed_ones`.
 static RECIPROCALS: [u8; 32] = [
-    31, 30, 29, 27, 26, 25, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 7, 6,
-    5, 4, 3, 3, 2, 1, 0,
+    31, 30, 29, 27, 26, 25, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 7, 6, 5, 4, 3, 3, 2, 1, 0,
 ];
 
 /// `log2(e)` in Q30.
@@ -102,9 +101,7 @@ pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
         sum.saturating_add(exp(below as i32, SUM_FRAC))
     });
     let mean = ln_q45(sum, SUM_FRAC) - ln_q45(count, 0);
-    most.saturating_add((mean + (1 << 28)) >> 29)
-        .max(least)
-        .min(most)
+    most.saturating_add((mean + (1 << 28)) >> 29).max(least).min(most)
 }
 
 /// The upper word of a product: for Qa and Qb, Q(a + b - 32).
@@ -123,17 +120,13 @@ mod tests {
 
     #[test]
     fn powers_are_the_computed_ones() {
-        let powers: Vec<f64> = (0..32)
-            .map(|j| (31.0 + f64::from(j) / 32.0).exp2())
-            .collect();
+        let powers: Vec<f64> = (0..32).map(|j| (31.0 + f64::from(j) / 32.0).exp2()).collect();
         assert_table(&POWERS, &powers);
     }
 
     #[test]
     fn reciprocals_are_the_computed_ones() {
-        let nearest: Vec<f64> = (0..32)
-            .map(|i| 32.0 * (1.0 - (1.0 + (f64::from(i) + 0.5) / 32.0).log2()))
-            .collect();
+        let nearest: Vec<f64> = (0..32).map(|i| 32.0 * (1.0 - (1.0 + (f64::from(i) + 0.5) / 32.0).log2())).collect();
         assert_table(&RECIPROCALS, &nearest);
     }
 
@@ -164,10 +157,7 @@ mod tests {
                 previous = got;
             }
         }
-        println!(
-            "exp: relative error at most 2^{:.2} beyond half a unit",
-            worst.log2()
-        );
+        println!("exp: relative error at most 2^{:.2} beyond half a unit", worst.log2());
         assert!(worst <= (-26f64).exp2());
     }
 
@@ -222,10 +212,7 @@ mod tests {
 
     fn exact_log_mean_exp(v: &[i64]) -> f64 {
         let most = v.iter().copied().max().unwrap_or(0);
-        let sum: f64 = v
-            .iter()
-            .map(|&term| ((term - most) as f64 / 65536.0).exp())
-            .sum();
+        let sum: f64 = v.iter().map(|&term| ((term - most) as f64 / 65536.0).exp()).sum();
         most as f64 + 65536.0 * (sum / v.len() as f64).ln()
     }
 
@@ -233,9 +220,7 @@ mod tests {
     fn log_mean_exp_of_65536_terms() {
         let mut worst = 0.0f64;
         for spread in [0, 1, 60, 5_000, 40_000, 300_000, 1_000_000] {
-            let terms: Vec<i64> = (0..65536)
-                .map(|i| -91_000_000 - i * 7919 % (spread + 1))
-                .collect();
+            let terms: Vec<i64> = (0..65536).map(|i| -91_000_000 - i * 7919 % (spread + 1)).collect();
             for n in [1, 2, 3, 10, 100, 999, 65535, 65536] {
                 let terms = &terms[..n];
                 let got = log_mean_exp(terms.iter().copied());

@@ -26,21 +26,14 @@ pub fn unbiased_nodes(knots: &[u64], f: impl Fn(u64) -> f64) -> Vec<f64> {
         })
         .collect();
     let beside = |i: usize| bias.get(i).or(bias.last()).copied().unwrap_or(0.0);
-    knots
-        .iter()
-        .enumerate()
-        .map(|(i, &knot)| f(knot) - 0.5 * (beside(i) + beside(i.saturating_sub(1))))
-        .collect()
+    knots.iter().enumerate().map(|(i, &knot)| f(knot) - 0.5 * (beside(i) + beside(i.saturating_sub(1)))).collect()
 }
 
 /// Fails, showing the lines to paste, if a checked-in table is not the computed one.
 pub fn assert_table<T: PartialEq + TryFrom<i64>>(checked_in: &[T], computed: &[f64]) {
     let computed: Vec<i64> = computed.iter().map(|value| value.round() as i64).collect();
     let same = checked_in.len() == computed.len()
-        && checked_in
-            .iter()
-            .zip(&computed)
-            .all(|(have, &want)| T::try_from(want).is_ok_and(|want| *have == want));
+        && checked_in.iter().zip(&computed).all(|(have, &want)| T::try_from(want).is_ok_and(|want| *have == want));
     let mut lines = String::new();
     for row in computed.chunks(16) {
         let row: Vec<String> = row.iter().map(|value| format!("{value}")).collect();

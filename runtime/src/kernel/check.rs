@@ -12,8 +12,11 @@ pub type Dense = fn(&DenseMatrix<'_>, &[i16], &mut [i16]);
 /// The first difference between a kernel and the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
+    /// Outputs of the matrix.
     pub rows: usize,
+    /// Inputs of the matrix.
     pub cols: usize,
+    /// Order of its weights.
     pub packing: Packing,
     /// What the case is about.
     pub about: About,
@@ -21,7 +24,9 @@ pub struct Mismatch {
     pub offsets: (usize, usize),
     /// The element of `out`: past the rows, it is the first one that the kernel must not touch.
     pub element: usize,
+    /// What the definition gives.
     pub expected: i16,
+    /// What the kernel gave.
     pub found: i16,
 }
 
@@ -42,14 +47,8 @@ pub enum About {
     Short,
 }
 
-const CASES: [About; 6] = [
-    About::Typical,
-    About::AnyBits,
-    About::Extremes,
-    About::Ties,
-    About::ZeroMultiplier,
-    About::Short,
-];
+const CASES: [About; 6] =
+    [About::Typical, About::AnyBits, About::Extremes, About::Ties, About::ZeroMultiplier, About::Short];
 
 /// The largest number of rows and of columns that [`shape`] takes.
 pub const MAX_SIDE: usize = 72;
@@ -72,14 +71,7 @@ pub fn shape(kernel: Dense, rows: usize, cols: usize, seed: u32) -> Result<(), M
     for about in CASES {
         for packing in [Packing::RowMajor, Packing::Dsp4] {
             for offsets in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                Case {
-                    rows,
-                    cols,
-                    packing,
-                    about,
-                    seed,
-                }
-                .check(kernel, offsets)?;
+                Case { rows, cols, packing, about, seed }.check(kernel, offsets)?;
             }
         }
     }
@@ -108,22 +100,11 @@ impl Case {
         let mut params = [0; MAX_SIDE * 2];
         let mut x = Vector([0; MAX_SIDE + 4]);
         let mut out = Vector([UNTOUCHED; MAX_SIDE + 4]);
-        let weights_len = fill(
-            &mut weights,
-            pack_weights(self.rows, self.cols, self.packing, |r, c| self.weight(r, c)),
-        );
-        let params_len = fill(
-            &mut params,
-            pack_params(self.rows, |r| self.bias(r), |r| self.multiplier(r)),
-        );
-        let (x_len, out_len) = (
-            self.cols.next_multiple_of(LANES),
-            self.rows.next_multiple_of(LANES),
-        );
-        fill(
-            &mut x.0,
-            (0..offsets.0 + x_len).map(|i| self.activation(i.wrapping_sub(offsets.0))),
-        );
+        let weights_len =
+            fill(&mut weights, pack_weights(self.rows, self.cols, self.packing, |r, c| self.weight(r, c)));
+        let params_len = fill(&mut params, pack_params(self.rows, |r| self.bias(r), |r| self.multiplier(r)));
+        let (x_len, out_len) = (self.cols.next_multiple_of(LANES), self.rows.next_multiple_of(LANES));
+        fill(&mut x.0, (0..offsets.0 + x_len).map(|i| self.activation(i.wrapping_sub(offsets.0))));
 
         let lengths = [weights_len, params_len, x_len, out_len];
         for lacking in 0..lengths.len() {
@@ -143,36 +124,14 @@ impl Case {
                 weights: &weights[..lengths[0]],
                 params: &params[..lengths[1]],
             };
-            kernel(
-                &matrix,
-                &x.0[offsets.0..][..lengths[2]],
-                &mut out.0[offsets.1..][..lengths[3]],
-            );
+            kernel(&matrix, &x.0[offsets.0..][..lengths[2]], &mut out.0[offsets.1..][..lengths[3]]);
             for (i, &found) in out.0.iter().enumerate() {
                 let row = i.wrapping_sub(offsets.1);
-                let expected = if self.about == About::Short || row >= out_len {
-                    UNTOUCHED
-                } else {
-                    self.expected(row)
-                };
+                let expected =
+                    if self.about == About::Short || row >= out_len { UNTOUCHED } else { self.expected(row) };
                 if found != expected {
-                    let Self {
-                        rows,
-                        cols,
-                        packing,
-                        about,
-                        ..
-                    } = self;
-                    return Err(Mismatch {
-                        rows,
-                        cols,
-                        packing,
-                        about,
-                        offsets,
-                        element: row,
-                        expected,
-                        found,
-                    });
+                    let Self { rows, cols, packing, about, .. } = self;
+                    return Err(Mismatch { rows, cols, packing, about, offsets, element: row, expected, found });
                 }
             }
         }
@@ -186,8 +145,7 @@ impl Case {
         }
         let product = |col| i64::from(self.weight(row, col)) * i64::from(self.activation(col));
         let sum = i64::from(self.bias(row)) + (0..self.cols).map(product).sum::<i64>();
-        let scaled = (i64::from(sum as i32) * i64::from(self.multiplier(row)) + 0x8000_0000)
-            .div_euclid(0x1_0000_0000);
+        let scaled = (i64::from(sum as i32) * i64::from(self.multiplier(row)) + 0x8000_0000).div_euclid(0x1_0000_0000);
         scaled.clamp(-32768, 32767) as i16
     }
 
@@ -244,18 +202,13 @@ impl Case {
 
 /// Fills the start of `slice` and returns its length; takes no more than fits.
 fn fill<T>(slice: &mut [T], items: impl Iterator<Item = T>) -> usize {
-    slice
-        .iter_mut()
-        .zip(items)
-        .map(|(slot, item)| *slot = item)
-        .count()
+    slice.iter_mut().zip(items).map(|(slot, item)| *slot = item).count()
 }
 
 /// The finalizer of MurmurHash3 over a few words: test data as a function of its position.
 fn uniform(seed: u32, salt: u32, index: usize) -> u32 {
-    let mut h = seed.wrapping_mul(0x9e37_79b9)
-        ^ salt.wrapping_mul(0x85eb_ca77)
-        ^ (index as u32).wrapping_mul(0xc2b2_ae3d);
+    let mut h =
+        seed.wrapping_mul(0x9e37_79b9) ^ salt.wrapping_mul(0x85eb_ca77) ^ (index as u32).wrapping_mul(0xc2b2_ae3d);
     h = (h ^ h >> 16).wrapping_mul(0x85eb_ca6b);
     h = (h ^ h >> 13).wrapping_mul(0xc2b2_ae35);
     h ^ h >> 16
@@ -316,22 +269,12 @@ mod tests {
         let truncates_ties: Dense = |m, x, out| {
             let mut params = m.params.to_vec();
             // Multiplying by one less moves exact halves, and results that were exact, just below.
-            params
-                .chunks_mut(8)
-                .flat_map(|group| &mut group[4..])
-                .for_each(|m| {
-                    if m.is_power_of_two() && *m > 1 << 20 {
-                        *m -= 1;
-                    }
-                });
-            dense_portable(
-                &DenseMatrix {
-                    params: &params,
-                    ..*m
-                },
-                x,
-                out,
-            );
+            params.chunks_mut(8).flat_map(|group| &mut group[4..]).for_each(|m| {
+                if m.is_power_of_two() && *m > 1 << 20 {
+                    *m -= 1;
+                }
+            });
+            dense_portable(&DenseMatrix { params: &params, ..*m }, x, out);
         };
         assert_eq!(caught(truncates_ties), Some(About::Ties));
     }

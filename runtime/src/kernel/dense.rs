@@ -1,13 +1,19 @@
 //! The dense layer: `out = sat16(round((bias + W x) * m / 2^32))`, weights i8, activations i16, sums i32.
 
 use super::pack::{LANES, Packing, unpack_word, words_per_row};
-use super::requantize;
+use crate::fixed::requantize;
 
 /// A dense layer in flash, laid out as [`pack_weights`](super::pack_weights) and [`pack_params`](super::pack_params) do.
 #[derive(Clone, Copy, Debug)]
 pub struct DenseMatrix<'a> {
+    /// Outputs.
+    /// Outputs.
     pub rows: usize,
+    /// Inputs.
+    /// Inputs.
     pub cols: usize,
+    /// The order of `weights`.
+    /// Order of the weights.
     pub packing: Packing,
     /// i8 weights, four to a word.
     pub weights: &'a [u32],
@@ -49,9 +55,7 @@ pub fn dense_portable(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
 /// A matrix and its vectors, trimmed to what a kernel touches: their lengths agree.
 pub(super) struct Operands<'a> {
     pub(super) packing: Packing,
-    /// Weight words in a row.
-    pub(super) words: usize,
-    /// `words` for each stored row: all of `out` in `Dsp4`, without the padding rows in `RowMajor`.
+    /// A word per element of `x` for each stored row: all of `out` in `Dsp4`, without the padding rows in `RowMajor`.
     pub(super) weights: &'a [u32],
     pub(super) params: &'a [[u32; 2 * LANES]],
     pub(super) x: &'a [[i16; LANES]],
@@ -65,7 +69,6 @@ impl<'a> Operands<'a> {
         let len = super::weights_len(matrix.rows, matrix.cols, matrix.packing)?;
         Some(Self {
             packing: matrix.packing,
-            words,
             weights: matrix.weights.get(..len)?,
             params: matrix.params.as_chunks().0.get(..groups)?,
             x: x.as_chunks().0.get(..words)?,
@@ -86,7 +89,7 @@ impl<'a> Operands<'a> {
             let rows = [(b0, m0), (b1, m1), (b2, m2), (b3, m3)];
             for (y, (bias, m)) in out.iter_mut().zip(rows) {
                 // Past the last row there are no weights, so that the sum of a padded row is its bias, zero.
-                let (row, tail) = rest.split_at_checked(self.words).unwrap_or_default();
+                let (row, tail) = rest.split_at_checked(self.x.len()).unwrap_or_default();
                 rest = tail;
                 *y = requantize(add_products(bias as i32, row, self.x), m as i32);
             }
@@ -96,7 +99,7 @@ impl<'a> Operands<'a> {
     fn dsp4(self) {
         let mut rest = self.weights.as_chunks::<LANES>().0;
         for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
-            let Some((group, tail)) = rest.split_at_checked(self.words) else {
+            let Some((group, tail)) = rest.split_at_checked(self.x.len()) else {
                 return;
             };
             rest = tail;

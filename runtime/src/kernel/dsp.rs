@@ -18,11 +18,7 @@ pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
     let x = operands.x.as_ptr_range();
     let out = operands.out.as_mut_ptr_range();
     let aligned = x.start.cast::<u32>().is_aligned() && out.start.cast::<u32>().is_aligned();
-    if operands.packing != Packing::Dsp4
-        || !aligned
-        || operands.x.is_empty()
-        || operands.out.is_empty()
-    {
+    if operands.packing != Packing::Dsp4 || !aligned || operands.x.is_empty() || operands.out.is_empty() {
         return false;
     }
     let job = Job {

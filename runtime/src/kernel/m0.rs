@@ -8,23 +8,24 @@
 
 use super::dense::Operands;
 use super::pack::{LANES, Packing};
-use super::requantize;
+use crate::fixed::requantize;
 use core::arch::naked_asm;
 
 /// Runs the layer if it is in this kernel's packing and its activations are aligned to words; returns whether it did.
 pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
     let x = operands.x.as_ptr_range();
     let x = x.start.cast::<u32>()..x.end.cast();
-    if operands.packing != Packing::Dsp4 || !x.start.is_aligned() || x.is_empty() {
+    if operands.packing != Packing::Dsp4 || !x.start.is_aligned() || operands.x.is_empty() {
         return false;
     }
-    let groups = operands.weights.chunks_exact(operands.words * LANES);
+    let (weights, _) = operands.weights.as_chunks::<LANES>();
+    let groups = weights.chunks_exact(operands.x.len());
     for ((out, params), weights) in operands.out.iter_mut().zip(operands.params).zip(groups) {
         let &[b0, b1, b2, b3, m0, m1, m2, m3] = params;
         let mut sums = [b0, b1, b2, b3].map(|bias| bias as i32);
-        // SAFETY: x has `words` > 0 times 8 bytes, aligned to words, and ends at `x.end`; `weights` has `words` times 4 words,
-        // which is what the kernel reads, 16 bytes of weights with each 8 of x.
-        unsafe { add_products(weights.as_ptr(), x.start, x.end, &mut sums) };
+        // SAFETY: `weights` holds 16 bytes for each 8 of x, and the kernel reads them in these steps until it has reached
+        // `x.end`, which is at least one step away. All pointers are aligned to words, as LDM needs.
+        unsafe { add_products(weights.as_ptr().cast(), x.start, x.end, &mut sums) };
         for ((y, sum), m) in out.iter_mut().zip(sums).zip([m0, m1, m2, m3]) {
             *y = requantize(sum, m as i32);
         }
@@ -75,12 +76,7 @@ macro_rules! row {
 /// | r8 to r11 | the sums of the four rows |
 /// | r12, lr | end of the activations, `sums` |
 #[unsafe(naked)]
-unsafe extern "C" fn add_products(
-    weights: *const u32,
-    x: *const u32,
-    x_end: *const u32,
-    sums: &mut [i32; LANES],
-) {
+unsafe extern "C" fn add_products(weights: *const u32, x: *const u32, x_end: *const u32, sums: &mut [i32; LANES]) {
     naked_asm!(
         "push    {{r4-r7, lr}}",
         "mov     r4, r8",

@@ -19,12 +19,5 @@ pub mod check;
 
 pub use dense::{DenseMatrix, dense, dense_portable};
 pub use pack::{
-    Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len,
-    word_index, words_per_row,
+    Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len, word_index, words_per_row,
 };
-
-/// `sat16(round(acc * m / 2^32))`, ties towards plus infinity: SMMULR and SSAT on Armv7E-M.
-pub(crate) fn requantize(acc: i32, m: i32) -> i16 {
-    let scaled = (i64::from(acc) * i64::from(m) + (1 << 31)) >> 32;
-    scaled.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
-}

@@ -26,6 +26,17 @@ impl Packing {
             _ => None,
         }
     }
+
+    /// The bytes of a row's last word that hold no column of a matrix with `cols` columns.
+    pub const fn padding_mask(self, cols: u32) -> u32 {
+        match (cols % 4, self) {
+            (0, _) => 0,
+            (1, _) => 0xFFFF_FF00,
+            (2, Self::RowMajor) => 0xFFFF_0000,
+            (2, Self::Dsp4) => 0xFF00_FF00,
+            (_, _) => 0xFF00_0000,
+        }
+    }
 }
 
 /// Weight words in a row of `cols` columns.
@@ -97,11 +108,7 @@ pub fn pack_weights(
         let row = i / group * interleaved + i % interleaved;
         let col = i % group / interleaved * LANES;
         let lane = |lane: usize| {
-            if row < rows && col + lane < cols {
-                weight(row, col + lane)
-            } else {
-                0
-            }
+            if row < rows && col + lane < cols { weight(row, col + lane) } else { 0 }
         };
         pack_word([lane(0), lane(1), lane(2), lane(3)], packing)
     })
@@ -140,63 +147,18 @@ mod tests {
     fn golden_matrix() {
         let weight = |row: usize, col: usize| (0x10 * row + col) as i8;
         let row_major: Vec<u32> = pack_weights(3, 5, Packing::RowMajor, weight).collect();
-        assert_eq!(
-            row_major,
-            [
-                0x0302_0100,
-                0x0000_0004,
-                0x1312_1110,
-                0x0000_0014,
-                0x2322_2120,
-                0x0000_0024
-            ]
-        );
+        assert_eq!(row_major, [0x0302_0100, 0x0000_0004, 0x1312_1110, 0x0000_0014, 0x2322_2120, 0x0000_0024]);
         let dsp4: Vec<u32> = pack_weights(3, 5, Packing::Dsp4, weight).collect();
-        assert_eq!(
-            dsp4,
-            [
-                0x0301_0200,
-                0x1311_1210,
-                0x2321_2220,
-                0,
-                0x0000_0004,
-                0x0000_0014,
-                0x0000_0024,
-                0
-            ]
-        );
+        assert_eq!(dsp4, [0x0301_0200, 0x1311_1210, 0x2321_2220, 0, 0x0000_0004, 0x0000_0014, 0x0000_0024, 0]);
         let params: Vec<u32> = pack_params(5, |r| -(r as i32), |r| 100 + r as i32).collect();
         let minus = |r: i32| -r as u32;
-        assert_eq!(
-            params,
-            [
-                0,
-                minus(1),
-                minus(2),
-                minus(3),
-                100,
-                101,
-                102,
-                103,
-                minus(4),
-                0,
-                0,
-                0,
-                104,
-                0,
-                0,
-                0
-            ]
-        );
+        assert_eq!(params, [0, minus(1), minus(2), minus(3), 100, 101, 102, 103, minus(4), 0, 0, 0, 104, 0, 0, 0]);
     }
 
     #[test]
     fn lengths_that_do_not_fit_are_none() {
         assert_eq!(weights_len(usize::MAX, 8, Packing::RowMajor), None);
-        assert_eq!(
-            weights_len(usize::MAX, 4, Packing::RowMajor),
-            Some(usize::MAX)
-        );
+        assert_eq!(weights_len(usize::MAX, 4, Packing::RowMajor), Some(usize::MAX));
         assert_eq!(weights_len(usize::MAX, 4, Packing::Dsp4), None);
         assert_eq!(params_len(usize::MAX), None);
     }

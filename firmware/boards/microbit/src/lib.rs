@@ -1,0 +1,54 @@
+//! The BBC micro:bit, as QEMU emulates it: a Cortex-M0 with 16 KB of RAM.
+#![no_std]
+
+mod board;
+mod timer;
+mod uart;
+
+use board::Microbit;
+use elbo::Arena;
+use elbo_app::Memory;
+use elbo_model::{ARENA, VALUES, blob};
+// The M0 has no atomic swap: a critical section stands in for it.
+use cortex_m as _;
+use portable_atomic as _;
+use static_cell::ConstStaticCell;
+
+const SEED: u64 = 1;
+
+static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
+static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+
+fn memory() -> Memory<'static> {
+    Memory {
+        arena: ARENA_MEMORY.take().as_mut_slice(),
+        input: INPUT.take(),
+        output: OUTPUT.take(),
+        scratch: &mut [],
+    }
+}
+
+/// Answers the host's requests.
+pub fn serve() -> ! {
+    let _ = elbo_app::serve(&mut Microbit::start(), blob(), memory());
+    rest()
+}
+
+/// Draws samples as text.
+pub fn generate() -> ! {
+    let _ = elbo_app::generate(&mut Microbit::start(), blob(), memory(), SEED, u32::MAX);
+    rest()
+}
+
+/// Draws what the tilt means as text.
+pub fn steer() -> ! {
+    let _ = elbo_app::steer(&mut Microbit::start(), blob(), memory());
+    rest()
+}
+
+fn rest() -> ! {
+    loop {
+        cortex_m::asm::wfi();
+    }
+}

@@ -1,0 +1,217 @@
+//! `elbo inspect`, `sample` and `score`: what can be done with a blob on the host, bit for bit what a board does.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use elbo::program::ProgramKind;
+use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{Likelihood, Limits, Model};
+use rand_core::SeedableRng;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::compiler::report;
+use crate::data::{self, DataOptions};
+use crate::host::{Blob, HostArena, dequantize, quantize};
+use crate::{family, plot, rows};
+
+/// Options of `elbo inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// The blob.
+    pub model: PathBuf,
+}
+
+/// Options of `elbo sample`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  elbo sample digits.elbo -o digits.png\n  elbo sample digits.elbo --count 4 --text"
+)]
+pub struct Sample {
+    /// The blob.
+    pub model: PathBuf,
+    /// Where to: a .png with a grid of images, or a .csv with one sample a row.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Number of samples.
+    #[arg(long, default_value_t = 64)]
+    pub count: usize,
+    /// Seed of the noise; a board draws the same samples from the same seed.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Prints the images as text.
+    #[arg(long)]
+    pub text: bool,
+}
+
+/// Which score to compute.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum ScoreKind {
+    /// -ELBO at the posterior's mean; deterministic.
+    Mean,
+    /// -ELBO, the mean over draws.
+    MonteCarlo,
+    /// Importance-weighted bound on -log p(x).
+    Importance,
+}
+
+/// Options of `elbo score`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  elbo score digits.elbo\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv"
+)]
+pub struct Score {
+    /// The blob.
+    pub model: PathBuf,
+    /// Data: `digits`, `mnist`, or an IDX, CSV or NPY file; its test split is scored, or all of it with --all.
+    #[arg(long, default_value = "digits")]
+    pub data: String,
+    /// Folder of data sets; the variable ELBO_DATA by default.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Scores every row instead of the test split's.
+    #[arg(long)]
+    pub all: bool,
+    /// Which score.
+    #[arg(long, value_enum, default_value = "mean")]
+    pub kind: ScoreKind,
+    /// Seed of binarisation and noise.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Writes one score a row to this CSV file.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn read(path: &Path) -> Result<Blob> {
+    Blob::read(path).with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", path.display()))
+}
+
+fn load<'b>(blob: &'b Blob, path: &Path) -> Result<Model<'b>> {
+    blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", path.display()))
+}
+
+/// Runs `elbo inspect`.
+///
+/// # Errors
+/// A file that cannot be read or is refused.
+pub fn inspect(args: &Inspect) -> Result<()> {
+    let blob = read(&args.model)?;
+    let model = load(&blob, &args.model)?;
+    let meta = model.meta()?;
+    println!("{} ({}), {:?} likelihood, {}x{}", meta.name, meta.family, meta.likelihood, meta.shape[0], meta.shape[1]);
+    println!("latent {}, L = {}, K = {}", meta.latent, meta.monte_carlo_samples, meta.importance_samples);
+    let quantiles = meta.score_quantiles.map(|q| elbo::Nats::from_bits(q).to_string());
+    println!(
+        "scores of held-out rows, nats: 50 % {} 90 % {} 95 % {} 99 % {} 99.9 % {}",
+        quantiles[0], quantiles[1], quantiles[2], quantiles[3], quantiles[4]
+    );
+    println!("{}", report::costs(&model, blob.bytes().len()));
+    print!("{}", report::disassembly(&model));
+    Ok(())
+}
+
+/// Runs `elbo sample`.
+///
+/// # Errors
+/// A blob that is refused or cannot sample, an output that cannot be written.
+pub fn sample(args: &Sample) -> Result<()> {
+    let blob = read(&args.model)?;
+    let model = load(&blob, &args.model)?;
+    let meta = model.meta()?;
+    let info = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
+    let mut arena = HostArena::new(&model);
+    let mut session = model.session(arena.as_mut_slice())?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let mut samples = Vec::with_capacity(args.count);
+    for _ in 0..args.count {
+        let mut out = vec![0; info.len];
+        session.sample(&mut rng, &mut out)?;
+        samples.push(dequantize(&out, &info));
+    }
+    let shape = meta.shape.map(usize::from);
+    if args.text {
+        samples.iter().for_each(|image| println!("{}", plot::text_art(image, shape)));
+    }
+    let Some(path) = &args.output else {
+        if !args.text {
+            bail!("say where to: -o FILE.png, -o FILE.csv or --text");
+        }
+        return Ok(());
+    };
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("png") => plot::sample_grid(path, &samples, shape, samples.len().isqrt().max(1), 4)?,
+        Some("csv") => {
+            let mut text = String::new();
+            for sample in &samples {
+                let fields: Vec<String> = sample.iter().map(f32::to_string).collect();
+                text.push_str(&fields.join(","));
+                text.push('\n');
+            }
+            std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+        }
+        _ => bail!("{}: expected a name that ends in .png or .csv", path.display()),
+    }
+    println!("wrote {} samples to {}", samples.len(), path.display());
+    Ok(())
+}
+
+/// Runs `elbo score`.
+///
+/// # Errors
+/// A blob that is refused, data of another width, an output that cannot be written.
+pub fn score(args: &Score) -> Result<()> {
+    let blob = read(&args.model)?;
+    let model = load(&blob, &args.model)?;
+    let meta = model.meta()?;
+    let options = DataOptions { seed: 0, ..DataOptions::default() };
+    let dataset = data::load(&args.data, args.data_dir.as_deref(), &options)?;
+    let kind = match args.kind {
+        ScoreKind::Mean => ProgramKind::Score,
+        ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
+        ScoreKind::Importance => ProgramKind::ScoreImportance,
+    };
+    let info =
+        model.program(kind).and_then(|p| p.input).with_context(|| format!("the model has no {}", kind.name()))?;
+    if info.len != dataset.dim {
+        bail!("{}: rows of {} values, but the model takes {}", args.data, dataset.dim, info.len);
+    }
+    let likelihood = match meta.likelihood {
+        Likelihood::Gaussian => family::vae::Likelihood::Gaussian,
+        _ => family::vae::Likelihood::Bernoulli,
+    };
+    let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
+    let mut arena = HostArena::new(&model);
+    let mut session = model.session(arena.as_mut_slice())?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let mut scores = Vec::new();
+    for split in splits {
+        for x in rows::model_rows(split, likelihood, args.seed) {
+            let q = quantize(&x, &info);
+            scores.push(match kind {
+                ProgramKind::ScoreMonteCarlo => session.score_monte_carlo(&q, &mut rng)?,
+                ProgramKind::ScoreImportance => session.score_importance(&q, &mut rng)?,
+                _ => session.score(&q)?,
+            });
+        }
+    }
+    if let Some(path) = &args.output {
+        let mut file = std::fs::File::create(path).with_context(|| format!("{}: cannot be written", path.display()))?;
+        writeln!(file, "score_nats")?;
+        for score in &scores {
+            writeln!(file, "{:.6}", score.to_f64())?;
+        }
+    }
+    let mut sorted: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let at =
+        |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
+    let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
+    println!(
+        "{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}",
+        sorted.len(),
+        at(0.5),
+        at(0.95),
+        at(1.0)
+    );
+    Ok(())
+}

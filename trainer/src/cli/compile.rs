@@ -1,0 +1,107 @@
+//! `elbo compile`: a run folder becomes a blob, and the reports say what that cost.
+
+use anyhow::{Context, Result};
+use clap::{Args as ClapArgs, ValueEnum};
+use elbo::Limits;
+use elbo::kernel::Packing;
+use elbo::program::ProgramKind;
+use std::path::PathBuf;
+
+use crate::compiler::fidelity::fidelity;
+use crate::compiler::{Compiled, Options, compile_vae, report};
+use crate::rows::model_rows;
+use crate::run::Run;
+
+/// The core whose kernels read the weights fastest. It changes speed, never a result.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Target {
+    /// Rows interleaved in fours: fastest on every core measured (M0, M4, M7, M33) and on the host.
+    Dsp,
+    /// Row after row: a little smaller when a layer's rows are not a multiple of four.
+    Plain,
+}
+
+/// Options of `elbo compile`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  elbo compile runs/digits -o digits.elbo
+  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs")]
+pub struct Args {
+    /// Run folder that `elbo train` wrote.
+    pub run: PathBuf,
+    /// The blob to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Order of the weights.
+    #[arg(long, value_enum, default_value = "dsp")]
+    pub target: Target,
+    /// Draws of the Monte Carlo score, instead of the recipe's.
+    #[arg(long, value_name = "L")]
+    pub monte_carlo_samples: Option<usize>,
+    /// Draws of the importance-weighted score, instead of the recipe's.
+    #[arg(long, value_name = "K")]
+    pub importance_samples: Option<usize>,
+    /// Rows of the train split to calibrate with.
+    #[arg(long, default_value_t = 1000)]
+    pub calibration_rows: usize,
+    /// Rows of the test split to compare float and integers on; all by default.
+    #[arg(long)]
+    pub test_rows: Option<usize>,
+    /// Seed of binarisation, noise and self-test.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also lists the operations of every program.
+    #[arg(long)]
+    pub programs: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A run folder that is not one, a model that does not compile, an output that cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    let dataset = run.dataset()?;
+    let spec = run.spec();
+    let export = &run.recipe.export;
+    let options = Options {
+        name: run.recipe.name.clone(),
+        shape: dataset.shape.map(|n| n as u16),
+        standardise: dataset.standardise.as_ref().map(|s| (s.mean.clone(), s.std.clone())),
+        monte_carlo: args.monte_carlo_samples.unwrap_or(export.monte_carlo_samples) as u32,
+        importance: args.importance_samples.unwrap_or(export.importance_samples) as u32,
+        packing: match args.target {
+            Target::Dsp => Packing::Dsp4,
+            Target::Plain => Packing::RowMajor,
+        },
+        seed: args.seed,
+    };
+    let mut calibration = model_rows(&dataset.train, spec.likelihood, args.seed);
+    calibration.truncate(args.calibration_rows);
+    let held_out = model_rows(&dataset.validation, spec.likelihood, args.seed.wrapping_add(1));
+    let compiled = compile_vae(&spec, &run.layers()?, &calibration, &held_out, &options)?;
+
+    std::fs::write(&args.output, compiled.blob.bytes())
+        .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;
+    let mut test = model_rows(&dataset.test, spec.likelihood, args.seed.wrapping_add(2));
+    test.truncate(args.test_rows.unwrap_or(usize::MAX));
+    print_report(&compiled, &test, args)
+}
+
+fn print_report(compiled: &Compiled, test: &[Vec<f32>], args: &Args) -> Result<()> {
+    let model = compiled.blob.load(Limits::default())?;
+    println!("{}", report::layers(compiled));
+    println!("{}", report::costs(&model, compiled.blob.bytes().len()));
+    if args.programs {
+        println!("{}", report::disassembly(&model));
+    }
+    println!("-ELBO in nats on the test split, float against integers, same inputs and noise:");
+    for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
+        // The importance-weighted score costs K times the others: a tenth of the rows tell as much.
+        let rows = if kind == ProgramKind::ScoreImportance { &test[..test.len().div_ceil(10)] } else { test };
+        println!("{}", fidelity(compiled, kind, rows, args.seed)?);
+    }
+    println!("wrote {}", args.output.display());
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Quantisation of dense layers: 8-bit weights, one scale a row, and the multiplier from which that scale is derived exactly.
+
+use super::assemble::QuantizedMatrix;
+use crate::family::DenseLayer;
+
+/// Quantises `layer` for activations at `input_frac` fractional bits and at most `input_bound` in magnitude, its output at
+/// `output_frac`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is `m 2^(input_frac - output_frac - 32)`:
+/// exactly what the multiplier says. A row is coarsened until its accumulator provably fits 32 bits.
+pub fn quantize(layer: &DenseLayer, input_frac: u32, output_frac: u32, input_bound: u16) -> QuantizedMatrix {
+    let mut matrix = QuantizedMatrix {
+        rows: layer.out,
+        cols: layer.inp,
+        input_bound,
+        weights: vec![0; layer.out * layer.inp],
+        bias: vec![0; layer.out],
+        multiplier: vec![0; layer.out],
+    };
+    let unit = 2f64.powi(input_frac as i32 - output_frac as i32 - 32);
+    let acc_per_value = 2f64.powi(input_frac as i32);
+    for row in 0..layer.out {
+        let weights = &layer.w[row * layer.inp..(row + 1) * layer.inp];
+        let bias = f64::from(layer.b[row]);
+        let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
+        let mut scale = (f64::from(largest) / 127.0).max(bias.abs() * acc_per_value / f64::from(1 << 30)).max(unit);
+        loop {
+            let multiplier = (scale / unit).ceil().min(f64::from(i32::MAX));
+            let exact = multiplier * unit;
+            for (q, w) in matrix.weights[row * layer.inp..].iter_mut().zip(weights) {
+                *q = (f64::from(*w) / exact).round().clamp(-127.0, 127.0) as i8;
+            }
+            matrix.bias[row] = (bias * acc_per_value / exact).round() as i32;
+            matrix.multiplier[row] = multiplier as i32;
+            if matrix.largest_accumulator(row) <= i32::MAX as u64 {
+                break;
+            }
+            scale *= 1.0625;
+        }
+    }
+    matrix
+}
+
+/// Finest output scale, at most `wanted`, at which every row's multiplier stays below 2^31.
+pub fn finest_output(layer: &DenseLayer, input_frac: u32, wanted: u32) -> u32 {
+    let largest = layer.w.iter().fold(0f32, |largest, w| largest.max(w.abs()));
+    let scale = f64::from(largest) / 127.0;
+    let fits = |frac: &u32| scale * 2f64.powi(*frac as i32 - input_frac as i32) < 0.45;
+    (0..=wanted).rev().find(fits).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elbo::fixed::requantize;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_follow_the_float_layer(
+            w in prop::collection::vec(-2f32..2.0, 24), b in prop::collection::vec(-3f32..3.0, 3),
+            x in prop::collection::vec(-8192i16..8192, 8)
+        ) {
+            let layer = DenseLayer { w, b, out: 3, inp: 8 };
+            let matrix = quantize(&layer, 11, 9, 32767);
+            for row in 0..3 {
+                prop_assert!(matrix.largest_accumulator(row) <= i32::MAX as u64);
+                let q = |i: usize| i32::from(matrix.weights[row * 8 + i]) * i32::from(x[i]);
+                let acc = matrix.bias[row] + (0..8).map(q).sum::<i32>();
+                let got = f32::from(requantize(acc, matrix.multiplier[row])) / 512.0;
+                let exact = layer.b[row] + (0..8).map(|i| layer.w[row * 8 + i] * f32::from(x[i]) / 2048.0).sum::<f32>();
+                // Half a weight step on each of eight activations below 4, and half an output step.
+                prop_assert!((got - exact).abs() < 8.0 * 4.0 * (2.0 / 127.0) / 2.0 + 0.01, "{got} {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_would_overflow_is_coarsened() {
+        let layer = DenseLayer { w: vec![1.0; 3000], b: vec![0.5], out: 1, inp: 3000 };
+        let matrix = quantize(&layer, 11, 2, 32768);
+        assert!(matrix.largest_accumulator(0) <= i32::MAX as u64);
+        assert!(matrix.weights[0] < 30 && matrix.weights[0] > 15);
+        let scale = f64::from(matrix.multiplier[0]) * 2f64.powi(11 - 2 - 32);
+        assert!((f64::from(matrix.weights[0]) * scale - 1.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn an_all_zero_row_keeps_its_bias() {
+        let layer = DenseLayer { w: vec![0.0; 4], b: vec![-1.25], out: 1, inp: 4 };
+        let matrix = quantize(&layer, 11, 10, 32768);
+        assert_eq!(requantize(matrix.bias[0], matrix.multiplier[0]), -1280);
+    }
+}

@@ -1,0 +1,87 @@
+//! What is known before flashing: layers with their ranges and scales, memory, and the cost of every program.
+
+use super::Compiled;
+use elbo::Model;
+use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor};
+use std::fmt::{self, Write};
+
+/// Instructions a multiply-accumulate and an element cost, measured by `cargo xtask bench`; for the estimates only.
+const M4: (f64, f64) = (1.2, 40.0);
+const M0: (f64, f64) = (4.4, 80.0);
+
+/// The compiler's report on its layers.
+pub fn layers(compiled: &Compiled) -> String {
+    let mut text = format!("{:<12} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
+    for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
+        let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
+        let shape = format!("{}x{}", matrix.rows, matrix.cols);
+        let frac = compiled.scales.layers[index];
+        let range = compiled.scales.ranges[index];
+        let share = largest as f64 / f64::from(i32::MAX) * 100.0;
+        let _ = writeln!(text, "{name:<12} {shape:>9} {range:>10.3} {:>7} {share:>10.1} %", Scale(frac));
+    }
+    text
+}
+
+struct Scale(u32);
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("Q{}.{}", 15 - self.0, self.0))
+    }
+}
+
+/// Memory of a blob and the cost of its programs.
+pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
+    let mut text = format!(
+        "flash {blob_bytes} bytes (weights and parameters {}), arena {} bytes of RAM\n",
+        model.blob().data.len() * 4,
+        model.arena_len() * 2
+    );
+    let _ =
+        writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
+    for kind in ProgramKind::ALL {
+        let Some(info) = model.program(kind) else { continue };
+        let estimate = |(mac, element): (f64, f64)| info.macs as f64 * mac + (info.work - info.macs) as f64 * element;
+        let _ = writeln!(
+            text,
+            "{:<18} {:>10} {:>10} {:>14.0} {:>14.0}",
+            kind.name(),
+            info.macs,
+            info.work,
+            estimate(M4),
+            estimate(M0)
+        );
+    }
+    text
+}
+
+/// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
+pub fn disassembly(model: &Model<'_>) -> String {
+    let mut text = String::new();
+    let blob = model.blob();
+    for index in 0..blob.program_count() {
+        let program = ProgramRecord::read(blob.programs, index);
+        let _ = writeln!(text, "{}:", ProgramKind::from_code(program.kind).map_or("?", ProgramKind::name));
+        let mut depth = 1;
+        for op in 0..program.ops_len {
+            let op = Op::read(blob.ops, (program.ops_start + op) as usize);
+            let tensor = |reference: u16| {
+                let tensor = Tensor::read(blob.tensors, program.tensors_start as usize + usize::from(reference));
+                let (len, offset, frac) = (tensor.len, tensor.offset, tensor.frac);
+                if reference == NO_TENSOR { "-".into() } else { format!("t{reference}[{len}]Q{frac}@{offset}") }
+            };
+            depth -= usize::from(op.opcode == Opcode::End);
+            let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
+            match op.opcode {
+                Opcode::Dense => operands.push(format!("matrix {}", op.arg)),
+                Opcode::Loop => operands.push(format!("{} times", op.imm)),
+                _ => {}
+            }
+            let indent = "  ".repeat(depth);
+            let _ = writeln!(text, "{indent}{} = {:?}({})", tensor(op.output), op.opcode, operands.join(", "));
+            depth += usize::from(op.opcode == Opcode::Loop);
+        }
+    }
+    text
+}

@@ -1,0 +1,179 @@
+//! Splits of a data set and the standardisation fitted on one of them.
+
+use std::path::Path;
+
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::DataOptions;
+use super::error::DataError;
+
+/// Rows of one split.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Split {
+    /// Values, row-major `[n, dim]`.
+    pub x: Vec<f32>,
+    /// Rows; may be 0 for validation and test, never for train.
+    pub n: usize,
+    /// One label per row, where the source has labels.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl Split {
+    /// Row `i`, of length `dim`.
+    ///
+    /// # Panics
+    /// If `i >= self.n`.
+    #[must_use]
+    pub fn row(&self, i: usize) -> &[f32] {
+        assert!(i < self.n, "row {i} of {}", self.n);
+        let dim = self.x.len() / self.n;
+        &self.x[i * dim..(i + 1) * dim]
+    }
+
+    /// The rows `indices` of `x` (`[n, dim]`), in that order.
+    pub(super) fn gather(x: &[f32], dim: usize, labels: Option<&[u32]>, indices: &[usize]) -> Self {
+        let mut out = Vec::with_capacity(indices.len() * dim);
+        for &i in indices {
+            out.extend_from_slice(&x[i * dim..(i + 1) * dim]);
+        }
+        Self { x: out, n: indices.len(), labels: labels.map(|l| indices.iter().map(|&i| l[i]).collect()) }
+    }
+}
+
+/// Per-feature mean and standard deviation of the train split; each of length `dim`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standardise {
+    /// Means.
+    pub mean: Vec<f32>,
+    /// Standard deviations; 1 for features that do not vary (below 1e-6).
+    pub std: Vec<f32>,
+}
+
+impl Standardise {
+    /// Fits on `split`, whose rows have `dim` values.
+    #[must_use]
+    pub fn fit(split: &Split, dim: usize) -> Self {
+        let n = split.n.max(1) as f64;
+        let mut mean = vec![0.0_f64; dim];
+        for row in split.x.chunks_exact(dim) {
+            for (m, &v) in mean.iter_mut().zip(row) {
+                *m += f64::from(v) / n;
+            }
+        }
+        let mut variance = vec![0.0_f64; dim];
+        for row in split.x.chunks_exact(dim) {
+            for ((s, m), &v) in variance.iter_mut().zip(&mean).zip(row) {
+                *s += (f64::from(v) - m).powi(2) / n;
+            }
+        }
+        let floor = |variance: &f64| match variance.sqrt() {
+            s if s < 1e-6 => 1.0,
+            s => s as f32,
+        };
+        Self { mean: mean.iter().map(|&m| m as f32).collect(), std: variance.iter().map(floor).collect() }
+    }
+
+    /// Maps rows `[n, dim]` to `(x - mean) / std` in place.
+    pub fn apply(&self, x: &mut [f32]) {
+        for row in x.chunks_exact_mut(self.mean.len()) {
+            for ((v, m), s) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+                *v = (*v - m) / s;
+            }
+        }
+    }
+}
+
+/// Where a row goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Train,
+    Validation,
+    Test,
+    Unused,
+}
+
+impl Part {
+    /// The part that a field of the split column names.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "train" => Some(Self::Train),
+            "val" | "valid" | "validation" => Some(Self::Validation),
+            "test" => Some(Self::Test),
+            "unused" => Some(Self::Unused),
+            _ => None,
+        }
+    }
+}
+
+/// Row indices of train, validation and test.
+pub(super) struct Indices {
+    pub train: Vec<usize>,
+    pub validation: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+/// Fisher-Yates with a fixed generator: the same seed gives the same order on every machine.
+fn shuffle(indices: &mut [usize], seed: u64) {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    for i in (1..indices.len()).rev() {
+        let j = (u128::from(rng.next_u64()) * (i as u128 + 1)) >> 64;
+        indices.swap(i, j as usize);
+    }
+}
+
+/// `fraction` of `n` rows: at least one where there is one to spare and the fraction is not 0.
+fn share(n: usize, fraction: f64) -> usize {
+    if fraction == 0.0 || n < 2 {
+        return 0;
+    }
+    ((n as f64 * fraction).round() as usize).clamp(1, n - 1)
+}
+
+/// Assigns `n` rows to splits: by `parts` where given, with the validation rows taken from the end
+/// of the shuffled train rows if `parts` names none; else shuffled, 10 % test, `validation_fraction`
+/// validation, the rest train.
+///
+/// # Errors
+/// `InvalidOption` for a fraction outside [0, 1) and `Empty` if no train row is left.
+pub(super) fn assign(
+    path: &Path,
+    n: usize,
+    parts: Option<&[Part]>,
+    options: &DataOptions,
+) -> Result<Indices, DataError> {
+    let fraction = options.validation_fraction;
+    if !(0.0..1.0).contains(&fraction) {
+        return Err(DataError::InvalidOption {
+            option: "validation_fraction",
+            expected: "a number from 0 up to but not including 1",
+            found: fraction.to_string(),
+        });
+    }
+    let fraction = f64::from(fraction);
+    let of = |part: Part| match parts {
+        None => Vec::new(),
+        Some(p) => (0..n).filter(|&i| p[i] == part).collect::<Vec<_>>(),
+    };
+    let mut indices = Indices { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
+    if parts.is_none() {
+        indices.train = (0..n).collect();
+        shuffle(&mut indices.train, options.seed);
+        let test = share(n, 0.1);
+        let validation = share(n, fraction).min((n - test).saturating_sub(1));
+        indices.test = indices.train.split_off(n - test);
+        indices.validation = indices.train.split_off(n - test - validation);
+    } else if indices.validation.is_empty() && fraction > 0.0 {
+        shuffle(&mut indices.train, options.seed);
+        let kept = indices.train.len() - share(indices.train.len(), fraction);
+        indices.validation = indices.train.split_off(kept);
+    }
+    if indices.train.is_empty() {
+        return Err(DataError::Empty {
+            path: path.to_owned(),
+            what: "rows for the train split",
+            hint: "mark rows `train` in the split column, or supply more rows",
+        });
+    }
+    Ok(indices)
+}

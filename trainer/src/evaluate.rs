@@ -1,0 +1,160 @@
+//! Bounds on the log-likelihood of held-out data.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::data::Split;
+use crate::family::vae::{Likelihood, Vae};
+use crate::nn::Rng;
+use crate::train::noise::{Purpose, generator};
+
+/// Rows that are evaluated at once.
+const ROWS: usize = 1000;
+
+/// A mean over repetitions and the standard error of that mean, in nats per row.
+///
+/// The error covers the draws (pixels and latents), not the choice of the rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Mean over rows and repetitions.
+    pub mean: f64,
+    /// Standard error of the mean over repetitions; 0 for a single one.
+    pub standard_error: f64,
+}
+
+impl Estimate {
+    /// From one mean for each repetition.
+    fn of(means: &[f64]) -> Self {
+        let n = means.len() as f64;
+        let mean = means.iter().sum::<f64>() / n;
+        let squares: f64 = means.iter().map(|m| (m - mean).powi(2)).sum();
+        let standard_error = if means.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
+        Self { mean, standard_error }
+    }
+}
+
+/// The data a model sees: pixels drawn from Bernoulli(p) for a Bernoulli likelihood, else the values themselves.
+pub(crate) fn observe(vae: &Vae, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
+    if vae.spec().likelihood == Likelihood::Gaussian {
+        return x.to_vec();
+    }
+    let mut out = vec![0.0; x.len()];
+    rng.fill_bernoulli(x, &mut out);
+    out
+}
+
+/// The evidence lower bound (equation 7 of arXiv 1312.6114, one latent sample), averaged over `count` fixed
+/// binarisations of the split with one noise each.
+///
+/// # Errors
+/// Whatever candle reports; an empty split or a count of 0.
+pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
+    over_draws(
+        vae,
+        split,
+        count,
+        ROWS,
+        |rng, x, rows| {
+            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
+            let eps = normal(&mut rng.1, &[rows, vae.spec().latent])?;
+            vae.elbo(&x, &eps)
+        },
+        seed,
+    )
+}
+
+/// The importance-weighted bound with `k` samples (arXiv 1509.00519, equation 8), averaged over `count` fixed
+/// binarisations of the split.
+///
+/// # Errors
+/// Whatever candle reports; an empty split, a count of 0 or no sample.
+pub fn importance_weighted(vae: &Vae, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
+    let rows = (8 * ROWS / k.max(1)).max(1);
+    over_draws(
+        vae,
+        split,
+        count,
+        rows,
+        |rng, x, rows| {
+            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
+            let eps = normal(&mut rng.1, &[k, rows, vae.spec().latent])?;
+            vae.iwae(&x, &eps)
+        },
+        seed,
+    )
+}
+
+fn normal(rng: &mut Rng, shape: &[usize]) -> Result<Tensor> {
+    rng.normal(shape, candle_core::DType::F32, &Device::Cpu)
+}
+
+/// Means of a bound `[rows]` over the split, one for each repetition.
+fn over_draws(
+    vae: &Vae,
+    split: &Split,
+    count: usize,
+    rows: usize,
+    bound: impl Fn(&mut (Rng, Rng), &[f32], usize) -> Result<Tensor> + Sync,
+    seed: u64,
+) -> Result<Estimate> {
+    if split.n == 0 || count == 0 {
+        candle_core::bail!("nothing to evaluate: {} rows, {count} binarisations", split.n);
+    }
+    let mut means = Vec::with_capacity(count);
+    for draw in 0..count as u64 {
+        let mut rngs = (generator(seed, Purpose::TestPixels, draw), generator(seed, Purpose::TestLatents, draw));
+        let mut total = 0.0;
+        for x in split.x.chunks(rows * vae.spec().input) {
+            let n = x.len() / vae.spec().input;
+            let values = bound(&mut rngs, x, n)?.to_vec1::<f32>()?;
+            total += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+        }
+        means.push(total / split.n as f64);
+    }
+    Ok(Estimate::of(&means))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::vae::VaeSpec;
+    use crate::recipe::Recipe;
+
+    fn setting() -> (Vae, Split) {
+        let mut dataset = Recipe::find("digits").unwrap().data.load().unwrap();
+        dataset.test.x.truncate(40 * 64);
+        dataset.test.n = 40;
+        let spec = VaeSpec {
+            input: 64,
+            hidden: vec![8],
+            latent: 2,
+            activation: crate::nn::Activation::Relu,
+            likelihood: Likelihood::Bernoulli,
+        };
+        (Vae::new(spec, 1, &Device::Cpu, candle_core::DType::F32).unwrap(), dataset.test)
+    }
+
+    #[test]
+    fn a_seed_fixes_the_estimate_and_the_error_shrinks() {
+        let (vae, split) = setting();
+        let few = elbo_over_binarisations(&vae, &split, 4, 5).unwrap();
+        assert_eq!(few, elbo_over_binarisations(&vae, &split, 4, 5).unwrap());
+        assert_ne!(few.mean, elbo_over_binarisations(&vae, &split, 4, 6).unwrap().mean);
+        let many = elbo_over_binarisations(&vae, &split, 64, 5).unwrap();
+        assert!(many.standard_error > 0.0 && many.standard_error < few.standard_error);
+        assert!((many.mean - few.mean).abs() < 5.0 * few.standard_error);
+    }
+
+    #[test]
+    fn the_importance_weighted_bound_is_the_tighter_one() {
+        let (vae, split) = setting();
+        let elbo = elbo_over_binarisations(&vae, &split, 8, 5).unwrap();
+        let tight = importance_weighted(&vae, &split, 64, 8, 5).unwrap();
+        assert!(tight.mean > elbo.mean, "{tight:?} {elbo:?}");
+    }
+
+    #[test]
+    fn an_empty_split_is_an_error() {
+        let (vae, _) = setting();
+        assert!(elbo_over_binarisations(&vae, &Split::default(), 1, 0).is_err());
+    }
+}

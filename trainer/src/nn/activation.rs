@@ -1,0 +1,36 @@
+use serde::{Deserialize, Serialize};
+
+use super::math;
+
+/// What follows a dense layer's affine map, element by element.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// `a(s) = s`.
+    Identity,
+    /// `a(s) = max(s, 0)`.
+    #[default]
+    Relu,
+    /// `a(s) = tanh(s)`.
+    Tanh,
+}
+
+impl Activation {
+    /// `row[j] = a(row[j] + bias[j])`; both slices have the same length.
+    pub(super) fn add_bias(self, row: &mut [f32], bias: &[f32]) {
+        match self {
+            Self::Identity => math::add(row, bias),
+            Self::Relu => math::add_relu(row, bias),
+            Self::Tanh => math::add_tanh(row, bias),
+        }
+    }
+
+    /// `g[j] = gy[j] a'(s_j)`, the derivative recovered from the output `y[j] = a(s_j)`.
+    pub(super) fn backward(self, y: &[f32], gy: &[f32], g: &mut [f32]) {
+        match self {
+            Self::Identity => g.copy_from_slice(gy),
+            Self::Relu => math::relu_backward(y, gy, g),
+            Self::Tanh => math::tanh_backward(y, gy, g),
+        }
+    }
+}

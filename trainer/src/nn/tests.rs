@@ -1,0 +1,161 @@
+use candle_core::{DType, Device, Result, Tensor, Var};
+
+use super::{Activation, Adam, AdamParams, Rng, composed};
+
+const CPU: Device = Device::Cpu;
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let (a, b) = (a.flatten_all().unwrap(), b.flatten_all().unwrap());
+    let (a, b): (Vec<f32>, Vec<f32>) = (a.to_vec1().unwrap(), b.to_vec1().unwrap());
+    a.iter().zip(&b).map(|(a, b)| (a - b).abs() / (1.0 + b.abs())).fold(0.0, f32::max)
+}
+
+/// Compares values and gradients of two forms on the same inputs, weighted by fixed random numbers.
+fn compare(
+    inputs: &[Tensor],
+    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let (a, b) = (fused(&tensors).unwrap(), plain(&tensors).unwrap());
+    assert!(largest_difference(&a, &b) < 1e-5, "values differ by {}", largest_difference(&a, &b));
+    let weight = Rng::new(99).normal(a.shape(), DType::F32, &CPU).unwrap();
+    let ga = a.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
+    let gb = b.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
+    for (i, var) in vars.iter().enumerate() {
+        let (a, b) = (ga.get(var).expect("gradient"), gb.get(var).expect("gradient"));
+        assert!(largest_difference(a, b) < 1e-5, "gradient {i} differs by {}", largest_difference(a, b));
+    }
+}
+
+fn noise(rng: &mut Rng, shape: &[usize], scale: f64) -> Tensor {
+    (rng.normal(shape, DType::F32, &CPU).unwrap() * scale).unwrap()
+}
+
+#[test]
+fn linear_equals_its_definition() {
+    let mut rng = Rng::new(1);
+    for (b, i, o) in [(1, 1, 1), (3, 5, 7), (100, 40, 33), (100, 64, 200), (200, 90, 40), (1, 600, 600)] {
+        for activation in [Activation::Identity, Activation::Relu, Activation::Tanh] {
+            let scale = 1.0 / (i as f64).sqrt();
+            let inputs = [noise(&mut rng, &[b, i], 1.0), noise(&mut rng, &[o, i], scale), noise(&mut rng, &[o], 1.0)];
+            compare(
+                &inputs,
+                |t| super::linear(&t[0], &t[1], &t[2], activation),
+                |t| composed::linear(&t[0], &t[1], &t[2], activation),
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_takes_views_and_refuses_wrong_shapes() {
+    let mut rng = Rng::new(2);
+    let inputs = [noise(&mut rng, &[6, 4], 1.0), noise(&mut rng, &[6, 9], 1.0), noise(&mut rng, &[9], 1.0)];
+    let by = |f: fn(&Tensor, &Tensor, &Tensor, Activation) -> Result<Tensor>| {
+        move |t: &[Tensor]| f(&t[0].t()?, &t[1].t()?, &t[2], Activation::Tanh)
+    };
+    compare(&inputs, by(super::linear), by(composed::linear));
+    assert!(super::linear(&inputs[0], &inputs[1], &inputs[2], Activation::Relu).is_err());
+    assert!(super::bernoulli_nll(&inputs[0], &inputs[1]).is_err());
+}
+
+#[test]
+fn densities_equal_their_definitions() {
+    let mut rng = Rng::new(3);
+    for (b, d) in [(1, 1), (3, 17), (100, 784)] {
+        let m = noise(&mut rng, &[b, d], 3.0);
+        let v = noise(&mut rng, &[b, d], 1.0);
+        let x = rng.uniform(0.0, 1.0, (b, d), DType::F32, &CPU).unwrap();
+        compare(
+            &[m.clone(), x.clone()],
+            |t| super::bernoulli_nll(&t[0], &t[1]),
+            |t| composed::bernoulli_nll(&t[0], &t[1]),
+        );
+        compare(
+            &[m.clone(), v.clone(), x.clone()],
+            |t| super::gaussian_nll(&t[0], &t[1], &t[2]),
+            |t| composed::gaussian_nll(&t[0], &t[1], &t[2]),
+        );
+        compare(
+            &[m.clone(), v.clone(), x],
+            |t| super::reparameterise(&t[0], &t[1], &t[2]),
+            |t| composed::reparameterise(&t[0], &t[1], &t[2]),
+        );
+        compare(
+            &[m.clone(), v],
+            |t| super::kl_standard_normal(&t[0], &t[1]),
+            |t| composed::kl_standard_normal(&t[0], &t[1]),
+        );
+        compare(&[m], |t| super::clamp(&t[0], -2.0, 1.0), |t| composed::clamp(&t[0], -2.0, 1.0));
+    }
+}
+
+#[test]
+fn wide_logits_stay_finite() {
+    let l = Var::new(&[[-500.0f32, 500.0, -200.0, 200.0]], &CPU).unwrap();
+    let x = Tensor::new(&[[1.0f32, 0.0, 0.0, 1.0]], &CPU).unwrap();
+    let nll = super::bernoulli_nll(l.as_tensor(), &x).unwrap();
+    assert_eq!(nll.to_vec1::<f32>().unwrap(), [1000.0]);
+    let g = nll.backward().unwrap().get(&l).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(g[0][..2], [-1.0, 1.0]);
+    assert!(g[0][2].abs() < 1e-30 && g[0][3].abs() < 1e-30);
+}
+
+/// Adam against the formula in `f64`, the fused and the composed form, and a resume in the middle.
+#[test]
+fn adam_is_adam_and_resumes_exactly() {
+    let params = AdamParams { weight_decay: 0.01, ..AdamParams::default() };
+    let start = noise(&mut Rng::new(4), &[130, 150], 1.0);
+    let run = |dtype: DType, resume_at: Option<u64>| {
+        let vars = vec![("w".to_string(), Var::from_tensor(&start.to_dtype(dtype).unwrap()).unwrap())];
+        let mut adam = Adam::new(&vars, params).unwrap();
+        for step in 0..10 {
+            if resume_at == Some(step) {
+                let state = adam.state().unwrap();
+                adam = Adam::new(&vars, params).unwrap();
+                adam.restore(&state).unwrap();
+            }
+            let loss = vars[0].1.sqr().unwrap().sum_all().unwrap();
+            adam.step(&loss.backward().unwrap(), 0.05 / (1.0 + step as f64)).unwrap();
+        }
+        vars[0].1.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
+    };
+    let mut want: Vec<f64> = start.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+    for p in &mut want {
+        let (mut m, mut v) = (0.0, 0.0);
+        for step in 0..10 {
+            let (g, lr, t) = (2.0 * *p, 0.05 / (1.0 + f64::from(step)), step + 1);
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            let (mh, vh) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.999f64.powi(t)));
+            *p = *p * (1.0 - lr * 0.01) - lr * mh / (vh.sqrt() + 1e-8);
+        }
+    }
+    let fused = run(DType::F32, None);
+    for (got, tolerance) in [(&fused, 2e-5), (&run(DType::F64, None), 1e-12)] {
+        assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < tolerance));
+    }
+    assert_eq!(fused, run(DType::F32, Some(6)));
+}
+
+#[test]
+fn generator_state_resumes_and_moments_hold() {
+    let mut rng = Rng::new(5);
+    let mut values = vec![0.0f32; 200_001];
+    rng.fill_normal(&mut values);
+    let n = values.len() as f64;
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+    let variance = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / n;
+    assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.015, "{mean} {variance}");
+    let mut copy = Rng::from_state(rng.state());
+    assert_eq!(copy.unit(), rng.unit());
+    let p = Tensor::new(&[0.0f32, 0.25, 1.0], &CPU).unwrap().broadcast_as((40_000, 3)).unwrap();
+    let draws = rng.bernoulli(&p.contiguous().unwrap()).unwrap().mean(0).unwrap().to_vec1::<f32>().unwrap();
+    assert!(draws[0] == 0.0 && draws[2] == 1.0 && (draws[1] - 0.25).abs() < 0.01, "{draws:?}");
+    let mut order = rng.permutation(1000);
+    order.sort_unstable();
+    assert!(order.into_iter().eq(0..1000));
+}

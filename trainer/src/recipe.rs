@@ -1,0 +1,422 @@
+//! Recipes: everything that decides a run, in one TOML file with every default written out.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::family::vae::{Estimator, Likelihood, VaeSpec};
+use crate::nn::Activation;
+
+/// The built-in recipes: name and TOML text.
+pub const BUILT_IN: [(&str, &str); 2] =
+    [("digits", include_str!("../recipes/digits.toml")), ("mnist", include_str!("../recipes/mnist.toml"))];
+
+/// What can be wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// Neither a built-in name nor a file.
+    #[error("unknown recipe `{0}`: expected `digits`, `mnist` or the path of a TOML file")]
+    Unknown(String),
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Io {
+        /// The recipe's file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Not the TOML of a recipe.
+    #[error("{origin}: not a recipe: {source}")]
+    Parse {
+        /// The file or the built-in name.
+        origin: String,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value outside its range.
+    #[error("recipe field `{field}`: expected {expected}, found {found}")]
+    Invalid {
+        /// The field's name.
+        field: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+}
+
+/// The model family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Variational auto-encoder.
+    #[default]
+    Vae,
+}
+
+/// How the learning rate changes over the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine, from `learning_rate` down to 0.
+    #[default]
+    Cosine,
+    /// `learning_rate` throughout.
+    Constant,
+}
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Names the run folder.
+    pub name: String,
+    /// The model family.
+    #[serde(default)]
+    pub family: Family,
+    /// The data set.
+    pub data: DataRecipe,
+    /// The model's shape.
+    #[serde(default)]
+    pub model: ModelRecipe,
+    /// The optimisation.
+    #[serde(default)]
+    pub train: TrainRecipe,
+    /// What `elbo compile` puts into the blob.
+    #[serde(default)]
+    pub export: ExportRecipe,
+}
+
+/// Which data set, and how it is split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file.
+    pub spec: String,
+    /// Folder in which `spec` is looked for; without it the environment variable `ELBO_DATA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// CSV column of labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// CSV column that assigns rows to splits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_column: Option<String>,
+    /// Share of the train rows used for validation, where the data names none.
+    #[serde(default = "DataRecipe::validation_fraction")]
+    pub validation_fraction: f32,
+    /// Seed of the split; apart from the training seed, so that runs with different seeds stay comparable.
+    #[serde(default)]
+    pub split_seed: u64,
+}
+
+impl DataRecipe {
+    fn validation_fraction() -> f32 {
+        0.1
+    }
+
+    /// Loads the data set.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn load(&self) -> Result<Dataset, DataError> {
+        let options = DataOptions {
+            label_column: self.label_column.clone(),
+            split_column: self.split_column.clone(),
+            validation_fraction: self.validation_fraction,
+            seed: self.split_seed,
+        };
+        crate::data::load(&self.spec, self.data_dir.as_deref(), &options)
+    }
+}
+
+/// The model's shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// Widths of the encoder's hidden layers; the decoder mirrors them.
+    pub hidden: Vec<usize>,
+    /// Latent dimensions.
+    pub latent: usize,
+    /// Activation of the hidden layers.
+    pub activation: Activation,
+    /// The decoder's likelihood; without it Bernoulli for images and Gaussian for tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<Likelihood>,
+}
+
+impl Default for ModelRecipe {
+    fn default() -> Self {
+        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None }
+    }
+}
+
+/// The optimisation: Adam on minibatches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Rows a step.
+    pub batch: usize,
+    /// Adam's step size at its largest.
+    pub learning_rate: f64,
+    /// How the step size changes.
+    pub schedule: Schedule,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Weight of the KL divergence; 1 is the evidence lower bound.
+    pub beta: f64,
+    /// Steps over which `beta` grows from 0 to its value.
+    pub kl_warmup_steps: u64,
+    /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
+    pub estimator: Estimator,
+    /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
+    /// and kept.
+    pub ema: f64,
+    /// Seed of weights, order and noise.
+    pub seed: u64,
+    /// Steps between validations.
+    pub validate_every: u64,
+    /// Fixed draws of noise over which a validation averages.
+    pub validation_draws: usize,
+    /// Validations without a better bound after which training stops; 0 for never.
+    pub patience: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TrainRecipe {
+    fn default() -> Self {
+        Self {
+            steps: 10_000,
+            batch: 100,
+            learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
+            weight_decay: 0.0,
+            beta: 1.0,
+            kl_warmup_steps: 0,
+            estimator: Estimator::B,
+            ema: 0.999,
+            seed: 0,
+            validate_every: 250,
+            validation_draws: 4,
+            patience: 20,
+            checkpoint_every: 1000,
+        }
+    }
+}
+
+impl TrainRecipe {
+    /// The learning rate of step `step`, counted from 0.
+    #[must_use]
+    pub fn rate(&self, step: u64) -> f64 {
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Cosine => {
+                let done = step as f64 / self.steps as f64;
+                self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+
+    /// The weight of the KL divergence at step `step`, counted from 0.
+    #[must_use]
+    pub fn beta_at(&self, step: u64) -> f64 {
+        if step >= self.kl_warmup_steps {
+            return self.beta;
+        }
+        self.beta * (step + 1) as f64 / self.kl_warmup_steps as f64
+    }
+}
+
+/// What the compiled blob will carry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportRecipe {
+    /// Samples of the Monte Carlo score.
+    pub monte_carlo_samples: usize,
+    /// Samples of the importance-weighted score.
+    pub importance_samples: usize,
+    /// Whether the blob can draw samples.
+    pub sample: bool,
+}
+
+impl Default for ExportRecipe {
+    fn default() -> Self {
+        Self { monte_carlo_samples: 8, importance_samples: 64, sample: true }
+    }
+}
+
+impl Recipe {
+    /// The default recipe for a data set.
+    #[must_use]
+    pub fn for_data(spec: &str) -> Self {
+        let file = Path::new(spec).file_name().unwrap_or_default().to_string_lossy();
+        let name = file.split('.').find(|part| !part.is_empty()).unwrap_or("run").to_owned();
+        Self {
+            name,
+            family: Family::Vae,
+            data: DataRecipe {
+                spec: spec.to_owned(),
+                data_dir: None,
+                label_column: None,
+                split_column: None,
+                validation_fraction: DataRecipe::validation_fraction(),
+                split_seed: 0,
+            },
+            model: ModelRecipe::default(),
+            train: TrainRecipe::default(),
+            export: ExportRecipe::default(),
+        }
+    }
+
+    /// A built-in recipe by name, or one from a file.
+    ///
+    /// # Errors
+    /// Every variant of [`RecipeError`].
+    pub fn find(name: &str) -> Result<Self, RecipeError> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+            return Self::parse(name, text);
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            return Err(RecipeError::Unknown(name.to_owned()));
+        }
+        Self::read(path)
+    }
+
+    /// Reads a recipe from a file.
+    ///
+    /// # Errors
+    /// `Io`, `Parse` and `Invalid`.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    fn parse(origin: &str, text: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text)
+            .map_err(|source| RecipeError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks every range that the types do not.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let at_least_1 = [
+            ("model.latent", self.model.latent as u64),
+            ("train.steps", self.train.steps),
+            ("train.batch", self.train.batch as u64),
+            ("train.validate_every", self.train.validate_every),
+            ("train.validation_draws", self.train.validation_draws as u64),
+            ("train.checkpoint_every", self.train.checkpoint_every),
+            ("export.monte_carlo_samples", self.export.monte_carlo_samples as u64),
+            ("export.importance_samples", self.export.importance_samples as u64),
+        ];
+        let invalid = |field, expected, found: &dyn std::fmt::Display| {
+            Err(RecipeError::Invalid { field, expected, found: found.to_string() })
+        };
+        for (field, value) in at_least_1 {
+            if value == 0 {
+                return invalid(field, "a whole number of at least 1", &value);
+            }
+        }
+        if self.model.hidden.contains(&0) {
+            return invalid("model.hidden", "widths of at least 1", &format!("{:?}", self.model.hidden));
+        }
+        let t = &self.train;
+        if !(t.learning_rate > 0.0 && t.learning_rate.is_finite()) {
+            return invalid("train.learning_rate", "a number above 0", &t.learning_rate);
+        }
+        for (field, value) in [("train.beta", t.beta), ("train.weight_decay", t.weight_decay)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return invalid(field, "a number of at least 0", &value);
+            }
+        }
+        if !(0.0..1.0).contains(&t.ema) {
+            return invalid("train.ema", "a number from 0 up to but not including 1", &t.ema);
+        }
+        if !(0.0..1.0).contains(&self.data.validation_fraction) {
+            let expected = "a number from 0 up to but not including 1";
+            return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
+        }
+        Ok(())
+    }
+
+    /// The model's shape on a data set.
+    ///
+    /// # Errors
+    /// `Invalid` for a Bernoulli likelihood of values outside \[0, 1\].
+    pub fn spec(&self, dataset: &Dataset) -> Result<VaeSpec, RecipeError> {
+        let likelihood = self.model.likelihood.unwrap_or(match dataset.kind {
+            Kind::Image => Likelihood::Bernoulli,
+            Kind::Table => Likelihood::Gaussian,
+        });
+        if likelihood == Likelihood::Bernoulli && dataset.kind == Kind::Table {
+            return Err(RecipeError::Invalid {
+                field: "model.likelihood",
+                expected: "`gaussian` for a table, whose values are standardised",
+                found: "bernoulli".to_owned(),
+            });
+        }
+        Ok(VaeSpec {
+            input: dataset.dim,
+            hidden: self.model.hidden.clone(),
+            latent: self.model.latent,
+            activation: self.model.activation,
+            likelihood,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn built_in_recipes_parse_and_survive_being_written() {
+        for (name, _) in BUILT_IN {
+            let recipe = Recipe::find(name).unwrap();
+            assert_eq!(recipe.name, name);
+            let text = toml::to_string(&recipe).unwrap();
+            assert_eq!(Recipe::parse("again", &text).unwrap(), recipe);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused_by_name() {
+        let text = "name = 'x'\n[data]\nspec = 'digits'\n[train]\nbatchsize = 3\n";
+        let error = Recipe::parse("x.toml", text).unwrap_err().to_string();
+        assert!(error.contains("batchsize") && error.contains("x.toml"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_field() {
+        let mut recipe = Recipe::for_data("digits");
+        recipe.check().unwrap();
+        recipe.train.batch = 0;
+        assert!(recipe.check().unwrap_err().to_string().contains("train.batch"));
+        recipe.train.batch = 1;
+        recipe.train.learning_rate = f64::NAN;
+        assert!(recipe.check().unwrap_err().to_string().contains("train.learning_rate"));
+    }
+
+    #[test]
+    fn the_cosine_falls_from_the_rate_to_zero_and_warm_up_rises_to_beta() {
+        let train = TrainRecipe { steps: 100, kl_warmup_steps: 10, beta: 2.0, ..TrainRecipe::default() };
+        assert_eq!(train.rate(0), train.learning_rate);
+        assert!((train.rate(50) / train.learning_rate - 0.5).abs() < 1e-12 && train.rate(99) < 1e-6);
+        assert_eq!((train.beta_at(0), train.beta_at(9), train.beta_at(10)), (0.2, 2.0, 2.0));
+    }
+
+    #[test]
+    fn names_come_from_the_file() {
+        assert_eq!(Recipe::for_data("some/folder/cardio.csv.gz").name, "cardio");
+    }
+}

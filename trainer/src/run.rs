@@ -1,0 +1,357 @@
+//! The run folder: what a training run leaves, in files that a stranger understands.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataError, Dataset, Kind};
+use crate::family::vae::{Layers, Likelihood, Vae, VaeSpec};
+use crate::plot;
+use crate::recipe::{Recipe, RecipeError};
+use crate::train::noise::{Purpose, generator};
+use crate::train::{Metric, arrays_from_bytes};
+
+/// The recipe with every default written out.
+pub(crate) const RECIPE: &str = "recipe.toml";
+/// What the data were.
+const DATA: &str = "data.toml";
+/// One line for each validation.
+pub(crate) const METRICS: &str = "metrics.csv";
+/// The best weights.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// Everything needed to resume.
+pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// What can be wrong with a run folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A file cannot be read or written.
+    #[error("{}: {source}; expected a run folder, as `elbo train` writes it", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The recipe is refused.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A file's content is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The data cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The data are not those of the training.
+    #[error("the data set `{spec}` has changed since the training: CRC-32 {found}, expected {expected}")]
+    DataChanged {
+        /// The recipe's data set.
+        spec: String,
+        /// As recorded.
+        expected: String,
+        /// As loaded.
+        found: String,
+    },
+}
+
+/// The record of the data, `data.toml`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecord {
+    /// The data set's name.
+    pub name: String,
+    /// The data set as the recipe names it.
+    pub source: String,
+    /// `image` or `table`.
+    pub kind: String,
+    /// Rows and columns of one example.
+    pub shape: [usize; 2],
+    /// CRC-32 of the source's unpacked bytes, in hexadecimal.
+    pub crc32: String,
+    /// Train rows.
+    pub train_rows: usize,
+    /// Validation rows.
+    pub validation_rows: usize,
+    /// Test rows.
+    pub test_rows: usize,
+    /// What was applied to a table's features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standardise: Option<StandardiseRecord>,
+}
+
+/// The features' standardisation, `(x - mean) / std`, fitted on the train rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandardiseRecord {
+    /// Mean of each feature.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each feature.
+    pub std: Vec<f32>,
+}
+
+impl DataRecord {
+    fn of(recipe: &Recipe, dataset: &Dataset) -> Self {
+        Self {
+            name: dataset.name.clone(),
+            source: recipe.data.spec.clone(),
+            kind: if dataset.kind == Kind::Image { "image" } else { "table" }.to_owned(),
+            shape: dataset.shape,
+            crc32: format!("{:08x}", dataset.crc32),
+            train_rows: dataset.train.n,
+            validation_rows: dataset.validation.n,
+            test_rows: dataset.test.n,
+            standardise: dataset
+                .standardise
+                .as_ref()
+                .map(|s| StandardiseRecord { mean: s.mean.clone(), std: s.std.clone() }),
+        }
+    }
+}
+
+/// A run folder that has been read.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The folder.
+    pub path: PathBuf,
+    /// The recipe with every default.
+    pub recipe: Recipe,
+    /// The record of the data.
+    pub data: DataRecord,
+}
+
+impl Run {
+    /// Opens a run folder.
+    ///
+    /// # Errors
+    /// `Io`, `Recipe` and `Content`.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let file = path.join(RECIPE);
+        let recipe = match Recipe::read(&file) {
+            Err(RecipeError::Io { path, source }) => return Err(RunError::Io { path, source }),
+            other => other?,
+        };
+        let file = path.join(DATA);
+        let text = std::fs::read_to_string(&file).map_err(|source| RunError::Io { path: file.clone(), source })?;
+        let data = toml::from_str(&text).map_err(|e| RunError::Content { path: file, reason: e.to_string() })?;
+        Ok(Self { path: path.to_owned(), recipe, data })
+    }
+
+    /// Loads the data set, and checks that it is the one of the training.
+    ///
+    /// # Errors
+    /// `Data` and `DataChanged`.
+    pub fn dataset(&self) -> Result<Dataset, RunError> {
+        let dataset = self.recipe.data.load()?;
+        let found = format!("{:08x}", dataset.crc32);
+        if found != self.data.crc32 {
+            return Err(RunError::DataChanged {
+                spec: self.recipe.data.spec.clone(),
+                expected: self.data.crc32.clone(),
+                found,
+            });
+        }
+        Ok(dataset)
+    }
+
+    /// The model's shape.
+    #[must_use]
+    pub fn spec(&self) -> VaeSpec {
+        let model = &self.recipe.model;
+        VaeSpec {
+            input: self.data.shape[0] * self.data.shape[1],
+            hidden: model.hidden.clone(),
+            latent: model.latent,
+            activation: model.activation,
+            likelihood: model.likelihood.unwrap_or(match self.data.kind.as_str() {
+                "table" => Likelihood::Gaussian,
+                _ => Likelihood::Bernoulli,
+            }),
+        }
+    }
+
+    /// The best model.
+    ///
+    /// # Errors
+    /// `Io` and `Content`.
+    pub fn vae(&self) -> Result<Vae, RunError> {
+        let path = self.path.join(MODEL);
+        let bytes = std::fs::read(&path).map_err(|source| RunError::Io { path: path.clone(), source })?;
+        let content = |reason| RunError::Content { path: path.clone(), reason };
+        let (arrays, _) = arrays_from_bytes(&bytes).map_err(content)?;
+        let load = || -> candle_core::Result<Vae> {
+            let tensors = arrays
+                .iter()
+                .map(|(name, (shape, v))| Ok((name.clone(), Tensor::from_slice(v, shape.as_slice(), &Device::Cpu)?)))
+                .collect::<candle_core::Result<HashMap<_, _>>>()?;
+            let vae = Vae::new(self.spec(), 0, &Device::Cpu, DType::F32)?;
+            vae.load(&tensors)?;
+            Ok(vae)
+        };
+        load().map_err(|e| content(e.to_string()))
+    }
+
+    /// The best model's layers as plain numbers.
+    ///
+    /// # Errors
+    /// As [`Self::vae`].
+    pub fn layers(&self) -> Result<Layers, RunError> {
+        let content = |e: candle_core::Error| RunError::Content { path: self.path.join(MODEL), reason: e.to_string() };
+        self.vae()?.layers().map_err(content)
+    }
+}
+
+/// The file beside `path` that is written first.
+pub(crate) fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
+}
+
+/// Writes a file whole or not at all: to a temporary file beside it, then by renaming.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary(path);
+    let written = std::fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // The first error is the one to report; the temporary file may not even exist.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes the folder with the files that do not change.
+pub(crate) fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunError> {
+    let text = |file: &str, e: toml::ser::Error| RunError::Content { path: path.join(file), reason: e.to_string() };
+    let recipe_text = toml::to_string(recipe).map_err(|e| text(RECIPE, e))?;
+    let data_text = toml::to_string(&DataRecord::of(recipe, dataset)).map_err(|e| text(DATA, e))?;
+    std::fs::create_dir_all(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
+    let files = [("README.txt", readme(recipe)), (DATA, data_text), (RECIPE, recipe_text)];
+    for (name, content) in files {
+        let file = path.join(name);
+        write_atomic(&file, content.as_bytes()).map_err(|source| RunError::Io { path: file, source })?;
+    }
+    Ok(())
+}
+
+fn readme(recipe: &Recipe) -> String {
+    format!(
+        "A training run of Elbo: {name}\n\n\
+         recipe.toml             what was trained, with every default written out\n\
+         data.toml               the data: source, CRC-32, rows of each split, standardisation\n\
+         metrics.csv             one line for each validation; losses and bounds in nats per row\n\
+         curve.svg               the same as a picture\n\
+         samples.png             draws from the best model (images only): the means of p(x|z), z from the prior\n\
+         model.safetensors       the best weights; a layer's weight is [out, in]\n\
+         checkpoint.safetensors  weights, optimiser, average and counters, to resume from\n\n\
+         Go on:      elbo train --resume THIS_FOLDER\n\
+         Evaluate:   elbo eval THIS_FOLDER --binarisations 100\n\
+         Repeat:     elbo train THIS_FOLDER/recipe.toml --out ANOTHER_FOLDER\n",
+        name = recipe.name
+    )
+}
+
+/// The text of `metrics.csv`.
+pub(crate) fn metrics_csv(metrics: &[Metric]) -> String {
+    let mut text = "step,train_loss,validation_elbo,learning_rate,seconds\n".to_owned();
+    for m in metrics {
+        let elbo = m.validation_elbo.map_or(String::new(), |v| format!("{v:.4}"));
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{},{:.4},{elbo},{:.3e},{:.1}", m.step, m.train_loss, m.learning_rate, m.seconds);
+    }
+    text
+}
+
+/// Writes the pictures; an error names its file.
+pub(crate) fn draw(
+    out: &Path,
+    recipe: &Recipe,
+    dataset: &Dataset,
+    metrics: &[Metric],
+    vae: &Vae,
+) -> Result<(), (PathBuf, io::Error)> {
+    if !metrics.is_empty() {
+        let train = metrics.iter().map(|m| (m.step as f64, -m.train_loss)).collect();
+        let validation = metrics.iter().filter_map(|m| Some((m.step as f64, m.validation_elbo?))).collect();
+        let series = [("train, as minimised", train), ("validation ELBO", validation)];
+        let path = out.join("curve.svg");
+        plot::training_curve(&path, &recipe.name, &series, "step", "nats per row").map_err(|e| (path, e))?;
+    }
+    if dataset.kind == Kind::Image {
+        let path = out.join("samples.png");
+        let scale = (56 / dataset.shape[0].max(1)).max(1);
+        pictures(vae, recipe.train.seed)
+            .map_err(io::Error::other)
+            .and_then(|images| plot::sample_grid(&path, &images, dataset.shape, 8, scale))
+            .map_err(|e| (path, e))?;
+    }
+    Ok(())
+}
+
+/// 64 means of `p(x|z)`, with `z` from the prior.
+fn pictures(vae: &Vae, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
+    let z = generator(seed, Purpose::Pictures, 0).normal((64, vae.spec().latent), DType::F32, &Device::Cpu)?;
+    let mut images = vae.decode(&z)?.to_vec2::<f32>()?;
+    if vae.spec().likelihood == Likelihood::Bernoulli {
+        images.iter_mut().flatten().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp()));
+    }
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::{Control, train};
+
+    #[test]
+    fn a_folder_holds_what_its_readme_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run");
+        let mut recipe = Recipe::find("digits").unwrap();
+        recipe.train.steps = 3;
+        train(&recipe, &out, &Control { quiet: true, ..Control::default() }).unwrap();
+        let readme = std::fs::read_to_string(out.join("README.txt")).unwrap();
+        for entry in std::fs::read_dir(&out).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(name == "README.txt" || readme.contains(&name), "{name}");
+        }
+        for name in [RECIPE, DATA, METRICS, MODEL, CHECKPOINT, "curve.svg", "samples.png"] {
+            assert!(out.join(name).exists() && readme.contains(name), "{name}");
+        }
+        let run = Run::open(&out).unwrap();
+        assert_eq!((run.data.test_rows, run.spec().input), (360, 64));
+        assert_eq!(run.data.train_rows + run.data.validation_rows, 1437);
+        assert_eq!(run.recipe, recipe);
+    }
+
+    #[test]
+    fn other_folders_and_other_data_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Run::open(dir.path()).unwrap_err().to_string().contains("run folder"));
+        let recipe = Recipe::find("digits").unwrap();
+        create(dir.path(), &recipe, &recipe.data.load().unwrap()).unwrap();
+        let mut run = Run::open(dir.path()).unwrap();
+        assert!(run.vae().is_err());
+        run.data.crc32 = "00000000".to_owned();
+        assert!(matches!(run.dataset(), Err(RunError::DataChanged { .. })));
+    }
+
+    #[test]
+    fn a_file_is_written_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        write_atomic(&path, b"one").unwrap();
+        std::fs::create_dir(temporary(&path)).unwrap();
+        assert!(write_atomic(&path, b"two").is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"one");
+    }
+}

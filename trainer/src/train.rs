@@ -1,0 +1,370 @@
+//! The training loop: dynamic binarisation, validation on fixed noise, early stopping, checkpoints.
+//!
+//! A run is a function of its recipe and data. It may be interrupted after any step and resumed, and ends with the same
+//! bits.
+
+mod checkpoint;
+mod learner;
+pub(crate) mod noise;
+mod progress;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use checkpoint::Metric;
+pub(crate) use checkpoint::{Checkpoint, State, arrays_from_bytes, arrays_to_bytes};
+pub(crate) use learner::arrays;
+use learner::{Learner, Weights};
+use noise::{Purpose, generator};
+use progress::Progress;
+
+use crate::data::{DataError, Dataset};
+use crate::evaluate::observe;
+use crate::recipe::{Recipe, RecipeError};
+use crate::run::{self, Run, RunError};
+
+/// What can end a run before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The recipe is refused.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The data cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The run folder cannot be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The folder holds a run already.
+    #[error("{}: holds a run already; continue it with `elbo train --resume {}` or choose another --out", .0.display(), .0.display())]
+    Exists(PathBuf),
+    /// A file of the run folder cannot be written.
+    #[error("{}: cannot be written: {source}; {kept}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+        /// What is left to go on from.
+        kept: String,
+    },
+    /// The checkpoint is not one of this run.
+    #[error("{}: not a checkpoint to resume from: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The loss or a weight is no longer a number.
+    #[error("step {step}: the loss or a weight is no longer a finite number; lower learning_rate; {kept}")]
+    Diverged {
+        /// The step, counted from 1.
+        step: u64,
+        /// What is left to go on from.
+        kept: String,
+    },
+    /// The tensor library reports an error.
+    #[error("training failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// How a run is watched and stopped.
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    /// Set it to end the run after the current step, with a checkpoint.
+    pub stop: Arc<AtomicBool>,
+    /// Ends the run after this step, with a checkpoint.
+    pub stop_after: Option<u64>,
+    /// Shows nothing.
+    pub quiet: bool,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All steps were taken.
+    Finished,
+    /// The validation bound stopped improving.
+    Early,
+    /// It was stopped and can be resumed.
+    Interrupted,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Why it ended.
+    pub end: End,
+    /// Steps taken.
+    pub step: u64,
+    /// Best validation bound (nats per row), where there are validation rows.
+    pub best_elbo: Option<f64>,
+    /// The step it was reached at.
+    pub best_step: u64,
+    /// Seconds of training, over all sessions.
+    pub seconds: f64,
+}
+
+/// Trains by `recipe` into the new run folder `out`.
+///
+/// # Errors
+/// Every variant of [`TrainError`].
+pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, TrainError> {
+    recipe.check()?;
+    if out.join(run::RECIPE).exists() {
+        return Err(TrainError::Exists(out.to_owned()));
+    }
+    let dataset = recipe.data.load()?;
+    let spec = recipe.spec(&dataset)?;
+    let mut recipe = recipe.clone();
+    recipe.model.likelihood = Some(spec.likelihood);
+    run::create(out, &recipe, &dataset)?;
+    let learner = Learner::new(spec, &recipe.train)?;
+    let state = State { seed: recipe.train.seed, ..State::default() };
+    Trainer::new(recipe, dataset, learner, state, out)?.run(control)
+}
+
+/// Continues the run in the folder `path` from its checkpoint.
+///
+/// # Errors
+/// Every variant of [`TrainError`].
+pub fn resume(path: &Path, control: &Control) -> Result<Outcome, TrainError> {
+    let run = Run::open(path)?;
+    let dataset = run.dataset()?;
+    let spec = run.recipe.spec(&dataset)?;
+    let mut learner = Learner::new(spec, &run.recipe.train)?;
+    let file = path.join(run::CHECKPOINT);
+    let fail = |reason| TrainError::Checkpoint { path: file.clone(), reason };
+    // A run that was stopped before its first checkpoint starts again.
+    let checkpoint = match file.exists() {
+        true => Some(Checkpoint::read(&file).map_err(fail)?),
+        false => None,
+    };
+    let mut state = State { seed: run.recipe.train.seed, ..State::default() };
+    if let Some(checkpoint) = checkpoint {
+        if checkpoint.state.seed != run.recipe.train.seed {
+            return Err(fail(format!("it was trained with seed {}", checkpoint.state.seed)));
+        }
+        learner.restore(&checkpoint).map_err(|e| fail(e.to_string()))?;
+        state = checkpoint.state;
+    }
+    let trainer = Trainer::new(run.recipe, dataset, learner, state, path)?;
+    if trainer.state.finished {
+        return Ok(trainer.outcome(End::Finished));
+    }
+    trainer.run(control)
+}
+
+struct Trainer {
+    recipe: Recipe,
+    dataset: Dataset,
+    learner: Learner,
+    state: State,
+    out: PathBuf,
+    /// Validation rows with their fixed noise.
+    validation: Vec<(Tensor, Tensor)>,
+    /// The order of the rows, and the epoch it belongs to.
+    order: (u64, Vec<usize>),
+    /// The step of the checkpoint on disk.
+    saved: Option<u64>,
+}
+
+impl Trainer {
+    fn new(recipe: Recipe, dataset: Dataset, learner: Learner, state: State, out: &Path) -> Result<Self, TrainError> {
+        const ROWS: usize = 1000;
+        let mut validation = Vec::new();
+        let (seed, spec) = (recipe.train.seed, learner.vae.spec());
+        for draw in 0..recipe.train.validation_draws as u64 {
+            let mut pixels = generator(seed, Purpose::ValidationPixels, draw);
+            let mut latents = generator(seed, Purpose::ValidationLatents, draw);
+            for x in dataset.validation.x.chunks(ROWS * spec.input) {
+                let rows = x.len() / spec.input;
+                let x = observe(&learner.vae, &mut pixels, x);
+                let x = Tensor::from_vec(x, (rows, spec.input), &Device::Cpu)?;
+                validation.push((x, latents.normal((rows, spec.latent), DType::F32, &Device::Cpu)?));
+            }
+        }
+        let saved = (state.step > 0).then_some(state.step);
+        let out = out.to_owned();
+        Ok(Self { recipe, dataset, learner, state, out, validation, order: (u64::MAX, Vec::new()), saved })
+    }
+
+    fn run(mut self, control: &Control) -> Result<Outcome, TrainError> {
+        let started = (Instant::now(), self.state.seconds);
+        let train = self.recipe.train.clone();
+        let progress = Progress::new(self.state.step, train.steps, control.quiet);
+        let mut end = End::Finished;
+        while self.state.step < train.steps {
+            let stopped = control.stop.load(Ordering::Relaxed);
+            if stopped || control.stop_after.is_some_and(|last| self.state.step >= last) {
+                end = End::Interrupted;
+                break;
+            }
+            self.step()?;
+            self.state.seconds = started.1 + started.0.elapsed().as_secs_f64();
+            let step = self.state.step;
+            progress.step(step);
+            if step.is_multiple_of(train.validate_every) || step == train.steps {
+                progress.metric(self.measure()?);
+                self.write_metrics()?;
+                if train.patience > 0 && self.state.stale >= train.patience {
+                    end = End::Early;
+                    break;
+                }
+            }
+            if step.is_multiple_of(train.checkpoint_every) && step < train.steps {
+                self.save()?;
+            }
+        }
+        progress.end();
+        self.state.finished = end != End::Interrupted;
+        self.save()?;
+        self.write_results()?;
+        Ok(self.outcome(end))
+    }
+
+    fn step(&mut self) -> Result<(), TrainError> {
+        let step = self.state.step;
+        let x = self.batch(step);
+        let seed = self.recipe.train.seed;
+        let mut pixels = generator(seed, Purpose::Pixels, step);
+        let mut latents = generator(seed, Purpose::Latents, step);
+        let (learner, train) = (&mut self.learner, &self.recipe.train);
+        let loss = crate::nn::on_pool(|| learner.step(train, step, &x, &mut pixels, &mut latents))?;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step: step + 1, kept: self.kept() });
+        }
+        self.state.loss_sum = (f64::from_bits(self.state.loss_sum) + loss).to_bits();
+        self.state.loss_count += 1;
+        self.state.step += 1;
+        Ok(())
+    }
+
+    /// The rows of a step. Every epoch has its own order; rows that do not fill a batch wait for another epoch.
+    fn batch(&mut self, step: u64) -> Vec<f32> {
+        let rows = &self.dataset.train;
+        let size = self.recipe.train.batch.min(rows.n);
+        let batches = (rows.n / size) as u64;
+        let (epoch, at) = (step / batches, (step % batches) as usize);
+        if self.order.0 != epoch {
+            let order = generator(self.recipe.train.seed, Purpose::Shuffle, epoch).permutation(rows.n);
+            self.order = (epoch, order);
+        }
+        let mut x = Vec::with_capacity(size * self.dataset.dim);
+        for &row in &self.order.1[at * size..(at + 1) * size] {
+            x.extend_from_slice(rows.row(row));
+        }
+        x
+    }
+
+    /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far.
+    fn measure(&mut self) -> Result<&Metric, TrainError> {
+        let averaged = self.learner.averaged()?;
+        let elbo = self.validate(&averaged)?;
+        let step = self.state.step;
+        if let Some(elbo) = elbo {
+            if !elbo.is_finite() {
+                return Err(TrainError::Diverged { step, kept: self.kept() });
+            }
+            if self.state.best_elbo.is_none_or(|best| elbo > f64::from_bits(best)) {
+                (self.state.best_elbo, self.state.best_step, self.state.stale) = (Some(elbo.to_bits()), step, 0);
+                self.learner.best = Some(averaged);
+            } else {
+                self.state.stale += 1;
+            }
+        }
+        self.state.metrics.push(Metric {
+            step,
+            train_loss: f64::from_bits(self.state.loss_sum) / self.state.loss_count.max(1) as f64,
+            validation_elbo: elbo,
+            learning_rate: self.recipe.train.rate(step - 1),
+            seconds: self.state.seconds,
+        });
+        (self.state.loss_sum, self.state.loss_count) = (0, 0);
+        Ok(&self.state.metrics[self.state.metrics.len() - 1])
+    }
+
+    /// The mean bound over the validation rows and draws (nats).
+    fn validate(&self, weights: &Weights) -> Result<Option<f64>, TrainError> {
+        if self.validation.is_empty() {
+            return Ok(None);
+        }
+        let bound = self.learner.with_weights(weights, |vae| -> candle_core::Result<f64> {
+            let (mut sum, mut rows) = (0.0, 0);
+            for (x, eps) in &self.validation {
+                let values = crate::nn::on_pool(|| vae.elbo(x, eps))?.to_vec1::<f32>()?;
+                sum += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+                rows += values.len();
+            }
+            Ok(sum / rows as f64)
+        })??;
+        Ok(Some(bound))
+    }
+
+    /// What an error leaves to go on from.
+    fn kept(&self) -> String {
+        match self.saved {
+            Some(step) => format!("the checkpoint of step {step} is intact"),
+            None => "there is no checkpoint yet".to_owned(),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
+        let path = self.out.join(name);
+        run::write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.kept() })
+    }
+
+    fn write_metrics(&self) -> Result<(), TrainError> {
+        self.write(run::METRICS, run::metrics_csv(&self.state.metrics).as_bytes())
+    }
+
+    /// Writes the checkpoint and the best model so far.
+    fn save(&mut self) -> Result<(), TrainError> {
+        if !self.learner.is_finite()? {
+            return Err(TrainError::Diverged { step: self.state.step, kept: self.kept() });
+        }
+        let mut checkpoint = Checkpoint { state: self.state.clone(), ..Checkpoint::default() };
+        self.learner.save(&mut checkpoint)?;
+        let fail = |reason| TrainError::Checkpoint { path: self.out.join(run::CHECKPOINT), reason };
+        let bytes = checkpoint.to_bytes().map_err(fail)?;
+        self.write(run::CHECKPOINT, &bytes)?;
+        self.saved = Some(self.state.step);
+        let best = self.best()?;
+        let model = self.learner.with_weights(&best, |vae| arrays(vae))??;
+        let bytes = arrays_to_bytes(&model, Default::default()).map_err(fail)?;
+        self.write(run::MODEL, &bytes)
+    }
+
+    fn best(&self) -> Result<Weights, TrainError> {
+        Ok(self.learner.best.clone().map_or_else(|| self.learner.averaged(), Ok)?)
+    }
+
+    /// Writes metrics and pictures.
+    fn write_results(&self) -> Result<(), TrainError> {
+        self.write_metrics()?;
+        let best = self.best()?;
+        let drawn = self
+            .learner
+            .with_weights(&best, |vae| run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, vae))?;
+        drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: self.kept() })
+    }
+
+    fn outcome(&self, end: End) -> Outcome {
+        Outcome {
+            end,
+            step: self.state.step,
+            best_elbo: self.state.best_elbo.map(f64::from_bits),
+            best_step: self.state.best_step,
+            seconds: self.state.seconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

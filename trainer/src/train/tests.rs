@@ -1,0 +1,125 @@
+use super::*;
+
+fn recipe(steps: u64) -> Recipe {
+    let mut recipe = Recipe::find("digits").unwrap();
+    recipe.train.steps = steps;
+    recipe.train.validate_every = 4;
+    recipe.train.checkpoint_every = 7;
+    recipe.train.kl_warmup_steps = 5;
+    recipe.train.validation_draws = 1;
+    recipe
+}
+
+fn quiet() -> Control {
+    Control { quiet: true, ..Control::default() }
+}
+
+fn checkpoint(out: &Path) -> Checkpoint {
+    let mut checkpoint = Checkpoint::read(&out.join(run::CHECKPOINT)).unwrap();
+    // The clock is the one thing that may differ.
+    checkpoint.state.seconds = 0.0;
+    checkpoint.state.metrics.iter_mut().for_each(|m| m.seconds = 0.0);
+    checkpoint
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    assert_eq!(train(&recipe(20), &whole, &quiet()).unwrap().end, End::Finished);
+    let half = Control { stop_after: Some(10), ..quiet() };
+    let outcome = train(&recipe(20), &parts, &half).unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Interrupted, 10));
+    assert_ne!(checkpoint(&whole), checkpoint(&parts));
+    assert_eq!(resume(&parts, &quiet()).unwrap().step, 20);
+    let (a, b) = (checkpoint(&whole), checkpoint(&parts));
+    for (name, (_, values)) in &a.arrays {
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(values), bits(&b.arrays[name].1), "{name}");
+    }
+    assert_eq!(a, b);
+    let model = |out: &Path| arrays_from_bytes(&std::fs::read(out.join(run::MODEL)).unwrap()).unwrap().0;
+    assert_eq!(model(&whole), model(&parts));
+}
+
+#[test]
+fn a_stopped_run_says_so_and_a_finished_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let control = quiet();
+    control.stop.store(true, Ordering::Relaxed);
+    let outcome = train(&recipe(5), &out, &control).unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Interrupted, 0));
+    assert!(matches!(train(&recipe(5), &out, &quiet()), Err(TrainError::Exists(_))));
+    assert_eq!(resume(&out, &quiet()).unwrap().step, 5);
+    assert_eq!(resume(&out, &quiet()).unwrap().end, End::Finished);
+}
+
+#[test]
+fn divergence_names_the_step_and_keeps_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let mut wild = recipe(200);
+    wild.train.checkpoint_every = 1;
+    wild.train.learning_rate = 1e12;
+    let error = train(&wild, &out, &quiet()).unwrap_err();
+    let TrainError::Diverged { step, kept } = &error else { panic!("{error}") };
+    assert!(*step >= 1 && error.to_string().contains(&format!("step {step}")), "{error}");
+    if kept.contains("intact") {
+        let arrays = checkpoint(&out).arrays;
+        assert!(arrays.values().flat_map(|(_, v)| v).all(|v| v.is_finite()));
+    }
+}
+
+#[test]
+fn a_failed_write_names_the_file_and_keeps_the_previous_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    train(&recipe(20), &out, &Control { stop_after: Some(8), ..quiet() }).unwrap();
+    let before = checkpoint(&out);
+    // A folder in the way of the temporary file makes writing fail as a full disk would.
+    std::fs::create_dir(run::temporary(&out.join(run::CHECKPOINT))).unwrap();
+    let error = resume(&out, &quiet()).unwrap_err();
+    assert!(matches!(error, TrainError::Write { .. }), "{error}");
+    assert!(error.to_string().contains("checkpoint of step 8 is intact"), "{error}");
+    assert_eq!(checkpoint(&out), before);
+    std::fs::remove_dir(run::temporary(&out.join(run::CHECKPOINT))).unwrap();
+    assert_eq!(resume(&out, &quiet()).unwrap().end, End::Finished);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = train(&recipe(1), &file.join("run"), &quiet()).unwrap_err();
+    assert!(error.to_string().contains("file"), "{error}");
+}
+
+#[test]
+fn patience_ends_a_run_that_no_longer_improves() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stuck = recipe(400);
+    stuck.train.learning_rate = 1e-30;
+    stuck.train.validate_every = 1;
+    stuck.train.patience = 3;
+    let outcome = train(&stuck, &dir.path().join("run"), &quiet()).unwrap();
+    assert_eq!((outcome.end, outcome.step - outcome.best_step), (End::Early, 3));
+}
+
+#[test]
+fn training_improves_the_bound_and_the_kept_model_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let mut short = recipe(600);
+    short.train.validate_every = 200;
+    short.train.ema = 0.9;
+    short.train.validation_draws = 4;
+    let best = train(&short, &out, &quiet()).unwrap().best_elbo.unwrap();
+    assert!(best > -28.0, "{best}");
+    let run = Run::open(&out).unwrap();
+    let vae = run.vae().unwrap();
+    let test = crate::evaluate::elbo_over_binarisations(&vae, &run.dataset().unwrap().validation, 4, 0).unwrap();
+    assert!((test.mean - best).abs() < 0.6, "{test:?} {best}");
+    assert_eq!(run.layers().unwrap(), vae.layers().unwrap());
+}
