@@ -1,0 +1,66 @@
+//! The Raspberry Pi Pico. UART 0 on GPIO 0 (out) and 1 (in) at 115200 baud; a LIS3DH on I2C 0, GPIO 4 (data) and 5
+//! (clock); logs through the debug probe.
+#![no_std]
+
+mod board;
+
+use board::Pico;
+use defmt_rtt as _;
+use elbo::Arena;
+use elbo_app::Memory;
+use elbo_model::{ARENA, VALUES, blob};
+use panic_probe as _;
+use static_cell::ConstStaticCell;
+
+/// The loader that the boot ROM runs: sets the flash chip up for execution in place.
+#[unsafe(link_section = ".boot2")]
+#[used]
+static BOOT2: [u8; 256] = rp2040_boot2::BOOT_LOADER_GENERIC_03H;
+
+/// Words for the operands of a dense bench.
+const SCRATCH: usize = if cfg!(feature = "bench") { 32_000 } else { 0 };
+
+static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
+static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+static SCRATCH_MEMORY: ConstStaticCell<[u32; SCRATCH]> = ConstStaticCell::new([0; SCRATCH]);
+
+fn memory() -> Memory<'static> {
+    Memory {
+        arena: ARENA_MEMORY.take().as_mut_slice(),
+        input: INPUT.take(),
+        output: OUTPUT.take(),
+        scratch: SCRATCH_MEMORY.take(),
+    }
+}
+
+/// Answers the host's requests.
+pub fn serve() -> ! {
+    let ended = elbo_app::serve(&mut Pico::start(), blob(), memory());
+    restart(ended.is_err())
+}
+
+/// Draws samples as text, other ones after every reset.
+pub fn generate() -> ! {
+    let mut board = Pico::start();
+    let seed = board.random_seed();
+    let ended = elbo_app::generate(&mut board, blob(), memory(), seed, u32::MAX);
+    restart(ended.is_err())
+}
+
+/// Draws what the tilt means as text.
+pub fn steer() -> ! {
+    let ended = elbo_app::steer(&mut Pico::start(), blob(), memory());
+    restart(ended.is_err())
+}
+
+/// The serial line failed (noise, a break, a cable that was pulled): start over. Otherwise the application is done.
+fn restart(failed: bool) -> ! {
+    if failed {
+        defmt::warn!("the serial line failed; starting over");
+        cortex_m::peripheral::SCB::sys_reset()
+    }
+    loop {
+        cortex_m::asm::wfi();
+    }
+}

@@ -1,0 +1,62 @@
+//! Loads a model from a flash address and runs every program on whatever RAM holds. Nothing else is linked, so what is
+//! in the image is the runtime.
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+use core::panic::PanicInfo;
+
+// The critical section that stands in for atomic swaps on cores without them.
+use cortex_m as _;
+use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{Arena, Limits, Model, SessionError};
+use elbo_model::{ARENA, VALUES, blob};
+use rand_core::SeedableRng;
+use static_cell::ConstStaticCell;
+
+static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
+static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let (Some(arena), Some(input), Some(output)) =
+        (ARENA_MEMORY.try_take(), INPUT.try_take(), OUTPUT.try_take())
+    else {
+        end()
+    };
+    if let Ok(model) = Model::load(blob(), Limits::default()) {
+        black_box(run(&model, arena.as_mut_slice(), black_box(input), output).is_ok());
+    }
+    #[cfg(feature = "panics")]
+    black_box(black_box(&[1, 2, 3])[black_box(3)]);
+    #[cfg(feature = "floats")]
+    black_box(black_box(1.5f32) * black_box(2.5));
+    end()
+}
+
+fn run(model: &Model<'_>, arena: &mut [i16], input: &mut [i16], output: &mut [i16]) -> Result<(), SessionError> {
+    let mut session = model.session(arena)?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(1);
+    session.sample(&mut rng, output)?;
+    session.decode(input, output)?;
+    session.reconstruct(input, output)?;
+    let (mu, logvar) = output.split_at_mut_checked(VALUES / 2).unwrap_or_default();
+    session.encode(input, mu, logvar)?;
+    black_box(session.score(input)?);
+    black_box(session.score_monte_carlo(input, &mut rng)?);
+    black_box(session.score_importance(input, &mut rng)?);
+    Ok(())
+}
+
+fn end() -> ! {
+    loop {
+        black_box(());
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    black_box(info);
+    end()
+}
