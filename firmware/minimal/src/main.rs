@@ -20,8 +20,7 @@ static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let (Some(arena), Some(input), Some(output)) =
-        (ARENA_MEMORY.try_take(), INPUT.try_take(), OUTPUT.try_take())
+    let (Some(arena), Some(input), Some(output)) = (ARENA_MEMORY.try_take(), INPUT.try_take(), OUTPUT.try_take())
     else {
         end()
     };
