@@ -16,12 +16,16 @@ fn main() -> Result<(), Failure> {
     let arena = match (number("ELBO_ARENA")?, &sizes) {
         (Some(arena), _) => arena,
         (None, Some(sizes)) => sizes.arena,
-        (None, None) => return Err("set ELBO_MODEL to a compiled model (*.elbo), or ELBO_ARENA and ELBO_VALUES to sizes".into()),
+        (None, None) => {
+            return Err("set ELBO_MODEL to a compiled model (*.elbo), or ELBO_ARENA and ELBO_VALUES to sizes".into());
+        }
     };
     let values = match (number("ELBO_VALUES")?, &sizes) {
         (Some(values), _) => values,
         (None, Some(sizes)) => sizes.values,
-        (None, None) => return Err("ELBO_MODEL is not set, so ELBO_VALUES must say how long inputs and outputs may be".into()),
+        (None, None) => {
+            return Err("ELBO_MODEL is not set, so ELBO_VALUES must say how long inputs and outputs may be".into());
+        }
     };
     let mut source = format!(
         "/// Halfwords of arena.\npub const ARENA: usize = {arena};\n\
@@ -40,7 +44,9 @@ fn main() -> Result<(), Failure> {
             source += &linked(&fs::canonicalize(path)?)?;
             "SECTIONS { .elbo_model : ALIGN(16) { KEEP(*(.elbo_model)) } > FLASH } INSERT AFTER .rodata;\n".into()
         }
-        (None, None) => return Err("set ELBO_MODEL to a compiled model, or ELBO_MODEL_ADDRESS to where one will be".into()),
+        (None, None) => {
+            return Err("set ELBO_MODEL to a compiled model, or ELBO_MODEL_ADDRESS to where one will be".into());
+        }
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     fs::write(out.join("model.rs"), source)?;

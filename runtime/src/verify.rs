@@ -69,26 +69,13 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
 }
 
 fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], matrix: u16) -> Result<(), LoadError> {
-    let row_words = m.row_words() as usize;
     let padding_mask = packing.padding_mask(m.cols);
     let mut output_bound = 1u32;
     for (group, params) in params.chunks_exact(8).enumerate() {
-        for lane in 0..4 {
+        let (sums, lasts) = group_sums(m, packing, weights, group);
+        for (lane, (&sum, &last)) in sums.iter().zip(&lasts).enumerate() {
             let row = group * 4 + lane;
             let (bias, multiplier) = (word(params, lane) as i32, word(params, lane + 4));
-            let (sum, last) = match packing {
-                Packing::RowMajor if row < m.rows as usize => {
-                    let at = row * row_words;
-                    let words = weights.get(at..at + row_words).unwrap_or_default();
-                    (sum_abs(words), words.last().copied().unwrap_or(0))
-                }
-                Packing::RowMajor => (0, 0),
-                Packing::Dsp4 => {
-                    let at = group * row_words * 4;
-                    let words = weights.get(at..at + row_words * 4).unwrap_or_default();
-                    (sum_abs_lane(words, lane), word(words, (row_words - 1) * 4 + lane))
-                }
-            };
             if last & padding_mask != 0 || (row >= m.rows as usize && (sum != 0 || bias != 0 || multiplier != 0)) {
                 return Err(LoadError::Padding { matrix });
             }
@@ -123,12 +110,46 @@ fn sum_abs(words: &[u32]) -> u32 {
     })
 }
 
-/// Sum of |w| over the bytes of every fourth word from `lane` on.
-fn sum_abs_lane(words: &[u32], lane: usize) -> u32 {
-    words.chunks(LANE_WORDS * 4).fold(0, |sum, chunk| {
-        let lanes = chunk.chunks_exact(4).fold(0u32, |lanes, four| lanes.wrapping_add(abs_lanes(word(four, lane))));
-        sum + (lanes & 0xFFFF) + (lanes >> 16)
-    })
+/// Sums of |w| over the bytes of every fourth word, for each of the four.
+fn sum_abs_interleaved(words: &[u32]) -> [u32; 4] {
+    let mut sums = [0u32; 4];
+    for chunk in words.as_chunks::<4>().0.chunks(LANE_WORDS) {
+        let mut lanes = [0u32; 4];
+        for [a, b, c, d] in chunk {
+            let [la, lb, lc, ld] = &mut lanes;
+            *la = la.wrapping_add(abs_lanes(*a));
+            *lb = lb.wrapping_add(abs_lanes(*b));
+            *lc = lc.wrapping_add(abs_lanes(*c));
+            *ld = ld.wrapping_add(abs_lanes(*d));
+        }
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            *sum += (lanes & 0xFFFF) + (lanes >> 16);
+        }
+    }
+    sums
+}
+
+/// For each of the four rows of a group: the sum of |w| and the last word.
+fn group_sums(m: &Matrix, packing: Packing, weights: &[u32], group: usize) -> ([u32; 4], [u32; 4]) {
+    let row_words = m.row_words() as usize;
+    let at = group * row_words * 4;
+    let mut lasts = [0; 4];
+    match packing {
+        Packing::Dsp4 => {
+            let words = weights.get(at..at + row_words * 4).unwrap_or_default();
+            lasts = words.last_chunk().copied().unwrap_or(lasts);
+            (sum_abs_interleaved(words), lasts)
+        }
+        Packing::RowMajor => {
+            let mut sums = [0; 4];
+            let rows = weights.get(at..).unwrap_or_default().chunks_exact(row_words);
+            for ((row, sum), last) in rows.zip(&mut sums).zip(&mut lasts) {
+                *sum = sum_abs(row);
+                *last = row.last().copied().unwrap_or(0);
+            }
+            (sums, lasts)
+        }
+    }
 }
 
 /// One program's records.
@@ -214,7 +235,7 @@ impl<'b> Scope<'b> {
             }
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => Op::read(self.ops, op).output == index as u16,
+                Some(op) => op < self.op_count() && Op::read(self.ops, op).output == index as u16,
             };
             if !written || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
@@ -226,11 +247,13 @@ impl<'b> Scope<'b> {
     fn verify_overlaps(&self) -> Result<(), LoadError> {
         for first in 0..self.tensor_count() {
             let a = Tensor::read(self.tensors, first);
+            let end = a.offset + a.extent();
             for second in first + 1..self.tensor_count() {
                 let b = Tensor::read(self.tensors, second);
-                let apart_in_time = a.first > b.last || b.first > a.last;
-                let apart_in_space = a.offset + a.extent() <= b.offset || b.offset + b.extent() <= a.offset;
-                if !apart_in_time && !apart_in_space && !self.replaces(&a, &b) && !self.replaces(&b, &a) {
+                if b.first > a.last || a.first > b.last || end <= b.offset || b.offset + b.extent() <= a.offset {
+                    continue;
+                }
+                if !self.replaces(&a, &b) && !self.replaces(&b, &a) {
                     return Err(LoadError::Overlap {
                         tensor: self.tensors_start.wrapping_add(first as u16),
                         with: self.tensors_start.wrapping_add(second as u16),
@@ -440,8 +463,6 @@ mod tests {
     fn lanes_do_not_overflow_on_the_longest_row() {
         let words = [0x8080_8080u32; 4 * 1000];
         assert_eq!(sum_abs(&words), 4 * 1000 * 4 * 128);
-        for lane in 0..4 {
-            assert_eq!(sum_abs_lane(&words, lane), 1000 * 4 * 128);
-        }
+        assert_eq!(sum_abs_interleaved(&words), [1000 * 4 * 128; 4]);
     }
 }

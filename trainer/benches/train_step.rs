@@ -25,6 +25,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 const KIND: &str = "ELBO_BENCH_KIND";
 const STEPS: &str = "ELBO_BENCH_STEPS";
 const STOCK: &str = "stock";
+const STOCK_MIMALLOC: &str = "stock-mimalloc";
 const INPUT: usize = 784;
 const HIDDEN: usize = 400;
 const LATENT: usize = 40;
@@ -239,7 +240,7 @@ fn run_child(kind: &str) -> Outcome<()> {
     let steps = std::env::var(STEPS)?.parse()?;
     let ms = match kind {
         "ours" => ours(steps)?,
-        STOCK => stock(steps)?,
+        STOCK | STOCK_MIMALLOC => stock(steps)?,
         "products" => products(steps)?,
         "spin" => {
             spin();
@@ -252,12 +253,13 @@ fn run_child(kind: &str) -> Outcome<()> {
 }
 
 fn compare(quick: bool) -> Outcome<bool> {
-    let (rounds, steps) = if quick { (3, 50) } else { (9, 200) };
+    let (rounds, steps) = if quick { (3, 50) } else { (9, 100) };
     println!("VAE {INPUT}-{HIDDEN}-{HIDDEN}-{LATENT}, batch {BATCH}, f32, 2 threads; {rounds} rounds of {steps} steps");
-    let [mut a, mut b, mut c, mut d] = [const { Vec::new() }; 4];
+    let [mut a, mut b, mut m, mut c, mut d] = [const { Vec::new() }; 5];
     for _ in 0..rounds {
         a.push(measure("ours", steps)?);
         b.push(measure(STOCK, steps / 2)?);
+        m.push(measure(STOCK_MIMALLOC, steps / 2)?);
         c.push(measure("products", steps)?);
         let spinner = Spinner::start()?;
         d.push(measure("ours", steps)?);
@@ -267,17 +269,18 @@ fn compare(quick: bool) -> Outcome<bool> {
         let by = |f: fn(f64, f64) -> f64| v.iter().copied().reduce(f).unwrap_or(f64::NAN);
         format!("{:.2} to {:.2}", by(f64::min), by(f64::max))
     };
-    let spreads = [&a, &b, &c, &d].map(|v| spread(v));
-    let medians = [&mut a, &mut b, &mut c, &mut d].map(|v| median(v));
-    let names = ["Elbo", "stock candle", "matrix products alone", "Elbo, one core busy"];
+    let spreads = [&a, &b, &m, &c, &d].map(|v| spread(v));
+    let medians = [&mut a, &mut b, &mut m, &mut c, &mut d].map(|v| median(v));
+    let names = ["Elbo", "stock candle", "stock, with mimalloc", "matrix products alone", "Elbo, one core busy"];
     for ((name, ms), spread) in names.iter().zip(medians).zip(&spreads) {
         println!("{name:<24}{ms:8.2} ms per step ({spread})");
     }
-    let [ours, stock, products, busy] = medians;
+    let [ours, stock, stock_mimalloc, products, busy] = medians;
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
     let (fast, steady) = (ours <= BAR_STOCK * stock, busy <= BAR_BUSY * ours);
     println!("Elbo / stock candle      {:8.3}    at most {BAR_STOCK}: {}", ours / stock, verdict(fast));
     println!("busy / idle              {:8.3}    at most {BAR_BUSY}: {}", busy / ours, verdict(steady));
+    println!("Elbo / stock, mimalloc   {:8.3}", ours / stock_mimalloc);
     println!("Elbo / matrix products   {:8.3}", ours / products);
     Ok(fast && steady)
 }

@@ -1,5 +1,6 @@
 //! Host trainer and compiler for Elbo: deep generative models, learnt with candle and compiled to verified programs.
 
+pub mod board;
 pub mod cli;
 pub mod compiler;
 pub mod data;

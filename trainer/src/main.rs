@@ -10,7 +10,14 @@ fn main() -> ExitCode {
     match elbo_trainer::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("elbo: {error:#}");
+            // Many messages name their cause themselves.
+            let mut text = error.to_string();
+            for cause in error.chain().skip(1).map(ToString::to_string) {
+                if !text.contains(&cause) {
+                    text = format!("{text}: {cause}");
+                }
+            }
+            eprintln!("elbo: {text}");
             ExitCode::FAILURE
         }
     }

@@ -14,3 +14,13 @@ pub fn model_rows(split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f
     };
     (0..split.n).map(|i| split.row(i).iter().map(|v| value(*v)).collect()).collect()
 }
+
+/// `count` rows of pure noise: fair bits for a Bernoulli likelihood, uniform within ±4 otherwise.
+pub fn noise_rows(dim: usize, likelihood: Likelihood, count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut value = || match likelihood {
+        Likelihood::Bernoulli => f32::from(u8::from(rng.random::<bool>())),
+        Likelihood::Gaussian => rng.random_range(-4.0..4.0),
+    };
+    (0..count).map(|_| (0..dim).map(|_| value()).collect()).collect()
+}

@@ -30,7 +30,15 @@ pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// A file cannot be read or written.
+    /// The folder or a file in it cannot be written.
+    #[error("{}: cannot be written: {source}; choose another --out", path.display())]
+    Write {
+        /// The folder or file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A file cannot be read.
     #[error("{}: {source}; expected a run folder, as `elbo train` writes it", path.display())]
     Io {
         /// The file.
@@ -234,11 +242,11 @@ pub(crate) fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<
     let text = |file: &str, e: toml::ser::Error| RunError::Content { path: path.join(file), reason: e.to_string() };
     let recipe_text = toml::to_string(recipe).map_err(|e| text(RECIPE, e))?;
     let data_text = toml::to_string(&DataRecord::of(recipe, dataset)).map_err(|e| text(DATA, e))?;
-    std::fs::create_dir_all(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
+    std::fs::create_dir_all(path).map_err(|source| RunError::Write { path: path.to_owned(), source })?;
     let files = [("README.txt", readme(recipe)), (DATA, data_text), (RECIPE, recipe_text)];
     for (name, content) in files {
         let file = path.join(name);
-        write_atomic(&file, content.as_bytes()).map_err(|source| RunError::Io { path: file, source })?;
+        write_atomic(&file, content.as_bytes()).map_err(|source| RunError::Write { path: file, source })?;
     }
     Ok(())
 }

@@ -336,7 +336,7 @@ impl Trainer {
         self.write(run::CHECKPOINT, &bytes)?;
         self.saved = Some(self.state.step);
         let best = self.best()?;
-        let model = self.learner.with_weights(&best, |vae| arrays(vae))??;
+        let model = self.learner.with_weights(&best, arrays)??;
         let bytes = arrays_to_bytes(&model, Default::default()).map_err(fail)?;
         self.write(run::MODEL, &bytes)
     }

@@ -1,7 +1,11 @@
 //! `cargo xtask`: the one entry point for newcomers and for CI.
 
+mod bench;
+mod demo;
+mod firmware;
 mod setup;
 mod shell;
+mod test;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -17,10 +21,34 @@ struct Arguments {
 enum Task {
     /// Install what the other tasks need: bare-metal Rust targets and the Arm emulator
     Setup,
+    /// Train, compile and run a model on emulated boards
+    Demo,
+    /// Everything that must hold
+    Test,
+    /// Instructions on every emulated core
+    Bench {
+        /// The training step against stock candle instead
+        #[arg(long)]
+        train: bool,
+    },
+    /// Build every board's firmware
+    Firmware {
+        /// Check code size and the absence of panics instead
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => setup::run(),
+        Task::Demo => demo::run(),
+        Task::Test => test::run(),
+        Task::Bench { train: true } => bench::training(),
+        Task::Bench { train: false } => bench::cores(),
+        Task::Firmware { check } => {
+            setup::run()?;
+            if check { firmware::check() } else { firmware::build() }
+        }
     }
 }

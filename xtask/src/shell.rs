@@ -28,9 +28,7 @@ pub fn display(command: &Command) -> String {
 pub fn run(command: &mut Command) -> Result<()> {
     let text = display(command);
     eprintln!("+ {text}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{text}`"))?;
+    let status = command.status().with_context(|| format!("cannot start `{text}`"))?;
     ensure!(status.success(), "`{text}` failed: {status}");
     Ok(())
 }
@@ -41,22 +39,23 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// It cannot be started, it fails (the message carries its standard error), or its output is not UTF-8.
 pub fn output(command: &mut Command) -> Result<String> {
     let text = display(command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start `{text}`"))?;
-    ensure!(
-        output.status.success(),
-        "`{text}` failed: {}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .with_context(|| format!("`{text}` wrote something that is not UTF-8"))
+    let output = command.output().with_context(|| format!("cannot start `{text}`"))?;
+    ensure!(output.status.success(), "`{text}` failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).with_context(|| format!("`{text}` wrote something that is not UTF-8"))
 }
 
 /// Whether a program of this name is in `PATH`.
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}
+
+/// Runs the command `elbo` of this repository, built first if needed.
+///
+/// # Errors
+/// As [`run`].
+pub fn elbo(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["run", "--quiet", "--package", "elbo-trainer", "--bin", "elbo", "--"]).args(arguments);
+    run(command.current_dir(root()))
 }

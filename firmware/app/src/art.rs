@@ -20,10 +20,7 @@ impl Canvas {
     /// The canvas that a model's metadata ask for.
     #[must_use]
     pub fn of(meta: &Meta<'_>) -> Self {
-        Self {
-            width: usize::from(meta.shape[1]).max(1),
-            probabilities: meta.likelihood == Likelihood::Bernoulli,
-        }
+        Self { width: usize::from(meta.shape[1]).max(1), probabilities: meta.likelihood == Likelihood::Bernoulli }
     }
 
     /// Writes one row of an image, two characters a pixel because characters are tall.

@@ -2,7 +2,9 @@
 
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, ProgramKind, Session, SessionError};
-use elbo_link::{Bench, CHUNK, Failure, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame};
+use elbo_link::{
+    Bench, CHUNK, Failure, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
+};
 use embedded_io::ErrorType;
 use rand_core::SeedableRng;
 

@@ -223,8 +223,7 @@ fn benches_count() {
     ];
     let one = Answer::Ticks(1);
     let room = Answer::Failure("it does not fit the board's memory".into());
-    let expected =
-        [one.clone(), Answer::Ticks(61), one.clone(), one.clone(), one.clone(), one.clone(), room, one];
+    let expected = [one.clone(), Answer::Ticks(61), one.clone(), one.clone(), one.clone(), one.clone(), room, one];
     assert_eq!(talk(&script(&requests), &blob()), expected);
 }
 

@@ -89,8 +89,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_ignored() {
-        for keys in [&b"12 13\n"[..], b"1 2 3 4\n", b"1 2 99999\n", b"\n", b"x?\x80", b"1 2 3 000000000000000000000000000\n"] {
-            assert_eq!(typed(keys), None, "{}", String::<32>::try_from(&*std::string::String::from_utf8_lossy(keys)).unwrap());
+        for keys in
+            [&b"12 13\n"[..], b"1 2 3 4\n", b"1 2 99999\n", b"\n", b"x?\x80", b"1 2 3 000000000000000000000000000\n"]
+        {
+            assert_eq!(
+                typed(keys),
+                None,
+                "{}",
+                String::<32>::try_from(&*std::string::String::from_utf8_lossy(keys)).unwrap()
+            );
         }
         assert_eq!(typed(b"12 13\n1 2 3\n"), Some(Axes { x: 1, y: 2, z: 3 }));
     }

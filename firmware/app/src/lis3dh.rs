@@ -90,11 +90,7 @@ mod tests {
     #[test]
     fn reads_back_what_the_device_measures() {
         let mut device = Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap();
-        for axes in [
-            Axes { x: 0, y: 0, z: 1000 },
-            Axes { x: -707, y: 12, z: 707 },
-            Axes { x: 2047, y: -2048, z: -1 },
-        ] {
+        for axes in [Axes { x: 0, y: 0, z: 1000 }, Axes { x: -707, y: 12, z: 707 }, Axes { x: 2047, y: -2048, z: -1 }] {
             device.bus_mut().set_axes(axes);
             assert_eq!(device.axes(), Ok(axes));
         }

@@ -4,7 +4,7 @@
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
 use elbo::bounds::output_bound;
 use elbo::kernel::{Packing, pack_params, pack_weights};
-use elbo::program::{MATRIX_WORDS, Matrix, NO_TENSOR, Op, Opcode, OP_WORDS, ProgramRecord, Tensor, TensorKind};
+use elbo::program::{MATRIX_WORDS, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramRecord, Tensor, TensorKind};
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Likelihood, Limits, Meta, Model, ProgramKind, SelfTest, crc32_words};
 use rand_core::{Rng, SeedableRng};
@@ -345,13 +345,13 @@ impl ModelBuilder {
     fn dense(&mut self, rows: u32, cols: u32, typical: u32) -> u16 {
         let input_bound = 1u32 << 15;
         let largest = ((1u32 << 30) / (cols * input_bound)).clamp(1, 127) as i32;
-        let weights: Vec<i8> = (0..rows * cols)
-            .map(|_| ((self.rng.next_u32() >> 8) as i32 % (2 * largest + 1) - largest) as i8)
-            .collect();
+        let weights: Vec<i8> =
+            (0..rows * cols).map(|_| ((self.rng.next_u32() >> 8) as i32 % (2 * largest + 1) - largest) as i8).collect();
         let sum = f64::from(largest) / 3f64.sqrt() * f64::from(typical) * f64::from(cols).sqrt();
         let multiplier = (1.5 * f64::from(FRAC).exp2() / sum * 32f64.exp2()) as i32;
         let (rows_len, cols_len) = (rows as usize, cols as usize);
-        let bias: Vec<i32> = (0..rows).map(|_| (f64::from(self.rng.next_u32() as i32) * sum / 32f64.exp2()) as i32).collect();
+        let bias: Vec<i32> =
+            (0..rows).map(|_| (f64::from(self.rng.next_u32() as i32) * sum / 32f64.exp2()) as i32).collect();
         let params = self.data.len() as u32;
         self.data.extend(pack_params(rows_len, |row| bias[row], |_| multiplier));
         let at = self.data.len() as u32;

@@ -1,6 +1,7 @@
 //! The command `elbo`.
 
 mod blob;
+mod board;
 mod compile;
 mod eval;
 mod train;
@@ -38,6 +39,10 @@ enum Command {
     Sample(blob::Sample),
     /// Score rows of data with a blob.
     Score(blob::Score),
+    /// Build the firmware around a blob and run it, emulated or through a debug probe.
+    Flash(board::Flash),
+    /// Run a blob on an emulated board and on the host and compare every value.
+    Check(board::Check),
 }
 
 /// Runs the command line.
@@ -52,6 +57,8 @@ pub fn run() -> anyhow::Result<()> {
         Command::Inspect(args) => blob::inspect(&args),
         Command::Sample(args) => blob::sample(&args),
         Command::Score(args) => blob::score(&args),
+        Command::Flash(args) => board::flash(&args),
+        Command::Check(args) => board::check(&args),
     }
 }
 

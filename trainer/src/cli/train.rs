@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -156,7 +156,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         }
         eprintln!("\nstopping after this step, with a checkpoint; Ctrl-C again ends at once");
     })
-    .context("cannot listen to Ctrl-C")?;
+    .map_err(|e| anyhow::anyhow!("cannot listen to Ctrl-C: {e}"))?;
     let (outcome, out) = match args.resume.take() {
         Some(path) => (resume(&path, &control)?, path),
         None => {

@@ -50,11 +50,14 @@ pub(crate) struct State {
 /// A tensor's shape and values.
 pub(crate) type Array = (Vec<usize>, Vec<f32>);
 
+/// Tensors by name.
+pub(crate) type Arrays = BTreeMap<String, Array>;
+
 /// A run at rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Checkpoint {
     /// `weights.*`, `adam.*`, `ema.*` and `best.*`.
-    pub arrays: BTreeMap<String, Array>,
+    pub arrays: Arrays,
     /// The scalars.
     pub state: State,
 }
@@ -84,10 +87,7 @@ impl Checkpoint {
 }
 
 /// A safetensors file of f32 arrays.
-pub(crate) fn arrays_to_bytes(
-    arrays: &BTreeMap<String, Array>,
-    metadata: HashMap<String, String>,
-) -> Result<Vec<u8>, String> {
+pub(crate) fn arrays_to_bytes(arrays: &Arrays, metadata: HashMap<String, String>) -> Result<Vec<u8>, String> {
     let mut views = Vec::with_capacity(arrays.len());
     for (name, (shape, values)) in arrays {
         let view = TensorView::new(Dtype::F32, shape.clone(), cast_slice(values)).map_err(|e| e.to_string())?;
@@ -97,7 +97,7 @@ pub(crate) fn arrays_to_bytes(
 }
 
 /// The f32 arrays and the metadata of a safetensors file.
-pub(crate) fn arrays_from_bytes(bytes: &[u8]) -> Result<(BTreeMap<String, Array>, HashMap<String, String>), String> {
+pub(crate) fn arrays_from_bytes(bytes: &[u8]) -> Result<(Arrays, HashMap<String, String>), String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
     let mut arrays = BTreeMap::new();

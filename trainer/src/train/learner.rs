@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 
-use super::checkpoint::{Array, Checkpoint};
+use super::checkpoint::{Arrays, Checkpoint};
 use crate::evaluate::observe;
 use crate::family::vae::{Vae, VaeSpec};
 use crate::nn::{Adam, AdamParams, AdamState, Rng};
@@ -131,7 +131,7 @@ impl Learner {
 }
 
 /// The named arrays of a model.
-pub(crate) fn arrays(vae: &Vae) -> Result<std::collections::BTreeMap<String, Array>> {
+pub(crate) fn arrays(vae: &Vae) -> Result<Arrays> {
     let array = |(name, var): &(String, candle_core::Var)| {
         Ok((name.clone(), (var.dims().to_vec(), var.flatten_all()?.to_vec1()?)))
     };

@@ -93,7 +93,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let error = train(&recipe(1), &file.join("run"), &quiet()).unwrap_err();
-    assert!(error.to_string().contains("file"), "{error}");
+    assert!(error.to_string().contains("file") && error.to_string().contains("cannot be written"), "{error}");
 }
 
 #[test]

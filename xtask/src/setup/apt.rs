@@ -15,21 +15,14 @@ pub fn install(packages: &[&str], why: &str) -> Result<()> {
     );
     println!("Installing {} with apt-get, {why}", packages.join(", "));
     shell::run(as_root("apt-get")?.args(["update", "-qq"]))?;
-    shell::run(
-        as_root("apt-get")?
-            .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(packages),
-    )
+    shell::run(as_root("apt-get")?.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
 }
 
 fn as_root(program: &str) -> Result<Command> {
     let mut command = if shell::output(Command::new("id").arg("-u"))?.trim() == "0" {
         Command::new("env")
     } else {
-        ensure!(
-            shell::has("sudo"),
-            "installing packages needs root, and there is no sudo: run this as root"
-        );
+        ensure!(shell::has("sudo"), "installing packages needs root, and there is no sudo: run this as root");
         let mut command = Command::new("sudo");
         command.arg("env");
         command

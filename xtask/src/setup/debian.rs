@@ -31,14 +31,8 @@ pub fn assemble() -> Result<BareToolchain> {
     let lock = fs::File::create(parent.join("toolchain.lock"))?;
     lock.lock()?;
 
-    if ![RUSTC, CARGO, SOURCES]
-        .iter()
-        .all(|path| Path::new(path).exists())
-    {
-        apt::install(
-            &PACKAGES,
-            "because rustup cannot add the bare-metal targets here",
-        )?;
+    if ![RUSTC, CARGO, SOURCES].iter().all(|path| Path::new(path).exists()) {
+        apt::install(&PACKAGES, "because rustup cannot add the bare-metal targets here")?;
     }
     let compiler = shell::output(Command::new(RUSTC).arg("-vV"))?;
     let stamp = format!("recipe {RECIPE}\ntargets {}\n{compiler}", TARGETS.join(" "));
@@ -54,10 +48,7 @@ fn build(folder: &Path, compiler: &str, stamp: &str) -> Result<()> {
         "Building core, alloc and compiler_builtins for {} with Debian's compiler (once, a minute or two)",
         TARGETS.join(", ")
     );
-    let host = compiler
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("`rustc -vV` names no host")?;
+    let host = compiler.lines().find_map(|line| line.strip_prefix("host: ")).context("`rustc -vV` names no host")?;
     let staging = folder.with_extension("partial");
     let _ = fs::remove_dir_all(&staging);
     let host_folder = staging.join("lib/rustlib").join(host);
@@ -65,17 +56,10 @@ fn build(folder: &Path, compiler: &str, stamp: &str) -> Result<()> {
     fs::create_dir_all(staging.join("bin"))?;
 
     let host_libraries = PathBuf::from("/usr/lib/rustlib").join(host).join("lib");
-    ensure!(
-        host_libraries.is_dir(),
-        "{} is missing",
-        host_libraries.display()
-    );
+    ensure!(host_libraries.is_dir(), "{} is missing", host_libraries.display());
     symlink(&host_libraries, host_folder.join("lib"))?;
     symlink(find_lld(host)?, host_folder.join("bin/rust-lld"))?;
-    script(
-        &staging.join("bin/rustc"),
-        &format!("exec {RUSTC} --sysroot '{}' \"$@\"", folder.display()),
-    )?;
+    script(&staging.join("bin/rustc"), &format!("exec {RUSTC} --sysroot '{}' \"$@\"", folder.display()))?;
     script(&staging.join("bin/cargo"), &format!("exec {CARGO} \"$@\""))?;
 
     let work = staging.join("build");
@@ -90,10 +74,7 @@ fn build(folder: &Path, compiler: &str, stamp: &str) -> Result<()> {
         build_target(&work, target)?;
         let libraries = staging.join("lib/rustlib").join(target).join("lib");
         fs::create_dir_all(&libraries)?;
-        copy_libraries(
-            &work.join("target").join(target).join("release/deps"),
-            &libraries,
-        )?;
+        copy_libraries(&work.join("target").join(target).join("release/deps"), &libraries)?;
     }
     fs::remove_dir_all(&work)?;
     fs::write(staging.join(STAMP), stamp)?;
@@ -111,16 +92,8 @@ fn build_target(work: &Path, target: &str) -> Result<()> {
         .env("RUSTFLAGS", "-Cembed-bitcode=yes")
         .env("CARGO_TARGET_DIR", work.join("target"))
         .args(["build", "--release", "--quiet", "--target", target])
-        .args([
-            "-Zbuild-std=core,alloc,compiler_builtins",
-            "-Zbuild-std-features=compiler-builtins-mem",
-        ]);
-    for name in [
-        "RUSTUP_TOOLCHAIN",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "RUSTC_WRAPPER",
-    ] {
+        .args(["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"]);
+    for name in ["RUSTUP_TOOLCHAIN", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER"] {
         command.env_remove(name);
     }
     shell::run(&mut command)
@@ -145,10 +118,7 @@ fn copy_libraries(from: &Path, to: &Path) -> Result<()> {
 /// Debian's compiler package has no linker for bare metal; rustup's toolchain carries one.
 fn find_lld(host: &str) -> Result<PathBuf> {
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    let lld = PathBuf::from(sysroot.trim())
-        .join("lib/rustlib")
-        .join(host)
-        .join("bin/rust-lld");
+    let lld = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld");
     if lld.is_file() {
         return Ok(lld);
     }
@@ -166,27 +136,18 @@ fn find_lld(host: &str) -> Result<PathBuf> {
 
 fn script(path: &Path, body: &str) -> Result<()> {
     fs::write(path, format!("#!/bin/sh\n{body}\n"))?;
-    Ok(fs::set_permissions(
-        path,
-        fs::Permissions::from_mode(0o755),
-    )?)
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 /// For use by hand only; the tasks call the folder's cargo directly, so a failure here is harmless.
 fn link(folder: &Path) {
-    let known = Command::new("rustup")
-        .args(["toolchain", "list", "-v"])
-        .output();
+    let known = Command::new("rustup").args(["toolchain", "list", "-v"]).output();
     let linked = known.is_ok_and(|list| {
         String::from_utf8_lossy(&list.stdout)
             .lines()
             .any(|line| line.starts_with(LINKED_NAME) && line.contains(&*folder.to_string_lossy()))
     });
     if !linked && shell::has("rustup") {
-        let _ = shell::run(
-            Command::new("rustup")
-                .args(["toolchain", "link", LINKED_NAME])
-                .arg(folder),
-        );
+        let _ = shell::run(Command::new("rustup").args(["toolchain", "link", LINKED_NAME]).arg(folder));
     }
 }

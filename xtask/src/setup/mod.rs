@@ -19,13 +19,7 @@ pub fn run() -> Result<()> {
         BareToolchain::Assembled(folder) => println!("bare-metal targets: in {}", folder.display()),
     }
     emulator()?;
-    println!(
-        "emulator: {}",
-        shell::output(Command::new(EMULATOR).arg("--version"))?
-            .lines()
-            .next()
-            .unwrap_or("?")
-    );
+    println!("emulator: {}", shell::output(Command::new(EMULATOR).arg("--version"))?.lines().next().unwrap_or("?"));
     Ok(())
 }
 
@@ -37,15 +31,10 @@ pub fn toolchain() -> Result<BareToolchain> {
         return Ok(BareToolchain::Default);
     }
     if rustup_may_install() {
-        println!(
-            "Adding the bare-metal targets ({}) to the default toolchain",
-            TARGETS.join(", ")
-        );
+        println!("Adding the bare-metal targets ({}) to the default toolchain", TARGETS.join(", "));
         match shell::run(Command::new("rustup").args(["target", "add"]).args(TARGETS)) {
             Ok(()) if default_has_targets() => return Ok(BareToolchain::Default),
-            Ok(()) => bail!(
-                "rustup added the targets, but `rustc` does not see them: is another rustc first in PATH?"
-            ),
+            Ok(()) => bail!("rustup added the targets, but `rustc` does not see them: is another rustc first in PATH?"),
             Err(error) => eprintln!("{error:#}\nFalling back to Debian's Rust packages."),
         }
     }

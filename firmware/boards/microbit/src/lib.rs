@@ -21,12 +21,7 @@ static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES])
 static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
 
 fn memory() -> Memory<'static> {
-    Memory {
-        arena: ARENA_MEMORY.take().as_mut_slice(),
-        input: INPUT.take(),
-        output: OUTPUT.take(),
-        scratch: &mut [],
-    }
+    Memory { arena: ARENA_MEMORY.take().as_mut_slice(), input: INPUT.take(), output: OUTPUT.take(), scratch: &mut [] }
 }
 
 /// Answers the host's requests.

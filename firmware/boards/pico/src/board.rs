@@ -15,8 +15,7 @@ use rp2040_hal::{Clock, I2C, Sio, Timer, Watchdog, clocks};
 /// The board's crystal, in hertz.
 const CRYSTAL: u32 = 12_000_000;
 
-type Serial =
-    UartPeripheral<Enabled, UART0, (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullDown>)>;
+type Serial = UartPeripheral<Enabled, UART0, (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullDown>)>;
 type Bus = I2C<I2C0, (Pin<Gpio4, FunctionI2C, PullUp>, Pin<Gpio5, FunctionI2C, PullUp>)>;
 
 /// The board, its devices started.

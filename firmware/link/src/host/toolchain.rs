@@ -7,12 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// The bare-metal targets of the boards under `firmware/boards`.
-pub const TARGETS: [&str; 4] = [
-    "thumbv6m-none-eabi",
-    "thumbv7em-none-eabi",
-    "thumbv7em-none-eabihf",
-    "thumbv8m.main-none-eabi",
-];
+pub const TARGETS: [&str; 4] =
+    ["thumbv6m-none-eabi", "thumbv7em-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabi"];
 
 /// Marks a complete sysroot; its text identifies the compiler and the recipe that made it.
 pub const STAMP: &str = "elbo-toolchain.stamp";
@@ -39,10 +35,7 @@ impl BareToolchain {
         if folder.join(STAMP).is_file() {
             return Ok(Self::Assembled(folder));
         }
-        bail!(
-            "no toolchain here builds for {}: run `cargo xtask setup`",
-            TARGETS.join(", ")
-        )
+        bail!("no toolchain here builds for {}: run `cargo xtask setup`", TARGETS.join(", "))
     }
 
     /// A cargo of this toolchain. Compiler flags of the caller's environment are dropped, because they would
@@ -57,12 +50,7 @@ impl BareToolchain {
                 command
             }
         };
-        for name in [
-            "RUSTFLAGS",
-            "CARGO_ENCODED_RUSTFLAGS",
-            "CARGO_BUILD_TARGET",
-            "RUSTC_WRAPPER",
-        ] {
+        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER"] {
             command.env_remove(name);
         }
         command
@@ -82,14 +70,12 @@ pub fn bare_cargo() -> Result<Command> {
 /// # Errors
 /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
 pub fn assembled_folder() -> Result<PathBuf> {
-    let cache =
-        match std::env::var_os("XDG_CACHE_HOME").filter(|value| Path::new(value).is_absolute()) {
-            Some(cache) => PathBuf::from(cache),
-            None => PathBuf::from(
-                std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
-            )
-            .join(".cache"),
-        };
+    let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|value| Path::new(value).is_absolute()) {
+        Some(cache) => PathBuf::from(cache),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache")
+        }
+    };
     Ok(cache.join("elbo/toolchain"))
 }
 
@@ -108,11 +94,8 @@ pub fn default_has_targets() -> bool {
 }
 
 fn has_core(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
-    })
+    std::fs::read_dir(folder)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
 }
 
 #[cfg(test)]
@@ -127,11 +110,7 @@ mod tests {
     #[test]
     fn the_callers_flags_do_not_reach_a_board() {
         let command = BareToolchain::Assembled("/x".into()).cargo();
-        assert!(
-            command
-                .get_envs()
-                .any(|(name, value)| name == "RUSTFLAGS" && value.is_none())
-        );
+        assert!(command.get_envs().any(|(name, value)| name == "RUSTFLAGS" && value.is_none()));
         assert_eq!(command.get_program(), "/x/bin/cargo");
     }
 }

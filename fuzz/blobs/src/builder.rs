@@ -1,0 +1,303 @@
+//! A small assembler of valid blobs: bounds, lifetimes and work follow from the operations.
+
+use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
+use elbo::bounds::{FULL, output_bound};
+use elbo::kernel::{Packing, pack_params, pack_weights};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind};
+
+/// The records of a blob, still editable.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Halfwords of the arena.
+    pub arena_len: u32,
+    /// Programs.
+    pub programs: Vec<ProgramRecord>,
+    /// Tensors of all programs.
+    pub tensors: Vec<Tensor>,
+    /// Operations of all programs.
+    pub ops: Vec<Op>,
+    /// Matrices.
+    pub matrices: Vec<Matrix>,
+    /// Metadata, encoded.
+    pub meta: Vec<u8>,
+    /// Parameters and weights.
+    pub data: Vec<u32>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Parts {
+    /// A blob of nothing.
+    pub fn new() -> Self {
+        Self {
+            arena_len: 0,
+            programs: Vec::new(),
+            tensors: Vec::new(),
+            ops: Vec::new(),
+            matrices: Vec::new(),
+            meta: Vec::new(),
+            data: Vec::new(),
+        }
+    }
+
+    /// Adds a matrix and returns its index.
+    pub fn matrix(
+        &mut self,
+        [rows, cols]: [usize; 2],
+        packing: Packing,
+        input_bound: u16,
+        weight: impl Fn(usize, usize) -> i8,
+        bias: impl Fn(usize) -> i32,
+        multiplier: impl Fn(usize) -> i32,
+    ) -> u16 {
+        let params = self.data.len() as u32;
+        self.data.extend(pack_params(rows, &bias, &multiplier));
+        let weights = self.data.len() as u32;
+        self.data.extend(pack_weights(rows, cols, packing, &weight));
+        let largest = |row: usize| {
+            let sum: u64 = (0..cols).map(|col| u64::from(weight(row, col).unsigned_abs())).sum();
+            let accumulator = sum * u64::from(input_bound) + u64::from(bias(row).unsigned_abs());
+            (accumulator * multiplier(row) as u64 + (1 << 31)) >> 32
+        };
+        let output_bound = (0..rows).map(largest).max().unwrap_or(0).clamp(1, u64::from(FULL)) as u16;
+        let (rows, cols, packing) = (rows as u32, cols as u32, Some(packing));
+        self.matrices.push(Matrix { rows, cols, packing, input_bound, output_bound, params, weights });
+        self.matrices.len() as u16 - 1
+    }
+
+    /// Adds a program that `write` emits.
+    pub fn program(&mut self, kind: ProgramKind, write: impl FnOnce(&mut Program<'_>)) {
+        let mut program = Program {
+            matrices: &self.matrices,
+            ops: Vec::new(),
+            tensors: Vec::new(),
+            inputs: [NO_TENSOR; 2],
+            outputs: [NO_TENSOR; 2],
+            place: 0,
+        };
+        write(&mut program);
+        program.settle_lifetimes();
+        let (work, macs) = work(&program.ops, &program.tensors, &self.matrices);
+        let record = ProgramRecord {
+            kind: kind as u8,
+            ops_start: self.ops.len() as u32,
+            ops_len: program.ops.len() as u32,
+            tensors_start: self.tensors.len() as u32,
+            tensors_len: program.tensors.len() as u32,
+            inputs: program.inputs,
+            outputs: program.outputs,
+            work,
+            macs,
+        };
+        self.arena_len = self.arena_len.max(program.place);
+        self.ops.append(&mut program.ops);
+        self.tensors.append(&mut program.tensors);
+        self.programs.push(record);
+    }
+
+    /// The sealed blob.
+    pub fn words(&self) -> Vec<u32> {
+        let mut words = vec![0; HEADER_WORDS];
+        words[0] = MAGIC;
+        words[1] = FORMAT_VERSION;
+        words[4] = self.arena_len;
+        words[5] = self.programs.len() as u32;
+        words[6] = self.tensors.len() as u32;
+        words[7] = self.ops.len() as u32;
+        words[8] = self.matrices.len() as u32;
+        words[9] = self.meta.len() as u32;
+        words[10] = self.data.len() as u32;
+        words.extend(self.programs.iter().flat_map(ProgramRecord::encode));
+        words.extend(self.tensors.iter().flat_map(Tensor::encode));
+        words.extend(self.ops.iter().flat_map(Op::encode));
+        words.extend(self.matrices.iter().flat_map(Matrix::encode));
+        words.extend(self.meta.chunks(4).map(|chunk| {
+            let mut bytes = [0; 4];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            u32::from_le_bytes(bytes)
+        }));
+        words.extend(&self.data);
+        seal(&mut words);
+        words
+    }
+}
+
+/// Writes the length and the checksum.
+pub fn seal(words: &mut [u32]) {
+    words[2] = words.len() as u32;
+    words[3] = elbo::crc32_words(&words[CHECKED_FROM..]);
+}
+
+/// Steps and multiply-accumulates of a run, counted by running through the loops' counts.
+fn work(ops: &[Op], tensors: &[Tensor], matrices: &[Matrix]) -> (u64, u64) {
+    let (mut repeats, mut work, mut macs) = (vec![1u64], 0, 0);
+    for op in ops {
+        let repeat = repeats[repeats.len() - 1];
+        let tensor = if op.opcode.inputs() == 0 { op.output } else { op.inputs[0] };
+        match op.opcode {
+            Opcode::Dense => {
+                let matrix = &matrices[usize::from(op.arg)];
+                let products = u64::from(matrix.rows) * u64::from(matrix.cols);
+                work += repeat * (1 + products + u64::from(matrix.rows));
+                macs += repeat * products;
+            }
+            Opcode::Loop => {
+                work += repeat;
+                repeats.push(repeat * u64::from(op.imm));
+            }
+            Opcode::End => {
+                work += repeat;
+                repeats.pop();
+            }
+            _ => work += repeat * (1 + u64::from(tensors[usize::from(tensor)].len)),
+        }
+    }
+    (work, macs)
+}
+
+/// A program being written. Every tensor gets a place of its own unless the operation is told to work in place.
+#[derive(Debug)]
+pub struct Program<'m> {
+    matrices: &'m [Matrix],
+    /// Operations so far.
+    pub ops: Vec<Op>,
+    /// Tensors so far.
+    pub tensors: Vec<Tensor>,
+    inputs: [u16; 2],
+    outputs: [u16; 2],
+    place: u32,
+}
+
+impl Program<'_> {
+    /// The input vector.
+    pub fn input(&mut self, len: u32, frac: u8, bound: u16) -> u16 {
+        let tensor = Tensor { kind: TensorKind::I16, frac, bound, len, ..Tensor::default() };
+        self.inputs[0] = self.tensors.len() as u16;
+        self.place(tensor)
+    }
+
+    /// Declares the outputs.
+    pub fn outputs(&mut self, outputs: &[u16]) {
+        self.outputs[..outputs.len()].copy_from_slice(outputs);
+    }
+
+    fn place(&mut self, mut tensor: Tensor) -> u16 {
+        tensor.offset = self.place;
+        self.place += tensor.extent();
+        self.tensors.push(tensor);
+        self.tensors.len() as u16 - 1
+    }
+
+    fn emit(&mut self, mut op: Op, inputs: &[u16], mut output: Tensor, in_place: bool) -> u16 {
+        op.inputs[..inputs.len()].copy_from_slice(inputs);
+        let tensors = op.inputs.map(|input| self.tensors.get(usize::from(input)).copied().unwrap_or_default());
+        let matrix = (op.opcode == Opcode::Dense).then(|| self.matrices[usize::from(op.arg)]);
+        output.bound = output_bound(&op, &tensors, &output, matrix.as_ref())
+            .unwrap_or_else(|error| panic!("{op:?} of {tensors:?}: {error:?}"));
+        output.first = self.ops.len() as u16 + 1;
+        op.output = self.tensors.len() as u16;
+        self.ops.push(op);
+        if in_place {
+            output.offset = tensors[0].offset;
+            self.tensors.push(output);
+            op.output
+        } else {
+            self.place(output)
+        }
+    }
+
+    /// A dense layer.
+    pub fn dense(&mut self, a: u16, matrix: u16, frac: u8) -> u16 {
+        let output = vector_of(self.matrices[usize::from(matrix)].rows, frac);
+        self.emit(Op { arg: matrix, ..op_of(Opcode::Dense) }, &[a], output, false)
+    }
+
+    /// An operation of vectors that gives one as long as its first.
+    pub fn map(&mut self, opcode: Opcode, inputs: &[u16], frac: u8, param: i8) -> u16 {
+        let output = vector_of(self.tensors[usize::from(inputs[0])].len, frac);
+        self.emit(Op { param, ..op_of(opcode) }, inputs, output, false)
+    }
+
+    /// The same, in the place of its first input.
+    pub fn map_in_place(&mut self, opcode: Opcode, inputs: &[u16], frac: u8, param: i8) -> u16 {
+        let output = vector_of(self.tensors[usize::from(inputs[0])].len, frac);
+        self.emit(Op { param, ..op_of(opcode) }, inputs, output, true)
+    }
+
+    /// A clamp.
+    pub fn clamp(&mut self, a: u16, frac: u8, low: i16, high: i16) -> u16 {
+        let output = vector_of(self.tensors[usize::from(a)].len, frac);
+        self.emit(Op { imm: Op::interval_imm(low, high), ..op_of(Opcode::Clamp) }, &[a], output, false)
+    }
+
+    /// Noise.
+    pub fn normal(&mut self, len: u32) -> u16 {
+        self.emit(op_of(Opcode::Normal), &[], vector_of(len, 12), false)
+    }
+
+    /// An operation that gives a scalar.
+    pub fn scalar(&mut self, opcode: Opcode, inputs: &[u16], param: i8) -> u16 {
+        self.emit(Op { param, ..op_of(opcode) }, inputs, nats_of(1), false)
+    }
+
+    /// Opens a loop; its vector.
+    pub fn begin(&mut self, count: u32) -> u16 {
+        self.emit(Op { imm: count, ..op_of(Opcode::Loop) }, &[], nats_of(count), false)
+    }
+
+    /// Closes the loop that filled `vector` with `a`.
+    pub fn end(&mut self, vector: u16, a: u16) {
+        self.tensors[usize::from(vector)].bound = self.tensors[usize::from(a)].bound;
+        self.ops.push(Op { inputs: [a, NO_TENSOR, NO_TENSOR], output: NO_TENSOR, ..op_of(Opcode::End) });
+    }
+
+    /// Shortest lifetimes that hold: the last use, or the end of the outermost loop that reads from outside.
+    fn settle_lifetimes(&mut self) {
+        let mut open: Vec<u16> = Vec::new();
+        let mut spans = Vec::new();
+        for (index, op) in self.ops.iter().enumerate() {
+            let here = index as u16 + 1;
+            match op.opcode {
+                Opcode::Loop => open.push(here),
+                Opcode::End => spans.push((open.pop().expect("a loop is open"), here)),
+                _ => {}
+            }
+        }
+        let past_the_end = self.ops.len() as u16 + 1;
+        for index in 0..self.tensors.len() {
+            let first = self.tensors[index].first;
+            let mut last = first;
+            for (op, record) in self.ops.iter().enumerate() {
+                let reads = record.inputs.contains(&(index as u16));
+                let here = op as u16 + 1;
+                if reads {
+                    let outer = spans.iter().filter(|(start, end)| first <= *start && *start < here && here < *end);
+                    last = last.max(outer.map(|(_, end)| *end).max().unwrap_or(here));
+                }
+            }
+            if let Some((_, end)) = spans.iter().find(|(start, _)| *start == first) {
+                last = last.max(*end);
+            }
+            if self.outputs.contains(&(index as u16)) {
+                last = past_the_end;
+            }
+            self.tensors[index].last = last;
+        }
+    }
+}
+
+fn op_of(opcode: Opcode) -> Op {
+    Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 }
+}
+
+fn vector_of(len: u32, frac: u8) -> Tensor {
+    Tensor { kind: TensorKind::I16, frac, len, ..Tensor::default() }
+}
+
+fn nats_of(len: u32) -> Tensor {
+    Tensor { kind: TensorKind::Nats, frac: 16, len, ..Tensor::default() }
+}

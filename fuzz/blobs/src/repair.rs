@@ -1,0 +1,185 @@
+//! Makes a changed blob's claims follow from its contents again: bounds, loop vectors, work and, on demand, places. What
+//! cannot be made good is left as it is, for the verifier to find.
+
+use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
+use elbo::bounds::{FULL, output_bound};
+use elbo::kernel::{Packing, unpack_word, word_index};
+use elbo::program::{
+    MATRIX_WORDS, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor, TensorKind,
+};
+
+/// Where the sections of an intact blob begin.
+pub(crate) struct Sections {
+    counts: [u32; 6],
+    pub programs: usize,
+    pub tensors: usize,
+    pub ops: usize,
+    pub matrices: usize,
+    pub meta: usize,
+    pub data: usize,
+}
+
+impl Sections {
+    /// Nothing when the counts do not fit the length.
+    pub fn of(words: &[u32]) -> Option<Self> {
+        let counts: [u32; 6] = words.get(5..11)?.try_into().ok()?;
+        let [programs, tensors, ops, matrices, meta, data] = counts;
+        if [programs, tensors, ops, matrices].iter().any(|count| *count > MAX_RECORDS) || meta.max(data) > 1 << 20 {
+            return None;
+        }
+        let mut at = HEADER_WORDS;
+        let mut take = |count: u32, size: usize| {
+            let start = at;
+            at += count as usize * size;
+            start
+        };
+        let sections = Self {
+            counts,
+            programs: take(programs, PROGRAM_WORDS),
+            tensors: take(tensors, TENSOR_WORDS),
+            ops: take(ops, OP_WORDS),
+            matrices: take(matrices, MATRIX_WORDS),
+            meta: take(meta.div_ceil(4), 1),
+            data: take(data, 1),
+        };
+        (at <= words.len()).then_some(sections)
+    }
+
+    /// The count in header word `field`.
+    pub fn count(&self, field: usize) -> usize {
+        self.counts[field - 5] as usize
+    }
+
+    fn programs<'w>(&self, words: &'w [u32]) -> &'w [u32] {
+        &words[self.programs..self.tensors]
+    }
+
+    /// First tensor of the program that has operation `op`.
+    pub fn owner(&self, words: &[u32], op: usize) -> usize {
+        (0..self.count(5))
+            .map(|index| ProgramRecord::read(self.programs(words), index))
+            .find(|record| (record.ops_start as usize..).take(record.ops_len as usize).any(|i| i == op))
+            .map_or(0, |record| record.tensors_start.min(MAX_RECORDS) as usize)
+    }
+
+    /// Ranges of a program's operations and tensors, in records, when they are inside.
+    fn program(&self, words: &[u32], index: usize) -> Option<(ProgramRecord, usize, usize)> {
+        let record = ProgramRecord::read(self.programs(words), index);
+        let inside = |start: u32, len: u32, count: usize| u64::from(start) + u64::from(len) <= count as u64;
+        let whole = inside(record.ops_start, record.ops_len, self.count(7))
+            && inside(record.tensors_start, record.tensors_len, self.count(6));
+        whole.then_some((record, record.ops_start as usize, record.tensors_start as usize))
+    }
+}
+
+/// Bounds of matrices and of operations' outputs, and the programs' work.
+pub(crate) fn repair_claims(words: &mut [u32]) {
+    let Some(sections) = Sections::of(words) else { return };
+    for index in 0..sections.count(8) {
+        let matrix = Matrix::read(&words[sections.matrices..sections.meta], index);
+        if let Some(bound) = rows_bound(&matrix, &words[sections.data..]) {
+            let at = sections.matrices + index * MATRIX_WORDS;
+            words[at..at + MATRIX_WORDS].copy_from_slice(&Matrix { output_bound: bound, ..matrix }.encode());
+        }
+    }
+    for index in 0..sections.count(5) {
+        let _ = repair_program(words, &sections, index);
+    }
+}
+
+/// The output bound of a small matrix in place.
+fn rows_bound(matrix: &Matrix, data: &[u32]) -> Option<u16> {
+    let packing = matrix.packing?;
+    if matrix.rows > 64 || matrix.cols > 256 {
+        return None;
+    }
+    let (rows, cols) = (matrix.rows as usize, matrix.cols as usize);
+    let (params, weights) = (data.get(matrix.params as usize..)?, data.get(matrix.weights as usize..)?);
+    let mut bound = 1;
+    for row in 0..rows {
+        let mut sum = 0u64;
+        for word in 0..cols.div_ceil(4) {
+            let packed = *weights.get(word_index(cols, packing, row, word))?;
+            sum += unpack_word(packed, Packing::RowMajor).iter().map(|w| u64::from(w.unsigned_abs())).sum::<u64>();
+        }
+        let at = row / 4 * 8 + row % 4;
+        let (bias, multiplier) = (*params.get(at)? as i32, *params.get(at + 4)?);
+        let largest = sum * u64::from(matrix.input_bound) + u64::from(bias.unsigned_abs());
+        bound = bound.max((u128::from(largest) * u128::from(multiplier) + (1 << 31)) >> 32);
+    }
+    Some(bound.min(u128::from(FULL)) as u16)
+}
+
+fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Option<()> {
+    let (mut record, ops_start, tensors_start) = sections.program(words, index)?;
+    let op_at = |words: &[u32], op: usize| Op::read(&words[sections.ops..sections.matrices], ops_start + op);
+    let place = |reference: u16| {
+        (u32::from(reference) < record.tensors_len)
+            .then(|| sections.tensors + (tensors_start + usize::from(reference)) * TENSOR_WORDS)
+    };
+    let tensor = |words: &[u32], reference: u16| {
+        place(reference).map(|at| Tensor::read(&words[at..at + TENSOR_WORDS], 0)).unwrap_or_default()
+    };
+    // Repeats of the open loops and the loops' vectors; deeper nests are refused anyway.
+    let (mut repeats, mut vectors, mut depth) = ([1u64; 8], [u16::MAX; 8], 0usize);
+    let (mut work, mut macs) = (0u64, 0u64);
+    for op in 0..record.ops_len as usize {
+        let op = op_at(words, op);
+        let inputs = op.inputs.map(|input| tensor(words, input));
+        let written = if op.opcode == Opcode::End { vectors[depth] } else { op.output };
+        let mut output = tensor(words, written);
+        let matrix = (op.opcode == Opcode::Dense && usize::from(op.arg) < sections.count(8))
+            .then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(op.arg)));
+        if let Some(matrix) = &matrix
+            && output.kind == TensorKind::I16
+        {
+            output.len = matrix.rows;
+        }
+        if let (Ok(bound), Some(at)) = (output_bound(&op, &inputs, &output, matrix.as_ref()), place(written)) {
+            output.bound = bound;
+            words[at..at + TENSOR_WORDS].copy_from_slice(&output.encode());
+        }
+        let repeat = repeats[depth];
+        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
+        let mut steps = 1 + u64::from(len);
+        match op.opcode {
+            Opcode::Loop if depth < 7 => {
+                depth += 1;
+                (repeats[depth], vectors[depth]) = (repeat.saturating_mul(u64::from(op.imm)), op.output);
+                steps = 1;
+            }
+            Opcode::End => {
+                depth = depth.checked_sub(1)?;
+                steps = 1;
+            }
+            _ => {}
+        }
+        if let Some(matrix) = matrix {
+            let products = u64::from(matrix.rows) * u64::from(matrix.cols);
+            steps = 1 + products + u64::from(matrix.rows);
+            macs = macs.saturating_add(products.saturating_mul(repeat));
+        }
+        work = work.saturating_add(steps.saturating_mul(repeat));
+    }
+    (record.work, record.macs) = (work, macs);
+    let at = sections.programs + index * PROGRAM_WORDS;
+    words[at..at + PROGRAM_WORDS].copy_from_slice(&record.encode());
+    Some(())
+}
+
+/// Gives every tensor a place of its own, except where it replaced another, and shortens no lifetime.
+pub(crate) fn repair_places(words: &mut [u32]) {
+    let Some(sections) = Sections::of(words) else { return };
+    for index in 0..sections.count(5) {
+        let Some((record, _, start)) = sections.program(words, index) else { continue };
+        let mut place = 0u32;
+        for tensor in start..start + record.tensors_len as usize {
+            let at = sections.tensors + tensor * TENSOR_WORDS;
+            let mut tensor = Tensor::read(&words[at..at + TENSOR_WORDS], 0);
+            tensor.offset = place;
+            place = place.saturating_add(tensor.extent());
+            words[at..at + TENSOR_WORDS].copy_from_slice(&tensor.encode());
+        }
+        words[4] = words[4].max(place);
+    }
+}

@@ -1,0 +1,129 @@
+//! Loads a blob and runs every program that it carries.
+
+use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{Limits, LoadError, Model, ProgramKind, crc32_i16, crc32_words};
+use rand_core::{Rng, SeedableRng};
+
+/// What became of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was refused.
+    Refused(LoadError),
+    /// It was verified, but its arena and vectors do not fit the memory given.
+    TooLarge,
+    /// It was verified and every program ran.
+    Ran {
+        /// Checksum of all outputs.
+        digest: u32,
+        /// Programs that ran.
+        programs: u32,
+        /// Elementary steps of all programs.
+        steps: u64,
+    },
+}
+
+impl Outcome {
+    /// One word that two machines agree on exactly when they do the same.
+    pub fn digest(&self) -> u32 {
+        match self {
+            Self::Refused(error) => code(*error),
+            Self::TooLarge => 0xFF00_0000,
+            Self::Ran { digest, .. } => *digest,
+        }
+    }
+}
+
+/// Loads `bytes` with `work_limit` and runs every program on reproducible inputs and noise. `memory`, a multiple of eight
+/// bytes from the start of an [`elbo::Arena`], holds the arena and the vectors; what it held before has no effect.
+///
+/// # Panics
+/// When a verified program does not run as the proof says.
+pub fn run(bytes: &[u8], work_limit: u64, memory: &mut [i16]) -> Outcome {
+    let model = match Model::load(bytes, Limits { max_work: work_limit }) {
+        Ok(model) => model,
+        Err(error) => return Outcome::Refused(error),
+    };
+    let arena_len = model.arena_len().checked_next_multiple_of(4);
+    let Some((arena, vectors)) = arena_len.and_then(|len| memory.split_at_mut_checked(len)) else {
+        return Outcome::TooLarge;
+    };
+    let mut session = model.session(arena).expect("the arena is large enough and aligned");
+    let mut digest = model.meta().map_or(0, |meta| u32::from(meta.latent));
+    let (mut programs, mut steps) = (0, 0);
+    for kind in ProgramKind::ALL {
+        let Some(info) = model.program(kind) else { continue };
+        let len = |vector: Option<elbo::VectorInfo>| vector.map_or(0, |vector| vector.len);
+        let lengths = [len(info.input), len(info.outputs[0]), len(info.outputs[1])];
+        if lengths.iter().sum::<usize>() > vectors.len() {
+            return Outcome::TooLarge;
+        }
+        let (input, rest) = vectors.split_at_mut(lengths[0]);
+        let (first, rest) = rest.split_at_mut(lengths[1]);
+        let second = &mut rest[..lengths[2]];
+        let mut rng = Xoshiro128PlusPlus::seed_from_u64(kind as u64);
+        input.fill_with(|| (rng.next_u32() >> 16) as i16);
+        let mut nats = 0i64;
+        match kind {
+            ProgramKind::Sample => session.sample(&mut rng, first),
+            ProgramKind::Decode => session.decode(input, first),
+            ProgramKind::Encode => session.encode(input, first, second),
+            ProgramKind::Reconstruct => session.reconstruct(input, first),
+            ProgramKind::Score => session.score(input).map(|score| nats = score.to_bits()),
+            ProgramKind::ScoreMonteCarlo => {
+                session.score_monte_carlo(input, &mut rng).map(|score| nats = score.to_bits())
+            }
+            ProgramKind::ScoreImportance => {
+                session.score_importance(input, &mut rng).map(|score| nats = score.to_bits())
+            }
+            _ => unreachable!("a kind that this crate does not know"),
+        }
+        .expect("the program is there and the lengths are its own");
+        assert_eq!(session.steps(), info.work, "{kind:?} did not run to its end");
+        for (vector, output) in info.outputs.iter().zip([&*first, &*second]) {
+            let bound = vector.map_or(0, |vector| vector.bound);
+            assert!(output.iter().all(|q| q.unsigned_abs() <= bound), "{kind:?} gave more than its bound {bound}");
+        }
+        let outputs = [crc32_i16(first), crc32_i16(second)];
+        digest = crc32_words(&[digest, kind as u32, outputs[0], outputs[1], nats as u32, (nats >> 32) as u32]);
+        programs += 1;
+        steps += session.steps();
+    }
+    Outcome::Ran { digest, programs, steps }
+}
+
+/// The error's kind in the highest byte, its index below.
+fn code(error: LoadError) -> u32 {
+    use LoadError as E;
+    let (kind, index) = match error {
+        E::Misaligned => (1, 0),
+        E::Truncated => (2, 0),
+        E::NotABlob => (3, 0),
+        E::Version { found, .. } => (4, found),
+        E::Layout => (5, 0),
+        E::Checksum => (6, 0),
+        E::Metadata => (7, 0),
+        E::MatrixShape { matrix } => (8, matrix.into()),
+        E::MatrixLayout { matrix } => (9, matrix.into()),
+        E::Padding { matrix } => (10, matrix.into()),
+        E::Overflow { matrix, row } => (11, u32::from(matrix) << 12 ^ u32::from(row)),
+        E::OutputBound { matrix } => (12, matrix.into()),
+        E::ProgramKind { program } => (13, program.into()),
+        E::ProgramRange { program } => (14, program.into()),
+        E::Signature { program } => (15, program.into()),
+        E::Tensor { tensor } => (16, tensor.into()),
+        E::TensorPlace { tensor } => (17, tensor.into()),
+        E::Lifetime { tensor } => (18, tensor.into()),
+        E::Overlap { tensor, with } => (19, u32::from(tensor) << 12 ^ u32::from(with)),
+        E::Operation { op } => (20, op.into()),
+        E::Operand { op } => (21, op.into()),
+        E::NotAlive { op } => (22, op.into()),
+        E::Shape { op } => (23, op.into()),
+        E::Scale { op } => (24, op.into()),
+        E::Bound { op } => (25, op.into()),
+        E::Loop { op } => (26, op.into()),
+        E::Noise { op } => (27, op.into()),
+        E::Work { program } => (28, program.into()),
+        _ => (0xFE, 0),
+    };
+    kind << 24 | index & 0x00FF_FFFF
+}

@@ -1,0 +1,71 @@
+//! The checked-in seeds are what the generator writes, load, and compute what they always computed.
+
+use elbo::program::{OP_WORDS, Op, Opcode};
+use elbo::{Arena, Limits, LoadError, Model};
+use elbo_fuzz_blobs::{Outcome, Random, SEEDS, mutate, run, seeds};
+
+#[test]
+fn seeds_are_what_the_generator_writes() {
+    let generated = seeds::seeds();
+    assert_eq!(generated.len(), SEEDS.len());
+    for ((name, bytes), (same, parts)) in SEEDS.iter().zip(generated) {
+        assert_eq!(*name, same);
+        assert_eq!(*bytes, bytemuck::cast_slice::<u32, u8>(&parts.words()), "{name}: stress --write-seeds fuzz/seeds");
+    }
+}
+
+#[test]
+fn seeds_cover_every_operation() {
+    for opcode in Opcode::ALL {
+        let covered = SEEDS.iter().any(|(_, bytes)| {
+            let model = Model::load(bytes, Limits::default()).expect("a valid seed");
+            let ops = model.blob().ops;
+            (0..ops.len() / OP_WORDS).any(|index| Op::read(ops, index).opcode == opcode)
+        });
+        assert!(covered, "{opcode:?}");
+    }
+}
+
+/// A later version computes the same from a blob of today, or refuses its version.
+#[test]
+fn seeds_compute_what_they_always_computed() {
+    let golden = [
+        ("bernoulli", 0x3b4ba4dc),
+        ("gaussian", 0x42e1c696),
+        ("elementwise", 0x8b240baf),
+        ("nested", 0x330d2dd0),
+        ("decode", 0x427718aa),
+    ];
+    let mut arena = Arena::<4096>::new();
+    let digests: Vec<(&str, u32)> = SEEDS
+        .iter()
+        .map(|(name, bytes)| match run(bytes, 1 << 16, arena.as_mut_slice()) {
+            Outcome::Refused(LoadError::Version { .. }) => (*name, 0),
+            Outcome::Ran { digest, .. } => (*name, digest),
+            other => panic!("{name}: {other:?}"),
+        })
+        .collect();
+    for ((name, digest), (_, expected)) in digests.iter().zip(golden) {
+        assert!(*digest == expected || *digest == 0, "{name}: {digests:#x?}");
+    }
+}
+
+#[test]
+fn mutations_are_reproducible_and_many_stay_valid() {
+    let mut arena = Arena::<{ 1 << 14 }>::new();
+    let mut ran = 0;
+    for case in 0..20_000 {
+        let mut random = Random(case);
+        let seed: &[u32] = bytemuck::cast_slice(SEEDS[random.below(SEEDS.len())].1);
+        let mut words = [[0; 1024]; 2];
+        let bits = random.bits();
+        let lens = words.each_mut().map(|words| {
+            words[..seed.len()].copy_from_slice(seed);
+            mutate(words, seed.len(), bits)
+        });
+        assert_eq!(words[0][..lens[0]], words[1][..lens[1]], "case {case}");
+        let outcome = run(bytemuck::cast_slice(&words[0][..lens[0]]), 1 << 14, arena.as_mut_slice());
+        ran += u32::from(matches!(outcome, Outcome::Ran { .. }));
+    }
+    assert!(ran > 1000, "{ran} of 20000 ran");
+}

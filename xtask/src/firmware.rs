@@ -1,0 +1,173 @@
+//! `cargo xtask firmware`: every board's images, and what must hold of them once they are linked.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use elbo_link::host::{Application, Board, Firmware, Placement};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+use crate::shell::root;
+
+/// Flash that the runtime may take on a Cortex-M4, without the model, in bytes.
+const CODE_LIMIT: u64 = 16 << 10;
+
+fn golden() -> PathBuf {
+    root().join("tests/data/digits.elbo")
+}
+
+/// Builds every application for every board.
+pub fn build() -> Result<()> {
+    for board in Board::all() {
+        for application in [Application::Serve, Application::Generate, Application::Steer] {
+            let image = Firmware::new(board, application, Placement::Linked(golden())).build()?;
+            println!(
+                "{:<12} {:<10} {:<9} {:>7} bytes of code",
+                board.name,
+                board.core,
+                application.name(),
+                code(&image.path)?
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The smallest image that runs every program: its code must fit, must have no way to panic and no floating point.
+///
+/// The searches are tried first on images that panic and compute in floating point on purpose: a search that finds
+/// nothing there would find nothing anywhere.
+pub fn check() -> Result<()> {
+    let m4 = Board::find("mps2-an386")?;
+    for (feature, forbidden) in [("panics", Forbidden::Panic), ("floats", Forbidden::Float)] {
+        let control = minimal(m4).feature(feature).build()?;
+        ensure!(
+            !forbidden.found_in(&control.path)?.is_empty(),
+            "the search for {forbidden:?} finds none where there is one"
+        );
+    }
+    for board in [m4, Board::find("microbit")?] {
+        let image = minimal(board).build()?;
+        for forbidden in [Forbidden::Panic, Forbidden::Float] {
+            let found = forbidden.found_in(&image.path)?;
+            ensure!(found.is_empty(), "{} links {forbidden:?}: {}", board.core, found.join(", "));
+        }
+        let parts = breakdown(&image.path)?;
+        let runtime: u64 = parts[..4].iter().sum();
+        println!("{}: the runtime takes {runtime} bytes of flash without a model", board.core);
+        for (origin, bytes) in ORIGINS.iter().zip(parts) {
+            println!("  {bytes:>6}  {origin}");
+        }
+        println!("  no panic and no floating point is linked");
+        ensure!(runtime <= CODE_LIMIT || board.name != "mps2-an386", "that is more than {CODE_LIMIT}");
+    }
+    Ok(())
+}
+
+/// The package `firmware/minimal` for a board's core. The model is apart from it, so that the compiler knows nothing of it.
+fn minimal(board: &'static Board) -> Firmware {
+    let placement = Placement::Apart { model: golden(), address: 0x10_0000, space: 0x10_0000 };
+    Firmware::new(board, Application::Serve, placement).package("minimal", "minimal")
+}
+
+/// What the runtime must not link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forbidden {
+    Panic,
+    Float,
+}
+
+impl Forbidden {
+    /// The symbols of an image that are of this kind.
+    fn found_in(self, image: &Path) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (name, _) in symbols(image)? {
+            if self.is(&name) {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    fn is(self, name: &str) -> bool {
+        match self {
+            Self::Panic => name.contains("core::panicking") || name.contains("rust_begin_unwind"),
+            // Cores without a floating-point unit, and compilers for them, call these.
+            Self::Float => {
+                ["__aeabi_f", "__aeabi_d", "__aeabi_i2", "__aeabi_l2", "__aeabi_ui2", "__aeabi_ul2"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+                    || name.contains("compiler_builtins::float")
+            }
+        }
+    }
+}
+
+/// Where a symbol comes from, as far as its name tells.
+const ORIGINS: [&str; 5] = [
+    "elbo",
+    "elbo, inlined into its caller",
+    "elbo's tables",
+    "arithmetic and memory routines of the compiler",
+    "vector table and start-up",
+];
+
+/// Bytes of flash by origin; what no symbol claims, alignment among it, counts as start-up.
+fn breakdown(image: &Path) -> Result<[u64; ORIGINS.len()]> {
+    let mut bytes = [0; ORIGINS.len()];
+    for (name, size) in symbols(image)? {
+        let last = name.rsplit("::").next().unwrap_or_default();
+        let origin = if name.starts_with("elbo::") || name.contains("<elbo::") || name.contains(" as elbo::") {
+            if last.chars().any(|letter| letter.is_ascii_lowercase()) { 0 } else { 2 }
+        } else if name.starts_with("minimal::") {
+            1
+        } else if name.starts_with("compiler_builtins::") || name.starts_with("__aeabi_") || name == "__divmoddi4" {
+            3
+        } else {
+            continue;
+        };
+        bytes[origin] += size;
+    }
+    bytes[4] = code(image)?.saturating_sub(bytes.iter().sum());
+    Ok(bytes)
+}
+
+fn code(image: &Path) -> Result<u64> {
+    let bytes = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let file = object::File::parse(&*bytes)?;
+    let size = |name: &str| file.section_by_name(name).map_or(0, |section| section.size());
+    Ok(size(".vector_table") + size(".text") + size(".rodata") + size(".data"))
+}
+
+/// The names, demangled and without their hashes, and sizes of what is linked into flash.
+fn symbols(image: &Path) -> Result<Vec<(String, u64)>> {
+    let bytes = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let file = object::File::parse(&*bytes)?;
+    let flash = [".text", ".rodata"].map(|name| file.section_by_name(name).map(|section| section.index()));
+    let symbols: Vec<(String, u64)> = file
+        .symbols()
+        .filter(|symbol| symbol.section_index().is_some() && flash.contains(&symbol.section_index()))
+        .filter_map(|symbol| Some((format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?)), symbol.size())))
+        .collect();
+    if symbols.is_empty() {
+        bail!("{} has no symbols to check", image.display());
+    }
+    Ok(symbols)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forbidden_is_recognised_by_name() {
+        for name in ["core::panicking::panic_bounds_check", "__rustc::rust_begin_unwind"] {
+            assert!(Forbidden::Panic.is(name) && !Forbidden::Float.is(name), "{name}");
+        }
+        for name in ["__aeabi_fmul", "__aeabi_i2f", "compiler_builtins::float::mul::__mulsf3"] {
+            assert!(Forbidden::Float.is(name) && !Forbidden::Panic.is(name), "{name}");
+        }
+        for name in ["elbo::session::Session::run", "__aeabi_ldivmod", "__aeabi_memclr4", "__aeabi_lmul"] {
+            assert!(!Forbidden::Float.is(name) && !Forbidden::Panic.is(name), "{name}");
+        }
+    }
+}
