@@ -29,6 +29,7 @@ const EXP_FRAC: u8 = 11;
 pub(crate) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
 /// Smallest e with n <= 2^e, for n >= 1.
+#[inline(never)]
 fn ceil_log2(n: u32) -> u32 {
     32 - n.saturating_sub(1).leading_zeros()
 }
@@ -52,7 +53,7 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
 }
 
 /// Checks types, lengths and scales of `op`'s operands and returns the bound of its output: largest |q| of activations,
-/// log2 of the largest magnitude of nats. `inputs` beyond [`Opcode::inputs`] are ignored; so is `output.bound`.
+/// log2 of the largest magnitude of nats. Every tensor's scale, bound and length must be in range. `inputs` beyond [`Opcode::inputs`] are ignored; so is `output.bound`.
 ///
 /// For `End` the output is its loop's vector; for `Loop` only the length is checked and the bound returned as declared.
 ///

@@ -4,6 +4,7 @@
 
 use crate::bounds::{GAUSSIAN_TERM_LOG2, to_q16};
 use crate::fixed;
+use core::num::NonZeroU64;
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
@@ -86,10 +87,16 @@ pub fn sum(x: &[i16], frac: u32) -> i64 {
     sum_to_q16(x.iter().map(|&x| i64::from(x)).sum(), frac)
 }
 
-/// Mean of scalars, rounded half up.
+/// Mean of scalars, rounded half up; 0 of none.
 pub fn mean(terms: impl Iterator<Item = i64>) -> i64 {
-    let (sum, count) = terms.fold((0i64, 0i64), |(sum, count), term| (sum.wrapping_add(term), count + 1));
-    sum.wrapping_add(count / 2).checked_div_euclid(count).unwrap_or(0)
+    let (sum, count) = terms.fold((0i64, 0u64), |(sum, count), term| (sum.wrapping_add(term), count + 1));
+    // A divisor that is not zero by its type, so that the division has no way to panic.
+    let Some(divisor) = NonZeroU64::new(count) else { return 0 };
+    if sum >= 0 {
+        (sum.unsigned_abs().wrapping_add(count / 2) / divisor) as i64
+    } else {
+        -((sum.unsigned_abs().wrapping_add((count - 1) / 2) / divisor) as i64)
+    }
 }
 
 #[cfg(test)]
@@ -159,8 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_of_nothing_is_zero() {
+    fn means_round_half_up() {
         assert_eq!(mean([].into_iter()), 0);
+        assert_eq!([mean([1, 2].into_iter()), mean([-1, -2].into_iter()), mean([-1, -1, 0].into_iter())], [2, -1, -1]);
     }
 
     #[test]

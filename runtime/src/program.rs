@@ -226,7 +226,7 @@ impl Op {
     }
 
     /// The operation at `index` of a section of records.
-    #[inline]
+    #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
         let at = index.wrapping_mul(OP_WORDS);
         let (w0, w1, w2) = (word(ops, at), word(ops, at + 1), word(ops, at + 2));
@@ -288,7 +288,7 @@ pub struct Tensor {
 
 impl Tensor {
     /// The tensor at `index` of a section of records.
-    #[inline]
+    #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
         let at = index.wrapping_mul(TENSOR_WORDS);
         let (w0, w3) = (word(tensors, at), word(tensors, at + 3));
@@ -307,6 +307,13 @@ impl Tensor {
         }
     }
 
+    /// `first` and `last` of the tensor at `index`.
+    #[inline]
+    pub fn read_lifetime(tensors: &[u32], index: usize) -> (u16, u16) {
+        let lifetime = word(tensors, index.wrapping_mul(TENSOR_WORDS).wrapping_add(3));
+        (lifetime as u16, (lifetime >> 16) as u16)
+    }
+
     /// The record's words.
     pub fn encode(&self) -> [u32; TENSOR_WORDS] {
         [
@@ -318,7 +325,7 @@ impl Tensor {
     }
 
     /// Halfwords that the tensor occupies: its elements rounded up to a multiple of eight bytes.
-    #[inline]
+    #[inline(never)]
     pub fn extent(&self) -> u32 {
         match self.kind {
             TensorKind::I16 => self.len.saturating_add(3) & !3,
@@ -352,7 +359,7 @@ pub struct Matrix {
 
 impl Matrix {
     /// The matrix at `index` of a section of records.
-    #[inline]
+    #[inline(never)]
     pub fn read(matrices: &[u32], index: usize) -> Self {
         let at = index.wrapping_mul(MATRIX_WORDS);
         let (w2, w3) = (word(matrices, at + 2), word(matrices, at + 3));
@@ -431,6 +438,7 @@ pub struct ProgramRecord {
 
 impl ProgramRecord {
     /// The program at `index` of a section of records.
+    #[inline(never)]
     pub fn read(programs: &[u32], index: usize) -> Self {
         let at = index.wrapping_mul(PROGRAM_WORDS);
         let w = |i: usize| word(programs, at + i);
@@ -470,7 +478,7 @@ impl ProgramRecord {
 }
 
 /// Elementary steps of one execution of `op`: multiply-accumulates for a dense layer, elements for everything else, and one for itself.
-#[inline]
+#[inline(never)]
 pub fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
     1 + match matrix {
         Some(matrix) => matrix_macs(matrix) + u64::from(matrix.rows),

@@ -249,6 +249,7 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
     }
 }
 
+#[inline(never)]
 fn dense(arena: &mut [i16], scope: &Scope<'_>, op: &Op, a: &Tensor, y: &Tensor) -> Option<()> {
     let matrix = scope.dense_matrix(op)?;
     let (x, out) = apart(arena, a, y)?;
@@ -256,20 +257,29 @@ fn dense(arena: &mut [i16], scope: &Scope<'_>, op: &Op, a: &Tensor, y: &Tensor) 
     Some(())
 }
 
+/// y = f(a), in y's place: one loop for each function, whether or not it works in place.
+#[inline(always)]
 fn map(arena: &mut [i16], a: &Tensor, y: &Tensor, f: impl Fn(i16) -> i16) {
-    if a.offset == y.offset {
-        for q in vector_mut(arena, y).unwrap_or_default() {
-            *q = f(*q);
-        }
-    } else if let Some((x, out)) = apart(arena, a, y) {
-        // Extents are padded alike: the padding is mapped too and never read.
-        for (out, q) in out.iter_mut().zip(x) {
-            *out = f(*q);
-        }
+    for q in moved(arena, a, y) {
+        *q = f(*q);
     }
 }
 
+/// y's elements, filled with a's unless they are the same.
+#[inline(never)]
+fn moved<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> &'s mut [i16] {
+    if a.offset != y.offset
+        && let Some((x, out)) = apart(arena, a, y)
+    {
+        for (out, q) in out.iter_mut().zip(x) {
+            *out = *q;
+        }
+    }
+    vector_mut(arena, y).unwrap_or_default()
+}
+
 /// y = a b + c, aligned at the product's scale and rounded half up once.
+#[inline(never)]
 fn fma(arena: &mut [i16], inputs: &[Tensor; 3], y: &Tensor) {
     let [a, b, c] = inputs;
     let product = u32::from(a.frac) + u32::from(b.frac);
@@ -291,15 +301,18 @@ fn range(start: u32, len: u32) -> core::ops::Range<usize> {
     start as usize..(start as usize).saturating_add(len as usize)
 }
 
+#[inline(never)]
 fn vector<'s>(arena: &'s [i16], tensor: &Tensor) -> Option<&'s [i16]> {
     arena.get(range(tensor.offset, tensor.len))
 }
 
+#[inline(never)]
 fn vector_mut<'s>(arena: &'s mut [i16], tensor: &Tensor) -> Option<&'s mut [i16]> {
     arena.get_mut(range(tensor.offset, tensor.len))
 }
 
 /// The extents of an input and an output that do not overlap.
+#[inline(never)]
 fn apart<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
     let (input, output) = (range(a.offset, a.extent()), range(y.offset, y.extent()));
     if input.end <= output.start {
@@ -315,6 +328,7 @@ fn scalar_at(tensor: &Tensor, index: u32) -> core::ops::Range<usize> {
     range(tensor.offset.wrapping_add(index.wrapping_mul(4)), 4)
 }
 
+#[inline(never)]
 fn read_scalar(arena: &[i16], tensor: &Tensor, index: u32) -> i64 {
     match arena.get(scalar_at(tensor, index)) {
         Some(&[a, b, c, d]) => {
@@ -325,6 +339,7 @@ fn read_scalar(arena: &[i16], tensor: &Tensor, index: u32) -> i64 {
     }
 }
 
+#[inline(never)]
 fn write_scalar(arena: &mut [i16], tensor: &Tensor, index: u32, value: i64) {
     if let Some([a, b, c, d]) = arena.get_mut(scalar_at(tensor, index)) {
         (*a, *b, *c, *d) = (value as i16, (value >> 16) as i16, (value >> 32) as i16, (value >> 48) as i16);

@@ -249,8 +249,13 @@ impl<'b> Scope<'b> {
             let a = Tensor::read(self.tensors, first);
             let end = a.offset + a.extent();
             for second in first + 1..self.tensor_count() {
+                // Most pairs are apart in time, and one word tells.
+                let (b_first, b_last) = Tensor::read_lifetime(self.tensors, second);
+                if b_first > a.last || a.first > b_last {
+                    continue;
+                }
                 let b = Tensor::read(self.tensors, second);
-                if b.first > a.last || a.first > b.last || end <= b.offset || b.offset + b.extent() <= a.offset {
+                if end <= b.offset || b.offset + b.extent() <= a.offset {
                     continue;
                 }
                 if !self.replaces(&a, &b) && !self.replaces(&b, &a) {
@@ -348,8 +353,10 @@ impl<'b> Scope<'b> {
                 _ => loops.repeat,
             };
             let length = if record.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-            work = work.saturating_add(op_work(&record, length, matrix.as_ref()).saturating_mul(repeat));
-            macs = macs.saturating_add(matrix.as_ref().map_or(0, matrix_macs).saturating_mul(repeat));
+            // A 64-bit product that may overflow is dear on a Cortex-M0, and most operations run once.
+            let times = |steps: u64| if repeat == 1 { steps } else { steps.saturating_mul(repeat) };
+            work = work.saturating_add(times(op_work(&record, length, matrix.as_ref())));
+            macs = macs.saturating_add(times(matrix.as_ref().map_or(0, matrix_macs)));
         }
         match loops.innermost() {
             Some(start) => Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) }),

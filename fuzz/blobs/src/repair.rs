@@ -5,7 +5,8 @@ use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
 use elbo::bounds::{FULL, output_bound};
 use elbo::kernel::{Packing, unpack_word, word_index};
 use elbo::program::{
-    MATRIX_WORDS, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor, TensorKind,
+    MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
+    TensorKind,
 };
 
 /// Where the sections of an intact blob begin.
@@ -58,7 +59,7 @@ impl Sections {
     pub fn owner(&self, words: &[u32], op: usize) -> usize {
         (0..self.count(5))
             .map(|index| ProgramRecord::read(self.programs(words), index))
-            .find(|record| (record.ops_start as usize..).take(record.ops_len as usize).any(|i| i == op))
+            .find(|record| op.checked_sub(record.ops_start as usize).is_some_and(|i| i < record.ops_len as usize))
             .map_or(0, |record| record.tensors_start.min(MAX_RECORDS) as usize)
     }
 
@@ -135,7 +136,11 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         {
             output.len = matrix.rows;
         }
-        if let (Ok(bound), Some(at)) = (output_bound(&op, &inputs, &output, matrix.as_ref()), place(written)) {
+        // The bound of an operation is defined for tensors that pass on their own.
+        let sound = inputs.iter().chain([&output]).all(|t| t.frac <= 16 && t.len <= MAX_TENSOR_LEN && t.bound <= FULL);
+        if let Some(at) = place(written).filter(|_| sound)
+            && let Ok(bound) = output_bound(&op, &inputs, &output, matrix.as_ref())
+        {
             output.bound = bound;
             words[at..at + TENSOR_WORDS].copy_from_slice(&output.encode());
         }
