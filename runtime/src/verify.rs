@@ -298,7 +298,7 @@ impl<'b> Scope<'b> {
                 return Err(LoadError::Noise { op });
             }
 
-            let mut inputs = [Tensor::read(&[], 0); 3];
+            let mut inputs = [Tensor::default(); 3];
             for (slot, (&tensor, input)) in record.inputs.iter().zip(&mut inputs).enumerate() {
                 if slot >= record.opcode.inputs() {
                     if tensor != NO_TENSOR {
