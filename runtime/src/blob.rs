@@ -30,23 +30,16 @@ pub const CHECKED_FROM: usize = 4;
 /// Most programs, tensors, operations or matrices in a blob.
 pub const MAX_RECORDS: u32 = 4096;
 
-/// The sections of a blob whose container is intact: magic, version, lengths and checksum. What they hold is not proved yet.
+/// Words of one record of each section that has a count of records in the header, in the order of both.
+const RECORD_WORDS: [usize; 4] = [PROGRAM_WORDS, TENSOR_WORDS, OP_WORDS, MATRIX_WORDS];
+/// Header word that counts the first section's records; those of the others follow.
+const COUNTS: usize = 5;
+
+/// A blob whose container is intact: magic, version, lengths and checksum. What its sections hold is not proved yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Blob<'b> {
-    /// Halfwords of the arena that every program fits in.
-    pub arena_len: u32,
-    /// Program records.
-    pub programs: &'b [u32],
-    /// Tensor records of all programs.
-    pub tensors: &'b [u32],
-    /// Operation records of all programs.
-    pub ops: &'b [u32],
-    /// Matrix records.
-    pub matrices: &'b [u32],
-    /// postcard-encoded [`Meta`](crate::Meta).
-    pub meta: &'b [u8],
-    /// Row parameters and weights.
-    pub data: &'b [u32],
+    /// The header and what it describes, to the last word.
+    words: &'b [u32],
 }
 
 impl<'b> Blob<'b> {
@@ -55,6 +48,7 @@ impl<'b> Blob<'b> {
     /// # Errors
     /// [`LoadError::Misaligned`], [`Truncated`](LoadError::Truncated), [`NotABlob`](LoadError::NotABlob),
     /// [`Version`](LoadError::Version), [`Layout`](LoadError::Layout) or [`Checksum`](LoadError::Checksum).
+    #[inline(never)]
     pub fn parse(bytes: &'b [u8]) -> Result<Self, LoadError> {
         let whole = bytes.len() & !3;
         let words: &'b [u32] =
@@ -77,38 +71,71 @@ impl<'b> Blob<'b> {
         if crc32_words(words.get(CHECKED_FROM..).unwrap_or_default()) != word(words, 3) {
             return Err(LoadError::Checksum);
         }
-        Self::sections(words).ok_or(LoadError::Layout)
+        let blob = Self { words };
+        let exact = (0..RECORD_WORDS.len()).all(|place| word(words, COUNTS + place) <= MAX_RECORDS)
+            && blob.data_start().checked_add(word(words, 10) as usize) == Some(length)
+            && word(words, 11) == 0;
+        if exact { Ok(blob) } else { Err(LoadError::Layout) }
     }
 
-    fn sections(words: &'b [u32]) -> Option<Self> {
-        let mut rest = words.get(HEADER_WORDS..)?;
-        let mut take = |len: usize| {
-            let (section, tail) = rest.split_at_checked(len)?;
-            rest = tail;
-            Some(section)
-        };
-        let mut records = |field: usize, size: usize| {
-            let count = word(words, field);
-            if count > MAX_RECORDS { None } else { take(count as usize * size) }
-        };
-        let programs = records(5, PROGRAM_WORDS)?;
-        let tensors = records(6, TENSOR_WORDS)?;
-        let ops = records(7, OP_WORDS)?;
-        let matrices = records(8, MATRIX_WORDS)?;
-        let meta_len = word(words, 9) as usize;
-        let meta = bytemuck::try_cast_slice::<u32, u8>(take(meta_len.div_ceil(4))?).ok()?.get(..meta_len)?;
-        let data = take(word(words, 10) as usize)?;
-        let exact = rest.is_empty() && word(words, 11) == 0;
-        exact.then_some(Self { arena_len: word(words, 4), programs, tensors, ops, matrices, meta, data })
+    /// Halfwords of the arena that every program fits in.
+    pub fn arena_len(&self) -> u32 {
+        word(self.words, 4)
+    }
+
+    /// Program records.
+    pub fn programs(&self) -> &'b [u32] {
+        self.records(0)
+    }
+
+    /// Tensor records of all programs.
+    pub fn tensors(&self) -> &'b [u32] {
+        self.records(1)
+    }
+
+    /// Operation records of all programs.
+    pub fn ops(&self) -> &'b [u32] {
+        self.records(2)
+    }
+
+    /// Matrix records.
+    pub fn matrices(&self) -> &'b [u32] {
+        self.records(3)
+    }
+
+    /// postcard-encoded [`Meta`](crate::Meta).
+    pub fn meta(&self) -> &'b [u8] {
+        let words = self.words.get(self.start(RECORD_WORDS.len())..).unwrap_or_default();
+        bytemuck::cast_slice(words).get(..word(self.words, 9) as usize).unwrap_or_default()
+    }
+
+    /// Row parameters and weights.
+    pub fn data(&self) -> &'b [u32] {
+        self.words.get(self.data_start()..).unwrap_or_default()
     }
 
     /// Number of programs.
     pub fn program_count(&self) -> usize {
-        self.programs.len() / PROGRAM_WORDS
+        word(self.words, COUNTS) as usize
     }
 
     /// Number of matrices.
     pub fn matrix_count(&self) -> usize {
-        self.matrices.len() / MATRIX_WORDS
+        word(self.words, COUNTS + 3) as usize
+    }
+
+    fn records(&self, place: usize) -> &'b [u32] {
+        self.words.get(self.start(place)..self.start(place + 1)).unwrap_or_default()
+    }
+
+    /// First word of the section at this place: every count is at most [`MAX_RECORDS`].
+    #[inline(never)]
+    fn start(&self, place: usize) -> usize {
+        let words = |(at, size): (usize, &usize)| word(self.words, COUNTS + at) as usize * size;
+        RECORD_WORDS.iter().enumerate().take(place).map(words).fold(HEADER_WORDS, usize::wrapping_add)
+    }
+
+    fn data_start(&self) -> usize {
+        self.start(RECORD_WORDS.len()).wrapping_add(word(self.words, 9).div_ceil(4) as usize)
     }
 }

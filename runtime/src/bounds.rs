@@ -4,7 +4,7 @@
 
 use crate::fixed;
 use crate::normal;
-use crate::program::{Matrix, Op, Opcode, Tensor, TensorKind};
+use crate::program::{Form, Matrix, Op, Opcode, Tensor};
 
 /// Why an operation cannot take its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,8 @@ fn sum_log2(n: u32, term: u32, frac: u32) -> u32 {
     term + ceil_log2(n) + 16u32.saturating_sub(frac)
 }
 
-/// Fractional bits with which an operation reads its input: `frac + param`.
-pub(crate) fn read_frac(frac: u8, param: i8) -> Option<u32> {
-    u32::try_from(i32::from(frac) + i32::from(param)).ok()
+fn require(holds: bool, otherwise: OperandError) -> Result<(), OperandError> {
+    if holds { Ok(()) } else { Err(otherwise) }
 }
 
 /// Brings an activation read at `frac <= 16` fractional bits to Q16, saturating.
@@ -67,130 +66,91 @@ pub fn output_bound(
 ) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let [a, b, c] = inputs;
-    let require = |holds: bool, otherwise: OperandError| if holds { Ok(()) } else { Err(otherwise) };
-    let is = |tensor: &Tensor, kind: TensorKind| require(tensor.kind == kind, Kind);
-    let activations = |tensor: &Tensor| is(tensor, TensorKind::I16);
-    let nats = |tensor: &Tensor| is(tensor, TensorKind::Nats);
-    let scalar = |tensor: &Tensor| is(tensor, TensorKind::Nats).and(require(tensor.len == 1, Shape));
-    let log2 = |bits: u32| if bits <= MAX_LOG2 { Ok(bits as u16) } else { Err(Bound) };
+    let n = a.len;
+    let form = op.opcode.form();
+    for input in inputs.iter().take(form.inputs()) {
+        require(input.kind == form.kind(Form::NATS_IN), Kind)?;
+        require(input.len == if form.has(Form::ONE_IN) { 1 } else { n }, Shape)?;
+    }
+    require(output.kind == form.kind(Form::NATS_OUT), Kind)?;
+    require(!form.has(Form::SAME_LENGTH) || output.len == n, Shape)?;
+    require(!form.has(Form::ONE_OUT) || output.len == 1, Shape)?;
+
     let bits = |tensor: &Tensor| ceil_log2(u32::from(tensor.bound));
     let (fa, fb, fc, fy) = (u32::from(a.frac), u32::from(b.frac), u32::from(c.frac), u32::from(output.frac));
-    let n = a.len;
-
-    match op.opcode {
-        Opcode::Invalid => Err(Kind),
+    let read = fa.wrapping_add_signed(i32::from(op.param));
+    // Bounds of activations; those of nats are logarithms, with one limit for all.
+    let log2 = match op.opcode {
+        Opcode::Invalid => return Err(Kind),
         Opcode::Dense => {
-            activations(a)?;
-            activations(output)?;
             let matrix = matrix.ok_or(Kind)?;
             require(n == matrix.cols && output.len == matrix.rows, Shape)?;
             require(a.bound <= matrix.input_bound, Bound)?;
-            Ok(matrix.output_bound)
+            return Ok(matrix.output_bound);
         }
-        Opcode::Relu | Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp => {
-            activations(a)?;
-            activations(output)?;
-            require(n == output.len, Shape)?;
-            if op.opcode == Opcode::Relu {
-                require(fa == fy, Scale)?;
-                return Ok(a.bound);
-            }
-            let frac = read_frac(a.frac, op.param).filter(|frac| *frac <= 16).ok_or(Scale)?;
-            if op.opcode == Opcode::Exp {
-                let largest = fixed::exp(to_q16(i32::from(a.bound), frac), fy);
-                return Ok(largest.min(i16::MAX as u64).max(1) as u16);
-            }
-            require(fy == 15, Scale)?;
-            Ok(i16::MAX as u16)
+        Opcode::Relu => {
+            require(fa == fy, Scale)?;
+            return Ok(a.bound);
+        }
+        Opcode::Tanh | Opcode::Sigmoid => {
+            require(read <= 16 && fy == 15, Scale)?;
+            return Ok(i16::MAX as u16);
+        }
+        Opcode::Exp => {
+            require(read <= 16, Scale)?;
+            let largest = fixed::exp(to_q16(i32::from(a.bound), read), fy);
+            return Ok(largest.min(i16::MAX as u64).max(1) as u16);
         }
         Opcode::Clamp => {
-            activations(a)?;
-            activations(output)?;
-            require(n == output.len, Shape)?;
             require(fy <= fa, Scale)?;
             let (low, high) = op.interval();
             require(low <= high, Bound)?;
-            Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1))
+            return Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1));
         }
         Opcode::Fma => {
-            [a, b, c, output].into_iter().try_for_each(activations)?;
-            require(b.len == n && c.len == n && output.len == n, Shape)?;
             let product = fa + fb;
             require(fc <= product && fy <= product, Scale)?;
             let shift = product - fy;
-            let half = if shift == 0 { 0 } else { 1u64 << (shift - 1) };
+            let half = (1u64 << shift) >> 1;
             let largest = u64::from(a.bound) * u64::from(b.bound) + (u64::from(c.bound) << (product - fc)) + half;
             require(largest <= i32::MAX as u64, Bound)?;
-            Ok((largest >> shift).clamp(1, u64::from(FULL)) as u16)
+            return Ok((largest as u32 >> shift).clamp(1, u32::from(FULL)) as u16);
         }
         Opcode::Normal => {
-            activations(output)?;
             require(fy == normal::FRAC, Scale)?;
-            Ok(normal::MAX as u16)
+            return Ok(normal::MAX as u16);
         }
         Opcode::BernoulliNll => {
-            activations(a)?;
-            activations(b)?;
-            scalar(output)?;
-            require(b.len == n, Shape)?;
             require(fa >= 1, Scale)?;
-            log2(sum_log2(n, bits(a) + bits(b), fa + fb).max(32 + ceil_log2(n)) + 1)
+            sum_log2(n, bits(a) + bits(b), fa + fb).max(sum_log2(n, 32, 16)) + 1
         }
         Opcode::GaussianNll => {
-            [a, b, c].into_iter().try_for_each(activations)?;
-            scalar(output)?;
-            require(b.len == n && c.len == n, Shape)?;
             require(fa == fc && fa >= 8 && b.frac >= EXP_FRAC, Scale)?;
-            log2(GAUSSIAN_TERM_LOG2 + 1 + ceil_log2(n))
+            sum_log2(n, GAUSSIAN_TERM_LOG2 + 1, 16)
         }
         Opcode::Kl => {
-            activations(a)?;
-            activations(b)?;
-            scalar(output)?;
-            require(b.len == n, Shape)?;
             require(b.frac >= EXP_FRAC, Scale)?;
-            let square = sum_log2(n, 2 * bits(a), 2 * fa);
             // exp(16) 2^16 < 2^40 covers the other three terms.
-            log2(square.max(40 + ceil_log2(n)) + 2)
+            sum_log2(n, 2 * bits(a), 2 * fa).max(sum_log2(n, 40, 16)) + 2
         }
-        Opcode::HalfSumSq | Opcode::Sum => {
-            activations(a)?;
-            scalar(output)?;
-            if op.opcode == Opcode::HalfSumSq {
-                return log2(sum_log2(n, 2 * bits(a), 2 * fa));
-            }
-            let frac = read_frac(a.frac, op.param).filter(|frac| *frac <= 24).ok_or(Scale)?;
-            log2(sum_log2(n, bits(a), frac))
+        Opcode::HalfSumSq => sum_log2(n, 2 * bits(a), 2 * fa),
+        Opcode::Sum => {
+            require(read <= 24, Scale)?;
+            sum_log2(n, bits(a), read)
         }
-        Opcode::Add | Opcode::Sub => {
-            [a, b, output].into_iter().try_for_each(scalar)?;
-            log2(u32::from(a.bound.max(b.bound)) + 1)
-        }
-        Opcode::Neg => {
-            scalar(a)?;
-            scalar(output)?;
-            Ok(a.bound)
-        }
+        Opcode::Add | Opcode::Sub => u32::from(a.bound.max(b.bound)) + 1,
+        Opcode::Neg | Opcode::End => u32::from(a.bound),
         Opcode::Loop => {
-            nats(output)?;
             require(output.len == op.imm, Shape)?;
-            Ok(output.bound)
-        }
-        Opcode::End => {
-            scalar(a)?;
-            Ok(a.bound)
+            u32::from(output.bound)
         }
         Opcode::Mean => {
-            nats(a)?;
-            scalar(output)?;
-            log2(u32::from(a.bound) + ceil_log2(n))?;
-            Ok(a.bound)
+            require(sum_log2(n, u32::from(a.bound), 16) <= MAX_LOG2, Bound)?;
+            u32::from(a.bound)
         }
-        Opcode::LogMeanExp => {
-            nats(a)?;
-            scalar(output)?;
-            // Rounding may leave the interval of the terms by a few LSB.
-            log2(u32::from(a.bound) + 1)
-        }
-    }
+        // Rounding may leave the interval of the terms by a few LSB.
+        Opcode::LogMeanExp => u32::from(a.bound) + 1,
+    };
+    require(log2 <= MAX_LOG2, Bound)?;
+    Ok(log2 as u16)
 }

@@ -4,7 +4,6 @@
 
 use crate::bounds::{GAUSSIAN_TERM_LOG2, to_q16};
 use crate::fixed;
-use core::num::NonZeroU64;
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
@@ -12,6 +11,7 @@ const ONE: i64 = 1 << 16;
 const LN_2PI: i64 = 120_449;
 
 /// Brings a sum at `frac` fractional bits to Q16, rounding half up.
+#[inline(never)]
 fn sum_to_q16(sum: i64, frac: u32) -> i64 {
     match frac.checked_sub(16) {
         Some(0) => sum,
@@ -87,16 +87,29 @@ pub fn sum(x: &[i16], frac: u32) -> i64 {
     sum_to_q16(x.iter().map(|&x| i64::from(x)).sum(), frac)
 }
 
-/// Mean of scalars, rounded half up; 0 of none.
+/// Mean of at most 65536 scalars, rounded half up; 0 of none.
 pub fn mean(terms: impl Iterator<Item = i64>) -> i64 {
-    let (sum, count) = terms.fold((0i64, 0u64), |(sum, count), term| (sum.wrapping_add(term), count + 1));
-    // A divisor that is not zero by its type, so that the division has no way to panic.
-    let Some(divisor) = NonZeroU64::new(count) else { return 0 };
-    if sum >= 0 {
-        (sum.unsigned_abs().wrapping_add(count / 2) / divisor) as i64
-    } else {
-        -((sum.unsigned_abs().wrapping_add((count - 1) / 2) / divisor) as i64)
+    let (sum, count) = terms.fold((0i64, 0u32), |(sum, count), term| (sum.wrapping_add(term), count + 1));
+    // floor((sum + count / 2) / count), with ones' complement for the floor of what is negative.
+    let sum = sum.wrapping_add(i64::from(count / 2));
+    let sign = sum >> 63;
+    divide((sum ^ sign) as u64, count.max(1)) as i64 ^ sign
+}
+
+/// The quotient by a divisor from 1 to 2^31, bit by bit: this runs once a score, and the compiler's own division of 64
+/// bits is 900 bytes of code.
+#[inline(never)]
+fn divide(mut dividend: u64, divisor: u32) -> u64 {
+    let mut rest = 0u32;
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | (dividend >> 63) as u32;
+        dividend <<= 1;
+        if rest >= divisor {
+            rest -= divisor;
+            dividend |= 1;
+        }
     }
+    dividend
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl<'b> Model<'b> {
 
     /// Halfwords of arena that a session needs.
     pub fn arena_len(&self) -> usize {
-        self.blob.arena_len as usize
+        self.blob.arena_len() as usize
     }
 
     /// The sections of the blob, for tools that inspect it.
@@ -83,7 +83,7 @@ impl<'b> Model<'b> {
     /// # Errors
     /// [`LoadError::Metadata`] when it does not decode; the programs run all the same.
     pub fn meta(&self) -> Result<Meta<'b>, LoadError> {
-        postcard::from_bytes(self.blob.meta).map_err(|_| LoadError::Metadata)
+        postcard::from_bytes(self.blob.meta()).map_err(|_| LoadError::Metadata)
     }
 
     /// What a program takes, gives and costs; nothing when the model does not carry it.
@@ -113,8 +113,8 @@ impl<'b> Model<'b> {
 
     pub(crate) fn find(&self, kind: ProgramKind) -> Option<(ProgramRecord, Scope<'b>)> {
         (0..self.blob.program_count())
-            .map(|index| ProgramRecord::read(self.blob.programs, index))
-            .find(|record| record.kind == kind as u8)
+            .map(|index| ProgramRecord::read(self.blob.programs(), index))
+            .find(|record| record.kind == kind as u32)
             .and_then(|record| Some((record, Scope::new(&self.blob, &record)?)))
     }
 }

@@ -22,17 +22,17 @@ pub fn fill_normal<R: Rng + ?Sized>(rng: &mut R, out: &mut [i16]) {
 
 /// The standard normal deviate, in Q3.12, of 32 uniform bits: the inverse of the normal distribution function.
 ///
-/// The top bit is the sign and the 31 bits below it, `t`, choose the tail: the result is within one LSB of the `z` with
+/// The top bit is the sign and the 31 bits below it, `t`, choose the tail: the result is within 1.15 LSB of the `z` with
 /// `P(Z > z) = (t + 1/2) / 2^32`. So it is symmetric, and the farthest that it reaches is 6.34 standard deviations,
 /// once in 2^31 draws.
 #[inline]
 pub fn normal_from_bits(bits: u32) -> i16 {
-    // 32 segments for every octave of t, because z is nearly linear in the logarithm of t; below 64, one for every t.
+    // 16 segments for every octave of t, because z is nearly linear in the logarithm of t; below 32, one for every t.
     let tail = bits << 1;
-    let zeros = (tail | 64).leading_zeros();
+    let zeros = (tail | 32).leading_zeros();
     let normalized = tail << zeros;
-    let index = ((25 - zeros) << 5) + (normalized >> 26);
-    let fraction = (normalized << 6) >> 16;
+    let index = ((26 - zeros) << 4) + (normalized >> 27);
+    let fraction = (normalized << 5) >> 16;
     let magnitude = (interpolate(&QUANTILES, index, fraction) >> 17) as i32;
     let sign = (bits as i32) >> 31;
     ((magnitude ^ sign) - sign) as i16
@@ -56,7 +56,7 @@ mod tests {
     }
 
     fn knots() -> Vec<u64> {
-        (0..QUANTILES.len()).map(|i| octave_knot(i, 5)).collect()
+        (0..QUANTILES.len()).map(|i| octave_knot(i, 4)).collect()
     }
 
     fn magnitude(t: u64) -> i16 {
@@ -71,12 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn within_one_lsb_of_the_exact_quantile() {
+    fn within_1_15_lsb_of_the_exact_quantile() {
         let mut worst = 0.0f64;
         let mut check = |t: u64| {
             let error = f64::from(magnitude(t)) - 4096.0 * exact(t);
             worst = worst.max(error.abs());
-            assert!(error.abs() <= 1.0, "tail {t}: {error}");
+            assert!(error.abs() <= 1.15, "tail {t}: {error}");
         };
         (0..1 << 14).for_each(&mut check);
         for segment in knots().windows(2) {

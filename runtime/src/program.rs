@@ -17,6 +17,16 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
     words.get(index).copied().unwrap_or(0)
 }
 
+/// The record of `N` words at `index` of a section; zeros past its end.
+#[inline(always)]
+fn record<const N: usize>(words: &[u32], index: usize) -> [u32; N] {
+    words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+}
+
+fn halves(word: u32) -> [u16; 2] {
+    [word as u16, (word >> 16) as u16]
+}
+
 /// What a program computes. A model carries each kind at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -65,8 +75,8 @@ impl ProgramKind {
     ];
 
     /// The kind with this code.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.get((code as usize).wrapping_sub(1)).copied()
     }
 
     /// Snake-case name, as the tools print it.
@@ -170,26 +180,103 @@ impl Opcode {
 
     #[inline]
     fn from_code(code: u32) -> Self {
-        match (code as usize).checked_sub(1) {
-            Some(index) => Self::ALL.get(index).copied().unwrap_or(Self::Invalid),
-            None => Self::Invalid,
-        }
+        Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
+    }
+
+    /// What its record holds and its operands are.
+    #[inline]
+    pub(crate) fn form(self) -> Form {
+        static FORMS: [Form; Opcode::ALL.len() + 1] = Form::table();
+        FORMS.get(self as usize).copied().unwrap_or(Form(0))
     }
 
     /// Number of input tensors.
     pub fn inputs(self) -> usize {
-        match self {
-            Self::Invalid | Self::Normal | Self::Loop => 0,
-            Self::Dense | Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Clamp => 1,
-            Self::HalfSumSq | Self::Sum | Self::Neg | Self::End | Self::Mean | Self::LogMeanExp => 1,
-            Self::BernoulliNll | Self::Kl | Self::Add | Self::Sub => 2,
-            Self::Fma | Self::GaussianNll => 3,
-        }
+        self.form().inputs()
     }
 
     /// Whether the output may take the place of an input that dies here.
     pub fn in_place(self) -> bool {
-        matches!(self, Self::Relu | Self::Tanh | Self::Sigmoid | Self::Exp | Self::Fma | Self::Clamp)
+        self.form().has(Form::IN_PLACE)
+    }
+}
+
+/// What an operation's record holds and what its operands have in common: a number of inputs and flags.
+///
+/// One line of a table for each opcode, so that the verifier, the bounds and the compiler agree on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Form(u16);
+
+impl Form {
+    /// The inputs are nats, not activations.
+    pub const NATS_IN: u16 = 1 << 2;
+    /// The output is nats.
+    pub const NATS_OUT: u16 = 1 << 3;
+    /// Every input has one element; without it, all have as many as the first.
+    pub const ONE_IN: u16 = 1 << 4;
+    /// The output has one element.
+    pub const ONE_OUT: u16 = 1 << 5;
+    /// The output has as many elements as the inputs.
+    pub const SAME_LENGTH: u16 = 1 << 6;
+    /// The output may take the place of an input that dies here.
+    pub const IN_PLACE: u16 = 1 << 7;
+    /// `param` is used.
+    pub const PARAM: u16 = 1 << 8;
+    /// `arg` is used.
+    pub const ARG: u16 = 1 << 9;
+    /// `imm` is used.
+    pub const IMM: u16 = 1 << 10;
+
+    /// y_i = f(a_i, ...).
+    const MAP: u16 = Self::SAME_LENGTH | Self::IN_PLACE;
+    /// Nats from activations.
+    const REDUCE: u16 = Self::NATS_OUT | Self::ONE_OUT;
+    /// Nats from several.
+    const COMBINE: u16 = Self::NATS_IN | Self::REDUCE;
+    /// A scalar from scalars.
+    const SCALAR: u16 = Self::COMBINE | Self::ONE_IN;
+
+    const fn table() -> [Self; Opcode::ALL.len() + 1] {
+        let mut forms = [Self(0); Opcode::ALL.len() + 1];
+        let mut index = 0;
+        while index < Opcode::ALL.len() {
+            let opcode = Opcode::ALL[index];
+            forms[opcode as usize] = Self(match opcode {
+                Opcode::Invalid | Opcode::Normal => 0,
+                Opcode::Dense => 1 | Self::ARG,
+                Opcode::Relu => 1 | Self::MAP,
+                Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp => 1 | Self::MAP | Self::PARAM,
+                Opcode::Clamp => 1 | Self::MAP | Self::IMM,
+                Opcode::Fma => 3 | Self::MAP,
+                Opcode::BernoulliNll | Opcode::Kl => 2 | Self::REDUCE,
+                Opcode::GaussianNll => 3 | Self::REDUCE,
+                Opcode::HalfSumSq => 1 | Self::REDUCE,
+                Opcode::Sum => 1 | Self::REDUCE | Self::PARAM,
+                Opcode::Add | Opcode::Sub => 2 | Self::SCALAR,
+                Opcode::Neg => 1 | Self::SCALAR,
+                Opcode::Loop => Self::NATS_OUT | Self::IMM,
+                Opcode::End => 1 | Self::NATS_IN | Self::ONE_IN | Self::NATS_OUT,
+                Opcode::Mean | Opcode::LogMeanExp => 1 | Self::COMBINE,
+            });
+            index += 1;
+        }
+        forms
+    }
+
+    #[inline]
+    pub fn inputs(self) -> usize {
+        usize::from(self.0 & 3)
+    }
+
+    #[inline]
+    pub fn has(self, flag: u16) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// The type of the inputs or of the output, by its flag.
+    #[inline]
+    pub fn kind(self, nats: u16) -> TensorKind {
+        if self.has(nats) { TensorKind::Nats } else { TensorKind::I16 }
     }
 }
 
@@ -228,15 +315,15 @@ impl Op {
     /// The operation at `index` of a section of records.
     #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
-        let at = index.wrapping_mul(OP_WORDS);
-        let (w0, w1, w2) = (word(ops, at), word(ops, at + 1), word(ops, at + 2));
+        let [w0, w1, w2, imm] = record::<OP_WORDS>(ops, index);
+        let ([a, b], [c, arg]) = (halves(w1), halves(w2));
         Self {
             opcode: Opcode::from_code(w0 & 0xFF),
             param: (w0 >> 8) as i8,
             output: (w0 >> 16) as u16,
-            inputs: [w1 as u16, (w1 >> 16) as u16, w2 as u16],
-            arg: (w2 >> 16) as u16,
-            imm: word(ops, at + 3),
+            inputs: [a, b, c],
+            arg,
+            imm,
         }
     }
 
@@ -290,8 +377,8 @@ impl Tensor {
     /// The tensor at `index` of a section of records.
     #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
-        let at = index.wrapping_mul(TENSOR_WORDS);
-        let (w0, w3) = (word(tensors, at), word(tensors, at + 3));
+        let [w0, len, offset, lifetime] = record::<TENSOR_WORDS>(tensors, index);
+        let [first, last] = halves(lifetime);
         Self {
             kind: match w0 & 0xFF {
                 1 => TensorKind::I16,
@@ -300,10 +387,10 @@ impl Tensor {
             },
             frac: (w0 >> 8) as u8,
             bound: (w0 >> 16) as u16,
-            len: word(tensors, at + 1),
-            offset: word(tensors, at + 2),
-            first: w3 as u16,
-            last: (w3 >> 16) as u16,
+            len,
+            offset,
+            first,
+            last,
         }
     }
 
@@ -361,21 +448,9 @@ impl Matrix {
     /// The matrix at `index` of a section of records.
     #[inline(never)]
     pub fn read(matrices: &[u32], index: usize) -> Self {
-        let at = index.wrapping_mul(MATRIX_WORDS);
-        let (w2, w3) = (word(matrices, at + 2), word(matrices, at + 3));
-        Self {
-            rows: word(matrices, at),
-            cols: word(matrices, at + 1),
-            packing: match w2 {
-                0 => Some(Packing::RowMajor),
-                1 => Some(Packing::Dsp4),
-                _ => None,
-            },
-            input_bound: w3 as u16,
-            output_bound: (w3 >> 16) as u16,
-            params: word(matrices, at + 4),
-            weights: word(matrices, at + 5),
-        }
+        let [rows, cols, packing, bounds, params, weights] = record::<MATRIX_WORDS>(matrices, index);
+        let [input_bound, output_bound] = halves(bounds);
+        Self { rows, cols, packing: Packing::from_tag(packing), input_bound, output_bound, params, weights }
     }
 
     /// The record's words.
@@ -417,7 +492,7 @@ pub const PROGRAM_WORDS: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramRecord {
     /// Code of a [`ProgramKind`].
-    pub kind: u8,
+    pub kind: u32,
     /// First operation in the operations section.
     pub ops_start: u32,
     /// Number of operations.
@@ -440,20 +515,20 @@ impl ProgramRecord {
     /// The program at `index` of a section of records.
     #[inline(never)]
     pub fn read(programs: &[u32], index: usize) -> Self {
-        let at = index.wrapping_mul(PROGRAM_WORDS);
-        let w = |i: usize| word(programs, at + i);
-        let pair = |v: u32| [v as u16, (v >> 16) as u16];
+        let [kind, ops_start, ops_len, tensors_start, tensors_len, inputs, outputs, reserved, w0, w1, m0, m1] =
+            record::<PROGRAM_WORDS>(programs, index);
         let long = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         Self {
-            kind: w(0) as u8,
-            ops_start: w(1),
-            ops_len: w(2),
-            tensors_start: w(3),
-            tensors_len: w(4),
-            inputs: pair(w(5)),
-            outputs: pair(w(6)),
-            work: long(w(8), w(9)),
-            macs: long(w(10), w(11)),
+            // Bits that must be zero make a kind that there is none of.
+            kind: if reserved == 0 { kind } else { 0 },
+            ops_start,
+            ops_len,
+            tensors_start,
+            tensors_len,
+            inputs: halves(inputs),
+            outputs: halves(outputs),
+            work: long(w0, w1),
+            macs: long(m0, m1),
         }
     }
 
@@ -461,7 +536,7 @@ impl ProgramRecord {
     pub fn encode(&self) -> [u32; PROGRAM_WORDS] {
         let pair = |v: [u16; 2]| u32::from(v[0]) | u32::from(v[1]) << 16;
         [
-            u32::from(self.kind),
+            self.kind,
             self.ops_start,
             self.ops_len,
             self.tensors_start,
@@ -487,10 +562,11 @@ pub fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
     }
 }
 
-/// Multiply-accumulates of one execution of a dense layer, padding not counted.
+/// Multiply-accumulates of one execution of a dense layer, padding not counted: as many as it has weights, each of
+/// which is a byte of a blob below 2^32.
 #[inline]
 pub(crate) fn matrix_macs(matrix: &Matrix) -> u64 {
-    u64::from(matrix.rows) * u64::from(matrix.cols)
+    u64::from(matrix.rows.wrapping_mul(matrix.cols))
 }
 
 #[cfg(test)]
@@ -506,7 +582,7 @@ mod tests {
         assert_eq!(Opcode::from_code(0), Opcode::Invalid);
         assert_eq!(Opcode::from_code(Opcode::ALL.len() as u32 + 1), Opcode::Invalid);
         for kind in ProgramKind::ALL {
-            assert_eq!(ProgramKind::from_code(kind as u8), Some(kind));
+            assert_eq!(ProgramKind::from_code(kind as u32), Some(kind));
         }
     }
 

@@ -4,7 +4,7 @@
 //! accesses are still checked, so that the numbers may be wrong but nothing else happens; a budget of the proven work
 //! ends every run.
 
-use crate::bounds::{read_frac, to_q16};
+use crate::bounds::to_q16;
 use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
@@ -162,25 +162,27 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut next = 0usize;
         while next < scope.op_count() {
             let op = Op::read(scope.ops, next);
-            let inputs = op.inputs.map(|input| scope.tensor(input));
+            let [a, b, c] = op.inputs;
+            let inputs = [scope.tensor(a), scope.tensor(b), scope.tensor(c)];
             let output = scope.tensor(op.output);
             let length = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
             let Some(left) = budget.checked_sub(op_work(&op, length, scope.matrix(&op).as_ref())) else { break };
             budget = left;
-            next += 1;
             match op.opcode {
                 Opcode::Loop => {
                     let Some(frame) = loops.get_mut(depth) else { break };
-                    *frame = Frame { body: next, iteration: 0, count: op.imm, vector: output };
+                    *frame = Frame { start: next as u16, iteration: 0 };
                     depth += 1;
                 }
                 Opcode::End => {
                     let Some(frame) = depth.checked_sub(1).and_then(|top| loops.get_mut(top)) else { break };
+                    let start = Op::read(scope.ops, usize::from(frame.start));
+                    let iteration = u32::from(frame.iteration);
                     let value = read_scalar(self.arena, &inputs[0], 0);
-                    write_scalar(self.arena, &frame.vector, frame.iteration, value);
-                    frame.iteration += 1;
-                    if frame.iteration < frame.count {
-                        next = frame.body;
+                    write_scalar(self.arena, &scope.tensor(start.output), iteration, value);
+                    if iteration + 1 < start.imm {
+                        frame.iteration += 1;
+                        next = usize::from(frame.start);
                     } else {
                         depth -= 1;
                     }
@@ -192,37 +194,36 @@ impl<'b, 'a> Session<'b, 'a> {
                 }
                 _ => step(self.arena, scope, &op, &inputs, &output),
             }
+            next += 1;
         }
         self.steps = record.work - budget;
     }
 }
 
+/// An open loop: its operation and the iteration that runs, both below 2^16.
 #[derive(Clone, Copy, Default)]
 struct Frame {
-    body: usize,
-    iteration: u32,
-    count: u32,
-    vector: Tensor,
+    start: u16,
+    iteration: u16,
 }
 
 /// Runs one operation that neither loops nor draws.
 fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: &Tensor) {
     let [a, b, c] = inputs;
     let frac = |tensor: &Tensor| u32::from(tensor.frac);
-    let read = read_frac(a.frac, op.param).unwrap_or(0);
+    let read = frac(a).wrapping_add_signed(i32::from(op.param)).min(24);
     match op.opcode {
         Opcode::Dense => {
             let _ = dense(arena, scope, op, a, y);
         }
-        Opcode::Relu => map(arena, a, y, |q| q.max(0)),
         Opcode::Tanh => map(arena, a, y, |q| fixed::tanh(to_q16(i32::from(q), read)) as i16),
         Opcode::Sigmoid => map(arena, a, y, |q| fixed::sigmoid(to_q16(i32::from(q), read)) as i16),
         Opcode::Exp => {
             let scale = frac(y);
             map(arena, a, y, |q| fixed::exp(to_q16(i32::from(q), read), scale).min(i16::MAX as u64) as i16);
         }
-        Opcode::Clamp => {
-            let (low, high) = op.interval();
+        Opcode::Relu | Opcode::Clamp => {
+            let (low, high) = if op.opcode == Opcode::Relu { (0, i16::MAX) } else { op.interval() };
             let shift = frac(a).saturating_sub(frac(y)).min(15);
             let half = (1i32 << shift) >> 1;
             map(arena, a, y, |q| ((i32::from(q) + half) >> shift).min(i32::from(high)).max(i32::from(low)) as i16);

@@ -7,25 +7,27 @@
 use crate::blob::Blob;
 use crate::bounds::{FULL, OperandError, output_bound};
 use crate::error::LoadError;
-use crate::kernel::{DenseMatrix, Packing};
+use crate::kernel::{DenseMatrix, LANES, Packing};
 use crate::program::{
-    MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS,
-    Tensor, TensorKind, matrix_macs, op_work, word,
+    Form, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
+    TENSOR_WORDS, Tensor, TensorKind, matrix_macs, op_work, word,
 };
 
 /// Proves every matrix and program of `blob`.
 ///
 /// # Errors
 /// The first thing that does not hold. `max_work` limits the elementary steps of every program's run.
+#[inline(never)]
 pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
     verify_matrices(blob)?;
+    let mut seen = 0u32;
+    let programs = blob.programs();
     for index in 0..blob.program_count() {
         let program = index as u16;
-        let record = ProgramRecord::read(blob.programs, index);
-        let kind = ProgramKind::from_code(record.kind).ok_or(LoadError::ProgramKind { program })?;
-        if (0..index).any(|other| ProgramRecord::read(blob.programs, other).kind == record.kind) {
-            return Err(LoadError::ProgramKind { program });
-        }
+        let record = ProgramRecord::read(programs, index);
+        let kind = ProgramKind::from_code(record.kind).filter(|kind| seen & 1 << *kind as u32 == 0);
+        let kind = kind.ok_or(LoadError::ProgramKind { program })?;
+        seen |= 1 << kind as u32;
         let scope = Scope::new(blob, &record).ok_or(LoadError::ProgramRange { program })?;
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
         scope.verify_tensors(&record)?;
@@ -39,10 +41,11 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
 }
 
 fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
+    let (matrices, data) = (blob.matrices(), blob.data());
     let mut cursor = 0u32;
     for index in 0..blob.matrix_count() {
         let matrix = index as u16;
-        let m = Matrix::read(blob.matrices, index);
+        let m = Matrix::read(matrices, index);
         let dims = 1..=MAX_TENSOR_LEN;
         let Some(packing) = m.packing else {
             return Err(LoadError::MatrixShape { matrix });
@@ -53,7 +56,7 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
         let layout = LoadError::MatrixLayout { matrix };
         let mut take = |at: u32, len: u32| {
             let end = cursor.checked_add(len).filter(|_| at == cursor).ok_or(layout)?;
-            let section = blob.data.get(cursor as usize..end as usize).ok_or(layout)?;
+            let section = data.get(cursor as usize..end as usize).ok_or(layout)?;
             cursor = end;
             Ok(section)
         };
@@ -61,7 +64,7 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
         let weights = take(m.weights, m.weights_len())?;
         verify_rows(&m, packing, params, weights, matrix)?;
     }
-    if cursor as usize == blob.data.len() {
+    if cursor as usize == data.len() {
         Ok(())
     } else {
         Err(LoadError::MatrixLayout { matrix: blob.matrix_count() as u16 })
@@ -71,85 +74,67 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
 fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], matrix: u16) -> Result<(), LoadError> {
     let padding_mask = packing.padding_mask(m.cols);
     let mut output_bound = 1u32;
-    for (group, params) in params.chunks_exact(8).enumerate() {
-        let (sums, lasts) = group_sums(m, packing, weights, group);
-        for (lane, (&sum, &last)) in sums.iter().zip(&lasts).enumerate() {
-            let row = group * 4 + lane;
-            let (bias, multiplier) = (word(params, lane) as i32, word(params, lane + 4));
-            if last & padding_mask != 0 || (row >= m.rows as usize && (sum != 0 || bias != 0 || multiplier != 0)) {
-                return Err(LoadError::Padding { matrix });
-            }
-            let largest = sum
-                .checked_mul(u32::from(m.input_bound))
-                .and_then(|products| products.checked_add(bias.unsigned_abs()))
-                .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
-                .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
+    for row in 0..params.len() / 2 {
+        let param = row / LANES * LANES * 2 + row % LANES;
+        let (bias, multiplier) = (word(params, param) as i32, word(params, param + LANES));
+        let (sum, last) = row_sum(weights, packing, row, m.row_words() as usize);
+        if last & padding_mask != 0 || (row >= m.rows as usize && (sum != 0 || bias != 0 || multiplier != 0)) {
+            return Err(LoadError::Padding { matrix });
+        }
+        let largest = bounded_product(sum, m.input_bound)
+            .and_then(|products| products.checked_add(bias.unsigned_abs()))
+            .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
+            .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
+        // Most rows reach less than another one: the exact product is dear on a Cortex-M0.
+        if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
             let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
-            output_bound = output_bound.max(out.min(u64::from(FULL)) as u32);
+            output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
         }
     }
     if output_bound == u32::from(m.output_bound) { Ok(()) } else { Err(LoadError::OutputBound { matrix }) }
 }
+
+/// The product of a sum below 2^24 and a bound of at most 2^15, unless it is 2^32 or more: in products of 32 bits, because
+/// those of 64 are dear on a Cortex-M0.
+fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
+    let bound = u32::from(bound);
+    let (high, low) = ((sum >> 16) * bound, (sum & 0xFFFF) * bound);
+    if high <= 0xFFFF { (high << 16).checked_add(low) } else { None }
+}
+
+/// For one row of a matrix: the sum of |w| and the last word. A row has at most 2^14 words, so the sum is at most 2^23.
+fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32, u32) {
+    let section = |start: usize, len: usize| weights.get(start..start + len).unwrap_or_default();
+    match packing {
+        Packing::RowMajor => lane_sum::<1>(section(row * words, words), 0),
+        Packing::Dsp4 => lane_sum::<LANES>(section(row / LANES * LANES * words, LANES * words), row),
+    }
+}
+
+/// The same for one of the rows that take turns in `words`.
+#[inline(never)]
+fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
+    let (mut sum, mut last) = (0, 0);
+    for chunk in words.as_chunks::<ROWS>().0.chunks(LANE_WORDS) {
+        let mut lanes = 0;
+        for words in chunk {
+            last = words[row % ROWS];
+            lanes += abs_lanes(last);
+        }
+        sum += (lanes & 0xFFFF) + (lanes >> 16);
+    }
+    (sum, last)
+}
+
+/// A lane takes 256 at most from a word, so 255 words fit before it overflows.
+const LANE_WORDS: usize = 128;
 
 /// Magnitudes of four signed bytes, as bytes (-128 gives 128), summed into two 16-bit lanes.
 #[inline(always)]
 fn abs_lanes(word: u32) -> u32 {
     let sign = (word >> 7) & 0x0101_0101;
     let abs = (word ^ sign.wrapping_mul(255)).wrapping_add(sign);
-    (abs & 0x00FF_00FF).wrapping_add((abs >> 8) & 0x00FF_00FF)
-}
-
-/// A lane takes 256 at most from a word, so 255 words fit before it overflows.
-const LANE_WORDS: usize = 128;
-
-/// Sum of |w| over the bytes of `words`: at most 2^14 words, so at most 2^23.
-fn sum_abs(words: &[u32]) -> u32 {
-    words.chunks(LANE_WORDS).fold(0, |sum, chunk| {
-        let lanes = chunk.iter().fold(0u32, |lanes, &word| lanes.wrapping_add(abs_lanes(word)));
-        sum + (lanes & 0xFFFF) + (lanes >> 16)
-    })
-}
-
-/// Sums of |w| over the bytes of every fourth word, for each of the four.
-fn sum_abs_interleaved(words: &[u32]) -> [u32; 4] {
-    let mut sums = [0u32; 4];
-    for chunk in words.as_chunks::<4>().0.chunks(LANE_WORDS) {
-        let mut lanes = [0u32; 4];
-        for [a, b, c, d] in chunk {
-            let [la, lb, lc, ld] = &mut lanes;
-            *la = la.wrapping_add(abs_lanes(*a));
-            *lb = lb.wrapping_add(abs_lanes(*b));
-            *lc = lc.wrapping_add(abs_lanes(*c));
-            *ld = ld.wrapping_add(abs_lanes(*d));
-        }
-        for (sum, lanes) in sums.iter_mut().zip(lanes) {
-            *sum += (lanes & 0xFFFF) + (lanes >> 16);
-        }
-    }
-    sums
-}
-
-/// For each of the four rows of a group: the sum of |w| and the last word.
-fn group_sums(m: &Matrix, packing: Packing, weights: &[u32], group: usize) -> ([u32; 4], [u32; 4]) {
-    let row_words = m.row_words() as usize;
-    let at = group * row_words * 4;
-    let mut lasts = [0; 4];
-    match packing {
-        Packing::Dsp4 => {
-            let words = weights.get(at..at + row_words * 4).unwrap_or_default();
-            lasts = words.last_chunk().copied().unwrap_or(lasts);
-            (sum_abs_interleaved(words), lasts)
-        }
-        Packing::RowMajor => {
-            let mut sums = [0; 4];
-            let rows = weights.get(at..).unwrap_or_default().chunks_exact(row_words);
-            for ((row, sum), last) in rows.zip(&mut sums).zip(&mut lasts) {
-                *sum = sum_abs(row);
-                *last = row.last().copied().unwrap_or(0);
-            }
-            (sums, lasts)
-        }
-    }
+    (abs & 0x00FF_00FF) + ((abs >> 8) & 0x00FF_00FF)
 }
 
 /// One program's records.
@@ -172,11 +157,11 @@ impl<'b> Scope<'b> {
             words.get((start as usize).checked_mul(size)?..(end as usize).checked_mul(size)?)
         };
         Some(Self {
-            ops: section(blob.ops, record.ops_start, record.ops_len, OP_WORDS)?,
-            tensors: section(blob.tensors, record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
-            matrices: blob.matrices,
-            data: blob.data,
-            arena_len: blob.arena_len,
+            ops: section(blob.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
+            tensors: section(blob.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
+            matrices: blob.matrices(),
+            data: blob.data(),
+            arena_len: blob.arena_len(),
             tensors_start: record.tensors_start as u16,
             ops_start: record.ops_start as u16,
         })
@@ -281,87 +266,81 @@ impl<'b> Scope<'b> {
 
     /// Checks every operation and returns the elementary steps and multiply-accumulates of a run.
     fn verify_ops(&self, kind: ProgramKind) -> Result<(u64, u64), LoadError> {
-        let mut loops = LoopStack::new();
+        let mut loops = Loops::default();
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
-            let here = index as u16 + 1;
-            let record = Op::read(self.ops, index);
-            let no_params = record.param == 0
-                || matches!(record.opcode, Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp | Opcode::Sum);
-            let no_arg = record.arg == 0 || record.opcode == Opcode::Dense;
-            let no_imm = record.imm == 0 || matches!(record.opcode, Opcode::Loop | Opcode::Clamp);
-            if record.opcode == Opcode::Invalid || !no_params || !no_arg || !no_imm {
-                return Err(LoadError::Operation { op });
-            }
-            if record.opcode == Opcode::Normal && !kind.signature().noise {
-                return Err(LoadError::Noise { op });
-            }
-
-            let mut inputs = [Tensor::default(); 3];
-            for (slot, (&tensor, input)) in record.inputs.iter().zip(&mut inputs).enumerate() {
-                if slot >= record.opcode.inputs() {
-                    if tensor != NO_TENSOR {
-                        return Err(LoadError::Operation { op });
-                    }
-                    continue;
-                }
-                if usize::from(tensor) >= self.tensor_count() {
-                    return Err(LoadError::Operand { op });
-                }
-                *input = Tensor::read(self.tensors, usize::from(tensor));
-                if input.first >= here || here > input.last || loops.hides(input) {
-                    return Err(LoadError::NotAlive { op });
-                }
-            }
-
-            let closing = match record.opcode {
-                Opcode::Loop => {
-                    loops.open(here, record.imm).ok_or(LoadError::Loop { op })?;
-                    None
-                }
-                Opcode::End => {
-                    let start = loops.close().ok_or(LoadError::Loop { op })?;
-                    self.verify_loop_lifetimes(start, here)?;
-                    Some(Op::read(self.ops, usize::from(start) - 1).output)
-                }
-                _ => None,
-            };
-            let written = closing.unwrap_or(record.output);
-            if closing.is_some() && record.output != NO_TENSOR || usize::from(written) >= self.tensor_count() {
-                return Err(LoadError::Operand { op });
-            }
-            let output = Tensor::read(self.tensors, usize::from(written));
-            if closing.is_none() && output.first != here {
-                return Err(LoadError::Operand { op });
-            }
-            let matrix = self.matrix(&record);
-            let bound = output_bound(&record, &inputs, &output, matrix.as_ref()).map_err(|error| match error {
-                OperandError::Kind => LoadError::Operand { op },
-                OperandError::Shape => LoadError::Shape { op },
-                OperandError::Scale => LoadError::Scale { op },
-                OperandError::Bound => LoadError::Bound { op },
+            let cost = self.verify_op(index, kind, &mut loops).map_err(|fault| match fault {
+                Fault::Operation => LoadError::Operation { op },
+                Fault::Operand => LoadError::Operand { op },
+                Fault::NotAlive => LoadError::NotAlive { op },
+                Fault::Shape => LoadError::Shape { op },
+                Fault::Scale => LoadError::Scale { op },
+                Fault::Bound => LoadError::Bound { op },
+                Fault::Loop => LoadError::Loop { op },
+                Fault::Noise => LoadError::Noise { op },
+                Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            if bound != output.bound {
-                return Err(LoadError::Bound { op });
-            }
-
-            // At most 4096 operations of 2^33 steps under a repeat of 2^63: saturation, which no honest record declares.
-            let repeat = match record.opcode {
-                Opcode::Loop => loops.repeat_outside,
-                Opcode::End => loops.repeat.saturating_mul(u64::from(output.len)),
-                _ => loops.repeat,
-            };
-            let length = if record.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-            // A 64-bit product that may overflow is dear on a Cortex-M0, and most operations run once.
-            let times = |steps: u64| if repeat == 1 { steps } else { steps.saturating_mul(repeat) };
-            work = work.saturating_add(times(op_work(&record, length, matrix.as_ref())));
-            macs = macs.saturating_add(times(matrix.as_ref().map_or(0, matrix_macs)));
+            // At most 4096 operations of 2^33 steps under a repeat of 2^64: saturation, which no honest record declares.
+            work = work.saturating_add(cost.work);
+            macs = macs.saturating_add(cost.macs);
         }
         match loops.innermost() {
             Some(start) => Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) }),
             None => Ok((work, macs)),
         }
+    }
+
+    fn verify_op(&self, index: usize, kind: ProgramKind, loops: &mut Loops) -> Result<Cost, Fault> {
+        let here = index as u16 + 1;
+        let op = Op::read(self.ops, index);
+        let form = op.opcode.form();
+        let unused = |flag: u16, empty: bool| empty || form.has(flag);
+        let fields = unused(Form::PARAM, op.param == 0) && unused(Form::ARG, op.arg == 0);
+        let fields = fields && unused(Form::IMM, op.imm == 0) && op.opcode != Opcode::Invalid;
+        require(fields, Fault::Operation)?;
+        require(op.opcode != Opcode::Normal || kind.signature().noise, Fault::Noise)?;
+
+        let [a, b, c] = op.inputs;
+        let inputs = [self.tensor(a), self.tensor(b), self.tensor(c)];
+        for (slot, (&tensor, input)) in op.inputs.iter().zip(&inputs).enumerate() {
+            if slot >= form.inputs() {
+                require(tensor == NO_TENSOR, Fault::Operation)?;
+                continue;
+            }
+            require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
+            let alive = input.first < here && here <= input.last && !loops.hides(input);
+            require(alive, Fault::NotAlive)?;
+        }
+
+        // What repeats around this operation, before a loop opens and after one closes.
+        let repeat = loops.repeat();
+        let mut written = op.output;
+        if op.opcode == Opcode::Loop {
+            loops.open(here, op.imm).ok_or(Fault::Loop)?;
+        } else if op.opcode == Opcode::End {
+            require(op.output == NO_TENSOR, Fault::Operand)?;
+            let start = loops.close().ok_or(Fault::Loop)?;
+            self.verify_loop_lifetimes(start, here)?;
+            written = Op::read(self.ops, usize::from(start) - 1).output;
+        }
+        require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
+        let output = self.tensor(written);
+        require(op.opcode == Opcode::End || output.first == here, Fault::Operand)?;
+        let matrix = self.matrix(&op);
+        let bound = output_bound(&op, &inputs, &output, matrix.as_ref()).map_err(|error| match error {
+            OperandError::Kind => Fault::Operand,
+            OperandError::Shape => Fault::Shape,
+            OperandError::Scale => Fault::Scale,
+            OperandError::Bound => Fault::Bound,
+        })?;
+        require(bound == output.bound, Fault::Bound)?;
+
+        let length = if form.inputs() == 0 { output.len } else { inputs[0].len };
+        // A 64-bit product that may overflow is dear on a Cortex-M0, and most operations run once.
+        let times = |steps: u64| if repeat == 1 { steps } else { steps.saturating_mul(repeat) };
+        let macs = matrix.as_ref().map_or(0, matrix_macs);
+        Ok(Cost { work: times(op_work(&op, length, matrix.as_ref())), macs: times(macs) })
     }
 
     /// The matrix of a dense layer.
@@ -385,91 +364,112 @@ impl<'b> Scope<'b> {
 
     /// What is written inside a loop dies inside it; its vector lives at least until its end; what is read inside
     /// and was written before lives until the end too, since every iteration reads it again.
-    fn verify_loop_lifetimes(&self, start: u16, end: u16) -> Result<(), LoadError> {
+    fn verify_loop_lifetimes(&self, start: u16, end: u16) -> Result<(), Fault> {
         for index in 0..self.tensor_count() {
             let t = Tensor::read(self.tensors, index);
             let before = t.first <= start;
             let alive_inside = t.last > start && t.last < end;
             let wrong =
                 if before { alive_inside || (t.first == start && t.last < end) } else { t.first < end && t.last > end };
-            if wrong {
-                return Err(LoadError::Lifetime { tensor: self.tensors_start.wrapping_add(index as u16) });
-            }
+            require(!wrong, Fault::Lifetime { tensor: self.tensors_start.wrapping_add(index as u16) })?;
         }
         Ok(())
     }
 }
 
-/// The loops around the current operation.
-struct LoopStack {
-    /// Operation (from 1) and iterations of every open loop, outermost first.
-    frames: [(u16, u32); MAX_LOOP_DEPTH],
-    depth: usize,
-    /// Product of the iterations of the open loops.
-    repeat: u64,
-    /// The same without the innermost one.
-    repeat_outside: u64,
+/// What is wrong with one operation: a [`LoadError`] before it is known which one.
+#[derive(Clone, Copy)]
+enum Fault {
+    Operation,
+    Operand,
+    NotAlive,
+    Shape,
+    Scale,
+    Bound,
+    Loop,
+    Noise,
+    Lifetime { tensor: u16 },
 }
 
-impl LoopStack {
-    fn new() -> Self {
-        Self { frames: [(0, 0); MAX_LOOP_DEPTH], depth: 0, repeat: 1, repeat_outside: 1 }
+fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}
+
+/// What one operation costs a run, its repetitions included.
+struct Cost {
+    work: u64,
+    macs: u64,
+}
+
+/// The loops around an operation, outermost first.
+#[derive(Default)]
+struct Loops {
+    /// Their operations, counted from 1, and their iterations less one; zeros where there is no loop.
+    frames: [(u16, u16); MAX_LOOP_DEPTH],
+}
+
+impl Loops {
+    fn around(&self) -> impl Iterator<Item = &(u16, u16)> {
+        self.frames.iter().take_while(|(start, _)| *start != 0)
     }
 
-    fn open_frames(&self) -> &[(u16, u32)] {
-        self.frames.get(..self.depth).unwrap_or_default()
-    }
-
-    fn update(&mut self) {
-        let product = |frames: &[(u16, u32)]| frames.iter().fold(1u64, |all, (_, n)| all.saturating_mul(u64::from(*n)));
-        let (repeat, outside) = match self.open_frames() {
-            [] => (1, 1),
-            all @ [outer @ .., _] => (product(all), product(outer)),
-        };
-        (self.repeat, self.repeat_outside) = (repeat, outside);
+    /// How often the body of the innermost loop runs, saturated.
+    fn repeat(&self) -> u64 {
+        self.around().fold(1u64, |product, (_, more)| product.saturating_mul(u64::from(*more) + 1))
     }
 
     fn open(&mut self, start: u16, count: u32) -> Option<()> {
-        let frame = self.frames.get_mut(self.depth).filter(|_| (1..=MAX_TENSOR_LEN).contains(&count))?;
-        *frame = (start, count);
-        self.depth += 1;
-        self.update();
+        let more = u16::try_from(count.checked_sub(1)?).ok()?;
+        *self.frames.iter_mut().find(|(start, _)| *start == 0)? = (start, more);
         Some(())
     }
 
     fn close(&mut self) -> Option<u16> {
-        let start = self.innermost()?;
-        self.depth -= 1;
-        self.update();
-        Some(start)
+        let frame = self.frames.iter_mut().rfind(|(start, _)| *start != 0)?;
+        Some(core::mem::take(frame).0)
     }
 
     fn innermost(&self) -> Option<u16> {
-        self.open_frames().last().map(|(start, _)| *start)
+        self.around().last().map(|(start, _)| *start)
     }
 
     /// Whether `tensor` is the vector of an open loop, whose slots are not all written yet.
     fn hides(&self, tensor: &Tensor) -> bool {
-        self.open_frames().iter().any(|(start, _)| *start == tensor.first)
+        self.around().any(|(start, _)| *start == tensor.first)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel;
 
     #[test]
     fn magnitudes_of_packed_bytes() {
-        let bytes: [i8; 8] = [-128, 127, -1, 0, 5, -128, -128, -128];
-        let words: [u32; 2] =
-            core::array::from_fn(|i| u32::from_le_bytes(core::array::from_fn(|b| bytes[i * 4 + b] as u8)));
-        assert_eq!(sum_abs(&words), 128 + 127 + 1 + 5 + 3 * 128);
+        let word = |bytes: [i8; 4]| u32::from_le_bytes(bytes.map(|b| b as u8));
+        assert_eq!(abs_lanes(word([-128, 127, -1, 0])), 255 | 1 << 16);
+        assert_eq!(abs_lanes(word([-128; 4])), 256 | 256 << 16);
+        assert_eq!(abs_lanes(word([5, -128, 0, -7])), 133 | 7 << 16);
     }
 
     #[test]
     fn lanes_do_not_overflow_on_the_longest_row() {
-        let words = [0x8080_8080u32; 4 * 1000];
-        assert_eq!(sum_abs(&words), 4 * 1000 * 4 * 128);
-        assert_eq!(sum_abs_interleaved(&words), [1000 * 4 * 128; 4]);
+        let words = std::vec![0x8080_8080u32; 4 << 14];
+        assert_eq!(lane_sum::<1>(&words[..1 << 14], 0).0, 1 << 23);
+        assert_eq!(lane_sum::<4>(&words, 3).0, 1 << 23);
+    }
+
+    #[test]
+    fn rows_of_either_packing() {
+        let (rows, cols) = (7, 10);
+        let weight = |row: usize, col: usize| (row * 31 + col * 17) as u8 as i8;
+        for packing in [Packing::RowMajor, Packing::Dsp4] {
+            let words: std::vec::Vec<u32> = kernel::pack_weights(rows, cols, packing, weight).collect();
+            for row in 0..8 {
+                let sum = (0..cols).map(|col| u32::from(weight(row, col).unsigned_abs())).sum::<u32>();
+                let expected = if row < rows { sum } else { 0 };
+                assert_eq!(row_sum(&words, packing, row, 3).0, expected);
+            }
+        }
     }
 }

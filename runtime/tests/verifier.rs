@@ -192,7 +192,7 @@ fn the_widest_row_overflows_and_a_lighter_one_does_not() {
 fn programs() {
     breaks(E::ProgramKind { program: 1 }, |p| p.programs[1].kind = 0);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = 8);
-    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::Reconstruct as u8);
+    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::Reconstruct as u32);
     let range = E::ProgramRange { program: 2 };
     for wrong in [9, u32::MAX] {
         breaks(range, |p| p.programs[2].ops_start = wrong);
@@ -223,9 +223,9 @@ fn signatures() {
     breaks(wrong(0), |p| p.programs[0].outputs[0] = NO_TENSOR);
     breaks(wrong(0), |p| p.programs[0].outputs[1] = 2);
     breaks(wrong(0), |p| p.programs[0].outputs[0] = 0);
-    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Sample as u8);
-    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Encode as u8);
-    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Score as u8);
+    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Sample as u32);
+    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Encode as u32);
+    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Score as u32);
     breaks(wrong(1), |p| p.programs[1].outputs[0] = 4);
     breaks(wrong(1), |p| p.programs[1].inputs[0] = 1);
     breaks(wrong(1), |p| p.tensors[8].len = 2);
@@ -335,7 +335,7 @@ fn operations() {
     breaks(dead(1), |p| p.ops[1].inputs[0] = 2);
     breaks(dead(1), |p| p.ops[1].inputs[0] = 0);
     breaks(dead(6), |p| p.ops[6].inputs[0] = 1);
-    breaks(E::Noise { op: 3 }, |p| p.programs[1].kind = ProgramKind::Score as u8);
+    breaks(E::Noise { op: 3 }, |p| p.programs[1].kind = ProgramKind::Score as u32);
     breaks(E::Shape { op: 8 }, |p| p.tensors[10].len = 2);
     breaks(E::Shape { op: 2 }, |p| p.tensors[4].len = 2);
     breaks(E::Scale { op: 1 }, |p| p.tensors[2].frac = 9);

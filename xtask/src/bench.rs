@@ -60,6 +60,8 @@ fn kernels(client: &mut Client, board: &Board) -> Result<()> {
 /// The training step against stock candle.
 pub fn training() -> Result<()> {
     shell::run(
-        Command::new("cargo").args(["bench", "--package", "elbo-trainer", "--bench", "train_step"]).current_dir(root()),
+        Command::new("cargo")
+            .args(["bench", "--profile", "dev", "--package", "elbo-trainer", "--bench", "train_step"])
+            .current_dir(root()),
     )
 }

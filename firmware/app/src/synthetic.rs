@@ -302,7 +302,7 @@ impl ProgramBuilder<'_> {
     fn finish(self) -> Program {
         Program {
             record: ProgramRecord {
-                kind: self.kind as u8,
+                kind: self.kind as u32,
                 ops_start: 0,
                 ops_len: self.ops.len() as u32,
                 tensors_start: 0,

@@ -83,7 +83,7 @@ impl Parts {
         program.settle_lifetimes();
         let (work, macs) = work(&program.ops, &program.tensors, &self.matrices);
         let record = ProgramRecord {
-            kind: kind as u8,
+            kind: kind as u32,
             ops_start: self.ops.len() as u32,
             ops_len: program.ops.len() as u32,
             tensors_start: self.tensors.len() as u32,

@@ -7,13 +7,10 @@ use crate::fixed::requantize;
 #[derive(Clone, Copy, Debug)]
 pub struct DenseMatrix<'a> {
     /// Outputs.
-    /// Outputs.
     pub rows: usize,
-    /// Inputs.
     /// Inputs.
     pub cols: usize,
     /// The order of `weights`.
-    /// Order of the weights.
     pub packing: Packing,
     /// i8 weights, four to a word.
     pub weights: &'a [u32],
@@ -25,36 +22,35 @@ pub struct DenseMatrix<'a> {
 ///
 /// Row `r` becomes `sat16((acc * m[r] + 2^31) >> 32)` where `acc` is the bias plus the sum of weight times activation,
 /// wrapping; the verifier proves that it never wraps. Padded rows become 0, and what `x` holds in padded columns
-/// has no effect. Does nothing when a slice is shorter than the matrix needs.
+/// has no effect. Does nothing when the matrix is empty, or when a slice is shorter than it needs or not aligned to
+/// words of four bytes.
 ///
 /// Uses the fastest kernel that the crate was compiled with; see [`dense_portable`] for the definition.
 #[inline]
 pub fn dense(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
-    #[allow(unused_mut)]
-    let Some(mut operands) = Operands::new(matrix, x, out) else {
-        return;
-    };
-    #[cfg(elbo_dsp)]
-    if super::dsp::dense(&mut operands) {
-        return;
+    let Some(operands) = Operands::new(matrix, x, out) else { return };
+    match matrix.packing {
+        Packing::RowMajor => operands.row_major(),
+        #[cfg(elbo_dsp)]
+        Packing::Dsp4 => super::dsp::dense(operands),
+        #[cfg(elbo_m0)]
+        Packing::Dsp4 => super::m0::dense(operands),
+        #[cfg(not(any(elbo_dsp, elbo_m0)))]
+        Packing::Dsp4 => operands.dsp4(),
     }
-    #[cfg(elbo_m0)]
-    if super::m0::dense(&mut operands) {
-        return;
-    }
-    operands.run();
 }
 
 /// The definition of [`dense`]: plain Rust, the same bits on every machine.
 pub fn dense_portable(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
-    if let Some(operands) = Operands::new(matrix, x, out) {
-        operands.run();
+    let Some(operands) = Operands::new(matrix, x, out) else { return };
+    match matrix.packing {
+        Packing::RowMajor => operands.row_major(),
+        Packing::Dsp4 => operands.dsp4(),
     }
 }
 
-/// A matrix and its vectors, trimmed to what a kernel touches: their lengths agree.
+/// A matrix and its vectors, trimmed to what a kernel touches: none is empty, their lengths agree, all begin at words.
 pub(super) struct Operands<'a> {
-    pub(super) packing: Packing,
     /// A word per element of `x` for each stored row: all of `out` in `Dsp4`, without the padding rows in `RowMajor`.
     pub(super) weights: &'a [u32],
     pub(super) params: &'a [[u32; 2 * LANES]],
@@ -67,20 +63,16 @@ impl<'a> Operands<'a> {
         let words = words_per_row(matrix.cols);
         let groups = matrix.rows.div_ceil(LANES);
         let len = super::weights_len(matrix.rows, matrix.cols, matrix.packing)?;
+        let aligned = (x.as_ptr().addr() | out.as_ptr().addr()).is_multiple_of(4);
+        if len == 0 || !aligned {
+            return None;
+        }
         Some(Self {
-            packing: matrix.packing,
             weights: matrix.weights.get(..len)?,
             params: matrix.params.as_chunks().0.get(..groups)?,
             x: x.as_chunks().0.get(..words)?,
             out: out.as_chunks_mut().0.get_mut(..groups)?,
         })
-    }
-
-    fn run(self) {
-        match self.packing {
-            Packing::RowMajor => self.row_major(),
-            Packing::Dsp4 => self.dsp4(),
-        }
     }
 
     fn row_major(self) {
@@ -91,44 +83,37 @@ impl<'a> Operands<'a> {
                 // Past the last row there are no weights, so that the sum of a padded row is its bias, zero.
                 let (row, tail) = rest.split_at_checked(self.x.len()).unwrap_or_default();
                 rest = tail;
-                *y = requantize(add_products(bias as i32, row, self.x), m as i32);
+                let words = row.iter().zip(self.x);
+                let sum = words.fold(bias as i32, |sum, (word, x)| add_products(sum, *word, Packing::RowMajor, x));
+                *y = requantize(sum, m as i32);
             }
         }
     }
 
+    #[cfg_attr(any(elbo_dsp, elbo_m0), allow(dead_code))]
     fn dsp4(self) {
-        let mut rest = self.weights.as_chunks::<LANES>().0;
-        for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
-            let Some((group, tail)) = rest.split_at_checked(self.x.len()) else {
-                return;
-            };
-            rest = tail;
-            let mut acc = [b0, b1, b2, b3].map(|bias| bias as i32);
+        let groups = self.weights.as_chunks::<LANES>().0.chunks_exact(self.x.len());
+        for ((out, &[b0, b1, b2, b3, m0, m1, m2, m3]), group) in self.out.iter_mut().zip(self.params).zip(groups) {
+            let mut sums = [b0, b1, b2, b3].map(|bias| bias as i32);
             for (words, x) in group.iter().zip(self.x) {
-                for (acc, &word) in acc.iter_mut().zip(words) {
-                    *acc = acc.wrapping_add(dot(word, Packing::Dsp4, x));
+                for (sum, &word) in sums.iter_mut().zip(words) {
+                    *sum = add_products(*sum, word, Packing::Dsp4, x);
                 }
             }
-            for ((y, acc), m) in out.iter_mut().zip(acc).zip([m0, m1, m2, m3]) {
-                *y = requantize(acc, m as i32);
+            for ((y, sum), m) in out.iter_mut().zip(sums).zip([m0, m1, m2, m3]) {
+                *y = requantize(sum, m as i32);
             }
         }
     }
 }
 
-/// Adds the products of a row in `RowMajor` packing and its activations to `sum`.
-#[inline(never)]
-fn add_products(mut sum: i32, row: &[u32], x: &[[i16; LANES]]) -> i32 {
-    for (&word, x) in row.iter().zip(x) {
-        sum = sum.wrapping_add(dot(word, Packing::RowMajor, x));
-    }
-    sum
-}
-
-/// Four weights times four activations.
+/// Adds four weights times four activations to `sum`. Written out, because a compiler that saves space keeps loops.
 #[inline(always)]
-fn dot(word: u32, packing: Packing, x: &[i16; LANES]) -> i32 {
-    let w = unpack_word(word, packing).map(i32::from);
-    let x = x.map(i32::from);
-    w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3]
+fn add_products(sum: i32, word: u32, packing: Packing, &[x0, x1, x2, x3]: &[i16; LANES]) -> i32 {
+    let [w0, w1, w2, w3] = unpack_word(word, packing);
+    let product = |w: i8, x: i16| i32::from(w) * i32::from(x);
+    sum.wrapping_add(product(w0, x0))
+        .wrapping_add(product(w1, x1))
+        .wrapping_add(product(w2, x2))
+        .wrapping_add(product(w3, x3))
 }

@@ -1,26 +1,21 @@
 //! The dense layer on the DSP extension of Armv7E-M and Armv8-M: about 1.2 instructions per multiply-accumulate.
 //!
-//! Four rows advance together through [`Packing::Dsp4`]. One LDM brings four columns of each row, one LDRD the four
+//! Four rows advance together through [`Dsp4`](super::Packing::Dsp4). One LDM brings four columns of each row, one LDRD the four
 //! activations; SXTB16 widens two weights, and SMLAD adds their two products. Everything that a group of rows needs
 //! stays in registers; what lives longer is on the stack.
 
 #![allow(unsafe_code)]
 
 use super::dense::Operands;
-use super::pack::Packing;
 use core::arch::naked_asm;
 
 /// Steps of four columns in one turn of the unrolled loop.
 const UNROLL: usize = 4;
 
-/// Runs the layer if it is in this kernel's packing and its vectors are aligned to words; returns whether it did.
-pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
+/// Runs a layer in this kernel's packing.
+pub(super) fn dense(operands: Operands<'_>) {
     let x = operands.x.as_ptr_range();
     let out = operands.out.as_mut_ptr_range();
-    let aligned = x.start.cast::<u32>().is_aligned() && out.start.cast::<u32>().is_aligned();
-    if operands.packing != Packing::Dsp4 || !aligned || operands.x.is_empty() || operands.out.is_empty() {
-        return false;
-    }
     let job = Job {
         params: operands.params.as_ptr().cast(),
         out: out.start.cast(),
@@ -36,7 +31,6 @@ pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
     // per group it reads 8 parameter words and writes 8 bytes of `out`, ending at `out_end`. All pointers are aligned
     // to words, which LDM, LDRD and STRD need, and `out` is borrowed mutably, so nothing else aliases it.
     unsafe { dsp4(&job) };
-    true
 }
 
 /// What [`dsp4`] takes, in the order in which it loads it: the first five words become its stack frame.

@@ -7,19 +7,16 @@
 #![allow(unsafe_code)]
 
 use super::dense::Operands;
-use super::pack::{LANES, Packing};
+use super::pack::LANES;
 use crate::fixed::requantize;
 use core::arch::naked_asm;
 
-/// Runs the layer if it is in this kernel's packing and its activations are aligned to words; returns whether it did.
-pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
+/// Runs a layer in this kernel's packing.
+pub(super) fn dense(operands: Operands<'_>) {
     let x = operands.x.as_ptr_range();
     let x = x.start.cast::<u32>()..x.end.cast();
-    if operands.packing != Packing::Dsp4 || !x.start.is_aligned() || operands.x.is_empty() {
-        return false;
-    }
     let (weights, _) = operands.weights.as_chunks::<LANES>();
-    let groups = weights.chunks_exact(operands.x.len());
+    let groups = weights.chunks_exact(operands.x.len().max(1));
     for ((out, params), weights) in operands.out.iter_mut().zip(operands.params).zip(groups) {
         let &[b0, b1, b2, b3, m0, m1, m2, m3] = params;
         let mut sums = [b0, b1, b2, b3].map(|bias| bias as i32);
@@ -30,7 +27,6 @@ pub(super) fn dense(operands: &mut Operands<'_>) -> bool {
             *y = requantize(sum, m as i32);
         }
     }
-    true
 }
 
 /// Four weights of one row times four activations, added to the sum in a high register: 15 instructions.

@@ -17,6 +17,8 @@ mod pack;
 #[cfg(any(test, feature = "selftest"))]
 pub mod check;
 
+pub(crate) use pack::LANES;
+
 pub use dense::{DenseMatrix, dense, dense_portable};
 pub use pack::{
     Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len, word_index, words_per_row,

@@ -4,7 +4,7 @@
 //! parameters of rows to whole groups of four.
 
 /// Columns in a weight word, and rows in a group.
-pub(super) const LANES: usize = 4;
+pub(crate) const LANES: usize = 4;
 
 /// The order of the weights of a matrix. It changes speed, never a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

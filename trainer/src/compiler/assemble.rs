@@ -79,7 +79,7 @@ impl Assembly {
         let (mut tensor_count, mut op_count, mut arena_len) = (0u32, 0u32, 0u32);
         for program in &self.programs {
             let record = ProgramRecord {
-                kind: program.kind as u8,
+                kind: program.kind as u32,
                 ops_start: op_count,
                 ops_len: program.ops.len() as u32,
                 tensors_start: tensor_count,

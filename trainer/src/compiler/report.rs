@@ -35,7 +35,7 @@ impl fmt::Display for Scale {
 pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     let mut text = format!(
         "flash {blob_bytes} bytes (weights and parameters {}), arena {} bytes of RAM\n",
-        model.blob().data.len() * 4,
+        model.blob().data().len() * 4,
         model.arena_len() * 2
     );
     let _ =
@@ -61,13 +61,13 @@ pub fn disassembly(model: &Model<'_>) -> String {
     let mut text = String::new();
     let blob = model.blob();
     for index in 0..blob.program_count() {
-        let program = ProgramRecord::read(blob.programs, index);
+        let program = ProgramRecord::read(blob.programs(), index);
         let _ = writeln!(text, "{}:", ProgramKind::from_code(program.kind).map_or("?", ProgramKind::name));
         let mut depth = 1;
         for op in 0..program.ops_len {
-            let op = Op::read(blob.ops, (program.ops_start + op) as usize);
+            let op = Op::read(blob.ops(), (program.ops_start + op) as usize);
             let tensor = |reference: u16| {
-                let tensor = Tensor::read(blob.tensors, program.tensors_start as usize + usize::from(reference));
+                let tensor = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(reference));
                 let (len, offset, frac) = (tensor.len, tensor.offset, tensor.frac);
                 if reference == NO_TENSOR { "-".into() } else { format!("t{reference}[{len}]Q{frac}@{offset}") }
             };
