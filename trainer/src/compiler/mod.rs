@@ -5,6 +5,7 @@
 pub mod assemble;
 pub mod calibrate;
 pub mod fidelity;
+pub mod fold;
 pub mod graph;
 pub mod lower;
 pub mod plan;
@@ -98,7 +99,7 @@ pub fn compile_vae(
     if calibration.is_empty() {
         return Err(CompileError::NoCalibrationData);
     }
-    let float = lower::vae(spec, layers, options.monte_carlo, options.importance);
+    let float = fold::fold(lower::vae(spec, layers, options.monte_carlo, options.importance));
     let range = match spec.likelihood {
         Likelihood::Bernoulli => InputRange::Unit,
         Likelihood::Gaussian => InputRange::Standardised,
@@ -295,6 +296,17 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_linear_model_is_folded_before_it_is_quantised() {
+        let (compiled, rows) = compiled(Likelihood::Bernoulli, Activation::Identity, Packing::Dsp4, &[30, 18]);
+        let shapes: Vec<(usize, usize)> = compiled.matrices.iter().map(|m| (m.rows, m.cols)).collect();
+        assert_eq!(shapes, [(6, 37), (6, 37), (37, 6)]);
+        for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
+            let f = fidelity(&compiled, kind, &rows, 9).unwrap();
+            assert!(f.mean.abs() < 0.02 + 0.002 * f.float && f.rms < 0.05 + 0.01 * f.float, "{f}");
         }
     }
 
