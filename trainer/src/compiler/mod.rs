@@ -47,7 +47,7 @@ pub enum CompileError {
     #[error("the metadata do not encode: {0}")]
     Meta(#[from] postcard::Error),
     /// The runtime refuses what the compiler made: a bug in the compiler.
-    #[error("the runtime refuses the compiled blob: {0:?}")]
+    #[error("the runtime refuses the compiled blob: {0}")]
     Refused(LoadError),
 }
 
