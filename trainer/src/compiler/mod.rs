@@ -288,7 +288,7 @@ mod tests {
                 for hidden in [&[24][..], &[30, 18, 9]] {
                     let (compiled, rows) = compiled(likelihood, activation, Packing::Dsp4, hidden);
                     for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
-                        let f = fidelity(&compiled, kind, &rows, 9).unwrap();
+                        let f = fidelity(&compiled, kind, &rows, None, 9).unwrap();
                         println!("{likelihood:?} {activation:?} {hidden:?} {f}");
                         assert_eq!(f.rows, rows.len());
                         // Untrained Gaussian heads put rows far into their tails: the bound is relative.
@@ -305,7 +305,7 @@ mod tests {
         let shapes: Vec<(usize, usize)> = compiled.matrices.iter().map(|m| (m.rows, m.cols)).collect();
         assert_eq!(shapes, [(6, 37), (6, 37), (37, 6)]);
         for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
-            let f = fidelity(&compiled, kind, &rows, 9).unwrap();
+            let f = fidelity(&compiled, kind, &rows, None, 9).unwrap();
             assert!(f.mean.abs() < 0.02 + 0.002 * f.float && f.rms < 0.05 + 0.01 * f.float, "{f}");
         }
     }
