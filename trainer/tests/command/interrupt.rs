@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{elbo, succeeds, text};
 
-const STEPS: &str = "4000";
+const STEPS: &str = "6000";
 
 fn train(out: &Path) -> Child {
     elbo(&["train", "digits", "--steps", STEPS, "--out", text(out)])
