@@ -57,6 +57,8 @@ fn anomalies_are_told_by_float_and_integers_alike() {
     let (float, integer) = (number(&format!("AUC {float}"), "AUC"), number(&format!("AUC {integer}"), "AUC"));
     assert!((0.6..0.99).contains(&float) && (float - integer).abs() < 0.01, "{compiled}");
 
+    assert!(compiled.contains("227 rows") && compiled.contains("167 rows"), "all and the normal ones: {compiled}");
+
     let evaluated = succeeds(&["eval", run, "--binarisations", "20"]);
     assert!((number(&evaluated, "AUC") - float).abs() < 0.05 && evaluated.contains("60 anomalies"), "{evaluated}");
 
