@@ -111,6 +111,23 @@ fn a_layer_that_something_else_reads_is_kept() {
 }
 
 #[test]
+fn a_layer_that_another_program_reads_alone_is_kept() {
+    let mut b = Builder::default();
+    let x = b.input(6);
+    let inner = b.dense(0, 6, x);
+    let outer = b.dense(1, 6, inner);
+    let mut before = with(vec![layer(6, 6, 1), layer(6, 6, 2)], b.finish(ProgramKind::Reconstruct, &[outer]));
+    let mut b = Builder::default();
+    let z = b.input(6);
+    let outer = b.dense(1, 6, z);
+    before.programs.push(b.finish(ProgramKind::Decode, &[outer]));
+    assert_eq!(fold(before.clone()), before);
+    // Alone, the first program would fold.
+    before.programs.pop();
+    assert_eq!(fold(before).layers.len(), 1);
+}
+
+#[test]
 fn a_layer_is_not_moved_into_a_loop_that_repeats_it() {
     // 30 -> width -> 8, the second layer three times. Merged, 240 weights run three times. With 60 in between that is less
     // than before; with 10 it is fewer weights, but 720 multiply-accumulates instead of 540.
