@@ -48,6 +48,14 @@ pub(crate) fn observe(vae: &Vae, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
 /// # Errors
 /// Whatever candle reports; an empty split or a count of 0.
 pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
+    Ok(elbo_of_rows(vae, split, count, seed)?.0)
+}
+
+/// As [`elbo_over_binarisations`], and every row's own mean over the drawings.
+///
+/// # Errors
+/// As [`elbo_over_binarisations`].
+pub fn elbo_of_rows(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<(Estimate, Vec<f64>)> {
     over_draws(
         vae,
         split,
@@ -69,7 +77,7 @@ pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64
 /// Whatever candle reports; an empty split, a count of 0 or no sample.
 pub fn importance_weighted(vae: &Vae, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
     let rows = (8 * ROWS / k.max(1)).max(1);
-    over_draws(
+    let (estimate, _) = over_draws(
         vae,
         split,
         count,
@@ -80,14 +88,15 @@ pub fn importance_weighted(vae: &Vae, split: &Split, k: usize, count: usize, see
             vae.iwae(&x, &eps)
         },
         seed,
-    )
+    )?;
+    Ok(estimate)
 }
 
 fn normal(rng: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     rng.normal(shape, candle_core::DType::F32, &Device::Cpu)
 }
 
-/// Means of a bound `[rows]` over the split, one for each repetition.
+/// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
 fn over_draws(
     vae: &Vae,
     split: &Split,
@@ -95,22 +104,24 @@ fn over_draws(
     rows: usize,
     bound: impl Fn(&mut (Rng, Rng), &[f32], usize) -> Result<Tensor> + Sync,
     seed: u64,
-) -> Result<Estimate> {
+) -> Result<(Estimate, Vec<f64>)> {
     if split.n == 0 || count == 0 {
         candle_core::bail!("nothing to evaluate: {} rows, {count} binarisations", split.n);
     }
     let mut means = Vec::with_capacity(count);
+    let mut of_rows = vec![0.0; split.n];
     for draw in 0..count as u64 {
         let mut rngs = (generator(seed, Purpose::TestPixels, draw), generator(seed, Purpose::TestLatents, draw));
-        let mut total = 0.0;
+        let (mut total, mut at) = (0.0, of_rows.iter_mut());
         for x in split.x.chunks(rows * vae.spec().input) {
             let n = x.len() / vae.spec().input;
             let values = bound(&mut rngs, x, n)?.to_vec1::<f32>()?;
             total += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+            values.iter().zip(&mut at).for_each(|(value, mean)| *mean += f64::from(*value) / count as f64);
         }
         means.push(total / split.n as f64);
     }
-    Ok(Estimate::of(&means))
+    Ok((Estimate::of(&means), of_rows))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod host;
 pub mod nn;
 pub mod plot;
 pub mod recipe;
+pub mod roc;
 pub mod rows;
 pub mod run;
 pub mod train;

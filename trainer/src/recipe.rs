@@ -104,6 +104,9 @@ pub struct DataRecipe {
     /// CSV column that assigns rows to splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
+    /// CSV columns that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_columns: Vec<String>,
     /// Share of the train rows used for validation, where the data names none.
     #[serde(default = "DataRecipe::validation_fraction")]
     pub validation_fraction: f32,
@@ -125,8 +128,10 @@ impl DataRecipe {
         let options = DataOptions {
             label_column: self.label_column.clone(),
             split_column: self.split_column.clone(),
+            drop_columns: self.drop_columns.clone(),
             validation_fraction: self.validation_fraction,
             seed: self.split_seed,
+            standardise: None,
         };
         crate::data::load(&self.spec, self.data_dir.as_deref(), &options)
     }
@@ -264,6 +269,7 @@ impl Recipe {
                 data_dir: None,
                 label_column: None,
                 split_column: None,
+                drop_columns: Vec::new(),
                 validation_fraction: DataRecipe::validation_fraction(),
                 split_seed: 0,
             },

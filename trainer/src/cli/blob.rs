@@ -9,10 +9,11 @@ use rand_core::SeedableRng;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::columns::Columns;
 use crate::compiler::report;
-use crate::data::{self, DataOptions};
+use crate::data::{self, Split};
 use crate::host::{Blob, HostArena, dequantize, quantize};
-use crate::{family, plot, rows};
+use crate::{family, plot, roc, rows};
 
 /// Options of `elbo inspect`.
 #[derive(Args, Debug)]
@@ -68,6 +69,8 @@ pub struct Score {
     /// Folder of data sets; the variable ELBO_DATA by default.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: Columns,
     /// Scores every row instead of the test split's.
     #[arg(long)]
     pub all: bool,
@@ -163,8 +166,7 @@ pub fn score(args: &Score) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let options = DataOptions { seed: 0, ..DataOptions::default() };
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &options)?;
+    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(&meta))?;
     let kind = match args.kind {
         ScoreKind::Mean => ProgramKind::Score,
         ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
@@ -184,7 +186,9 @@ pub fn score(args: &Score) -> Result<()> {
     let mut session = model.session(arena.as_mut_slice())?;
     let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
     let mut scores = Vec::new();
+    let mut labels = Some(Vec::new());
     for split in splits {
+        labels = labels.zip(split.labels.as_deref()).map(|(all, new)| [all.as_slice(), new].concat());
         for x in rows::model_rows(split, likelihood, args.seed) {
             let q = quantize(&x, &info);
             scores.push(match kind {
@@ -201,7 +205,8 @@ pub fn score(args: &Score) -> Result<()> {
             writeln!(file, "{:.6}", score.to_f64())?;
         }
     }
-    let mut sorted: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
+    let values: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
+    let mut sorted = values.clone();
     sorted.sort_unstable_by(f64::total_cmp);
     let at =
         |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
@@ -213,5 +218,11 @@ pub fn score(args: &Score) -> Result<()> {
         at(0.95),
         at(1.0)
     );
+    let scored = Split { n: values.len(), labels, ..Split::default() };
+    if let Some(anomalous) = roc::anomalies(&scored)
+        && let Some(area) = roc::auc(&values, &anomalous)
+    {
+        println!("AUC {area:.4}, {} anomalies", anomalous.iter().filter(|a| **a).count());
+    }
     Ok(())
 }

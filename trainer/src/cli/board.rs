@@ -8,7 +8,8 @@ use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::data::{self, DataOptions};
+use super::columns::Columns;
+use crate::data;
 use crate::host::{Blob, dequantize, quantize};
 use crate::{board, family, plot, rows};
 
@@ -72,6 +73,8 @@ pub struct Check {
     /// Folder of data sets; the variable ELBO_DATA by default.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: Columns,
     /// Samples to compare.
     #[arg(long, default_value_t = 100)]
     pub samples: u32,
@@ -140,7 +143,7 @@ pub fn check(args: &Check) -> Result<()> {
     let meta = model.meta()?;
     let input = model.program(ProgramKind::Score).and_then(|p| p.input).context("the model cannot score")?;
     let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &DataOptions::default())?;
+    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(&meta))?;
     ensure!(
         dataset.dim == input.len,
         "{}: rows of {} values, but the model takes {}",

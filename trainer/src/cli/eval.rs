@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use crate::evaluate::{elbo_over_binarisations, importance_weighted};
+use crate::evaluate::{elbo_of_rows, importance_weighted};
+use crate::roc;
 use crate::run::Run;
 
 const EXAMPLES: &str = "Examples:
@@ -14,7 +15,8 @@ const EXAMPLES: &str = "Examples:
 
 A grey image is drawn as black and white pixels, each white with its grey value as probability; the
 bound is the mean over that many such drawings of every row. The standard error is that of the
-drawing, not of the choice of rows.";
+drawing, not of the choice of rows. Rows labelled 0 and 1, 1 being an anomaly, also give the area
+under the ROC curve of -ELBO.";
 
 /// Bound the log-likelihood of held-out rows.
 #[derive(Debug, clap::Args)]
@@ -51,11 +53,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the data set `{}` has no {} rows; choose another --split", dataset.name, args.split);
     }
     let name = format!("{} {} rows", split.n, args.split);
-    let elbo = crate::nn::on_pool(|| elbo_over_binarisations(&vae, split, args.binarisations, args.seed))?;
+    let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&vae, split, args.binarisations, args.seed))?;
     println!(
         "ELBO   {:.3} +- {:.3} nats per row ({name}, {} drawings, seed {})",
         elbo.mean, elbo.standard_error, args.binarisations, args.seed
     );
+    if let Some(anomalous) = roc::anomalies(split) {
+        let scores: Vec<f64> = of_rows.iter().map(|elbo| -elbo).collect();
+        if let Some(area) = roc::auc(&scores, &anomalous) {
+            let count = anomalous.iter().filter(|anomalous| **anomalous).count();
+            println!("AUC    {area:.4} of -ELBO, {count} anomalies among {name}");
+        }
+    }
     if let Some(k) = args.importance {
         let count = args.importance_binarisations;
         let bound = crate::nn::on_pool(|| importance_weighted(&vae, split, k, count, args.seed))?;

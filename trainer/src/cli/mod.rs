@@ -2,6 +2,7 @@
 
 mod blob;
 mod board;
+mod columns;
 mod compile;
 mod eval;
 mod train;

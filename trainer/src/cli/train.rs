@@ -7,6 +7,7 @@ use anyhow::bail;
 use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
+use super::columns::Columns;
 use crate::family::vae::{Estimator, Likelihood};
 use crate::nn::Activation;
 use crate::recipe::{Recipe, Schedule};
@@ -17,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   elbo train mnist --data-dir data --seed 1       with the four MNIST files in data or data/mnist
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
+  elbo train --data log.csv --drop-columns time,site --label-column fault
   elbo train my.toml --out runs/mine              a recipe of your own
   elbo train --resume runs/mine                   go on after Ctrl-C; ends with the same bits
 
@@ -35,12 +37,8 @@ pub(super) struct Args {
     /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// CSV column of labels.
-    #[arg(long, value_name = "NAME")]
-    label_column: Option<String>,
-    /// CSV column with train, val, test or unused.
-    #[arg(long, value_name = "NAME")]
-    split_column: Option<String>,
+    #[command(flatten)]
+    columns: Columns,
     /// Share of the train rows taken for validation.
     #[arg(long, value_name = "SHARE")]
     validation_fraction: Option<f32>,
@@ -116,8 +114,6 @@ impl Args {
         override_by! {
             data => recipe.data.spec,
             data_dir => recipe.data.data_dir,
-            label_column => recipe.data.label_column,
-            split_column => recipe.data.split_column,
             validation_fraction => recipe.data.validation_fraction,
             hidden => recipe.model.hidden,
             latent => recipe.model.latent,
@@ -134,6 +130,12 @@ impl Args {
             ema => recipe.train.ema,
             seed => recipe.train.seed,
             patience => recipe.train.patience,
+        }
+        let Columns { label_column, split_column, drop_columns } = self.columns;
+        recipe.data.label_column = label_column.or(recipe.data.label_column);
+        recipe.data.split_column = split_column.or(recipe.data.split_column);
+        if !drop_columns.is_empty() {
+            recipe.data.drop_columns = drop_columns;
         }
         // The run folder must find its data from wherever it is used.
         if let Some(dir) = &mut recipe.data.data_dir {

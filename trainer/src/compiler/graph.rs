@@ -222,3 +222,6 @@ fn dense(layer: &DenseLayer, x: &[f32], out: &mut [f32]) {
         *y = bias + lanes.iter().sum::<f32>() + tail.iter().zip(x_tail).map(|(w, x)| w * x).sum::<f32>();
     }
 }
+
+#[cfg(test)]
+mod tests;

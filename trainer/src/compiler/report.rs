@@ -11,14 +11,15 @@ const M0: (f64, f64) = (4.4, 80.0);
 
 /// The compiler's report on its layers.
 pub fn layers(compiled: &Compiled) -> String {
-    let mut text = format!("{:<12} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
+    let width = compiled.float.layer_names.iter().map(String::len).fold(12, usize::max);
+    let mut text = format!("{:<width$} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
     for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
         let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
         let shape = format!("{}x{}", matrix.rows, matrix.cols);
         let frac = compiled.scales.layers[index];
         let range = compiled.scales.ranges[index];
         let share = largest as f64 / f64::from(i32::MAX) * 100.0;
-        let _ = writeln!(text, "{name:<12} {shape:>9} {range:>10.3} {:>7} {share:>10.1} %", Scale(frac));
+        let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10.3} {:>7} {share:>10.1} %", Scale(frac));
     }
     text
 }

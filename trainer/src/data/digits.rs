@@ -15,7 +15,7 @@ static DIGITS: &[u8] = include_bytes!("../../data/digits/digits.csv.gz");
 pub(super) fn load(options: &DataOptions) -> Result<Dataset, DataError> {
     let path = Path::new("digits (embedded)");
     let bytes = gunzip(path, DIGITS.to_vec())?;
-    let defaults = DataOptions { label_column: None, split_column: None, ..options.clone() };
+    let defaults = DataOptions { label_column: None, split_column: None, drop_columns: Vec::new(), ..options.clone() };
     let mut table = table::parse(path, &bytes, &defaults)?;
     for v in &mut table.x {
         *v /= 16.0;

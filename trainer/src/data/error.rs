@@ -75,7 +75,7 @@ pub enum DataError {
     /// A CSV field that should be a number is not one.
     #[error(
         "{}: line {line}, column `{column}`: expected a number, found `{found}`; \
-         encode or drop the column, or fill the gap",
+         leave the column out with --drop-columns {column}, or encode it, or fill the gap",
         path.display()
     )]
     NotNumeric {
@@ -133,7 +133,7 @@ pub enum DataError {
     /// A label is not a non-negative integer.
     #[error(
         "{}: line {line}, label column `{column}`: expected an integer from 0 to 4294967295, found `{found}`; \
-         number the classes or name another label column",
+         number the classes, or name another column with --label-column, or leave it out with --drop-columns {column}",
         path.display()
     )]
     BadLabel {

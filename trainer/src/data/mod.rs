@@ -64,16 +64,27 @@ pub struct DataOptions {
     pub label_column: Option<String>,
     /// CSV column of `train`, `val`, `test` and `unused`; by default `split`, where there is one.
     pub split_column: Option<String>,
+    /// CSV columns that are neither features nor labels: names, times, text.
+    pub drop_columns: Vec<String>,
     /// Share of the train rows that is taken for validation, from their end after a seeded shuffle,
     /// where the source marks no validation rows; in \[0, 1).
     pub validation_fraction: f32,
     /// Seed of the shuffle.
     pub seed: u64,
+    /// What is applied to a table instead of what its own train rows say: that of the model which will see the rows.
+    pub standardise: Option<Standardise>,
 }
 
 impl Default for DataOptions {
     fn default() -> Self {
-        Self { label_column: None, split_column: None, validation_fraction: 0.1, seed: 0 }
+        Self {
+            label_column: None,
+            split_column: None,
+            drop_columns: Vec::new(),
+            validation_fraction: 0.1,
+            seed: 0,
+            standardise: None,
+        }
     }
 }
 
@@ -107,7 +118,15 @@ impl Source<'_> {
         let mut train = gather(&indices.train);
         let mut validation = gather(&indices.validation);
         let mut test = gather(&indices.test);
-        let standardise = (self.kind == Kind::Table).then(|| Standardise::fit(&train, dim));
+        let standardise = (self.kind == Kind::Table)
+            .then(|| options.standardise.clone().unwrap_or_else(|| Standardise::fit(&train, dim)));
+        if let Some(s) = standardise.as_ref().filter(|s| s.mean.len() != dim) {
+            return Err(DataError::Shape {
+                path: self.path.to_owned(),
+                expected: format!("{} features, as the model takes", s.mean.len()),
+                found: format!("{dim}; --drop-columns leaves columns out, --label-column names the labels"),
+            });
+        }
         if let Some(s) = &standardise {
             for split in [&mut train, &mut validation, &mut test] {
                 s.apply(&mut split.x);

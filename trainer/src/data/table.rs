@@ -29,18 +29,38 @@ fn delimiter(bytes: &[u8]) -> u8 {
     [b',', b'\t', b';'].into_iter().find(|d| first.contains(d)).unwrap_or(b',')
 }
 
-fn find(path: &Path, columns: &[String], named: Option<&str>, defaults: &[&str]) -> Result<Option<usize>, DataError> {
-    let position = |name: &str| columns.iter().position(|c| c == name);
-    let Some(name) = named else {
-        return Ok(defaults.iter().find_map(|d| position(d)));
-    };
-    position(name).map(Some).ok_or_else(|| {
+/// The column `name`.
+fn column(path: &Path, columns: &[String], name: &str) -> Result<usize, DataError> {
+    columns.iter().position(|c| c == name).ok_or_else(|| {
         let mut available = columns.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
         if columns.len() > 20 {
             available.push_str(", ...");
         }
         DataError::MissingColumn { path: path.to_owned(), column: name.to_owned(), available }
     })
+}
+
+/// The column that is `named`, or the first of `defaults` that there is; none of `dropped`.
+fn find(
+    path: &Path,
+    columns: &[String],
+    dropped: &[usize],
+    named: Option<&str>,
+    defaults: &[&str],
+) -> Result<Option<usize>, DataError> {
+    let Some(name) = named else {
+        let kept = |name: &str| columns.iter().position(|c| c == name).filter(|at| !dropped.contains(at));
+        return Ok(defaults.iter().find_map(|name| kept(name)));
+    };
+    let at = column(path, columns, name)?;
+    if dropped.contains(&at) {
+        return Err(DataError::InvalidOption {
+            option: "drop_columns",
+            expected: "columns other than those named as labels or split",
+            found: name.to_owned(),
+        });
+    }
+    Ok(Some(at))
 }
 
 fn label(text: &str) -> Option<u32> {
@@ -85,14 +105,16 @@ pub(super) fn parse(path: &Path, bytes: &[u8], options: &DataOptions) -> Result<
     let header = record.iter().any(|f| !f.is_empty() && text(f).parse::<f64>().is_err());
     let columns: Vec<String> =
         if header { record.iter().map(text).collect() } else { (0..width).map(|i| format!("c{i}")).collect() };
-    let label_at = find(path, &columns, options.label_column.as_deref(), &["label", "anomaly"])?;
-    let split_at = find(path, &columns, options.split_column.as_deref(), &["split"])?;
+    let dropped =
+        options.drop_columns.iter().map(|name| column(path, &columns, name)).collect::<Result<Vec<_>, _>>()?;
+    let label_at = find(path, &columns, &dropped, options.label_column.as_deref(), &["label", "anomaly"])?;
+    let split_at = find(path, &columns, &dropped, options.split_column.as_deref(), &["split"])?;
     let features: Vec<usize> = (0..width)
-        .filter(|&i| Some(i) != label_at && Some(i) != split_at)
+        .filter(|&i| Some(i) != label_at && Some(i) != split_at && !dropped.contains(&i))
         .filter(|&i| !RESERVED.contains(&columns[i].as_str()))
         .collect();
     if features.is_empty() {
-        return Err(empty("feature columns", "every column is a label or split column"));
+        return Err(empty("feature columns", "every column is dropped or a label or split column"));
     }
 
     let mut table = Table {

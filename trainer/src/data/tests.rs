@@ -200,6 +200,42 @@ fn tables_without_header_and_with_named_columns() {
 }
 
 #[test]
+fn columns_can_be_dropped() {
+    let dir = Dir::new();
+    let path = dir.put("t.csv", "time,a,state,label\n10:00,1,on,x\n10:01,3,off,y\n");
+    let with = |drop: &[&str], label: Option<&str>| {
+        let drop_columns = drop.iter().map(ToString::to_string).collect();
+        let label_column = label.map(str::to_owned);
+        let options = DataOptions { drop_columns, label_column, validation_fraction: 0.0, ..DataOptions::default() };
+        load(path.to_str().unwrap(), None, &options)
+    };
+    let message = |result: Result<Dataset, DataError>| result.unwrap_err().to_string();
+    assert!(message(with(&[], None)).contains("--drop-columns time,"));
+    // A column that is dropped is not taken for labels either.
+    let d = with(&["time", "state", "label"], None).unwrap();
+    assert_eq!((d.dim, d.train.n + d.test.n, d.train.labels), (1, 2, None));
+    let e = message(with(&["time", "state"], None));
+    assert!(e.contains("`x`") && e.contains("--label-column") && e.contains("--drop-columns label"), "{e}");
+    let e = message(with(&["time", "state", "label"], Some("label")));
+    assert!(e.contains("`drop_columns`") && e.contains("label"), "{e}");
+    assert!(message(with(&["tme"], None)).contains("no column `tme`; the columns are time, a, state, label"));
+    assert!(message(with(&["time", "a", "state", "label"], None)).contains("no feature columns"));
+}
+
+#[test]
+fn rows_for_a_model_are_standardised_as_its_own_were() {
+    let dir = Dir::new();
+    let path = dir.put("t.csv", "a,b,split\n1,5,train\n3,5,test\n");
+    let mut options = DataOptions { validation_fraction: 0.0, ..DataOptions::default() };
+    options.standardise = Some(Standardise { mean: vec![-1.0, 1.0], std: vec![2.0, 4.0] });
+    let d = load(path.to_str().unwrap(), None, &options).unwrap();
+    assert_eq!((d.train.x, d.test.x), (vec![1.0, 1.0], vec![2.0, 1.0]));
+    options.standardise = Some(Standardise { mean: vec![0.0], std: vec![1.0] });
+    let e = load(path.to_str().unwrap(), None, &options).unwrap_err();
+    assert!(matches!(e, DataError::Shape { .. }) && e.to_string().contains("1 features"), "{e}");
+}
+
+#[test]
 fn table_errors() {
     let e = fails("a.csv", "a,b\n1,2\n\n3,x\n", &["line 4", "`b`", "`x`"]);
     assert!(matches!(e, DataError::NotNumeric { .. }));

@@ -12,14 +12,21 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
     }
 }
 
-/// Calls `f` with the values of `t`, which is made contiguous first.
-pub(super) fn with_values<R>(t: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let t = t.contiguous()?;
-    let (storage, layout) = t.storage_and_layout();
-    match &*storage {
-        candle_core::Storage::Cpu(s) => f(values(s, layout)?),
-        _ => bail!("fused operation on a tensor that is not in host memory"),
+/// Calls `f` with the values of `tensors`, which are made contiguous first.
+pub(super) fn with_values<R, const N: usize>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> Result<R>,
+) -> Result<R> {
+    let tensors = tensors.iter().map(|t| t.contiguous()).collect::<Result<Vec<Tensor>>>()?;
+    let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let mut all: [&[f32]; N] = [&[]; N];
+    for (slot, (storage, layout)) in all.iter_mut().zip(&guards) {
+        *slot = match &**storage {
+            candle_core::Storage::Cpu(storage) => values(storage, layout)?,
+            _ => bail!("fused operation on a tensor that is not in host memory"),
+        };
     }
+    f(all)
 }
 
 /// Runs both, on two threads if `parallel`.
@@ -95,53 +102,47 @@ impl CustomOp3 for Dense {
         let o = w.dim(0)?;
         let (mut dx, mut dw, mut db) = (Vec::new(), Vec::new(), Vec::new());
         let (want_x, want_w, want_b) = (x.track_op(), w.track_op(), bias.track_op());
-        with_values(y, |y| {
-            with_values(gy, |gy| {
-                let buffer;
-                let g = if self.activation == Activation::Identity {
-                    gy
-                } else {
-                    let mut g = vec![0.0f32; b * o];
-                    self.activation.backward(y, gy, &mut g);
-                    buffer = g;
-                    &buffer[..]
-                };
-                with_values(x, |x| {
-                    with_values(w, |w| {
-                        let mut jobs = [None, None];
-                        if want_x {
-                            dx.reserve_exact(b * i);
-                            let rhs = (w.as_ptr(), false);
-                            jobs[0] = Some(Product::new((b, i, o), dx.as_mut_ptr(), (g.as_ptr(), false), rhs));
-                        }
-                        if want_w {
-                            dw.reserve_exact(o * i);
-                            let rhs = (x.as_ptr(), false);
-                            jobs[1] = Some(Product::new((o, i, b), dw.as_mut_ptr(), (g.as_ptr(), true), rhs));
-                        }
-                        let large = jobs.iter().flatten().any(Product::large);
-                        let halves = jobs.map(|job| job.map(Product::halves));
-                        let db = &mut db;
-                        // SAFETY: operands and results have the stated dimensions, and the halves are disjoint.
-                        let first = || halves.iter().flatten().for_each(|(p, _)| unsafe { p.run() });
-                        let second = || {
-                            // SAFETY: as above.
-                            halves.iter().flatten().for_each(|(_, q)| unsafe { q.run() });
-                            if want_b {
-                                *db = vec![0.0f32; o];
-                                g.chunks_exact(o.max(1)).for_each(|row| super::math::add(db, row));
-                            }
-                        };
-                        both(large, first, second);
-                        // SAFETY: the products have written every value.
-                        unsafe {
-                            dx.set_len(if want_x { b * i } else { 0 });
-                            dw.set_len(if want_w { o * i } else { 0 });
-                        }
-                        Ok(())
-                    })
-                })
-            })
+        with_values([x, w, y, gy], |[x, w, y, gy]| {
+            let buffer;
+            let g = if self.activation == Activation::Identity {
+                gy
+            } else {
+                let mut g = vec![0.0f32; b * o];
+                self.activation.backward(y, gy, &mut g);
+                buffer = g;
+                &buffer[..]
+            };
+            let mut jobs = [None, None];
+            if want_x {
+                dx.reserve_exact(b * i);
+                let rhs = (w.as_ptr(), false);
+                jobs[0] = Some(Product::new((b, i, o), dx.as_mut_ptr(), (g.as_ptr(), false), rhs));
+            }
+            if want_w {
+                dw.reserve_exact(o * i);
+                let rhs = (x.as_ptr(), false);
+                jobs[1] = Some(Product::new((o, i, b), dw.as_mut_ptr(), (g.as_ptr(), true), rhs));
+            }
+            let large = jobs.iter().flatten().any(Product::large);
+            let halves = jobs.map(|job| job.map(Product::halves));
+            let db = &mut db;
+            // SAFETY: operands and results have the stated dimensions, and the halves are disjoint.
+            let first = || halves.iter().flatten().for_each(|(p, _)| unsafe { p.run() });
+            let second = || {
+                // SAFETY: as above.
+                halves.iter().flatten().for_each(|(_, q)| unsafe { q.run() });
+                if want_b {
+                    *db = vec![0.0f32; o];
+                    g.chunks_exact(o.max(1)).for_each(|row| super::math::add(db, row));
+                }
+            };
+            both(large, first, second);
+            // SAFETY: the products have written every value.
+            unsafe {
+                dx.set_len(if want_x { b * i } else { 0 });
+                dw.set_len(if want_w { o * i } else { 0 });
+            }
+            Ok(())
         })?;
         let device = x.device();
         Ok((

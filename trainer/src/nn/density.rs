@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::dense::{both, values, with_values};
@@ -6,44 +8,70 @@ use super::math;
 /// From this many elements on, rows are shared between two threads.
 const SPLIT_AT: usize = 1 << 14;
 
-/// The shape of `[b, d]` layouts that must all be equal.
-fn same2(name: &str, layouts: &[&Layout]) -> Result<(usize, usize)> {
-    let shape = layouts[0].shape().dims2()?;
-    if layouts.iter().any(|l| l.dims() != layouts[0].dims()) {
-        bail!("{name}: shapes differ: {:?}", layouts.iter().map(|l| l.dims()).collect::<Vec<_>>());
-    }
-    Ok(shape)
+/// Row `r` of each matrix, whose rows have `d` values.
+fn row<const N: usize>(matrices: [&[f32]; N], r: usize, d: usize) -> [&[f32]; N] {
+    matrices.map(|values| &values[r * d..(r + 1) * d])
 }
 
-/// One value per row, `f(row)`; `d` is the row's length.
-fn reduce(b: usize, d: usize, f: impl Fn(usize) -> f32 + Sync) -> (CpuStorage, Shape) {
+/// Takes the first `d` values off `rest`.
+fn take_row<'v>(rest: &mut &'v mut [f32], d: usize) -> &'v mut [f32] {
+    rest.split_off_mut(..d).unwrap_or_default()
+}
+
+/// `[b, d]` operands, all of one shape, to one value a row.
+fn forward<const N: usize>(
+    name: &str,
+    operands: [(&CpuStorage, &Layout); N],
+    f: impl Fn([&[f32]; N]) -> f32 + Sync,
+) -> Result<(CpuStorage, Shape)> {
+    let (b, d) = operands[0].1.shape().dims2()?;
+    if operands.iter().any(|(_, layout)| layout.dims() != operands[0].1.dims()) {
+        bail!("{name}: shapes differ: {:?}", operands.map(|(_, layout)| layout.dims()));
+    }
+    let mut matrices: [&[f32]; N] = [&[]; N];
+    for (slot, (storage, layout)) in matrices.iter_mut().zip(operands) {
+        *slot = values(storage, layout)?;
+    }
     let mut out = vec![0.0f32; b];
     let (top, bottom) = out.split_at_mut(b / 2);
     let half = top.len();
-    let fill = |part: &mut [f32], from: usize| part.iter_mut().enumerate().for_each(|(r, o)| *o = f(from + r));
-    both(b * d >= SPLIT_AT, || fill(top, 0), || fill(bottom, half));
-    (CpuStorage::F32(out), Shape::from(b))
-}
-
-/// Two matrices `[b, d]` filled row by row, `f(row, first, second)`. An unwanted second one is given as `false`: its
-/// rows are empty.
-fn rows(b: usize, d: usize, second: bool, f: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> (Vec<f32>, Vec<f32>) {
-    let d2 = if second { d } else { 0 };
-    let (mut u, mut v) = (vec![0.0f32; b * d], vec![0.0f32; b * d2]);
-    let half = b / 2;
-    let (u0, u1) = u.split_at_mut(half * d);
-    let (v0, v1) = v.split_at_mut(half * d2);
-    let fill = |u: &mut [f32], v: &mut [f32], from: usize| {
-        for (r, u) in u.chunks_exact_mut(d.max(1)).enumerate() {
-            f(from + r, u, &mut v[r * d2..(r + 1) * d2]);
-        }
+    let fill = |part: &mut [f32], from: usize| {
+        part.iter_mut().enumerate().for_each(|(r, o)| *o = f(row(matrices, from + r, d)));
     };
-    both(b * d >= SPLIT_AT, || fill(u0, v0, 0), || fill(u1, v1, half));
-    (u, v)
+    both(b * d >= SPLIT_AT, || fill(top, 0), || fill(bottom, half));
+    Ok((CpuStorage::F32(out), Shape::from(b)))
 }
 
-fn row(values: &[f32], r: usize, d: usize) -> &[f32] {
-    &values[r * d..(r + 1) * d]
+/// The gradients of the first `G` operands of a [`forward`], given that of its values: `f(rows, g, gradients)`.
+fn backward<const N: usize, const G: usize>(
+    operands: [&Tensor; N],
+    g: &Tensor,
+    f: impl Fn([&[f32]; N], f32, [&mut [f32]; G]) + Sync,
+) -> Result<[Tensor; G]> {
+    let (b, d) = operands[0].dims2()?;
+    let half = b / 2;
+    let mut gradients = [(); G].map(|()| vec![0.0f32; b * d]);
+    let empty = || [(); G].map(|()| Default::default());
+    let (mut top, mut bottom): ([&mut [f32]; G], [&mut [f32]; G]) = (empty(), empty());
+    for ((gradient, top), bottom) in gradients.iter_mut().zip(&mut top).zip(&mut bottom) {
+        (*top, *bottom) = gradient.split_at_mut(half * d);
+    }
+    with_values([g], |[g]| {
+        with_values(operands, |matrices| {
+            let fill = |mut parts: [&mut [f32]; G], rows: Range<usize>| {
+                for r in rows {
+                    f(row(matrices, r, d), g[r], parts.each_mut().map(|part| take_row(part, d)));
+                }
+            };
+            both(b * d >= SPLIT_AT, || fill(top, 0..half), || fill(bottom, half..b));
+            Ok(())
+        })
+    })?;
+    let mut tensors = Vec::with_capacity(G);
+    for gradient in gradients {
+        tensors.push(Tensor::from_vec(gradient, (b, d), operands[0].device())?);
+    }
+    tensors.try_into().map_err(|_| candle_core::Error::Msg("a gradient is missing".into()))
 }
 
 /// `sum softplus(l) - x l`.
@@ -55,24 +83,13 @@ impl CustomOp2 for BernoulliNll {
     }
 
     fn cpu_fwd(&self, l: &CpuStorage, ll: &Layout, x: &CpuStorage, lx: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, d) = same2(self.name(), &[ll, lx])?;
-        let (l, x) = (values(l, ll)?, values(x, lx)?);
-        Ok(reduce(b, d, |r| math::bernoulli_row(row(l, r, d), row(x, r, d))))
+        forward(self.name(), [(l, ll), (x, lx)], |[l, x]| math::bernoulli_row(l, x))
     }
 
     fn bwd(&self, l: &Tensor, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (b, d) = l.dims2()?;
-        let dl = with_values(l, |l| {
-            with_values(x, |x| {
-                with_values(g, |g| {
-                    Ok(rows(b, d, false, |r, dl, _| {
-                        math::bernoulli_row_backward(row(l, r, d), row(x, r, d), g[r], dl);
-                    }))
-                })
-            })
-        })?;
+        let [dl] = backward([l, x], g, |[l, x], g, [dl]| math::bernoulli_row_backward(l, x, g, dl))?;
         let dx = if x.track_op() { Some(l.neg()?.broadcast_mul(&g.unsqueeze(1)?)?) } else { None };
-        Ok((Some(Tensor::from_vec(dl.0, (b, d), l.device())?), dx))
+        Ok((Some(dl), dx))
     }
 }
 
@@ -93,9 +110,7 @@ impl CustomOp3 for GaussianNll {
         x: &CpuStorage,
         lx: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (b, d) = same2(self.name(), &[lm, lv, lx])?;
-        let (m, v, x) = (values(m, lm)?, values(v, lv)?, values(x, lx)?);
-        Ok(reduce(b, d, |r| math::gaussian_row(row(m, r, d), row(v, r, d), row(x, r, d))))
+        forward(self.name(), [(m, lm), (v, lv), (x, lx)], |[m, v, x]| math::gaussian_row(m, v, x))
     }
 
     fn bwd(
@@ -106,22 +121,12 @@ impl CustomOp3 for GaussianNll {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (b, d) = m.dims2()?;
-        let (dm, dv) = with_values(m, |m| {
-            with_values(v, |v| {
-                with_values(x, |x| {
-                    with_values(g, |g| {
-                        Ok(rows(b, d, true, |r, dm, dv| {
-                            let (m, v, x) = (row(m, r, d), row(v, r, d), row(x, r, d));
-                            math::gaussian_row_backward(m, v, x, g[r], dm, dv);
-                        }))
-                    })
-                })
-            })
-        })?;
-        let dm = Tensor::from_vec(dm, (b, d), m.device())?;
+        let row = |[m, v, x]: [&[f32]; 3], g, [dm, dv]: [&mut [f32]; 2]| {
+            math::gaussian_row_backward(m, v, x, g, dm, dv);
+        };
+        let [dm, dv] = backward([m, v, x], g, row)?;
         let dx = if x.track_op() { Some(dm.neg()?) } else { None };
-        Ok((Some(dm), Some(Tensor::from_vec(dv, (b, d), m.device())?), dx))
+        Ok((Some(dm), Some(dv), dx))
     }
 }
 
@@ -134,24 +139,12 @@ impl CustomOp2 for Kl {
     }
 
     fn cpu_fwd(&self, m: &CpuStorage, lm: &Layout, v: &CpuStorage, lv: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, d) = same2(self.name(), &[lm, lv])?;
-        let (m, v) = (values(m, lm)?, values(v, lv)?);
-        Ok(reduce(b, d, |r| math::kl_row(row(m, r, d), row(v, r, d))))
+        forward(self.name(), [(m, lm), (v, lv)], |[m, v]| math::kl_row(m, v))
     }
 
     fn bwd(&self, m: &Tensor, v: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (b, d) = m.dims2()?;
-        let (dm, dv) = with_values(m, |m| {
-            with_values(v, |v| {
-                with_values(g, |g| {
-                    Ok(rows(b, d, true, |r, dm, dv| {
-                        math::kl_row_backward(row(m, r, d), row(v, r, d), g[r], dm, dv);
-                    }))
-                })
-            })
-        })?;
-        let device = m.device();
-        Ok((Some(Tensor::from_vec(dm, (b, d), device)?), Some(Tensor::from_vec(dv, (b, d), device)?)))
+        let [dm, dv] = backward([m, v], g, |[m, v], g, [dm, dv]| math::kl_row_backward(m, v, g, dm, dv))?;
+        Ok((Some(dm), Some(dv)))
     }
 }
 
@@ -189,15 +182,11 @@ impl CustomOp3 for Reparameterise {
         _: &Tensor,
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dv = with_values(v, |v| {
-            with_values(e, |e| {
-                with_values(g, |g| {
-                    let mut dv = vec![0.0f32; v.len()];
-                    math::scaled_noise(v, e, &mut dv);
-                    dv.iter_mut().zip(g).for_each(|(d, g)| *d *= 0.5 * g);
-                    Ok(dv)
-                })
-            })
+        let dv = with_values([v, e, g], |[v, e, g]| {
+            let mut dv = vec![0.0f32; v.len()];
+            math::scaled_noise(v, e, &mut dv);
+            dv.iter_mut().zip(g).for_each(|(d, g)| *d *= 0.5 * g);
+            Ok(dv)
         })?;
         let dv = Tensor::from_vec(dv, m.shape(), m.device())?;
         let de = if e.track_op() { Some(g.mul(&(v * 0.5)?.exp()?)?) } else { None };
@@ -223,10 +212,8 @@ impl CustomOp1 for Clamp {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, g: &Tensor) -> Result<Option<Tensor>> {
         let inside = |x: f32| x >= self.lo && x <= self.hi;
-        let dx = with_values(x, |x| {
-            with_values(g, |g| {
-                Ok(x.iter().zip(g).map(|(x, g)| if inside(*x) { *g } else { 0.0 }).collect::<Vec<f32>>())
-            })
+        let dx = with_values([x, g], |[x, g]| {
+            Ok(x.iter().zip(g).map(|(x, g)| if inside(*x) { *g } else { 0.0 }).collect::<Vec<f32>>())
         })?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
