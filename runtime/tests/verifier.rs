@@ -135,7 +135,7 @@ fn metadata() {
     let words = parts.words();
     let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("metadata are read on demand");
     assert_eq!(model.meta().err(), Some(E::Metadata));
-    assert_eq!(E::Metadata.to_string(), "Metadata");
+    assert_eq!(E::Metadata.to_string(), "the metadata do not decode: compile the model again");
     let words = base().words();
     let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
     assert_eq!(model.meta().map(|meta| meta.latent), Ok(5));

@@ -84,7 +84,7 @@ mod tests {
         blob[last] ^= 1;
         let mut board = TestBoard::new(&[]);
         generate(&mut board, &blob, Buffers::default().memory(), 3, 2).unwrap();
-        assert_eq!(board.sent(), b"Checksum\r\n");
+        assert!(board.sent().starts_with(b"the checksum does not match"));
     }
 
     #[test]
@@ -94,6 +94,6 @@ mod tests {
         let mut buffers = Buffers::default();
         let memory = Memory { arena: &mut [], ..buffers.memory() };
         generate(&mut board, &blob, memory, 3, 2).unwrap();
-        assert!(board.sent().starts_with(b"ArenaTooSmall"));
+        assert!(board.sent().starts_with(b"the model needs"));
     }
 }
