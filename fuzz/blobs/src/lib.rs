@@ -8,6 +8,8 @@ pub mod builder;
 mod case;
 #[cfg(feature = "device")]
 pub mod device;
+#[cfg(feature = "std")]
+mod failure;
 mod mutate;
 mod repair;
 mod run;
@@ -15,9 +17,9 @@ mod seed;
 #[cfg(feature = "std")]
 pub mod seeds;
 
-pub use case::{
-    MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case,
-};
+pub use case::{MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case};
+#[cfg(feature = "std")]
+pub use failure::save_case;
 pub use mutate::{Random, mutate, mutate_bytes};
 pub use run::{Outcome, run};
 pub use seed::SEEDS;
