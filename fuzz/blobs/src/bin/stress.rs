@@ -11,9 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A case takes microseconds; one that takes this long hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 #[derive(Parser)]
 #[command(about = "Mutate the seeds, and run what the verifier lets through")]
 struct Options {
@@ -29,6 +26,15 @@ struct Options {
     /// Fail when less than this share of the cases is verified and runs, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     least_share: f64,
+    /// Seconds after which a case hangs; it takes microseconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    patience: f64,
+    /// Panic on this case, to show that it is noticed
+    #[arg(long, hide = true)]
+    panic_at: Option<u64>,
+    /// Hang on this case, to show that it is noticed
+    #[arg(long, hide = true)]
+    hang_at: Option<u64>,
     /// Where the blob of a case that fails is saved
     #[arg(long, value_name = "FOLDER", default_value = "fuzz/failures")]
     failures: PathBuf,
@@ -91,7 +97,7 @@ fn all_cases(options: &Options) -> Counts {
             .map(|(worker, place)| {
                 let cases = (worker as u64..options.cases).step_by(places.len());
                 let cases = cases.map(|index| options.seed.wrapping_add(index));
-                scope.spawn(move || work(cases, place, &options.failures))
+                scope.spawn(move || work(cases, place, options))
             })
             .collect();
         let watch = scope.spawn(|| watch(&places, options, &finished));
@@ -109,13 +115,17 @@ fn all_cases(options: &Options) -> Counts {
     counts
 }
 
-fn work(cases: impl Iterator<Item = u64>, place: &Place, failures: &Path) -> Counts {
+fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options) -> Counts {
     let mut counts = Counts::default();
     let mut arena = Box::new(Arena::<MEMORY>::new());
     let mut words = Box::new([0; SPACE]);
     for case in cases {
         place.case.store(case, Ordering::Relaxed);
-        let guard = Guard { case, failures };
+        let guard = Guard { case, failures: &options.failures };
+        assert!(options.panic_at != Some(case), "on purpose");
+        while options.hang_at == Some(case) {
+            thread::yield_now();
+        }
         let outcome = run_case(case, &mut words, arena.as_mut_slice());
         std::mem::forget(guard);
         counts.tally.add(case, &outcome);
@@ -136,8 +146,8 @@ fn work(cases: impl Iterator<Item = u64>, place: &Place, failures: &Path) -> Cou
 /// Shows how far the workers are, and ends the run when one of them no longer moves.
 fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
     let start = Instant::now();
-    let interval = Duration::from_secs(if std::io::stderr().is_terminal() { 1 } else { 10 });
-    let end = if std::io::stderr().is_terminal() { '\r' } else { '\n' };
+    let (seconds, end) = if std::io::stderr().is_terminal() { (1.0, '\r') } else { (10.0, '\n') };
+    let interval = Duration::from_secs_f64(options.patience.min(seconds));
     let mut seen: Vec<(u64, Instant)> = places.iter().map(|_| (0, start)).collect();
     loop {
         thread::park_timeout(interval);
@@ -154,7 +164,7 @@ fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
             let now = place.done.load(Ordering::Relaxed);
             if now != *done || case == u64::MAX {
                 (*done, *since) = (now, Instant::now());
-            } else if since.elapsed() > PATIENCE {
+            } else if since.elapsed().as_secs_f64() > options.patience {
                 eprintln!("\ncase {case} hangs");
                 drop(Guard { case, failures: &options.failures });
                 std::process::exit(1);
