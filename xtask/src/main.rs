@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod firmware;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -31,6 +32,8 @@ enum Task {
         #[arg(long)]
         train: bool,
     },
+    /// Run mutated blobs: what the verifier lets through must run as proved
+    Fuzz(fuzz::Options),
     /// Build every board's firmware
     Firmware {
         /// Check code size and the absence of panics instead
@@ -46,6 +49,7 @@ fn main() -> Result<()> {
         Task::Test => test::run(),
         Task::Bench { train: true } => bench::training(),
         Task::Bench { train: false } => bench::cores(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Firmware { check } => {
             setup::run()?;
             if check { firmware::check() } else { firmware::build() }

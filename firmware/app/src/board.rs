@@ -33,6 +33,9 @@ pub trait Board {
     /// The accelerometer, on a board that has one.
     fn accelerometer(&mut self) -> Option<&mut Lis3dh<Self::Bus>>;
 
+    /// Executes an undefined instruction, on a board that is there to be fuzzed.
+    fn undefined(&mut self) {}
+
     /// Sets what an emulated accelerometer measures; false on a board whose accelerometer is real.
     fn feed(&mut self, _axes: Axes) -> bool {
         false
@@ -48,6 +51,6 @@ pub struct Memory<'m> {
     pub input: &'m mut [i16],
     /// A program's outputs.
     pub output: &'m mut [i16],
-    /// Operands of synthetic benches; may be empty.
+    /// Operands of synthetic benches, or blobs to fuzz with and their memory; may be empty.
     pub scratch: &'m mut [u32],
 }

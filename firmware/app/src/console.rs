@@ -3,7 +3,7 @@
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, ProgramKind, Session, SessionError};
 use elbo_link::{
-    Bench, CHUNK, Failure, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
+    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
 };
 use embedded_io::ErrorType;
 use rand_core::SeedableRng;
@@ -89,6 +89,8 @@ impl<B: Board> Console<'_, '_, B> {
             }
             Request::Tilt => self.tilt(),
             Request::SelfTest => self.self_test(),
+            Request::Fuzz { first, count } => self.fuzz(first, count),
+            Request::Fail(fault) => self.fail_on_purpose(fault),
             _ => self.fail(Failure::Unsupported),
         }
     }
@@ -278,6 +280,46 @@ impl<B: Board> Console<'_, '_, B> {
             }
         }
         self.reply(&Reply::Done)
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn fuzz(&mut self, first: u64, count: u32) -> Outcome<B> {
+        let Some((words, memory)) = elbo_fuzz_blobs::split_scratch(self.memory.scratch) else {
+            return self.fail(Failure::NoRoom);
+        };
+        let tally = elbo_fuzz_blobs::run_cases(first, count, words, memory);
+        let fuzzed = elbo_link::Fuzzed {
+            ran: tally.ran as u32,
+            too_large: tally.too_large as u32,
+            refused: tally.refused as u32,
+            steps: tally.steps,
+            digest: tally.digest,
+            memory: memory.len() as u32,
+        };
+        self.reply(&Reply::Fuzzed(fuzzed))
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn fail_on_purpose(&mut self, fault: Fault) -> Outcome<B> {
+        match fault {
+            Fault::Panic => panic!("on purpose"),
+            Fault::Hang => loop {
+                core::hint::spin_loop();
+            },
+            Fault::Undefined => self.board.undefined(),
+            _ => {}
+        }
+        self.fail(Failure::Unsupported)
+    }
+
+    #[cfg(not(feature = "fuzz"))]
+    fn fuzz(&mut self, _: u64, _: u32) -> Outcome<B> {
+        self.fail(Failure::Unsupported)
+    }
+
+    #[cfg(not(feature = "fuzz"))]
+    fn fail_on_purpose(&mut self, _: Fault) -> Outcome<B> {
+        self.fail(Failure::Unsupported)
     }
 
     #[cfg(not(feature = "selftest"))]

@@ -208,6 +208,14 @@ fn tilt_is_decoded() {
     assert_eq!(found, expected);
 }
 
+#[cfg(not(feature = "fuzz"))]
+#[test]
+fn a_firmware_that_is_not_there_to_be_fuzzed_refuses() {
+    let requests = [Request::Fuzz { first: 0, count: 10 }, Request::Fail(Fault::Panic), Request::Fail(Fault::Hang)];
+    let refusal = Answer::Failure(Failure::Unsupported.to_string());
+    assert_eq!(talk(&script(&requests), &[]), [refusal.clone(), refusal.clone(), refusal]);
+}
+
 #[test]
 fn benches_count() {
     let bench = |bench, repeat| Request::Bench { bench, repeat };

@@ -14,4 +14,4 @@ pub mod host;
 mod message;
 
 pub use frame::{FRAME, FrameError, FrameReader, write_frame};
-pub use message::{Bench, CHUNK, Failure, Info, Program, ProgramShape, Reply, Request, StackUse};
+pub use message::{Bench, CHUNK, Failure, Fault, Fuzzed, Info, Program, ProgramShape, Reply, Request, StackUse};

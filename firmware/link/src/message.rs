@@ -57,6 +57,15 @@ pub enum Request<'a> {
     Tilt,
     /// Run the kernels' test suite on this core. Answer: `Done`, or [`Failure::SelfTest`].
     SelfTest,
+    /// Run cases of mutated blobs. Answer: [`Reply::Fuzzed`].
+    Fuzz {
+        /// The first case's number.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
+    /// Fail on purpose, so that the host can show that it notices. No answer.
+    Fail(Fault),
 }
 
 /// The board answers.
@@ -84,6 +93,37 @@ pub enum Reply<'a> {
     Ticks(u32),
     /// The request was refused.
     Failure(#[serde(borrow)] Failure<'a>),
+    /// To [`Request::Fuzz`].
+    Fuzzed(Fuzzed),
+}
+
+/// What became of cases of mutated blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fuzzed {
+    /// How many were verified and ran.
+    pub ran: u32,
+    /// How many were verified, but do not fit the board's memory.
+    pub too_large: u32,
+    /// How many were refused.
+    pub refused: u32,
+    /// Elementary steps of those that ran.
+    pub steps: u64,
+    /// A checksum of all that became of every case.
+    pub digest: u32,
+    /// Halfwords of memory that a case had.
+    pub memory: u32,
+}
+
+/// A way to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Panic.
+    Panic,
+    /// Never answer again.
+    Hang,
+    /// Execute an undefined instruction, which faults.
+    Undefined,
 }
 
 /// What a board is and what it runs.
@@ -262,6 +302,8 @@ mod tests {
         assert_eq!(bytes(&Request::Axes { x: -1, y: 1, z: 1000 }), [7, 1, 2, 0xd0, 0x0f]);
         assert_eq!(bytes(&Request::Tilt), [8]);
         assert_eq!(bytes(&Request::SelfTest), [9]);
+        assert_eq!(bytes(&Request::Fuzz { first: 300, count: 100 }), [10, 0xac, 2, 100]);
+        assert_eq!(bytes(&Request::Fail(Fault::Undefined)), [11, 2]);
     }
 
     #[test]
@@ -277,6 +319,8 @@ mod tests {
         assert_eq!(bytes(&Reply::Stack(stack)), [5, 1, 2, 3]);
         assert_eq!(bytes(&Reply::Ticks(8)), [6, 8]);
         assert_eq!(bytes(&Reply::Failure(Failure::InputLength { expected: 64, received: 0 })), [7, 3, 64, 0]);
+        let fuzzed = Fuzzed { ran: 1, too_large: 2, refused: 3, steps: 4, digest: 5, memory: 6 };
+        assert_eq!(bytes(&Reply::Fuzzed(fuzzed)), [8, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

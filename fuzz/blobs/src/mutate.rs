@@ -72,7 +72,15 @@ pub fn mutate(words: &mut [u32], len: usize, seed: u64) -> usize {
         words[2] = len as u32;
         words[3] = elbo::crc32_words(&words[CHECKED_FROM..len]);
     }
-    if random.one_in(64) { len - random.below(len.min(8) + 1) } else { len }
+    match random.below(128) {
+        0 => len - random.below(len.min(8) + 1),
+        1 => random.below(len + 1),
+        2 => {
+            patch(words, 2, 1, &mut random);
+            len
+        }
+        _ => len,
+    }
 }
 
 fn mutate_once(words: &mut [u32], len: usize, random: &mut Random) -> usize {
@@ -215,12 +223,13 @@ fn tensor_field(words: &mut [u32], sections: &Sections, random: &mut Random) {
     }
     let mut tensor = Tensor::read(&words[at..at + TENSOR_WORDS], 0);
     let near = random.pick(&[1u32, 2, 4, u32::MAX, u32::MAX - 1, u32::MAX - 3]);
-    match random.below(6) {
+    match random.below(7) {
         0 => tensor.frac = tensor.frac.wrapping_add(near as u8),
-        1 => tensor.bound = if random.one_in(2) { tensor.bound / 2 } else { tensor.bound.wrapping_add(near as u16) },
-        2 => tensor.len = tensor.len.wrapping_add(near),
-        3 => tensor.offset = tensor.offset.wrapping_add(near.wrapping_mul(4)),
-        4 => tensor.first = tensor.first.wrapping_add(near as u16),
+        1 => tensor.frac = random.below(18) as u8,
+        2 => tensor.bound = if random.one_in(2) { tensor.bound / 2 } else { tensor.bound.wrapping_add(near as u16) },
+        3 => tensor.len = tensor.len.wrapping_add(near),
+        4 => tensor.offset = tensor.offset.wrapping_add(near.wrapping_mul(4)),
+        5 => tensor.first = tensor.first.wrapping_add(near as u16),
         _ => tensor.last = tensor.last.wrapping_add(near as u16),
     }
     words[at..at + TENSOR_WORDS].copy_from_slice(&tensor.encode());

@@ -1,4 +1,5 @@
-//! A firmware that fails says so, and ends the emulator with failure, so that a test that runs it fails too.
+//! A firmware that fails says so, and ends the emulator with failure, so that a test that runs it fails too. It speaks on
+//! the emulator's standard error: standard output is the serial port.
 
 use core::panic::PanicInfo;
 
@@ -10,7 +11,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     #[cfg(feature = "defmt")]
     defmt::error!("{}", defmt::Display2Format(info));
     #[cfg(not(feature = "defmt"))]
-    cortex_m_semihosting::hprintln!("{}", info);
+    cortex_m_semihosting::heprintln!("{}", info);
     end()
 }
 
@@ -19,7 +20,7 @@ unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     #[cfg(feature = "defmt")]
     defmt::error!("hard fault at {:#x}, called from {:#x}", frame.pc(), frame.lr());
     #[cfg(not(feature = "defmt"))]
-    cortex_m_semihosting::hprintln!("hard fault at {:#x}, called from {:#x}", frame.pc(), frame.lr());
+    cortex_m_semihosting::heprintln!("hard fault at {:#x}, called from {:#x}", frame.pc(), frame.lr());
     end()
 }
 

@@ -52,6 +52,10 @@ impl Board for Microbit {
         self.accelerometer.as_mut()
     }
 
+    fn undefined(&mut self) {
+        cortex_m::asm::udf();
+    }
+
     fn feed(&mut self, axes: Axes) -> bool {
         self.accelerometer.as_mut().map(|device| device.bus_mut().set_axes(axes)).is_some()
     }

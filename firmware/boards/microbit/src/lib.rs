@@ -15,13 +15,21 @@ use portable_atomic as _;
 use static_cell::ConstStaticCell;
 
 const SEED: u64 = 1;
+/// Words for a blob to fuzz with, and four kilobytes for it to run in.
+const SCRATCH: usize = if cfg!(feature = "fuzz") { (1 << 10) + 1 + (1 << 10) } else { 0 };
 
 static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
 static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
 static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+static SCRATCH_MEMORY: ConstStaticCell<[u32; SCRATCH]> = ConstStaticCell::new([0; SCRATCH]);
 
 fn memory() -> Memory<'static> {
-    Memory { arena: ARENA_MEMORY.take().as_mut_slice(), input: INPUT.take(), output: OUTPUT.take(), scratch: &mut [] }
+    Memory {
+        arena: ARENA_MEMORY.take().as_mut_slice(),
+        input: INPUT.take(),
+        output: OUTPUT.take(),
+        scratch: SCRATCH_MEMORY.take(),
+    }
 }
 
 /// Answers the host's requests.

@@ -8,8 +8,15 @@ use static_cell::ConstStaticCell;
 use crate::board::Mps2;
 use crate::layout::Layout;
 
-/// Words for the operands of a dense bench: 640 by 128, and 400 by 784 with weights of 8 bits.
-const SCRATCH: usize = if cfg!(feature = "bench") { 84_000 } else { 0 };
+/// Words for the operands of a dense bench, 640 by 128, and 400 by 784 with weights of 8 bits; for a blob to fuzz with,
+/// and as much memory as it has on the host.
+const SCRATCH: usize = if cfg!(feature = "bench") {
+    84_000
+} else if cfg!(feature = "fuzz") {
+    (1 << 10) + 1 + (1 << 13)
+} else {
+    0
+};
 const SEED: u64 = 1;
 
 static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());

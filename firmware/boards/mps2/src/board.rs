@@ -53,6 +53,10 @@ impl<L: Layout> Board for Mps2<L> {
         self.accelerometer.as_mut()
     }
 
+    fn undefined(&mut self) {
+        cortex_m::asm::udf();
+    }
+
     fn feed(&mut self, axes: Axes) -> bool {
         self.accelerometer.as_mut().map(|device| device.bus_mut().set_axes(axes)).is_some()
     }

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use embedded_io::ErrorType;
 
 use super::emulator::Emulator;
-use crate::{Bench, CHUNK, FrameError, FrameReader, Program, ProgramShape, Reply, Request, StackUse, write_frame};
+use crate::{
+    Bench, CHUNK, Fault, FrameError, FrameReader, Fuzzed, Program, ProgramShape, Reply, Request, StackUse, write_frame,
+};
 
 /// How long a board may be silent. A slow program on an emulated core takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -141,6 +143,21 @@ impl Client {
     pub fn self_test(&mut self) -> Result<()> {
         self.send(&Request::SelfTest)?;
         self.receive(|reply| matches!(reply, Reply::Done).then_some(()))
+    }
+
+    /// Runs `count` cases of mutated blobs from `first` on.
+    pub fn fuzz(&mut self, first: u64, count: u32) -> Result<Fuzzed> {
+        self.send(&Request::Fuzz { first, count })?;
+        self.receive(|reply| match reply {
+            Reply::Fuzzed(fuzzed) => Some(fuzzed),
+            _ => None,
+        })
+    }
+
+    /// Makes the board fail, and waits for an answer that can only be a refusal: there is always an error.
+    pub fn fail(&mut self, fault: Fault) -> Result<()> {
+        self.send(&Request::Fail(fault))?;
+        self.receive(|_| None)
     }
 
     /// Ticks of the board's counter for `repeat` runs of `bench`.

@@ -84,7 +84,7 @@ impl Firmware {
         Self { board, application, placement, features: Vec::new(), package: None }
     }
 
-    /// With a feature of the board's package: `log`, `bench` or `selftest`.
+    /// With a feature of the board's package: `log`, `bench`, `fuzz` or `selftest`.
     #[must_use]
     pub fn feature(mut self, feature: &'static str) -> Self {
         self.features.push(feature);

@@ -1,125 +1,220 @@
 //! Mutates the seeds and runs what comes out, by the million and without coverage: `stress --cases 10000000`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use elbo::Arena;
-use elbo_fuzz_blobs::{Outcome, Random, SEEDS, mutate, run, seeds};
+use elbo_fuzz_blobs::{MEMORY, Outcome, SPACE, Tally, run_case, run_twice, save_case, seeds};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
-
-/// Words of a case's buffer.
-const SPACE: usize = 2048;
-/// Most steps that a case may run.
-const WORK: u64 = 1 << 14;
+use std::time::{Duration, Instant};
 
 #[derive(Parser)]
+#[command(about = "Mutate the seeds, and run what the verifier lets through")]
 struct Options {
-    /// Number of cases.
+    /// Number of cases
     #[arg(long, default_value_t = 100_000)]
     cases: u64,
-    /// Seed of the first case; case `i` has seed `seed + i`.
+    /// The first case; the others are the numbers after it
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Threads; all cores unless told.
+    /// Threads [default: all cores]
     #[arg(long)]
     threads: Option<u64>,
-    /// Instead, write the seeds into this folder.
+    /// Fail when less than this share of the cases is verified and runs, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    least_share: f64,
+    /// Seconds after which a case hangs; it takes microseconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    patience: f64,
+    /// Panic on this case, to show that it is noticed
+    #[arg(long, hide = true)]
+    panic_at: Option<u64>,
+    /// Hang on this case, to show that it is noticed
+    #[arg(long, hide = true)]
+    hang_at: Option<u64>,
+    /// Where the blob of a case that fails is saved
+    #[arg(long, value_name = "FOLDER", default_value = "fuzz/failures")]
+    failures: PathBuf,
+    /// Instead, run the blob in this file
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+    /// Instead, save the blob of case `--seed`, whether or not it fails
+    #[arg(long)]
+    save: bool,
+    /// Instead, write the seeds into this folder
     #[arg(long, value_name = "FOLDER")]
     write_seeds: Option<PathBuf>,
 }
 
-#[derive(Default)]
-struct Tally {
-    ran: u64,
-    too_large: u64,
-    steps: u64,
-    refused: BTreeMap<String, u64>,
-}
-
 fn main() -> Result<()> {
     let options = Options::parse();
-    if let Some(folder) = options.write_seeds {
+    if let Some(folder) = &options.write_seeds {
         for (name, parts) in seeds::seeds() {
-            let path = folder.join(name).with_extension("elbo");
-            std::fs::write(&path, bytemuck::cast_slice(&parts.words())).with_context(|| path.display().to_string())?;
+            write(&folder.join(name).with_extension("elbo"), &parts.words())?;
         }
         return Ok(());
     }
-    let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    if let Some(file) = &options.replay {
+        return replay(file);
+    }
+    if options.save {
+        println!("{}", save_case(options.seed, &options.failures)?.display());
+        return Ok(());
+    }
     let start = Instant::now();
-    let tallies: Vec<Tally> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|worker| {
-                let cases = (worker..options.cases).step_by(threads as usize);
-                scope.spawn(move || work(cases.map(|case| options.seed.wrapping_add(case))))
-            })
-            .collect();
-        // A case that panics has printed its seed; the run ends there.
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| std::process::abort())).collect()
-    });
-    report(options.cases, &tallies, start.elapsed().as_secs_f64());
+    let counts = all_cases(&options);
+    report(&counts, start.elapsed().as_secs_f64());
+    let share = 100.0 * counts.tally.ran as f64 / options.cases.max(1) as f64;
+    ensure!(share >= options.least_share, "less than {} % of the cases were verified and ran", options.least_share);
     Ok(())
 }
 
-fn work(cases: impl Iterator<Item = u64>) -> Tally {
-    let mut tally = Tally::default();
-    let mut arena = Box::new(Arena::<{ 1 << 14 }>::new());
-    let memory = arena.as_mut_slice();
-    let seeds: Vec<Vec<u32>> = SEEDS.iter().map(|(_, bytes)| bytemuck::cast_slice(bytes).to_vec()).collect();
-    let mut words = vec![0u32; SPACE];
-    for case in cases {
-        let guard = Guard(case);
-        let mut random = Random(case);
-        let seed = &seeds[random.below(seeds.len())];
-        words[..seed.len()].copy_from_slice(seed);
-        let len = mutate(&mut words, seed.len(), random.bits());
-        let bytes = bytemuck::cast_slice(&words[..len]);
-        let outcome = run(bytes, WORK, memory);
-        match outcome {
-            Outcome::Refused(error) => {
-                let name = format!("{error:?}");
-                let name = name.split([' ', '{']).next().unwrap_or_default();
-                match tally.refused.get_mut(name) {
-                    Some(count) => *count += 1,
-                    None => _ = tally.refused.insert(name.into(), 1),
-                }
-            }
-            Outcome::TooLarge => tally.too_large += 1,
-            Outcome::Ran { steps, .. } => {
-                memory.fill(random.bits() as i16);
-                assert_eq!(run(bytes, WORK, memory), outcome, "what the memory held before has an effect");
-                tally.ran += 1;
-                tally.steps += steps;
+#[derive(Default)]
+struct Counts {
+    tally: Tally,
+    refused: BTreeMap<String, u64>,
+}
+
+/// Where a worker is: the case that it runs, and how many it has done.
+#[derive(Default)]
+struct Place {
+    case: AtomicU64,
+    done: AtomicU64,
+}
+
+fn all_cases(options: &Options) -> Counts {
+    let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
+    let places: Vec<Place> = (0..threads.max(1)).map(|_| Place::default()).collect();
+    let finished = AtomicBool::new(false);
+    let mut counts = Counts::default();
+    thread::scope(|scope| {
+        let workers: Vec<_> = places
+            .iter()
+            .enumerate()
+            .map(|(worker, place)| {
+                let cases = (worker as u64..options.cases).step_by(places.len());
+                let cases = cases.map(|index| options.seed.wrapping_add(index));
+                scope.spawn(move || work(cases, place, options))
+            })
+            .collect();
+        let watch = scope.spawn(|| watch(&places, options, &finished));
+        for worker in workers {
+            // A case that panics has said which it is; the run ends there.
+            let part = worker.join().unwrap_or_else(|_| std::process::exit(1));
+            counts.tally.join(&part.tally);
+            for (name, count) in part.refused {
+                *counts.refused.entry(name).or_default() += count;
             }
         }
+        finished.store(true, Ordering::Relaxed);
+        watch.thread().unpark();
+    });
+    counts
+}
+
+fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options) -> Counts {
+    let mut counts = Counts::default();
+    let mut arena = Box::new(Arena::<MEMORY>::new());
+    let mut words = Box::new([0; SPACE]);
+    for case in cases {
+        place.case.store(case, Ordering::Relaxed);
+        let guard = Guard { case, failures: &options.failures };
+        assert!(options.panic_at != Some(case), "on purpose");
+        while options.hang_at == Some(case) {
+            thread::yield_now();
+        }
+        let outcome = run_case(case, &mut words, arena.as_mut_slice());
         std::mem::forget(guard);
+        counts.tally.add(case, &outcome);
+        if let Outcome::Refused(error) = outcome {
+            let name = format!("{error:?}");
+            let name = name.split([' ', '{']).next().unwrap_or_default();
+            match counts.refused.get_mut(name) {
+                Some(count) => *count += 1,
+                None => _ = counts.refused.insert(name.into(), 1),
+            }
+        }
+        place.done.fetch_add(1, Ordering::Relaxed);
     }
-    tally
+    place.case.store(u64::MAX, Ordering::Relaxed);
+    counts
 }
 
-/// Names the case when it panics.
-struct Guard(u64);
+/// Shows how far the workers are, and ends the run when one of them no longer moves.
+fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
+    let start = Instant::now();
+    let (seconds, end) = if std::io::stderr().is_terminal() { (1.0, '\r') } else { (10.0, '\n') };
+    let interval = Duration::from_secs_f64(options.patience.min(seconds));
+    let mut seen: Vec<(u64, Instant)> = places.iter().map(|_| (0, start)).collect();
+    loop {
+        thread::park_timeout(interval);
+        if finished.load(Ordering::Relaxed) {
+            return;
+        }
+        let done: u64 = places.iter().map(|place| place.done.load(Ordering::Relaxed)).sum();
+        let seconds = start.elapsed().as_secs_f64();
+        let percent = 100.0 * done as f64 / options.cases as f64;
+        eprint!("{percent:5.1} %  {done} of {} cases, {:.0} a second  {end}", options.cases, done as f64 / seconds);
+        let _ = std::io::stderr().flush();
+        for (place, (done, since)) in places.iter().zip(&mut seen) {
+            let case = place.case.load(Ordering::Relaxed);
+            let now = place.done.load(Ordering::Relaxed);
+            if now != *done || case == u64::MAX {
+                (*done, *since) = (now, Instant::now());
+            } else if since.elapsed().as_secs_f64() > options.patience {
+                eprintln!("\ncase {case} hangs");
+                drop(Guard { case, failures: &options.failures });
+                std::process::exit(1);
+            }
+        }
+    }
+}
 
-impl Drop for Guard {
+/// Saves the case when it panics, and says how to see it again.
+struct Guard<'f> {
+    case: u64,
+    failures: &'f Path,
+}
+
+impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        eprintln!("failed: stress --cases 1 --seed {}", self.0);
+        let case = self.case;
+        eprintln!("\ncase {case} failed; again: cargo xtask fuzz --cases 1 --seed {case}");
+        match save_case(case, self.failures) {
+            Ok(path) => {
+                eprintln!("its blob alone:         cargo xtask fuzz --replay {}", path.display());
+            }
+            Err(error) => eprintln!("its blob is not saved: {error:#}"),
+        }
     }
 }
 
-fn report(cases: u64, tallies: &[Tally], seconds: f64) {
-    let sum = |field: fn(&Tally) -> u64| tallies.iter().map(field).sum::<u64>();
+fn write(path: &Path, words: &[u32]) -> Result<()> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Runs a file as the fuzzers do: a case of this command, or what the guided fuzzer has saved.
+fn replay(file: &Path) -> Result<()> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut words: Vec<u32> = bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect();
+    let len = words.len();
+    let mut arena = Box::new(Arena::<MEMORY>::new());
+    println!("{}: {:x?}", file.display(), run_twice(&mut words, len, arena.as_mut_slice()));
+    Ok(())
+}
+
+fn report(counts: &Counts, seconds: f64) {
+    let Tally { ran, too_large, steps, digest, .. } = counts.tally;
+    let cases = counts.tally.cases();
     let share = |count: u64| 100.0 * count as f64 / cases.max(1) as f64;
-    let (ran, too_large, steps) = (sum(|t| t.ran), sum(|t| t.too_large), sum(|t| t.steps));
-    println!("{cases} cases in {seconds:.1} s");
+    println!("{cases} cases in {seconds:.1} s, digest {digest:08x}");
     println!("verified and ran    {ran:>10} {:6.2} %  {steps} steps", share(ran));
     println!("verified, too large {too_large:>10} {:6.2} %", share(too_large));
-    let mut refused = BTreeMap::<&str, u64>::new();
-    for (name, count) in tallies.iter().flat_map(|tally| &tally.refused) {
-        *refused.entry(name).or_default() += count;
-    }
-    for (name, count) in refused {
-        println!("{name:<19} {count:>10} {:6.2} %", share(count));
+    for (name, count) in &counts.refused {
+        println!("{name:<19} {count:>10} {:6.2} %", share(*count));
     }
 }

@@ -1,0 +1,12 @@
+//! The seeds in the program's own image.
+
+macro_rules! seeds {
+    ($($name:literal),*) => {
+        /// The checked-in seeds by name: small valid blobs that cover every operation.
+        pub static SEEDS: &[(&str, &[u8])] = &[$(($name, {
+            static BYTES: &[u8] = elbo::include_blob!(concat!("../../seeds/", $name, ".elbo"));
+            BYTES
+        })),*];
+    };
+}
+seeds!("bernoulli", "gaussian", "elementwise", "nested", "decode");
