@@ -35,12 +35,27 @@ pub fn assemble() -> Result<BareToolchain> {
         apt::install(&PACKAGES, "because rustup cannot add the bare-metal targets here")?;
     }
     let compiler = shell::output(Command::new(RUSTC).arg("-vV"))?;
+    check_version(&compiler)?;
     let stamp = format!("recipe {RECIPE}\ntargets {}\n{compiler}", TARGETS.join(" "));
     if fs::read_to_string(folder.join(STAMP)).ok().as_deref() != Some(&stamp) {
         build(&folder, &compiler, &stamp)?;
     }
     link(&folder);
     Ok(BareToolchain::Assembled(folder))
+}
+
+/// Refuses a compiler that is older than the firmware asks for.
+fn check_version(compiler: &str) -> Result<()> {
+    let minor = |version: &str| version.strip_prefix("1.")?.split('.').next()?.parse::<u32>().ok();
+    let release = compiler.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown");
+    let needed = env!("CARGO_PKG_RUST_VERSION");
+    ensure!(
+        minor(release) >= minor(needed),
+        "{RUSTC} is {release} and the firmware needs {needed}: add Debian's security updates to the package sources \
+         (`deb http://deb.debian.org/debian-security bookworm-security main`), then `apt-get update` and `apt-get install {}`",
+        PACKAGES.join(" ")
+    );
+    Ok(())
 }
 
 fn build(folder: &Path, compiler: &str, stamp: &str) -> Result<()> {
@@ -149,5 +164,18 @@ fn link(folder: &Path) {
     });
     if !linked && shell::has("rustup") {
         let _ = shell::run(Command::new("rustup").args(["toolchain", "link", LINKED_NAME]).arg(folder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_compiler_is_refused_and_a_new_one_is_not() {
+        let error = check_version("rustc 1.85.0\nrelease: 1.85.0\nhost: x").unwrap_err().to_string();
+        assert!(error.contains("1.85.0") && error.contains("bookworm-security"), "{error}");
+        assert!(check_version("binary: rustc").is_err());
+        check_version("release: 1.96.0\nhost: x").unwrap();
     }
 }
