@@ -15,8 +15,10 @@ use serde_json::Value;
 use crate::setup;
 use crate::shell::{self, root};
 
-/// Cases of a run on the host, and of one that is measured.
-const CASES: u64 = 1_000_000;
+/// Cases of a run on the host.
+const CASES: u64 = 10_000_000;
+/// Cases of a run whose branches are counted.
+const COVERAGE_CASES: u64 = 1_000_000;
 /// Cases of a run on a board.
 const DEVICE_CASES: u64 = 10_000;
 /// Executions of the guided fuzzer.
@@ -32,22 +34,25 @@ const LONGEST: u32 = 4096;
 
 #[derive(Args)]
 #[command(after_long_help = "\
-The seeds under fuzz/seeds are small models. A case is a seed that has been mutated: fields, records, weights, lengths;
-then most often its bounds, its work and its checksum are made to fit again, so that the verifier has to think. What it
-lets through is run on all programs, twice, with other memory around it. A case fails when it panics, takes more steps
+The seeds under fuzz/seeds are small models. A case is a seed that has been mutated: fields, records, weights, lengths; \
+then most often its bounds, its work and its checksum are made to fit again, so that the verifier has to think. What it \
+lets through is run on all programs, twice, with other memory around it. A case fails when it panics, takes more steps \
 than were proved, gives more than the proved bound, or depends on memory that is not its own.
 
-  cargo xtask fuzz                         a million cases on the host
-  cargo xtask fuzz --cases 10000000        ten million
-  cargo xtask fuzz --device                10 000 cases on an emulated Cortex-M4; digests must be the host's
-  cargo xtask fuzz --device microbit       the same on a Cortex-M0 with 16 KB of RAM
-  cargo xtask fuzz --guided                ten million executions of libFuzzer, with AddressSanitizer (nightly)
-  cargo xtask fuzz --coverage              how many branches of the verifier the cases take (nightly, llvm)
+  cargo xtask fuzz                     ten million cases on the host
+  cargo xtask fuzz --device            10 000 cases on an emulated Cortex-M4,
+                                       whose digest must be the host's
+  cargo xtask fuzz --device microbit   the same on a Cortex-M0 with 16 KB of RAM
+  cargo xtask fuzz --guided            ten million executions of libFuzzer with
+                                       AddressSanitizer (needs nightly, cargo-fuzz)
+  cargo xtask fuzz --coverage          which branches of the verifier the cases
+                                       take (needs nightly, LLVM's tools)
 
-A case has a number, and is the same on every machine: --seed is the first one's. The blob of a case that fails is saved
-under fuzz/failures (by the guided fuzzer, under fuzz/fuzzers/artifacts/verify), and --replay runs it again.")]
+A case has a number, and is the same on every machine: --seed is the first one's. The blob of a case that fails is \
+saved under fuzz/failures (by the guided fuzzer, under fuzz/fuzzers/artifacts/verify), and --replay runs it again. \
+More: docs/fuzzing.md")]
 pub struct Options {
-    /// Number of cases [default: a million; 10 000 with --device, ten million with --guided]
+    /// Number of cases [default: ten million; 10 000 with --device, a million with --coverage]
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
     /// The first case's number; with --guided, the seed of libFuzzer
@@ -76,23 +81,24 @@ pub fn run(options: &Options) -> Result<()> {
         // libFuzzer takes 0 for "any".
         guided(options.seed.unwrap_or(1), options.cases.unwrap_or(GUIDED_CASES))
     } else if options.coverage {
-        coverage(seed, options.cases.unwrap_or(CASES))
+        coverage(seed, options.cases.unwrap_or(COVERAGE_CASES))
     } else if let Some(file) = &options.replay {
-        shell::run(stress("cargo").arg("--replay").arg(fs::canonicalize(file).context(file.display().to_string())?))
+        let file = fs::canonicalize(file).with_context(|| format!("cannot read {}", file.display()))?;
+        shell::run(stress().arg("--replay").arg(file))
     } else {
         on_host(seed, options.cases.unwrap_or(CASES))
     }
 }
 
 /// The command `stress`, built with assertions and checks of overflow.
-fn stress(cargo: &str) -> Command {
-    let mut command = Command::new(cargo);
+fn stress() -> Command {
+    let mut command = Command::new("cargo");
     command.current_dir(root()).args(["run", "--quiet", "--package", "elbo-fuzz-blobs", "--bin", "stress", "--"]);
     command
 }
 
 fn on_host(seed: u64, cases: u64) -> Result<()> {
-    let mut command = stress("cargo");
+    let mut command = stress();
     command.args(["--cases", &cases.to_string(), "--seed", &seed.to_string()]);
     command.args(["--least-share", &share_of(cases).to_string()]);
     shell::run(&mut command)
@@ -188,7 +194,7 @@ fn coverage(seed: u64, cases: u64) -> Result<()> {
     let folder = target("coverage");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let profile = folder.join("stress.profraw");
-    let mut command = stress("cargo");
+    let mut command = stress();
     command.env("RUSTFLAGS", "-Cinstrument-coverage -Zcoverage-options=branch").env("LLVM_PROFILE_FILE", &profile);
     command.env("CARGO_TARGET_DIR", &folder).env("RUSTUP_TOOLCHAIN", "nightly");
     shell::run(command.args(["--cases", &cases.to_string(), "--seed", &seed.to_string()]))?;
@@ -281,12 +287,14 @@ fn llvm_major(version: &str) -> Option<u32> {
     version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?.split('.').next()?.parse().ok()
 }
 
-/// What nightly says of itself.
+/// What nightly says of itself. It is looked for in rustup's list, because rustup may install what it is asked to run.
 fn nightly() -> Result<String> {
-    let Ok(version) = shell::output(Command::new("rustc").args(["+nightly", "-vV"])) else {
-        bail!("this needs a nightly compiler: rustup toolchain install nightly --profile minimal")
-    };
-    Ok(version)
+    let toolchains = shell::output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    ensure!(
+        toolchains.lines().any(|line| line.starts_with("nightly-")),
+        "this needs a nightly compiler, and there is none: rustup toolchain install nightly --profile minimal"
+    );
+    shell::output(Command::new("rustc").args(["+nightly", "-vV"]))
 }
 
 /// A folder for what is built here and is not cargo's.

@@ -52,6 +52,7 @@ impl Device {
     /// # Errors
     /// The board is not emulated, its firmware does not build, or the emulator is missing.
     pub fn start(board: &'static Board) -> Result<Self> {
+        ensure!(board.emulated(), "{} is not emulated, and cases run on emulated boards only", board.name);
         // The console wants a model; the smallest seed is one.
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds/decode.elbo");
         let image = Firmware::new(board, Application::Serve, Placement::Linked(model)).feature("fuzz").build()?;
@@ -228,6 +229,12 @@ mod tests {
             let (case, _) = narrow(200, 100, start, &mut host).unwrap().unwrap();
             assert_eq!(case, 237);
         }
+    }
+
+    #[test]
+    fn a_real_board_is_refused_by_name() {
+        let error = Device::start(Board::find("pico").unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("pico is not emulated"), "{error}");
     }
 
     #[test]
