@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::data::Split;
-use crate::family::vae::{Likelihood, Vae};
+use crate::family::{Likelihood, Model};
 use crate::nn::Rng;
 use crate::train::noise::{Purpose, generator};
 
@@ -33,8 +33,8 @@ impl Estimate {
 }
 
 /// The data a model sees: pixels drawn from Bernoulli(p) for a Bernoulli likelihood, else the values themselves.
-pub(crate) fn observe(vae: &Vae, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
-    if vae.spec().likelihood == Likelihood::Gaussian {
+pub(crate) fn observe(likelihood: Likelihood, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
+    if likelihood == Likelihood::Gaussian {
         return x.to_vec();
     }
     let mut out = vec![0.0; x.len()];
@@ -42,67 +42,40 @@ pub(crate) fn observe(vae: &Vae, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// The evidence lower bound (equation 7 of arXiv 1312.6114, one latent sample), averaged over `count` fixed
-/// binarisations of the split with one noise each.
+/// The family's bound on `log p(x)` with one sample (for a VAE equation 7 of arXiv 1312.6114), averaged over `count`
+/// fixed binarisations of the split with one noise each.
 ///
 /// # Errors
-/// Whatever candle reports; an empty split or a count of 0.
-pub fn elbo_over_binarisations(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
-    Ok(elbo_of_rows(vae, split, count, seed)?.0)
+/// Whatever candle reports; an empty split, a count of 0 or a family without a bound.
+pub fn elbo_over_binarisations(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
+    Ok(elbo_of_rows(model, split, count, seed)?.0)
 }
 
 /// As [`elbo_over_binarisations`], and every row's own mean over the drawings.
 ///
 /// # Errors
 /// As [`elbo_over_binarisations`].
-pub fn elbo_of_rows(vae: &Vae, split: &Split, count: usize, seed: u64) -> Result<(Estimate, Vec<f64>)> {
-    over_draws(
-        vae,
-        split,
-        count,
-        ROWS,
-        |rng, x, rows| {
-            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
-            let eps = normal(&mut rng.1, &[rows, vae.spec().latent])?;
-            vae.elbo(&x, &eps)
-        },
-        seed,
-    )
+pub fn elbo_of_rows(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<(Estimate, Vec<f64>)> {
+    over_draws(model, split, count, ROWS, |x, noise| model.bound(x, noise), seed)
 }
 
 /// The importance-weighted bound with `k` samples (arXiv 1509.00519, equation 8), averaged over `count` fixed
 /// binarisations of the split.
 ///
 /// # Errors
-/// Whatever candle reports; an empty split, a count of 0 or no sample.
-pub fn importance_weighted(vae: &Vae, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
+/// Whatever candle reports; an empty split, a count of 0, no sample or a family without this bound.
+pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
     let rows = (8 * ROWS / k.max(1)).max(1);
-    let (estimate, _) = over_draws(
-        vae,
-        split,
-        count,
-        rows,
-        |rng, x, rows| {
-            let x = Tensor::from_vec(observe(vae, &mut rng.0, x), (rows, vae.spec().input), &Device::Cpu)?;
-            let eps = normal(&mut rng.1, &[k, rows, vae.spec().latent])?;
-            vae.iwae(&x, &eps)
-        },
-        seed,
-    )?;
-    Ok(estimate)
-}
-
-fn normal(rng: &mut Rng, shape: &[usize]) -> Result<Tensor> {
-    rng.normal(shape, candle_core::DType::F32, &Device::Cpu)
+    Ok(over_draws(model, split, count, rows, |x, noise| model.importance_bound(x, k, noise), seed)?.0)
 }
 
 /// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
 fn over_draws(
-    vae: &Vae,
+    model: &dyn Model,
     split: &Split,
     count: usize,
     rows: usize,
-    bound: impl Fn(&mut (Rng, Rng), &[f32], usize) -> Result<Tensor> + Sync,
+    bound: impl Fn(&Tensor, &mut Rng) -> Result<Option<Tensor>>,
     seed: u64,
 ) -> Result<(Estimate, Vec<f64>)> {
     if split.n == 0 || count == 0 {
@@ -111,11 +84,16 @@ fn over_draws(
     let mut means = Vec::with_capacity(count);
     let mut of_rows = vec![0.0; split.n];
     for draw in 0..count as u64 {
-        let mut rngs = (generator(seed, Purpose::TestPixels, draw), generator(seed, Purpose::TestLatents, draw));
+        let mut pixels = generator(seed, Purpose::TestPixels, draw);
+        let mut noise = generator(seed, Purpose::TestLatents, draw);
         let (mut total, mut at) = (0.0, of_rows.iter_mut());
-        for x in split.x.chunks(rows * vae.spec().input) {
-            let n = x.len() / vae.spec().input;
-            let values = bound(&mut rngs, x, n)?.to_vec1::<f32>()?;
+        for x in split.x.chunks(rows * model.input()) {
+            let shape = (x.len() / model.input(), model.input());
+            let x = Tensor::from_vec(observe(model.likelihood(), &mut pixels, x), shape, &Device::Cpu)?;
+            let Some(values) = bound(&x, &mut noise)? else {
+                candle_core::bail!("this family has no such bound on the log-likelihood");
+            };
+            let values = values.to_vec1::<f32>()?;
             total += values.iter().map(|&v| f64::from(v)).sum::<f64>();
             values.iter().zip(&mut at).for_each(|(value, mean)| *mean += f64::from(*value) / count as f64);
         }
@@ -127,7 +105,7 @@ fn over_draws(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::vae::VaeSpec;
+    use crate::family::vae::{Vae, VaeSpec};
     use crate::recipe::Recipe;
 
     fn setting() -> (Vae, Split) {

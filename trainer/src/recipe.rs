@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind};
-use crate::family::vae::{Estimator, Likelihood, VaeSpec};
+use crate::family::vae::{Estimator, Vae, VaeSpec};
+use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
@@ -45,6 +47,34 @@ pub enum RecipeError {
         /// The value.
         found: String,
     },
+    /// The tensor library cannot make the model.
+    #[error("the model cannot be made: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// What a model must know of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataShape {
+    /// Rows and columns of one example; one row for a table.
+    pub shape: [usize; 2],
+    /// What the values mean.
+    pub kind: Kind,
+    /// Number of classes: one more than the largest label; 0 without labels.
+    pub classes: usize,
+}
+
+impl DataShape {
+    /// The shape of a data set.
+    #[must_use]
+    pub fn of(dataset: &Dataset) -> Self {
+        Self { shape: dataset.shape, kind: dataset.kind, classes: dataset.classes() }
+    }
+
+    /// Values of one example.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
 }
 
 /// The model family.
@@ -54,6 +84,16 @@ pub enum Family {
     /// Variational auto-encoder.
     #[default]
     Vae,
+}
+
+impl Family {
+    /// Its name in recipes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vae => "vae",
+        }
+    }
 }
 
 /// How the learning rate changes over the run.
@@ -355,29 +395,30 @@ impl Recipe {
         Ok(())
     }
 
-    /// The model's shape on a data set.
+    /// The untrained model for data of this shape, its weights drawn from the recipe's seed.
     ///
     /// # Errors
-    /// `Invalid` for a Bernoulli likelihood of values outside \[0, 1\].
-    pub fn spec(&self, dataset: &Dataset) -> Result<VaeSpec, RecipeError> {
-        let likelihood = self.model.likelihood.unwrap_or(match dataset.kind {
+    /// `Invalid` for what does not fit the data, such as a Bernoulli likelihood of values outside \[0, 1\].
+    pub fn model(&self, data: &DataShape) -> Result<Box<dyn Model>, RecipeError> {
+        let likelihood = self.model.likelihood.unwrap_or(match data.kind {
             Kind::Image => Likelihood::Bernoulli,
             Kind::Table => Likelihood::Gaussian,
         });
-        if likelihood == Likelihood::Bernoulli && dataset.kind == Kind::Table {
+        if likelihood == Likelihood::Bernoulli && data.kind == Kind::Table {
             return Err(RecipeError::Invalid {
                 field: "model.likelihood",
                 expected: "`gaussian` for a table, whose values are standardised",
                 found: "bernoulli".to_owned(),
             });
         }
-        Ok(VaeSpec {
-            input: dataset.dim,
-            hidden: self.model.hidden.clone(),
-            latent: self.model.latent,
-            activation: self.model.activation,
-            likelihood,
-        })
+        let (hidden, latent) = (self.model.hidden.clone(), self.model.latent);
+        match self.family {
+            Family::Vae => {
+                let activation = self.model.activation;
+                let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
+                Ok(Box::new(Vae::new(spec, self.train.seed, &Device::Cpu, DType::F32)?))
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows of data as a model sees them.
 
 use crate::data::Split;
-use crate::family::vae::Likelihood;
+use crate::family::Likelihood;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

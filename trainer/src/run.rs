@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, Dataset, Kind};
-use crate::family::vae::{Layers, Likelihood, Vae, VaeSpec};
+use crate::family::Model;
 use crate::plot;
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{DataShape, Recipe, RecipeError};
 use crate::train::noise::{Purpose, generator};
 use crate::train::{Metric, arrays_from_bytes};
 
@@ -92,6 +92,9 @@ pub struct DataRecord {
     pub validation_rows: usize,
     /// Test rows.
     pub test_rows: usize,
+    /// Number of classes: one more than the largest label; 0 without labels.
+    #[serde(default)]
+    pub classes: usize,
     /// What was applied to a table's features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardise: Option<StandardiseRecord>,
@@ -118,6 +121,7 @@ impl DataRecord {
             train_rows: dataset.train.n,
             validation_rows: dataset.validation.n,
             test_rows: dataset.test.n,
+            classes: dataset.classes(),
             standardise: dataset
                 .standardise
                 .as_ref()
@@ -171,50 +175,32 @@ impl Run {
         Ok(dataset)
     }
 
-    /// The model's shape.
+    /// What a model must know of the data.
     #[must_use]
-    pub fn spec(&self) -> VaeSpec {
-        let model = &self.recipe.model;
-        VaeSpec {
-            input: self.data.shape[0] * self.data.shape[1],
-            hidden: model.hidden.clone(),
-            latent: model.latent,
-            activation: model.activation,
-            likelihood: model.likelihood.unwrap_or(match self.data.kind.as_str() {
-                "table" => Likelihood::Gaussian,
-                _ => Likelihood::Bernoulli,
-            }),
-        }
+    pub fn shape(&self) -> DataShape {
+        let kind = if self.data.kind == "table" { Kind::Table } else { Kind::Image };
+        DataShape { shape: self.data.shape, kind, classes: self.data.classes }
     }
 
     /// The best model.
     ///
     /// # Errors
-    /// `Io` and `Content`.
-    pub fn vae(&self) -> Result<Vae, RunError> {
+    /// `Io`, `Recipe` and `Content`.
+    pub fn model(&self) -> Result<Box<dyn Model>, RunError> {
         let path = self.path.join(MODEL);
         let bytes = std::fs::read(&path).map_err(|source| RunError::Io { path: path.clone(), source })?;
         let content = |reason| RunError::Content { path: path.clone(), reason };
         let (arrays, _) = arrays_from_bytes(&bytes).map_err(content)?;
-        let load = || -> candle_core::Result<Vae> {
+        let model = self.recipe.model(&self.shape())?;
+        let load = || -> candle_core::Result<()> {
             let tensors = arrays
                 .iter()
                 .map(|(name, (shape, v))| Ok((name.clone(), Tensor::from_slice(v, shape.as_slice(), &Device::Cpu)?)))
                 .collect::<candle_core::Result<HashMap<_, _>>>()?;
-            let vae = Vae::new(self.spec(), 0, &Device::Cpu, DType::F32)?;
-            vae.load(&tensors)?;
-            Ok(vae)
+            model.params().load(&tensors)
         };
-        load().map_err(|e| content(e.to_string()))
-    }
-
-    /// The best model's layers as plain numbers.
-    ///
-    /// # Errors
-    /// As [`Self::vae`].
-    pub fn layers(&self) -> Result<Layers, RunError> {
-        let content = |e: candle_core::Error| RunError::Content { path: self.path.join(MODEL), reason: e.to_string() };
-        self.vae()?.layers().map_err(content)
+        load().map_err(|e| content(e.to_string()))?;
+        Ok(model)
     }
 }
 
@@ -285,7 +271,7 @@ pub(crate) fn draw(
     recipe: &Recipe,
     dataset: &Dataset,
     metrics: &[Metric],
-    vae: &Vae,
+    model: &dyn Model,
 ) -> Result<(), (PathBuf, io::Error)> {
     if !metrics.is_empty() {
         let train = metrics.iter().map(|m| (m.step as f64, -m.train_loss)).collect();
@@ -297,7 +283,7 @@ pub(crate) fn draw(
     if dataset.kind == Kind::Image {
         let path = out.join("samples.png");
         let scale = (56 / dataset.shape[0].max(1)).max(1);
-        pictures(vae, recipe.train.seed)
+        pictures(model, recipe.train.seed)
             .map_err(io::Error::other)
             .and_then(|images| plot::sample_grid(&path, &images, dataset.shape, 8, scale))
             .map_err(|e| (path, e))?;
@@ -305,14 +291,9 @@ pub(crate) fn draw(
     Ok(())
 }
 
-/// 64 means of `p(x|z)`, with `z` from the prior.
-fn pictures(vae: &Vae, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
-    let z = generator(seed, Purpose::Pictures, 0).normal((64, vae.spec().latent), DType::F32, &Device::Cpu)?;
-    let mut images = vae.decode(&z)?.to_vec2::<f32>()?;
-    if vae.spec().likelihood == Likelihood::Bernoulli {
-        images.iter_mut().flatten().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp()));
-    }
-    Ok(images)
+/// 64 samples.
+fn pictures(model: &dyn Model, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
+    model.sample(64, &mut generator(seed, Purpose::Pictures, 0))?.to_vec2()
 }
 
 #[cfg(test)]
@@ -336,7 +317,7 @@ mod tests {
             assert!(out.join(name).exists() && readme.contains(name), "{name}");
         }
         let run = Run::open(&out).unwrap();
-        assert_eq!((run.data.test_rows, run.spec().input), (360, 64));
+        assert_eq!((run.data.test_rows, run.model().unwrap().input()), (360, 64));
         assert_eq!(run.data.train_rows + run.data.validation_rows, 1437);
         assert_eq!(run.recipe, recipe);
     }
@@ -348,7 +329,7 @@ mod tests {
         let recipe = Recipe::find("digits").unwrap();
         create(dir.path(), &recipe, &recipe.data.load().unwrap()).unwrap();
         let mut run = Run::open(dir.path()).unwrap();
-        assert!(run.vae().is_err());
+        assert!(run.model().is_err());
         run.data.crc32 = "00000000".to_owned();
         assert!(matches!(run.dataset(), Err(RunError::DataChanged { .. })));
     }

@@ -7,13 +7,14 @@ mod checkpoint;
 mod learner;
 pub(crate) mod noise;
 mod progress;
+mod step;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 pub use checkpoint::Metric;
 pub(crate) use checkpoint::{Checkpoint, State, arrays_from_bytes, arrays_to_bytes};
@@ -21,10 +22,11 @@ pub(crate) use learner::arrays;
 use learner::{Learner, Weights};
 use noise::{Purpose, generator};
 use progress::Progress;
+pub use step::Step;
 
 use crate::data::{DataError, Dataset};
 use crate::evaluate::observe;
-use crate::recipe::{Recipe, RecipeError};
+use crate::recipe::{DataShape, Recipe, RecipeError};
 use crate::run::{self, Run, RunError};
 
 /// What can end a run before its time.
@@ -121,11 +123,11 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
         return Err(TrainError::Exists(out.to_owned()));
     }
     let dataset = recipe.data.load()?;
-    let spec = recipe.spec(&dataset)?;
     let mut recipe = recipe.clone();
-    recipe.model.likelihood = Some(spec.likelihood);
+    let model = recipe.model(&DataShape::of(&dataset))?;
+    recipe.model.likelihood = Some(model.likelihood());
     run::create(out, &recipe, &dataset)?;
-    let learner = Learner::new(spec, &recipe.train)?;
+    let learner = Learner::new(model, &recipe.train)?;
     let state = State { seed: recipe.train.seed, ..State::default() };
     Trainer::new(recipe, dataset, learner, state, out)?.run(control)
 }
@@ -137,8 +139,8 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
 pub fn resume(path: &Path, control: &Control) -> Result<Outcome, TrainError> {
     let run = Run::open(path)?;
     let dataset = run.dataset()?;
-    let spec = run.recipe.spec(&dataset)?;
-    let mut learner = Learner::new(spec, &run.recipe.train)?;
+    let model = run.recipe.model(&DataShape::of(&dataset))?;
+    let mut learner = Learner::new(model, &run.recipe.train)?;
     let file = path.join(run::CHECKPOINT);
     let fail = |reason| TrainError::Checkpoint { path: file.clone(), reason };
     // A run that was stopped before its first checkpoint starts again.
@@ -167,8 +169,8 @@ struct Trainer {
     learner: Learner,
     state: State,
     out: PathBuf,
-    /// Validation rows with their fixed noise.
-    validation: Vec<(Tensor, Tensor)>,
+    /// For every draw, the validation rows in parts.
+    validation: Vec<Vec<Tensor>>,
     /// The order of the rows, and the epoch it belongs to.
     order: (u64, Vec<usize>),
     /// The step of the checkpoint on disk.
@@ -179,16 +181,14 @@ impl Trainer {
     fn new(recipe: Recipe, dataset: Dataset, learner: Learner, state: State, out: &Path) -> Result<Self, TrainError> {
         const ROWS: usize = 1000;
         let mut validation = Vec::new();
-        let (seed, spec) = (recipe.train.seed, learner.vae.spec());
+        let (input, likelihood) = (learner.model.input(), learner.model.likelihood());
         for draw in 0..recipe.train.validation_draws as u64 {
-            let mut pixels = generator(seed, Purpose::ValidationPixels, draw);
-            let mut latents = generator(seed, Purpose::ValidationLatents, draw);
-            for x in dataset.validation.x.chunks(ROWS * spec.input) {
-                let rows = x.len() / spec.input;
-                let x = observe(&learner.vae, &mut pixels, x);
-                let x = Tensor::from_vec(x, (rows, spec.input), &Device::Cpu)?;
-                validation.push((x, latents.normal((rows, spec.latent), DType::F32, &Device::Cpu)?));
-            }
+            let mut pixels = generator(recipe.train.seed, Purpose::ValidationPixels, draw);
+            let mut rows = |x: &[f32]| {
+                let x = observe(likelihood, &mut pixels, x);
+                Tensor::from_vec(x.clone(), (x.len() / input, input), &Device::Cpu)
+            };
+            validation.push(dataset.validation.x.chunks(ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
         }
         let saved = (state.step > 0).then_some(state.step);
         let out = out.to_owned();
@@ -231,12 +231,9 @@ impl Trainer {
 
     fn step(&mut self) -> Result<(), TrainError> {
         let step = self.state.step;
-        let x = self.batch(step);
-        let seed = self.recipe.train.seed;
-        let mut pixels = generator(seed, Purpose::Pixels, step);
-        let mut latents = generator(seed, Purpose::Latents, step);
-        let (learner, train) = (&mut self.learner, &self.recipe.train);
-        let loss = crate::nn::on_pool(|| learner.step(train, step, &x, &mut pixels, &mut latents))?;
+        let batch = self.batch(step);
+        let (learner, train, rows) = (&mut self.learner, &self.recipe.train, &self.dataset.train);
+        let loss = crate::nn::on_pool(|| learner.step(train, step, rows, &batch))?;
         if !loss.is_finite() {
             return Err(TrainError::Diverged { step: step + 1, kept: self.kept() });
         }
@@ -247,8 +244,11 @@ impl Trainer {
     }
 
     /// The rows of a step. Every epoch has its own order; rows that do not fill a batch wait for another epoch.
-    fn batch(&mut self, step: u64) -> Vec<f32> {
+    fn batch(&mut self, step: u64) -> Vec<usize> {
         let rows = &self.dataset.train;
+        if rows.n == 0 {
+            return Vec::new();
+        }
         let size = self.recipe.train.batch.min(rows.n);
         let batches = (rows.n / size) as u64;
         let (epoch, at) = (step / batches, (step % batches) as usize);
@@ -256,11 +256,7 @@ impl Trainer {
             let order = generator(self.recipe.train.seed, Purpose::Shuffle, epoch).permutation(rows.n);
             self.order = (epoch, order);
         }
-        let mut x = Vec::with_capacity(size * self.dataset.dim);
-        for &row in &self.order.1[at * size..(at + 1) * size] {
-            x.extend_from_slice(rows.row(row));
-        }
-        x
+        self.order.1[at * size..(at + 1) * size].to_vec()
     }
 
     /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far.
@@ -292,19 +288,21 @@ impl Trainer {
 
     /// The mean bound over the validation rows and draws (nats).
     fn validate(&self, weights: &Weights) -> Result<Option<f64>, TrainError> {
-        if self.validation.is_empty() {
-            return Ok(None);
-        }
-        let bound = self.learner.with_weights(weights, |vae| -> candle_core::Result<f64> {
+        let seed = self.recipe.train.seed;
+        let bound = self.learner.with_weights(weights, |model| -> candle_core::Result<Option<f64>> {
             let (mut sum, mut rows) = (0.0, 0);
-            for (x, eps) in &self.validation {
-                let values = crate::nn::on_pool(|| vae.elbo(x, eps))?.to_vec1::<f32>()?;
-                sum += values.iter().map(|&v| f64::from(v)).sum::<f64>();
-                rows += values.len();
+            for (draw, parts) in self.validation.iter().enumerate() {
+                let mut noise = generator(seed, Purpose::ValidationLatents, draw as u64);
+                for x in parts {
+                    let Some(values) = crate::nn::on_pool(|| model.bound(x, &mut noise))? else { return Ok(None) };
+                    let values = values.to_vec1::<f32>()?;
+                    sum += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+                    rows += values.len();
+                }
             }
-            Ok(sum / rows as f64)
+            Ok((rows > 0).then(|| sum / f64::from(rows as u32)))
         })??;
-        Ok(Some(bound))
+        Ok(bound)
     }
 
     /// What an error leaves to go on from.
@@ -349,9 +347,9 @@ impl Trainer {
     fn write_results(&self) -> Result<(), TrainError> {
         self.write_metrics()?;
         let best = self.best()?;
-        let drawn = self
-            .learner
-            .with_weights(&best, |vae| run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, vae))?;
+        let drawn = self.learner.with_weights(&best, |model| {
+            run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, model)
+        })?;
         drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: self.kept() })
     }
 

@@ -8,7 +8,7 @@ use elbo::program::ProgramKind;
 use std::path::PathBuf;
 
 use crate::compiler::fidelity::fidelity;
-use crate::compiler::{Compiled, Options, compile_vae, report};
+use crate::compiler::{About, Compiled, Options, compile, report};
 use crate::roc;
 use crate::rows::model_rows;
 use crate::run::Run;
@@ -64,28 +64,32 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let run = Run::open(&args.run)?;
     let dataset = run.dataset()?;
-    let spec = run.spec();
-    let export = &run.recipe.export;
+    let model = run.model()?;
+    let mut export = run.recipe.export.clone();
+    export.monte_carlo_samples = args.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
+    export.importance_samples = args.importance_samples.unwrap_or(export.importance_samples);
+    let likelihood = model.likelihood();
     let options = Options {
         name: run.recipe.name.clone(),
         shape: dataset.shape.map(|n| n as u16),
         standardise: dataset.standardise.as_ref().map(|s| (s.mean.clone(), s.std.clone())),
-        monte_carlo: args.monte_carlo_samples.unwrap_or(export.monte_carlo_samples) as u32,
-        importance: args.importance_samples.unwrap_or(export.importance_samples) as u32,
+        monte_carlo: export.monte_carlo_samples as u32,
+        importance: export.importance_samples as u32,
         packing: match args.target {
             Target::Dsp => Packing::Dsp4,
             Target::Plain => Packing::RowMajor,
         },
         seed: args.seed,
     };
-    let mut calibration = model_rows(&dataset.train, spec.likelihood, args.seed);
+    let mut calibration = model_rows(&dataset.train, likelihood, args.seed);
     calibration.truncate(args.calibration_rows);
-    let held_out = model_rows(&dataset.validation, spec.likelihood, args.seed.wrapping_add(1));
-    let compiled = compile_vae(&spec, &run.layers()?, &calibration, &held_out, &options)?;
+    let held_out = model_rows(&dataset.validation, likelihood, args.seed.wrapping_add(1));
+    let about = About { family: run.recipe.family.name().to_owned(), likelihood, latent: run.recipe.model.latent };
+    let compiled = compile(model.lower(&export)?, &about, &calibration, &held_out, &options)?;
 
     std::fs::write(&args.output, compiled.blob.bytes())
         .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;
-    let mut test = model_rows(&dataset.test, spec.likelihood, args.seed.wrapping_add(2));
+    let mut test = model_rows(&dataset.test, likelihood, args.seed.wrapping_add(2));
     let mut anomalous = roc::anomalies(&dataset.test);
     test.truncate(args.test_rows.unwrap_or(usize::MAX));
     if let Some(marks) = &mut anomalous {

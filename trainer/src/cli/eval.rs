@@ -43,7 +43,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let run = Run::open(&args.run)?;
-    let (dataset, vae) = (run.dataset()?, run.vae()?);
+    let (dataset, model) = (run.dataset()?, run.model()?);
     let split = match args.split.as_str() {
         "train" => &dataset.train,
         "validation" => &dataset.validation,
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the data set `{}` has no {} rows; choose another --split", dataset.name, args.split);
     }
     let name = format!("{} {} rows", split.n, args.split);
-    let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&vae, split, args.binarisations, args.seed))?;
+    let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&*model, split, args.binarisations, args.seed))?;
     println!(
         "ELBO   {:.3} +- {:.3} nats per row ({name}, {} drawings, seed {})",
         elbo.mean, elbo.standard_error, args.binarisations, args.seed
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if let Some(k) = args.importance {
         let count = args.importance_binarisations;
-        let bound = crate::nn::on_pool(|| importance_weighted(&vae, split, k, count, args.seed))?;
+        let bound = crate::nn::on_pool(|| importance_weighted(&*model, split, k, count, args.seed))?;
         println!(
             "IW-{k}  {:.3} +- {:.3} nats per row ({name}, {count} drawings, seed {})",
             bound.mean, bound.standard_error, args.seed

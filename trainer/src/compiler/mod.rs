@@ -12,7 +12,7 @@ pub mod plan;
 pub mod quantize;
 pub mod report;
 
-use crate::family::vae::{Layers, Likelihood, VaeSpec};
+use crate::family::Likelihood;
 use crate::host::Blob;
 use assemble::{Assembly, PlannedProgram, QuantizedMatrix};
 use calibrate::{InputRange, Scales, calibrate};
@@ -85,13 +85,24 @@ pub struct Compiled {
     pub programs: Vec<PlannedProgram>,
 }
 
-/// Compiles a VAE. `calibration` and `held_out` are rows of x as the model sees them (binarised, standardised).
+/// What a blob says about the model it was made from.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Model family, "vae" for example.
+    pub family: String,
+    /// Distribution of the data given the latent.
+    pub likelihood: Likelihood,
+    /// Latent dimensions.
+    pub latent: usize,
+}
+
+/// Compiles a model. `calibration` and `held_out` are rows of x as the model sees them (binarised, standardised).
 ///
 /// # Errors
 /// [`CompileError`].
-pub fn compile_vae(
-    spec: &VaeSpec,
-    layers: &Layers,
+pub fn compile(
+    float: FloatModel,
+    about: &About,
     calibration: &[Vec<f32>],
     held_out: &[Vec<f32>],
     options: &Options,
@@ -99,8 +110,8 @@ pub fn compile_vae(
     if calibration.is_empty() {
         return Err(CompileError::NoCalibrationData);
     }
-    let float = fold::fold(lower::vae(spec, layers, options.monte_carlo, options.importance));
-    let range = match spec.likelihood {
+    let float = fold::fold(float);
+    let range = match about.likelihood {
         Likelihood::Bernoulli => InputRange::Unit,
         Likelihood::Gaussian => InputRange::Standardised,
     };
@@ -118,13 +129,13 @@ pub fn compile_vae(
     let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
     let meta = Meta {
         name: &options.name,
-        family: "vae",
-        likelihood: match spec.likelihood {
+        family: &about.family,
+        likelihood: match about.likelihood {
             Likelihood::Bernoulli => elbo::Likelihood::Bernoulli,
             Likelihood::Gaussian => elbo::Likelihood::Gaussian,
         },
         shape: options.shape,
-        latent: spec.latent as u16,
+        latent: about.latent as u16,
         monte_carlo_samples: options.monte_carlo as u16,
         importance_samples: options.importance as u16,
         feature_mean: &mean,
@@ -222,6 +233,7 @@ fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileEr
 mod tests {
     use super::*;
     use crate::family::DenseLayer;
+    use crate::family::vae::{Layers, VaeSpec};
     use crate::nn::Activation;
     use fidelity::fidelity;
     use rand::{RngExt, SeedableRng};
@@ -252,6 +264,12 @@ mod tests {
         }
     }
 
+    fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Result<Compiled, CompileError> {
+        let float = lower::vae(spec, &random_layers(spec, 3), options.monte_carlo, options.importance);
+        let about = About { family: "vae".into(), likelihood: spec.likelihood, latent: spec.latent };
+        compile(float, &about, rows, rows, options)
+    }
+
     fn rows(spec: &VaeSpec, n: usize) -> Vec<Vec<f32>> {
         let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(5);
         let mut value = || match spec.likelihood {
@@ -278,7 +296,7 @@ mod tests {
             packing,
             seed: 1,
         };
-        (compile_vae(&spec, &random_layers(&spec, 3), &rows, &rows, &options).unwrap(), rows)
+        (compile_random(&spec, &rows, &options).unwrap(), rows)
     }
 
     #[test]
@@ -351,7 +369,7 @@ mod tests {
             packing: Packing::Dsp4,
             seed: 0,
         };
-        let error = compile_vae(&spec, &random_layers(&spec, 1), &[], &[], &options).unwrap_err();
+        let error = compile_random(&spec, &[], &options).unwrap_err();
         assert!(matches!(error, CompileError::NoCalibrationData));
     }
 }

@@ -56,6 +56,16 @@ pub struct Dataset {
     pub crc32: u32,
 }
 
+impl Dataset {
+    /// Number of classes: one more than the largest label; 0 without labels.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        let splits = [&self.train, &self.validation, &self.test];
+        let labels = splits.into_iter().filter_map(|split| split.labels.as_ref()).flatten();
+        labels.max().map_or(0, |largest| *largest as usize + 1)
+    }
+}
+
 /// How to read and split a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DataOptions {

@@ -1,6 +1,95 @@
-//! The model families, one file per paper.
+//! The model families, one file per paper, and what the rest of the trainer asks of them.
 
-mod layers;
+mod params;
 pub mod vae;
 
-pub use layers::DenseLayer;
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use params::{Dense, DenseLayer, Mlp, Params, Slot};
+
+use crate::compiler::graph::FloatModel;
+use crate::nn::Rng;
+use crate::recipe::ExportRecipe;
+use crate::train::Step;
+
+/// How the values of a row are distributed given what generates them, and so how they are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Likelihood {
+    /// Independent Bernoulli variables, given by their logits. A grey value is the probability of a one: a model sees
+    /// bits drawn anew every time.
+    #[default]
+    Bernoulli,
+    /// Independent Gaussian variables, given by mean and log-variance. A model sees the values as they are.
+    Gaussian,
+}
+
+/// A model that can be trained, evaluated and compiled.
+///
+/// Rows are `[b, d]` in `f32` on the CPU, bounds and losses in nats.
+pub trait Model: Send + Sync {
+    /// Its variables.
+    fn params(&self) -> &Params;
+
+    /// Number of values of a row.
+    fn input(&self) -> usize;
+
+    /// How rows are read.
+    fn likelihood(&self) -> Likelihood;
+
+    /// The variables that are optimised together, each group with its own optimiser. One group of all by default.
+    fn groups(&self) -> Vec<Group> {
+        vec![Group { vars: (0..self.params().vars().len()).collect(), rule: Rule::Adam }]
+    }
+
+    /// Takes one training step through [`Step::minimise`] and returns the loss.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn step(&self, step: &mut Step<'_>) -> Result<f64>;
+
+    /// A lower bound on `log p(x)` of each row, one sample of noise each, or its exact value: `x [b, d]` to `[b]`. `None`
+    /// for a family that has none.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>>;
+
+    /// The importance-weighted bound on `log p(x)` with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]` to `[b]`.
+    /// `None` where [`Model::bound`] is exact or absent.
+    ///
+    /// # Errors
+    /// Whatever candle reports; no sample.
+    fn importance_bound(&self, _x: &Tensor, _k: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The means of `p(x|...)` of `n` draws from the model, `[n, d]`: what pictures show.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor>;
+
+    /// Its programs in floating point, for the compiler.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel>;
+}
+
+/// Variables with an optimiser of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Indices into [`Params::vars`].
+    pub vars: Vec<usize>,
+    /// How they are updated.
+    pub rule: Rule,
+}
+
+/// An optimiser's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Adam (arXiv 1412.6980), with the recipe's decoupled weight decay.
+    Adam,
+}

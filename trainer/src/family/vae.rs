@@ -1,12 +1,15 @@
 //! VAE: Auto-Encoding Variational Bayes (arXiv 1312.6114).
 
-use std::collections::HashMap;
-
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
-use super::DenseLayer;
+pub use super::Likelihood;
+use super::{Dense, DenseLayer, Mlp, Model, Params};
+use crate::compiler::graph::FloatModel;
+use crate::compiler::lower;
 use crate::nn::{self, Activation, Rng};
+use crate::recipe::ExportRecipe;
+use crate::train::Step;
 
 #[cfg(test)]
 mod tests;
@@ -19,17 +22,6 @@ pub const LOGVAR_MAX: f64 = 4.0;
 pub const HEAD_LOGVAR_MIN: f64 = -8.0;
 /// The Gaussian likelihood's log-variance is clamped from above to this value (nats).
 pub const HEAD_LOGVAR_MAX: f64 = 4.0;
-
-/// The distribution `p(x|z)` of the data given the latent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Likelihood {
-    /// Independent Bernoulli variables, given by their logits.
-    #[default]
-    Bernoulli,
-    /// Independent Gaussian variables, given by mean and log-variance.
-    Gaussian,
-}
 
 /// The two SGVB estimators of the paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -85,20 +77,16 @@ pub struct Loss {
     pub kl: Tensor,
 }
 
-/// Where a dense layer's two variables are in the list of all.
-#[derive(Clone, Copy)]
-struct Dense(usize);
-
 /// A variational auto-encoder with dense encoder and decoder (arXiv 1312.6114).
 ///
 /// `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as [`Likelihood`] says.
 pub struct Vae {
     spec: VaeSpec,
-    vars: Vec<(String, Var)>,
-    encoder: Vec<Dense>,
+    params: Params,
+    encoder: Mlp,
     mu: Dense,
     logvar: Dense,
-    decoder: Vec<Dense>,
+    decoder: Mlp,
     head: Dense,
     head_logvar: Option<Dense>,
 }
@@ -109,39 +97,18 @@ impl Vae {
     /// # Errors
     /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
-        if spec.input == 0 || spec.latent == 0 || spec.hidden.contains(&0) {
-            bail!("every width of a VAE is at least 1: {spec:?}");
-        }
-        if !dtype.is_float() {
-            bail!("a VAE in {dtype:?}, which is not a float type");
-        }
-        let mut rng = Rng::new(seed);
-        let mut vars = Vec::new();
-        let mut dense = |name: String, inp: usize, out: usize| -> Result<Dense> {
-            let (w, b) = rng.dense(inp, out, dtype, device)?;
-            vars.push((format!("{name}.weight"), w));
-            vars.push((format!("{name}.bias"), b));
-            Ok(Dense(vars.len() - 2))
-        };
-        let (mut encoder, mut decoder) = (Vec::new(), Vec::new());
-        let mut inp = spec.input;
-        for (i, &out) in spec.hidden.iter().enumerate() {
-            encoder.push(dense(format!("encoder.{i}"), inp, out)?);
-            inp = out;
-        }
-        let mu = dense("mu".into(), inp, spec.latent)?;
-        let logvar = dense("logvar".into(), inp, spec.latent)?;
-        inp = spec.latent;
-        for (i, &out) in spec.hidden.iter().rev().enumerate() {
-            decoder.push(dense(format!("decoder.{i}"), inp, out)?);
-            inp = out;
-        }
-        let head = dense("head".into(), inp, spec.input)?;
+        let mut params = Params::new(seed, device, dtype)?;
+        let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
+        let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
+        let mu = params.dense("mu", encoder.out, spec.latent)?;
+        let logvar = params.dense("logvar", encoder.out, spec.latent)?;
+        let decoder = params.mlp("decoder", spec.latent, &reversed, spec.activation)?;
+        let head = params.dense("head", decoder.out, spec.input)?;
         let head_logvar = match spec.likelihood {
             Likelihood::Bernoulli => None,
-            Likelihood::Gaussian => Some(dense("head_logvar".into(), inp, spec.input)?),
+            Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
         };
-        Ok(Self { spec, vars, encoder, mu, logvar, decoder, head, head_logvar })
+        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar })
     }
 
     /// The model's shape.
@@ -152,15 +119,11 @@ impl Vae {
     /// Every variable with its name: `encoder.0.weight` `[out, inp]`, `encoder.0.bias` `[out]`, and so on for `mu`,
     /// `logvar`, `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar`.
     pub fn vars(&self) -> &[(String, Var)] {
-        &self.vars
+        self.params.vars()
     }
 
-    fn apply(&self, layer: Dense, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        nn::linear(x, self.vars[layer.0].1.as_tensor(), self.vars[layer.0 + 1].1.as_tensor(), activation)
-    }
-
-    fn hidden(&self, layers: &[Dense], x: &Tensor) -> Result<Tensor> {
-        layers.iter().try_fold(x.clone(), |h, layer| self.apply(*layer, &h, self.spec.activation))
+    fn apply(&self, layer: Dense, x: &Tensor) -> Result<Tensor> {
+        layer.apply(&self.params, x, Activation::Identity)
     }
 
     /// Mean and log-variance of `q(z|x)`: `x [b, d]` to twice `[b, z]`, the latter clamped to [`LOGVAR_MIN`],
@@ -169,9 +132,9 @@ impl Vae {
     /// # Errors
     /// A batch of another width, type or device than the model's.
     pub fn encode(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-        let h = self.hidden(&self.encoder, x)?;
-        let mu = self.apply(self.mu, &h, Activation::Identity)?;
-        let logvar = self.apply(self.logvar, &h, Activation::Identity)?;
+        let h = self.encoder.apply(&self.params, x)?;
+        let mu = self.apply(self.mu, &h)?;
+        let logvar = self.apply(self.logvar, &h)?;
         Ok((mu, nn::clamp(&logvar, LOGVAR_MIN, LOGVAR_MAX)?))
     }
 
@@ -181,12 +144,12 @@ impl Vae {
     /// # Errors
     /// A batch of another width, type or device than the model's.
     pub fn decode_with_logvar(&self, z: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
-        let h = self.hidden(&self.decoder, z)?;
-        let head = self.apply(self.head, &h, Activation::Identity)?;
+        let h = self.decoder.apply(&self.params, z)?;
+        let head = self.apply(self.head, &h)?;
         let logvar = match self.head_logvar {
             None => None,
             Some(layer) => {
-                let logvar = self.apply(layer, &h, Activation::Identity)?;
+                let logvar = self.apply(layer, &h)?;
                 Some(nn::clamp(&logvar, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX)?)
             }
         };
@@ -198,8 +161,8 @@ impl Vae {
     /// # Errors
     /// A batch of another width, type or device than the model's.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
-        let h = self.hidden(&self.decoder, z)?;
-        self.apply(self.head, &h, Activation::Identity)
+        let h = self.decoder.apply(&self.params, z)?;
+        self.apply(self.head, &h)
     }
 
     /// `-log p(x|z)` in nats: `x [b, d]`, `z [b, z]` to `[b]`.
@@ -268,45 +231,64 @@ impl Vae {
     /// # Errors
     /// Whatever candle reports.
     pub fn layers(&self) -> Result<Layers> {
-        let values = |var: &Var| var.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
-        let layer = |l: &Dense| -> Result<DenseLayer> {
-            let (w, b) = (&self.vars[l.0].1, &self.vars[l.0 + 1].1);
-            let (out, inp) = w.dims2()?;
-            Ok(DenseLayer { w: values(w)?, b: values(b)?, out, inp })
-        };
+        let layer = |layer: Dense| layer.layer(&self.params);
         Ok(Layers {
-            encoder: self.encoder.iter().map(layer).collect::<Result<_>>()?,
-            mu: layer(&self.mu)?,
-            logvar: layer(&self.logvar)?,
-            decoder: self.decoder.iter().map(layer).collect::<Result<_>>()?,
-            head: layer(&self.head)?,
-            head_logvar: self.head_logvar.as_ref().map(layer).transpose()?,
+            encoder: self.encoder.numbers(&self.params)?,
+            mu: layer(self.mu)?,
+            logvar: layer(self.logvar)?,
+            decoder: self.decoder.numbers(&self.params)?,
+            head: layer(self.head)?,
+            head_logvar: self.head_logvar.map(layer).transpose()?,
         })
     }
 
-    /// Copies of every variable by name; training on does not change them.
-    ///
-    /// # Errors
-    /// Whatever candle reports.
-    pub fn save(&self) -> Result<HashMap<String, Tensor>> {
-        self.vars.iter().map(|(name, var)| Ok((name.clone(), var.copy()?.detach()))).collect()
+    fn noise(&self, rng: &mut Rng, shape: &[usize], like: &Tensor) -> Result<Tensor> {
+        rng.normal(shape, like.dtype(), like.device())
+    }
+}
+
+impl Model for Vae {
+    fn params(&self) -> &Params {
+        &self.params
     }
 
-    /// Sets every variable from tensors of the same name, converted to the model's type and device; other names are
-    /// ignored. On an error nothing has changed.
-    ///
-    /// # Errors
-    /// A tensor that is missing or has another shape than its variable.
-    pub fn load(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
-        let find = |(name, var): &(String, Var)| match tensors.get(name) {
-            None => bail!("the checkpoint lacks {name}"),
-            Some(t) if t.shape() != var.shape() => {
-                bail!("the checkpoint has {name} of shape {:?}, not {:?}", t.dims(), var.dims())
-            }
-            Some(t) => t.to_device(var.device())?.to_dtype(var.dtype()),
-        };
-        let found = self.vars.iter().map(find).collect::<Result<Vec<_>>>()?;
-        self.vars.iter().zip(&found).try_for_each(|((_, var), t)| var.set(t))
+    fn input(&self) -> usize {
+        self.spec.input
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        self.spec.likelihood
+    }
+
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        let x = step.batch(self.likelihood())?;
+        let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
+        let loss = self.loss(&x, &eps, step.recipe.beta_at(step.index), step.recipe.estimator)?;
+        step.minimise(0, &loss.total)
+    }
+
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?;
+        self.elbo(x, &eps).map(Some)
+    }
+
+    fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?;
+        self.iwae(x, &eps).map(Some)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
+        let head = self.decode(&z)?;
+        match self.spec.likelihood {
+            Likelihood::Bernoulli => (head.neg()?.exp()? + 1.0)?.recip(),
+            Likelihood::Gaussian => Ok(head),
+        }
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        let draws = (export.monte_carlo_samples as u32, export.importance_samples as u32);
+        Ok(lower::vae(&self.spec, &self.layers()?, draws.0, draws.1))
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     TestLatents = 7,
     /// Latents of pictures.
     Pictures = 8,
+    /// Rows drawn beside the batch; the index is the step.
+    Rows = 9,
 }
 
 /// The generator of `(seed, purpose, index)`.

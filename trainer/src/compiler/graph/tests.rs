@@ -9,6 +9,7 @@ use elbo::program::ProgramKind;
 
 use super::FloatModel;
 use crate::compiler::lower;
+use crate::family::Model;
 use crate::family::vae::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN, Likelihood, Vae, VaeSpec};
 use crate::nn::{Activation, Rng};
 
@@ -126,14 +127,14 @@ fn model(spec: &VaeSpec, seed: u64) -> Vae {
         let factor = if name.contains("logvar") { 12.0 } else { 1.5 };
         (name, (t * factor).unwrap())
     };
-    vae.load(&vae.save().unwrap().into_iter().map(spread).collect()).unwrap();
+    vae.params().load(&vae.params().save().unwrap().into_iter().map(spread).collect()).unwrap();
     vae
 }
 
 fn compare(spec: &VaeSpec, seed: u64) {
     let vae = model(spec, seed);
     let graph = lower::vae(spec, &vae.layers().unwrap(), MONTE_CARLO as u32, IMPORTANCE as u32);
-    let reference = Reference { spec: spec.clone(), weights: vae.save().unwrap() };
+    let reference = Reference { spec: spec.clone(), weights: vae.params().save().unwrap() };
     let mut rng = Rng::new(seed + 1);
     for _ in 0..ROWS {
         let x = match spec.likelihood {

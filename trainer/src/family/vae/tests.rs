@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{Estimator, Likelihood, Vae, VaeSpec};
+use super::{Estimator, Likelihood, Model, Vae, VaeSpec};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -98,7 +98,7 @@ fn fused_equals_composed() {
         for likelihood in LIKELIHOODS {
             let (narrow, x, eps) = setting(activation, likelihood, DType::F32);
             let (wide, _, _) = setting(activation, likelihood, DType::F64);
-            wide.load(&narrow.save().unwrap()).unwrap();
+            wide.params().load(&narrow.params().save().unwrap()).unwrap();
             let (x64, eps64) = (x.to_dtype(DType::F64).unwrap(), eps.to_dtype(DType::F64).unwrap());
             let a = narrow.loss(&x, &eps, 1.0, Estimator::B).unwrap();
             let b = wide.loss(&x64, &eps64, 1.0, Estimator::B).unwrap();
@@ -163,8 +163,8 @@ fn estimators_agree_in_expectation() {
 fn more_importance_samples_tighten_the_bound() {
     let (vae, x, _) = setting(Activation::Tanh, Likelihood::Bernoulli, DType::F64);
     // Widened weights, so that the posterior is far from the prior and the bounds differ clearly.
-    let wide = vae.save().unwrap().into_iter().map(|(n, t)| (n, (t * 3.0).unwrap())).collect();
-    vae.load(&wide).unwrap();
+    let wide = vae.params().save().unwrap().into_iter().map(|(n, t)| (n, (t * 3.0).unwrap())).collect();
+    vae.params().load(&wide).unwrap();
     let mut rng = Rng::new(10);
     let mut bound = |k: usize| {
         let draws = (0..400).map(|_| {
@@ -186,7 +186,7 @@ fn more_importance_samples_tighten_the_bound() {
 fn saved_tensors_load_and_wrong_ones_change_nothing() {
     let (vae, x, eps) = setting(Activation::Relu, Likelihood::Bernoulli, DType::F32);
     let before = vae.layers().unwrap();
-    let saved = vae.save().unwrap();
+    let saved = vae.params().save().unwrap();
     let mut adam = Adam::new(vae.vars(), AdamParams::default()).unwrap();
     let grads = vae.loss(&x, &eps, 1.0, Estimator::B).unwrap().total.backward().unwrap();
     adam.step(&grads, 0.1).unwrap();
@@ -194,11 +194,11 @@ fn saved_tensors_load_and_wrong_ones_change_nothing() {
     assert_ne!(before, stepped);
     let mut broken = saved.clone();
     broken.insert("head.bias".into(), Tensor::zeros(5, DType::F32, &CPU).unwrap());
-    assert!(vae.load(&broken).is_err());
+    assert!(vae.params().load(&broken).is_err());
     broken.remove("head.bias");
-    assert!(vae.load(&broken).is_err());
+    assert!(vae.params().load(&broken).is_err());
     assert_eq!(vae.layers().unwrap(), stepped);
-    vae.load(&saved).unwrap();
+    vae.params().load(&saved).unwrap();
     assert_eq!(vae.layers().unwrap(), before);
 }
 
@@ -206,12 +206,12 @@ fn saved_tensors_load_and_wrong_ones_change_nothing() {
 #[test]
 fn clamped_log_variances_keep_the_loss_finite() {
     let (vae, x, eps) = setting(Activation::Relu, Likelihood::Gaussian, DType::F32);
-    let mut tensors = vae.save().unwrap();
+    let mut tensors = vae.params().save().unwrap();
     for name in ["logvar.bias", "head_logvar.bias"] {
         let far = (tensors[name].ones_like().unwrap() * -200.0).unwrap();
         tensors.insert(name.into(), far);
     }
-    vae.load(&tensors).unwrap();
+    vae.params().load(&tensors).unwrap();
     let (_, logvar) = vae.encode(&x).unwrap();
     assert_eq!(scalar(&logvar.max_all().unwrap()), super::LOGVAR_MIN);
     let loss = vae.loss(&x, &eps, 1.0, Estimator::B).unwrap().total;
