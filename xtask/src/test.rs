@@ -13,18 +13,23 @@ pub fn run() -> Result<()> {
     step("set-up", setup::run)?;
     step("format", || cargo(&["fmt", "--all", "--check"]).and_then(|()| firmware_cargo(&["fmt", "--all", "--check"])))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("lints of the firmware", || firmware_app(&["clippy"], &["--all-targets", "--", "-D", "warnings"]))?;
     step("firmware of every board", firmware::build)?;
     step("no panic, and code size", firmware::check)?;
     step("tests", || cargo(&["test", "--workspace"]))?;
-    step("firmware's own tests", || {
-        let model = root().join("tests/data/digits.elbo");
-        shell::run(
-            Command::new("cargo")
-                .args(["test", "--package", "elbo-app"])
-                .env("ELBO_MODEL", model)
-                .current_dir(root().join("firmware")),
-        )
-    })
+    step("firmware's own tests", || firmware_app(&["test"], &[]))
+}
+
+/// The application that every board runs, built for the host.
+fn firmware_app(command: &[&str], options: &[&str]) -> Result<()> {
+    shell::run(
+        Command::new("cargo")
+            .args(command)
+            .args(["--package", "elbo-app"])
+            .args(options)
+            .env("ELBO_MODEL", root().join("tests/data/digits.elbo"))
+            .current_dir(root().join("firmware")),
+    )
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

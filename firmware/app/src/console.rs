@@ -36,9 +36,10 @@ pub fn serve<B: Board>(board: &mut B, blob: &[u8], mut memory: Memory<'_>) -> Ou
             None
         }
     };
-    match &session {
-        Some(_) => log::info!("the model is proved and ready"),
-        None => log::warning!("no model: {}", reason.as_str()),
+    if session.is_some() {
+        log::info!("the model is proved and ready");
+    } else {
+        log::warning!("no model: {}", reason.as_str());
     }
     let mut console = Console { board, blob, session, reason, memory, arena_capacity, received: 0 };
     let mut reader = FrameReader::new();

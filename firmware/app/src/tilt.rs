@@ -45,7 +45,7 @@ pub fn steer_latent(tilt: Tilt, seed: u64, frac: u32, latent: &mut [i16]) {
     for z in latent {
         let mut draws = [0; 3];
         fill_normal(&mut rng, &mut draws);
-        let sum: i32 = draws.iter().zip(weights).map(|(&draw, weight)| i32::from(draw) * weight >> 2).sum();
+        let sum: i32 = draws.iter().zip(weights).map(|(&draw, weight)| (i32::from(draw) * weight) >> 2).sum();
         *z = (sum >> shift.saturating_sub(2)).clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
     }
 }
