@@ -1,8 +1,9 @@
 //! Every way in which a blob can be wrong, one at a time, and the error that names it.
 
 use elbo::LoadError as E;
+use elbo::blob::HEADER_WORDS;
 use elbo::kernel::Packing;
-use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, TensorKind};
+use elbo::program::{NO_TENSOR, Op, Opcode, PROGRAM_WORDS, ProgramKind, TensorKind};
 use elbo::{Arena, Limits, LoadError, Model, SessionError};
 use elbo_fuzz_blobs::builder::{Parts, seal};
 use elbo_fuzz_blobs::seeds;
@@ -193,6 +194,8 @@ fn programs() {
     breaks(E::ProgramKind { program: 1 }, |p| p.programs[1].kind = 0);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = 8);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::Reconstruct as u32);
+    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind |= 1 << 8);
+    words_break(E::ProgramKind { program: 2 }, |words| words[HEADER_WORDS + 2 * PROGRAM_WORDS + 7] = 1);
     let range = E::ProgramRange { program: 2 };
     for wrong in [9, u32::MAX] {
         breaks(range, |p| p.programs[2].ops_start = wrong);
