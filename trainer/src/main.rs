@@ -6,7 +6,14 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// candle's own pool of threads spins between operations, on the core that the fused operations' other half needs.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
 fn main() -> ExitCode {
+    if std::env::var_os(CANDLE_THREADS).is_none() {
+        // SAFETY: no other thread exists yet.
+        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    }
     match elbo_trainer::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
