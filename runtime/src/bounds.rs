@@ -3,8 +3,10 @@
 //! The compiler calls [`output_bound`] to declare a tensor's bound, the verifier to check it: one definition of both.
 
 use crate::fixed;
+#[cfg(feature = "conv")]
+use crate::kernel::ConvGeometry;
 use crate::normal;
-use crate::program::{Form, Matrix, Op, Opcode, Tensor};
+use crate::program::{Form, Matrix, Op, Opcode, Tensor, TensorKind};
 
 /// Why an operation cannot take its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,16 @@ pub const FULL: u16 = 1 << 15;
 const MAX_LOG2: u32 = 62;
 /// Finest scale at which an exponential's argument is below 16 in magnitude.
 const EXP_FRAC: u8 = 11;
+/// Coarsest scale of what flows and rank-one covariances read.
+const FINE: u32 = 8;
+/// Most dimensions of a flow.
+const MAX_FLOW_LEN: u32 = 1024;
+/// log2 of the largest log-determinant of a flow, Q16: 65536 steps of at most 2^20 nats.
+const FLOW_LOG_DET_LOG2: u16 = 52;
+/// log2 of the largest contribution of one dimension to a discretised-logistic negative log-likelihood, Q16.
+const LOGISTIC_TERM_LOG2: u32 = 40;
+/// log2 of the largest value over which a class is summed out.
+const FREE_ENERGY_LOG2: u16 = 46;
 /// log2 of the largest contribution of one dimension to a Gaussian negative log-likelihood, Q16: see [`Opcode::GaussianNll`].
 pub(crate) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
@@ -51,28 +63,63 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
     q.clamp(-limit, limit) << shift
 }
 
-/// Checks types, lengths and scales of `op`'s operands and returns the bound of its output: largest |q| of activations,
-/// log2 of the largest magnitude of nats. Every tensor's scale, bound and length must be in range. `inputs` beyond [`Opcode::inputs`] are ignored; so is `output.bound`.
+/// The bounds of what an operation writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of the output: largest |q| of activations, log2 of the largest magnitude of nats.
+    pub output: u16,
+    /// Of the third reference, where the operation writes it, in the same units.
+    pub third: u16,
+}
+
+/// Checks types, lengths and scales of `op`'s operands and returns the bounds of what it writes. Every tensor's scale, bound
+/// and length must be in range. `inputs` beyond [`Opcode::inputs`] are ignored, but for a third that is written; so are
+/// the bounds of what is written.
 ///
-/// For `End` the output is its loop's vector; for `Loop` only the length is checked and the bound returned as declared.
+/// For `End` the output is its loop's tensor; for `Loop` only the length is checked and the bound returned as declared.
 ///
 /// # Errors
 /// The first requirement that does not hold.
-pub fn output_bound(
+pub fn output_bounds(
     op: &Op,
     inputs: &[Tensor; 3],
     output: &Tensor,
-    matrix: Option<&Matrix>,
+    matrices: &dyn Fn(u16) -> Option<Matrix>,
+) -> Result<Bounds, OperandError> {
+    use OperandError::{Kind, Scale, Shape};
+    let [a, b, c] = inputs;
+    require(op.opcode.compiled(), Kind)?;
+    let third = match op.opcode {
+        Opcode::Planar | Opcode::Radial => {
+            require(c.kind == TensorKind::Nats, Kind)?;
+            require(c.len == 1, Shape)?;
+            require(op.param == 0 || op.param == 1, Scale)?;
+            FLOW_LOG_DET_LOG2
+        }
+        Opcode::Conv => {
+            require(c.kind == TensorKind::I16, Kind)?;
+            require(scratch_len(op, matrices) == Some(c.len), Shape)?;
+            FULL
+        }
+        _ => 0,
+    };
+    Ok(Bounds { output: output_bound(op, [a, b, c], output, matrices)?, third })
+}
+
+fn output_bound(
+    op: &Op,
+    [a, b, c]: [&Tensor; 3],
+    output: &Tensor,
+    matrices: &dyn Fn(u16) -> Option<Matrix>,
 ) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
-    let [a, b, c] = inputs;
     let n = a.len;
     let form = op.opcode.form();
-    for input in inputs.iter().take(form.inputs()) {
-        require(input.kind == form.kind(Form::NATS_IN), Kind)?;
-        require(input.len == if form.has(Form::ONE_IN) { 1 } else { n }, Shape)?;
+    for (slot, input) in [a, b, c].into_iter().enumerate().take(form.inputs()) {
+        require(form.has(Form::ANY_KIND) || input.kind == form.input_kind(slot), Kind)?;
+        require(form.has(Form::ANY_LENGTHS) || input.len == if form.has(Form::ONE_IN) { 1 } else { n }, Shape)?;
     }
-    require(output.kind == form.kind(Form::NATS_OUT), Kind)?;
+    require(form.has(Form::ANY_KIND) || output.kind == form.output_kind(), Kind)?;
     require(!form.has(Form::SAME_LENGTH) || output.len == n, Shape)?;
     require(!form.has(Form::ONE_OUT) || output.len == 1, Shape)?;
 
@@ -83,7 +130,7 @@ pub fn output_bound(
     let log2 = match op.opcode {
         Opcode::Invalid => return Err(Kind),
         Opcode::Dense => {
-            let matrix = matrix.ok_or(Kind)?;
+            let matrix = matrices(op.arg).ok_or(Kind)?;
             require(n == matrix.cols && output.len == matrix.rows, Shape)?;
             require(a.bound <= matrix.input_bound, Bound)?;
             return Ok(matrix.output_bound);
@@ -97,7 +144,7 @@ pub fn output_bound(
             return Ok(i16::MAX as u16);
         }
         Opcode::Exp => {
-            require(read <= 16, Scale)?;
+            require(read <= 16 && op.imm <= 1, Scale)?;
             let largest = fixed::exp(to_q16(i32::from(a.bound), read), fy);
             return Ok(largest.min(i16::MAX as u64).max(1) as u16);
         }
@@ -107,15 +154,47 @@ pub fn output_bound(
             require(low <= high, Bound)?;
             return Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1));
         }
-        Opcode::Fma => {
-            let product = fa + fb;
-            require(fc <= product && fy <= product, Scale)?;
-            let shift = product - fy;
-            let half = (1u64 << shift) >> 1;
-            let largest = u64::from(a.bound) * u64::from(b.bound) + (u64::from(c.bound) << (product - fc)) + half;
-            require(largest <= i32::MAX as u64, Bound)?;
-            return Ok((largest as u32 >> shift).clamp(1, u32::from(FULL)) as u16);
+        Opcode::Fma | Opcode::Mul | Opcode::AddVec | Opcode::SubVec => return element_bound(op.opcode, [a, b, c], fy),
+        Opcode::Concat => {
+            require(u64::from(a.len) + u64::from(b.len) == u64::from(output.len), Shape)?;
+            return Ok(rounded_bound(a, fy)?.max(rounded_bound(b, fy)?));
         }
+        Opcode::Slice => {
+            require(u64::from(op.imm) + u64::from(output.len) <= u64::from(n), Shape)?;
+            require(fa == fy, Scale)?;
+            return Ok(a.bound);
+        }
+        Opcode::Select => {
+            require(fa == fy && fb == fy, Scale)?;
+            return Ok(a.bound.max(b.bound));
+        }
+        Opcode::OneHot => {
+            require((1..=i16::MAX as u32).contains(&op.imm), Bound)?;
+            return Ok(op.imm as u16);
+        }
+        Opcode::Softmax => {
+            require(fy == 15, Scale)?;
+            return Ok(i16::MAX as u16);
+        }
+        Opcode::MeanVec => {
+            require(fa == fy, Scale)?;
+            require(n.checked_rem(output.len) == Some(0), Shape)?;
+            return Ok(a.bound);
+        }
+        Opcode::RankOne => {
+            require(fa == fy && fa == normal::FRAC && fb >= FINE, Scale)?;
+            return Ok(FULL);
+        }
+        Opcode::Planar | Opcode::Radial => {
+            require(fa == fy && fa >= FINE && fb >= FINE, Scale)?;
+            let step = if op.opcode == Opcode::Planar { 2 * n + 1 } else { n + 2 };
+            require(n <= MAX_FLOW_LEN && b.len.checked_rem(step) == Some(0), Shape)?;
+            return Ok(FULL);
+        }
+        #[cfg(feature = "conv")]
+        Opcode::Conv => return conv_bound(op, a, output, matrices),
+        #[cfg(not(feature = "conv"))]
+        Opcode::Conv => return Err(Kind),
         Opcode::Normal => {
             require(fy == normal::FRAC, Scale)?;
             return Ok(normal::MAX as u16);
@@ -134,15 +213,35 @@ pub fn output_bound(
             sum_log2(n, 2 * bits(a), 2 * fa).max(sum_log2(n, 40, 16)) + 2
         }
         Opcode::HalfSumSq => sum_log2(n, 2 * bits(a), 2 * fa),
+        // ln(1 + |a|^2) is below 64; |b|^2 is a sum of squares.
+        Opcode::HalfLogDet | Opcode::RankOneKl => {
+            require(fa >= FINE && (op.opcode == Opcode::HalfLogDet || fb >= FINE), Scale)?;
+            sum_log2(n, 2 * bits(b), 2 * fb).max(24) + 1
+        }
+        Opcode::LogisticNll => {
+            require(fa == fc && fa >= FINE && b.frac >= EXP_FRAC, Scale)?;
+            sum_log2(n, LOGISTIC_TERM_LOG2, 16)
+        }
         Opcode::Sum => {
             require(read <= 24, Scale)?;
             sum_log2(n, bits(a), read)
         }
         Opcode::Add | Opcode::Sub => u32::from(a.bound.max(b.bound)) + 1,
-        Opcode::Neg | Opcode::End => u32::from(a.bound),
+        Opcode::Neg => u32::from(a.bound),
+        Opcode::Offset => u32::from(a.bound).max(31) + 1,
+        Opcode::End => {
+            require(a.kind == output.kind, Kind)?;
+            require(a.frac == output.frac, Scale)?;
+            return Ok(a.bound);
+        }
         Opcode::Loop => {
-            require(output.len == op.imm, Shape)?;
-            u32::from(output.bound)
+            require(output.len.checked_rem(op.imm) == Some(0), Shape)?;
+            return Ok(output.bound);
+        }
+        // A mean under probabilities that may add up to a little more than one, and an entropy below 12.
+        Opcode::FreeEnergy => {
+            require(a.bound <= FREE_ENERGY_LOG2 && fb <= 16, Bound)?;
+            u32::from(a.bound).max(20) + 2
         }
         Opcode::Mean => {
             require(sum_log2(n, u32::from(a.bound), 16) <= MAX_LOG2, Bound)?;
@@ -153,4 +252,78 @@ pub fn output_bound(
     };
     require(log2 <= MAX_LOG2, Bound)?;
     Ok(log2 as u16)
+}
+
+/// Bound of `a`'s elements rounded to `frac` fractional bits and saturated.
+fn rounded_bound(a: &Tensor, frac: u32) -> Result<u16, OperandError> {
+    let shift = u32::from(a.frac).checked_sub(frac).ok_or(OperandError::Scale)?;
+    Ok((u32::from(a.bound) + ((1 << shift) >> 1) >> shift).clamp(1, u32::from(FULL)) as u16)
+}
+
+/// Fractional bits at which [`Opcode::Fma`], `Mul`, `AddVec` and `SubVec` compute before they round to the output's.
+pub(crate) fn element_frac(opcode: Opcode, [a, b]: [u32; 2]) -> u32 {
+    if matches!(opcode, Opcode::AddVec | Opcode::SubVec) { a.max(b) } else { a + b }
+}
+
+/// Bound of an element-wise product or sum: every intermediate fits 32 bits.
+fn element_bound(opcode: Opcode, [a, b, c]: [&Tensor; 3], fy: u32) -> Result<u16, OperandError> {
+    use OperandError::{Bound, Scale};
+    let [fa, fb, fc] = [a, b, c].map(|tensor| u32::from(tensor.frac));
+    let frac = element_frac(opcode, [fa, fb]);
+    require(fy <= frac, Scale)?;
+    let shift = frac - fy;
+    let half = (1u64 << shift) >> 1;
+    let [qa, qb, qc] = [a, b, c].map(|tensor| u64::from(tensor.bound));
+    let largest = half
+        + match opcode {
+            Opcode::AddVec | Opcode::SubVec => (qa << (frac - fa)) + (qb << (frac - fb)),
+            Opcode::Mul => qa * qb,
+            _ => {
+                require(fc <= frac, Scale)?;
+                qa * qb + (qc << (frac - fc))
+            }
+        };
+    require(largest <= i32::MAX as u64, Bound)?;
+    Ok((largest as u32 >> shift).clamp(1, u32::from(FULL)) as u16)
+}
+
+/// Halfwords of scratch that a convolution needs, if it is one.
+pub fn scratch_len(op: &Op, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<u32> {
+    #[cfg(feature = "conv")]
+    {
+        let geometry = ConvGeometry::unpack(op.imm, op.param);
+        let matrix = matrices(op.arg).filter(|_| geometry.is_valid())?;
+        geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
+    }
+    #[cfg(not(feature = "conv"))]
+    {
+        let _ = (op, matrices);
+        None
+    }
+}
+
+/// Bound of a convolution's output: the largest of its phases' matrices, each of which must fit the others.
+#[cfg(feature = "conv")]
+fn conv_bound(
+    op: &Op,
+    a: &Tensor,
+    output: &Tensor,
+    matrices: &dyn Fn(u16) -> Option<Matrix>,
+) -> Result<u16, OperandError> {
+    use OperandError::{Bound, Kind, Shape};
+    let geometry = ConvGeometry::unpack(op.imm, op.param);
+    require(geometry.is_valid(), Shape)?;
+    let first = matrices(op.arg).ok_or(Kind)?;
+    let channels = first.cols / geometry.taps(0).max(1);
+    require(geometry.input_len(channels) == Some(a.len), Shape)?;
+    require(geometry.output_len(first.rows) == Some(output.len), Shape)?;
+    let mut largest = 1;
+    for phase in 0..geometry.phases() {
+        let matrix = u16::try_from(phase).ok().and_then(|phase| matrices(op.arg.checked_add(phase)?)).ok_or(Kind)?;
+        let cols = geometry.taps(phase).checked_mul(channels);
+        require(cols == Some(matrix.cols) && matrix.rows == first.rows, Shape)?;
+        require(a.bound <= matrix.input_bound, Bound)?;
+        largest = largest.max(matrix.output_bound);
+    }
+    Ok(largest)
 }

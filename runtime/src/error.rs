@@ -95,6 +95,11 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
+    /// An operation that this build of the runtime leaves out: enable the feature of its family.
+    Unsupported {
+        /// The operation.
+        op: u16,
+    },
     /// An operation refers to a tensor or matrix that does not exist, or is of the wrong type.
     Operand {
         /// The operation.
@@ -160,6 +165,13 @@ pub enum SessionError {
         /// Elements given.
         given: usize,
     },
+    /// The model has no such class.
+    NoSuchClass {
+        /// Classes that the model has.
+        classes: usize,
+        /// Class given, counted from 0.
+        class: usize,
+    },
     /// An output has the wrong number of elements.
     OutputLength {
         /// Elements that the program gives.
@@ -213,6 +225,12 @@ impl fmt::Display for LoadError {
             E::TensorPlace { tensor } => ("tensor", tensor, "it lies outside the arena or unaligned"),
             E::Lifetime { tensor } => ("tensor", tensor, "its lifetime is not what the operations say"),
             E::Operation { op } => ("operation", op, "its code or an unused field is not valid"),
+            E::Unsupported { op } => {
+                return write!(
+                    f,
+                    "operation {op}: this build of the runtime leaves it out; enable the feature of the model's family"
+                );
+            }
             E::Operand { op } => ("operation", op, "an operand is missing or of the wrong type"),
             E::NotAlive { op } => ("operation", op, "it reads a tensor outside its lifetime"),
             E::Shape { op } => ("operation", op, "its operands' lengths do not fit"),
@@ -243,6 +261,9 @@ impl fmt::Display for SessionError {
             }
             Self::InputLength { expected, given } => {
                 write!(f, "the program takes {expected} elements and got {given}: pass its input's length")
+            }
+            Self::NoSuchClass { classes, class } => {
+                write!(f, "the model has {classes} classes and no class {class}: count them from 0")
             }
             Self::OutputLength { expected, given } => {
                 write!(f, "the program gives {expected} elements and got room for {given}: pass its output's length")
@@ -285,6 +306,7 @@ mod tests {
             E::Lifetime { tensor },
             E::Overlap { tensor, with: 4093 },
             E::Operation { op },
+            E::Unsupported { op },
             E::Operand { op },
             E::NotAlive { op },
             E::Shape { op },
@@ -322,6 +344,7 @@ mod tests {
             SessionError::ArenaMisaligned,
             SessionError::ProgramAbsent,
             SessionError::InputLength { expected: 64, given: 63 },
+            SessionError::NoSuchClass { classes: 10, class: 11 },
             SessionError::OutputLength { expected: 64, given: 65 },
         ]);
     }

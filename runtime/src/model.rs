@@ -41,10 +41,12 @@ impl VectorInfo {
 /// What one program takes, gives and costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramInfo {
-    /// The input vector, for kinds that have one.
-    pub input: Option<VectorInfo>,
-    /// The output vectors, for kinds that give vectors.
+    /// The input vectors.
+    pub inputs: [Option<VectorInfo>; 2],
+    /// The output vectors.
     pub outputs: [Option<VectorInfo>; 2],
+    /// Whether a scalar in nats comes out too.
+    pub scalar: bool,
     /// Elementary steps of a run.
     pub work: u64,
     /// Multiply-accumulates of a run.
@@ -90,14 +92,14 @@ impl<'b> Model<'b> {
     pub fn program(&self, kind: ProgramKind) -> Option<ProgramInfo> {
         let (record, scope) = self.find(kind)?;
         let signature = kind.signature();
-        let vector = |slot: usize, refs: [u16; 2], used: u8, scalar: bool| {
-            let used = slot < usize::from(used) && !scalar;
-            refs.get(slot).filter(|_| used).map(|tensor| VectorInfo::new(&scope.tensor(*tensor)))
+        let vectors = |refs: [u16; 2], used: u8| {
+            let vector = |slot: u8, tensor: u16| (slot < used).then(|| VectorInfo::new(&scope.tensor(tensor)));
+            [vector(0, refs[0]), vector(1, refs[1])]
         };
-        let output = |slot| vector(slot, record.outputs, signature.outputs, signature.scalar);
         Some(ProgramInfo {
-            input: vector(0, record.inputs, signature.inputs, false),
-            outputs: [output(0), output(1)],
+            inputs: vectors(record.inputs, signature.inputs),
+            outputs: vectors(record.outputs, signature.vectors),
+            scalar: signature.scalar,
             work: record.work,
             macs: record.macs,
         })

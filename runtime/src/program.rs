@@ -3,6 +3,8 @@
 //! Records have a fixed size in 32-bit words and their accessors are total: a record that does not decode is an
 //! [`Opcode::Invalid`] operation or an empty tensor, which the verifier refuses and the interpreter skips.
 
+#[cfg(feature = "conv")]
+use crate::kernel::ConvGeometry;
 use crate::kernel::Packing;
 
 /// Largest number of elements of one tensor.
@@ -47,24 +49,46 @@ pub enum ProgramKind {
     ScoreMonteCarlo = 6,
     /// x, noise -> importance-weighted bound -log(1/K sum w_k) over K draws, in nats (Burda et al., arXiv 1509.00519).
     ScoreImportance = 7,
+    /// class, noise -> x: draws from the model of one class. The class comes as a vector with a one at its place.
+    SampleClass = 8,
+    /// x, noise -> probability of every class, Q15.
+    Classify = 9,
+    /// x, mask, noise -> x: what the mask marks as observed (positive) stays, the rest is drawn from the model.
+    Impute = 10,
+    /// x -> z: the latent that [`ProgramKind::Decode`] takes to x, for a flow.
+    Invert = 11,
+    /// noise -> x, -log q(x): a draw with its negative log-density in nats.
+    SampleDensity = 12,
 }
 
 /// The types of a program's inputs and outputs, fixed by its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Number of input vectors (0 or 1).
+    /// Number of input vectors, 0 to 2.
     pub inputs: u8,
-    /// Number of output tensors (1 or 2).
-    pub outputs: u8,
-    /// Whether the output is one scalar in nats rather than vectors.
+    /// Number of output vectors, 0 to 2.
+    pub vectors: u8,
+    /// Whether a scalar in nats follows the output vectors.
     pub scalar: bool,
     /// Whether the program may draw noise.
     pub noise: bool,
 }
 
+impl Signature {
+    /// Number of output tensors, 1 or 2.
+    pub fn outputs(&self) -> u8 {
+        self.vectors + u8::from(self.scalar)
+    }
+
+    /// Type of output `slot`.
+    pub fn output(&self, slot: u8) -> TensorKind {
+        if slot < self.vectors { TensorKind::I16 } else { TensorKind::Nats }
+    }
+}
+
 impl ProgramKind {
     /// Every kind, in the order of their codes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Sample,
         Self::Decode,
         Self::Encode,
@@ -72,6 +96,11 @@ impl ProgramKind {
         Self::Score,
         Self::ScoreMonteCarlo,
         Self::ScoreImportance,
+        Self::SampleClass,
+        Self::Classify,
+        Self::Impute,
+        Self::Invert,
+        Self::SampleDensity,
     ];
 
     /// The kind with this code.
@@ -89,19 +118,27 @@ impl ProgramKind {
             Self::Score => "score",
             Self::ScoreMonteCarlo => "score_monte_carlo",
             Self::ScoreImportance => "score_importance",
+            Self::SampleClass => "sample_class",
+            Self::Classify => "classify",
+            Self::Impute => "impute",
+            Self::Invert => "invert",
+            Self::SampleDensity => "sample_density",
         }
     }
 
     /// What goes in and what comes out.
     pub fn signature(self) -> Signature {
-        let (inputs, outputs, scalar, noise) = match self {
+        let (inputs, vectors, scalar, noise) = match self {
             Self::Sample => (0, 1, false, true),
-            Self::Decode | Self::Reconstruct => (1, 1, false, false),
+            Self::Decode | Self::Reconstruct | Self::Invert => (1, 1, false, false),
             Self::Encode => (1, 2, false, false),
-            Self::Score => (1, 1, true, false),
-            Self::ScoreMonteCarlo | Self::ScoreImportance => (1, 1, true, true),
+            Self::Score => (1, 0, true, false),
+            Self::ScoreMonteCarlo | Self::ScoreImportance => (1, 0, true, true),
+            Self::SampleClass | Self::Classify => (1, 1, false, true),
+            Self::Impute => (2, 1, false, true),
+            Self::SampleDensity => (0, 1, true, true),
         };
-        Signature { inputs, outputs, scalar, noise }
+        Signature { inputs, vectors, scalar, noise }
     }
 }
 
@@ -119,7 +156,7 @@ pub enum Opcode {
     Tanh = 3,
     /// y = sigmoid(a 2^-param), Q15.
     Sigmoid = 4,
-    /// y = exp(a 2^-param), saturated to 16 bits at y's scale.
+    /// y = exp(+-a 2^-param), saturated to 16 bits at y's scale; minus where `imm` is 1.
     Exp = 5,
     /// y = a b + c, one rounding.
     Fma = 6,
@@ -141,9 +178,9 @@ pub enum Opcode {
     Sub = 14,
     /// y = -a, scalar.
     Neg = 15,
-    /// Runs the operations up to the matching [`Opcode::End`] `imm` times; y collects one scalar an iteration.
+    /// Runs the operations up to the matching [`Opcode::End`] `imm` times; y collects what each iteration gives.
     Loop = 16,
-    /// Stores scalar a into the loop's vector at the iteration's slot, and repeats.
+    /// Stores a, a scalar or a vector, into the loop's tensor at the iteration's slot, and repeats.
     End = 17,
     /// y = mean of the scalars of a.
     Mean = 18,
@@ -151,11 +188,47 @@ pub enum Opcode {
     LogMeanExp = 19,
     /// y = a rounded to y's scale and clamped to the interval whose ends, at y's scale, are the halfwords of `imm`.
     Clamp = 20,
+    /// y = a b, one rounding.
+    Mul = 21,
+    /// y = a + b of vectors, one rounding.
+    AddVec = 22,
+    /// y = a - b of vectors, one rounding.
+    SubVec = 23,
+    /// y = a followed by b, both rounded to y's scale.
+    Concat = 24,
+    /// y = the elements of a from index `imm` on.
+    Slice = 25,
+    /// y = a where c is positive, b elsewhere.
+    Select = 26,
+    /// y = the integer `imm` at the index of the innermost loop's iteration, 0 elsewhere.
+    OneHot = 27,
+    /// y = softmax(a), Q15.
+    Softmax = 28,
+    /// y_j = mean over i of a_(i m + j), for an output of m elements: the mean of a loop's vectors.
+    MeanVec = 29,
+    /// y = sum p_i (a_i + ln p_i) with p = softmax(b), a in nats: a negative bound with the class summed out.
+    FreeEnergy = 30,
+    /// y = a + `imm`, scalar, `imm` a signed Q16 constant.
+    Offset = 31,
+    /// y = a - kappa b (b.a): noise of covariance (I + b b^T)^-1 from noise a (Rezende et al., arXiv 1401.4082).
+    RankOne = 32,
+    /// y = 1/2 ln(1 + |a|^2), nats: minus the log-determinant that [`Opcode::RankOne`] applies.
+    HalfLogDet = 33,
+    /// y = 1/2 ln(1 + |a|^2) - 1/2 |b|^2 / (1 + |a|^2), nats: what a rank-one covariance adds to a diagonal KL.
+    RankOneKl = 34,
+    /// y = planar flow of a with parameters b, inverted where `param` is 1; the log-determinant goes to c.
+    Planar = 35,
+    /// y = radial flow of a with parameters b, inverted where `param` is 1; the log-determinant goes to c.
+    Radial = 36,
+    /// y = convolution or transposed convolution of a with the matrices from `arg` on, geometry `imm`; c is scratch.
+    Conv = 37,
+    /// y = discretised-logistic negative log-likelihood of c under mean a, log-scale b, nats.
+    LogisticNll = 38,
 }
 
 impl Opcode {
     /// Every valid operation, in the order of their codes.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 38] = [
         Self::Dense,
         Self::Relu,
         Self::Tanh,
@@ -176,6 +249,24 @@ impl Opcode {
         Self::Mean,
         Self::LogMeanExp,
         Self::Clamp,
+        Self::Mul,
+        Self::AddVec,
+        Self::SubVec,
+        Self::Concat,
+        Self::Slice,
+        Self::Select,
+        Self::OneHot,
+        Self::Softmax,
+        Self::MeanVec,
+        Self::FreeEnergy,
+        Self::Offset,
+        Self::RankOne,
+        Self::HalfLogDet,
+        Self::RankOneKl,
+        Self::Planar,
+        Self::Radial,
+        Self::Conv,
+        Self::LogisticNll,
     ];
 
     #[inline]
@@ -193,6 +284,23 @@ impl Opcode {
     /// Number of input tensors.
     pub fn inputs(self) -> usize {
         self.form().inputs()
+    }
+
+    /// Whether the third reference is a tensor that the operation writes: a second result, or scratch.
+    pub fn writes_third(self) -> bool {
+        self.form().has(Form::WRITES_THIRD)
+    }
+
+    /// Whether this build of the runtime has the operation: see the crate's features.
+    pub const fn compiled(self) -> bool {
+        match self {
+            Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
+            Self::RankOne | Self::HalfLogDet | Self::RankOneKl => cfg!(feature = "dlgm"),
+            Self::Planar | Self::Radial => cfg!(feature = "flow"),
+            Self::Conv => cfg!(feature = "conv"),
+            Self::LogisticNll => cfg!(feature = "logistic"),
+            _ => true,
+        }
     }
 
     /// Whether the output may take the place of an input that dies here.
@@ -226,6 +334,14 @@ impl Form {
     pub const ARG: u16 = 1 << 9;
     /// `imm` is used.
     pub const IMM: u16 = 1 << 10;
+    /// The third reference is a tensor that the operation writes.
+    pub const WRITES_THIRD: u16 = 1 << 11;
+    /// Inputs may have any lengths.
+    pub const ANY_LENGTHS: u16 = 1 << 12;
+    /// Input and output are of either type.
+    pub const ANY_KIND: u16 = 1 << 13;
+    /// Only the first input is nats.
+    pub const MIXED: u16 = 1 << 14;
 
     /// y_i = f(a_i, ...).
     const MAP: u16 = Self::SAME_LENGTH | Self::IN_PLACE;
@@ -245,18 +361,32 @@ impl Form {
                 Opcode::Invalid | Opcode::Normal => 0,
                 Opcode::Dense => 1 | Self::ARG,
                 Opcode::Relu => 1 | Self::MAP,
-                Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp => 1 | Self::MAP | Self::PARAM,
+                Opcode::Tanh | Opcode::Sigmoid => 1 | Self::MAP | Self::PARAM,
+                Opcode::Exp => 1 | Self::MAP | Self::PARAM | Self::IMM,
                 Opcode::Clamp => 1 | Self::MAP | Self::IMM,
-                Opcode::Fma => 3 | Self::MAP,
-                Opcode::BernoulliNll | Opcode::Kl => 2 | Self::REDUCE,
-                Opcode::GaussianNll => 3 | Self::REDUCE,
-                Opcode::HalfSumSq => 1 | Self::REDUCE,
+                Opcode::Mul | Opcode::AddVec | Opcode::SubVec => 2 | Self::MAP,
+                Opcode::Fma | Opcode::Select => 3 | Self::MAP,
+                Opcode::RankOne => 2 | Self::SAME_LENGTH,
+                Opcode::Softmax => 1 | Self::SAME_LENGTH,
+                Opcode::Concat => 2 | Self::ANY_LENGTHS,
+                Opcode::Slice => 1 | Self::IMM,
+                Opcode::OneHot => Self::IMM,
+                Opcode::MeanVec => 1,
+                Opcode::BernoulliNll | Opcode::Kl | Opcode::RankOneKl => 2 | Self::REDUCE,
+                Opcode::GaussianNll | Opcode::LogisticNll => 3 | Self::REDUCE,
+                Opcode::HalfSumSq | Opcode::HalfLogDet => 1 | Self::REDUCE,
                 Opcode::Sum => 1 | Self::REDUCE | Self::PARAM,
                 Opcode::Add | Opcode::Sub => 2 | Self::SCALAR,
                 Opcode::Neg => 1 | Self::SCALAR,
-                Opcode::Loop => Self::NATS_OUT | Self::IMM,
-                Opcode::End => 1 | Self::NATS_IN | Self::ONE_IN | Self::NATS_OUT,
+                Opcode::Offset => 1 | Self::SCALAR | Self::IMM,
+                Opcode::Loop => Self::ANY_KIND | Self::IMM,
+                Opcode::End => 1 | Self::ANY_KIND,
                 Opcode::Mean | Opcode::LogMeanExp => 1 | Self::COMBINE,
+                Opcode::FreeEnergy => 2 | Self::COMBINE | Self::MIXED,
+                Opcode::Planar | Opcode::Radial => {
+                    2 | Self::SAME_LENGTH | Self::ANY_LENGTHS | Self::PARAM | Self::WRITES_THIRD
+                }
+                Opcode::Conv => 1 | Self::PARAM | Self::ARG | Self::IMM | Self::WRITES_THIRD,
             });
             index += 1;
         }
@@ -273,10 +403,17 @@ impl Form {
         self.0 & flag != 0
     }
 
-    /// The type of the inputs or of the output, by its flag.
+    /// The type of input `slot`.
     #[inline]
-    pub fn kind(self, nats: u16) -> TensorKind {
-        if self.has(nats) { TensorKind::Nats } else { TensorKind::I16 }
+    pub fn input_kind(self, slot: usize) -> TensorKind {
+        let nats = self.has(Self::NATS_IN) && (slot == 0 || !self.has(Self::MIXED));
+        if nats { TensorKind::Nats } else { TensorKind::I16 }
+    }
+
+    /// The type of the output.
+    #[inline]
+    pub fn output_kind(self) -> TensorKind {
+        if self.has(Self::NATS_OUT) { TensorKind::Nats } else { TensorKind::I16 }
     }
 }
 
@@ -292,15 +429,22 @@ pub struct Op {
     pub param: i8,
     /// Output tensor; [`NO_TENSOR`] for `End`.
     pub output: u16,
-    /// Input tensors; unused ones are [`NO_TENSOR`].
+    /// Input tensors; unused ones are [`NO_TENSOR`]. The third may be a tensor that is written: [`Opcode::writes_third`].
     pub inputs: [u16; 3],
-    /// Matrix of a `Dense`, else 0.
+    /// Matrix of a `Dense`, first matrix of a `Conv`, else 0.
     pub arg: u16,
-    /// Iterations of a `Loop`, interval of a `Clamp`, else 0.
+    /// Iterations of a `Loop`, interval of a `Clamp`, sign of an `Exp`, start of a `Slice`, value of a `OneHot`, constant of
+    /// an `Offset`, geometry of a `Conv`, else 0.
     pub imm: u32,
 }
 
 impl Op {
+    /// Whether it writes this tensor.
+    #[inline]
+    pub fn writes(&self, tensor: u16) -> bool {
+        self.output == tensor || (self.opcode.writes_third() && self.inputs[2] == tensor)
+    }
+
     /// The ends of a `Clamp`'s interval, lowest first.
     #[inline]
     pub fn interval(&self) -> (i16, i16) {
@@ -552,14 +696,38 @@ impl ProgramRecord {
     }
 }
 
-/// Elementary steps of one execution of `op`: multiply-accumulates for a dense layer, elements for everything else, and one for itself.
+/// What one execution of an operation costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Elementary steps: multiply-accumulates and rows of matrices, elements of everything else, and one for itself.
+    pub work: u64,
+    /// Multiply-accumulates of matrices, padding not counted.
+    pub macs: u64,
+}
+
+/// The cost of one execution of `op`, `len` being the length of its first input, or of its output when it has none.
+/// `params` is the length of a flow's parameters.
 #[inline(never)]
-pub fn op_work(op: &Op, len: u32, matrix: Option<&Matrix>) -> u64 {
-    1 + match matrix {
-        Some(matrix) => matrix_macs(matrix) + u64::from(matrix.rows),
-        None if matches!(op.opcode, Opcode::Loop | Opcode::End) => 0,
-        None => u64::from(len),
-    }
+pub fn op_cost(op: &Op, len: u32, params: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Cost {
+    let (work, macs) = match op.opcode {
+        Opcode::Loop | Opcode::End => (0, 0),
+        Opcode::Dense => matrices(op.arg).map_or((0, 0), |matrix| {
+            let macs = matrix_macs(&matrix);
+            (macs + u64::from(matrix.rows), macs)
+        }),
+        #[cfg(feature = "conv")]
+        Opcode::Conv => matrices(op.arg).map_or((0, 0), |matrix| {
+            let geometry = ConvGeometry::unpack(op.imm, op.param);
+            let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
+            let macs = geometry.macs(channels, matrix.rows);
+            (macs + u64::from(geometry.output_len(matrix.rows).unwrap_or(0)), macs)
+        }),
+        // An inverted planar step is a search of so many steps.
+        Opcode::Planar if op.param != 0 => (u64::from(params) << 5, 0),
+        Opcode::Planar | Opcode::Radial => (u64::from(params), 0),
+        _ => (u64::from(len), 0),
+    };
+    Cost { work: work.saturating_add(1), macs }
 }
 
 /// Multiply-accumulates of one execution of a dense layer, padding not counted: as many as it has weights, each of

@@ -4,11 +4,11 @@
 //! accesses are still checked, so that the numbers may be wrong but nothing else happens; a budget of the proven work
 //! ends every run.
 
-use crate::bounds::to_q16;
+use crate::bounds::{element_frac, to_q16};
 use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
-use crate::program::{MAX_LOOP_DEPTH, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_work};
+use crate::program::{MAX_LOOP_DEPTH, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind};
 use crate::verify::Scope;
 use crate::{Model, density, fixed, kernel};
 
@@ -48,7 +48,28 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::OutputLength`].
     pub fn sample(&mut self, noise: &mut impl Noise, out: &mut [i16]) -> Result<(), SessionError> {
-        self.vectors(ProgramKind::Sample, None, noise, [Some(out), None])
+        self.run(ProgramKind::Sample, &[], &mut [out], noise).map(|_| ())
+    }
+
+    /// As [`Session::sample`], of one class.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::NoSuchClass`], [`SessionError::OutputLength`].
+    pub fn sample_class(
+        &mut self,
+        class: usize,
+        noise: &mut impl Noise,
+        out: &mut [i16],
+    ) -> Result<(), SessionError> {
+        self.call(ProgramKind::SampleClass, Given::Class(class), &mut [out], noise).map(|_| ())
+    }
+
+    /// Draws x with its negative log-density -log q(x), exact.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::OutputLength`].
+    pub fn sample_density(&mut self, noise: &mut impl Noise, out: &mut [i16]) -> Result<Nats, SessionError> {
+        self.run(ProgramKind::SampleDensity, &[], &mut [out], noise)
     }
 
     /// Decodes the latent `z`, clamped to the declared range.
@@ -56,7 +77,15 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
     pub fn decode(&mut self, z: &[i16], out: &mut [i16]) -> Result<(), SessionError> {
-        self.vectors(ProgramKind::Decode, Some(z), &mut Silence, [Some(out), None])
+        self.run(ProgramKind::Decode, &[z], &mut [out], &mut Silence).map(|_| ())
+    }
+
+    /// The latent that [`Session::decode`] takes to `x`, for a flow.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
+    pub fn invert(&mut self, x: &[i16], z: &mut [i16]) -> Result<(), SessionError> {
+        self.run(ProgramKind::Invert, &[x], &mut [z], &mut Silence).map(|_| ())
     }
 
     /// The posterior's mean and log-variance for the input `x`, clamped to the declared range.
@@ -64,7 +93,7 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
     pub fn encode(&mut self, x: &[i16], mu: &mut [i16], logvar: &mut [i16]) -> Result<(), SessionError> {
-        self.vectors(ProgramKind::Encode, Some(x), &mut Silence, [Some(mu), Some(logvar)])
+        self.run(ProgramKind::Encode, &[x], &mut [mu, logvar], &mut Silence).map(|_| ())
     }
 
     /// Decodes the posterior's mean for the input `x`.
@@ -72,15 +101,43 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
     pub fn reconstruct(&mut self, x: &[i16], out: &mut [i16]) -> Result<(), SessionError> {
-        self.vectors(ProgramKind::Reconstruct, Some(x), &mut Silence, [Some(out), None])
+        self.run(ProgramKind::Reconstruct, &[x], &mut [out], &mut Silence).map(|_| ())
     }
 
-    /// -ELBO of `x` with the latent at the posterior's mean: higher is more anomalous. Deterministic.
+    /// Fills in what is missing of `x`: where `mask` is positive `x` is observed and stays, the rest is drawn.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
+    pub fn impute(
+        &mut self,
+        x: &[i16],
+        mask: &[i16],
+        noise: &mut impl Noise,
+        out: &mut [i16],
+    ) -> Result<(), SessionError> {
+        self.run(ProgramKind::Impute, &[x, mask], &mut [out], noise).map(|_| ())
+    }
+
+    /// The probability of every class for the input `x`, Q15.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
+    pub fn classify(
+        &mut self,
+        x: &[i16],
+        noise: &mut impl Noise,
+        probabilities: &mut [i16],
+    ) -> Result<(), SessionError> {
+        self.run(ProgramKind::Classify, &[x], &mut [probabilities], noise).map(|_| ())
+    }
+
+    /// How unlikely `x` is, without noise: higher is more anomalous. -ELBO with the latent at the posterior's mean; the exact
+    /// -log p(x) of a flow; the negative critic of a generative adversarial network, whose scale is arbitrary.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
     pub fn score(&mut self, x: &[i16]) -> Result<Nats, SessionError> {
-        self.scalar(ProgramKind::Score, x, &mut Silence)
+        self.run(ProgramKind::Score, &[x], &mut [], &mut Silence)
     }
 
     /// -ELBO of `x`, the mean over the number of latent draws that the model was compiled for.
@@ -88,7 +145,7 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
     pub fn score_monte_carlo(&mut self, x: &[i16], noise: &mut impl Noise) -> Result<Nats, SessionError> {
-        self.scalar(ProgramKind::ScoreMonteCarlo, x, noise)
+        self.run(ProgramKind::ScoreMonteCarlo, &[x], &mut [], noise)
     }
 
     /// Importance-weighted bound on -log p(x) with the number of latent draws that the model was compiled for
@@ -97,65 +154,81 @@ impl<'b, 'a> Session<'b, 'a> {
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
     pub fn score_importance(&mut self, x: &[i16], noise: &mut impl Noise) -> Result<Nats, SessionError> {
-        self.scalar(ProgramKind::ScoreImportance, x, noise)
+        self.run(ProgramKind::ScoreImportance, &[x], &mut [], noise)
     }
 
-    fn scalar(&mut self, kind: ProgramKind, x: &[i16], noise: &mut dyn Noise) -> Result<Nats, SessionError> {
-        let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
-        self.write_input(&record, &scope, Some(x))?;
-        self.run(&record, &scope, noise);
-        let output = scope.tensor(record.outputs[0]);
-        Ok(Nats::from_bits(read_scalar(self.arena, &output, 0)))
-    }
-
-    fn vectors(
+    /// Runs any program: its input vectors, clamped to their declared ranges, and room for its output vectors, as its
+    /// kind's [`Signature`](crate::program::Signature) says. Returns its scalar, 0 where it has none.
+    ///
+    /// # Errors
+    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`]; a vector that is
+    /// missing counts as empty.
+    pub fn run(
         &mut self,
         kind: ProgramKind,
-        input: Option<&[i16]>,
+        inputs: &[&[i16]],
+        outputs: &mut [&mut [i16]],
         noise: &mut dyn Noise,
-        outputs: [Option<&mut [i16]>; 2],
-    ) -> Result<(), SessionError> {
+    ) -> Result<Nats, SessionError> {
+        self.call(kind, Given::Vectors(inputs), outputs, noise)
+    }
+
+    fn call(
+        &mut self,
+        kind: ProgramKind,
+        given: Given<'_>,
+        outputs: &mut [&mut [i16]],
+        noise: &mut dyn Noise,
+    ) -> Result<Nats, SessionError> {
         let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
-        for (slot, out) in record.outputs.iter().zip(&outputs) {
-            let (expected, given) = (scope.tensor(*slot).len as usize, out.as_ref().map_or(0, |out| out.len()));
-            if out.is_some() && expected != given {
+        let signature = kind.signature();
+        let vectors = usize::from(signature.vectors);
+        for (slot, tensor) in record.outputs.into_iter().enumerate().take(vectors) {
+            let (expected, given) =
+                (scope.tensor(tensor).len as usize, outputs.get(slot).map_or(0, |out| out.len()));
+            if expected != given {
                 return Err(SessionError::OutputLength { expected, given });
             }
         }
-        self.write_input(&record, &scope, input)?;
-        self.run(&record, &scope, noise);
-        for (slot, out) in record.outputs.iter().zip(outputs) {
-            let (Some(values), Some(out)) = (vector(self.arena, &scope.tensor(*slot)), out) else { continue };
+        for (slot, tensor) in record.inputs.into_iter().enumerate().take(signature.inputs.into()) {
+            self.write_input(&scope.tensor(tensor), given, slot)?;
+        }
+        self.execute(&record, &scope, noise);
+        for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
+            let values = vector(self.arena, &scope.tensor(tensor)).unwrap_or_default();
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }
         }
-        Ok(())
+        let scalar = record.outputs.get(vectors).filter(|_| signature.scalar);
+        Ok(Nats::from_bits(scalar.map_or(0, |tensor| read_scalar(self.arena, &scope.tensor(*tensor), 0))))
     }
 
-    /// Copies the input into the arena, clamped to the range that the proof is for.
-    fn write_input(
-        &mut self,
-        record: &ProgramRecord,
-        scope: &Scope<'_>,
-        input: Option<&[i16]>,
-    ) -> Result<(), SessionError> {
-        let Some(input) = input else { return Ok(()) };
-        let tensor = scope.tensor(record.inputs[0]);
-        let (expected, given) = (tensor.len as usize, input.len());
-        if expected != given {
-            return Err(SessionError::InputLength { expected, given });
-        }
+    /// Copies an input into the arena, clamped to the range that the proof is for.
+    fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: usize) -> Result<(), SessionError> {
+        let expected = tensor.len as usize;
+        let slots = vector_mut(self.arena, tensor).unwrap_or_default();
         let bound = i32::from(tensor.bound);
-        if let Some(slots) = vector_mut(self.arena, &tensor) {
-            for (slot, &q) in slots.iter_mut().zip(input) {
-                *slot = i32::from(q).clamp(-bound, bound) as i16;
+        match given {
+            Given::Vectors(inputs) => {
+                let input = inputs.get(slot).copied().unwrap_or_default();
+                if expected != input.len() {
+                    return Err(SessionError::InputLength { expected, given: input.len() });
+                }
+                for (slot, &q) in slots.iter_mut().zip(input) {
+                    *slot = i32::from(q).clamp(-bound, bound) as i16;
+                }
+            }
+            Given::Class(class) => {
+                slots.fill(0);
+                let chosen = slots.get_mut(class).ok_or(SessionError::NoSuchClass { classes: expected, class })?;
+                *chosen = bound.min(i32::from(i16::MAX)) as i16;
             }
         }
         Ok(())
     }
 
-    fn run(&mut self, record: &ProgramRecord, scope: &Scope<'_>, noise: &mut dyn Noise) {
+    fn execute(&mut self, record: &ProgramRecord, scope: &Scope<'_>, noise: &mut dyn Noise) {
         let mut loops = [Frame::default(); MAX_LOOP_DEPTH];
         let mut depth = 0usize;
         let mut budget = record.work;
@@ -165,8 +238,7 @@ impl<'b, 'a> Session<'b, 'a> {
             let [a, b, c] = op.inputs;
             let inputs = [scope.tensor(a), scope.tensor(b), scope.tensor(c)];
             let output = scope.tensor(op.output);
-            let length = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-            let Some(left) = budget.checked_sub(op_work(&op, length, scope.matrix(&op).as_ref())) else { break };
+            let Some(left) = budget.checked_sub(scope.cost(&op, &inputs, &output).work) else { break };
             budget = left;
             match op.opcode {
                 Opcode::Loop => {
@@ -178,13 +250,25 @@ impl<'b, 'a> Session<'b, 'a> {
                     let Some(frame) = depth.checked_sub(1).and_then(|top| loops.get_mut(top)) else { break };
                     let start = Op::read(scope.ops, usize::from(frame.start));
                     let iteration = u32::from(frame.iteration);
-                    let value = read_scalar(self.arena, &inputs[0], 0);
-                    write_scalar(self.arena, &scope.tensor(start.output), iteration, value);
+                    // Halfwords of what an iteration gives.
+                    let width = if inputs[0].kind == TensorKind::Nats { 4 } else { 1 };
+                    let len = inputs[0].len.saturating_mul(width);
+                    let slot = scope.tensor(start.output).offset.wrapping_add(iteration.wrapping_mul(len));
+                    copy(self.arena, inputs[0].offset, len, slot, 0);
                     if iteration + 1 < start.imm {
                         frame.iteration += 1;
                         next = usize::from(frame.start);
                     } else {
                         depth -= 1;
+                    }
+                }
+                #[cfg(feature = "adgm")]
+                Opcode::OneHot => {
+                    let iteration = depth.checked_sub(1).and_then(|top| loops.get(top)).map_or(0, |frame| frame.iteration);
+                    let out = vector_mut(self.arena, &output).unwrap_or_default();
+                    out.fill(0);
+                    if let Some(chosen) = out.get_mut(usize::from(iteration)) {
+                        *chosen = op.imm as i16;
                     }
                 }
                 Opcode::Normal => {
@@ -198,6 +282,13 @@ impl<'b, 'a> Session<'b, 'a> {
         }
         self.steps = record.work - budget;
     }
+}
+
+/// What a caller gives a program to read.
+#[derive(Clone, Copy)]
+enum Given<'x> {
+    Vectors(&'x [&'x [i16]]),
+    Class(usize),
 }
 
 /// An open loop: its operation and the iteration that runs, both below 2^16.
@@ -220,7 +311,9 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
         Opcode::Sigmoid => map(arena, a, y, |q| fixed::sigmoid(to_q16(i32::from(q), read)) as i16),
         Opcode::Exp => {
             let scale = frac(y);
-            map(arena, a, y, |q| fixed::exp(to_q16(i32::from(q), read), scale).min(i16::MAX as u64) as i16);
+            let sign = if op.imm == 0 { 1 } else { -1 };
+            let exp = |q: i16| fixed::exp(sign * to_q16(i32::from(q), read), scale);
+            map(arena, a, y, |q| exp(q).min(i16::MAX as u64) as i16);
         }
         Opcode::Relu | Opcode::Clamp => {
             let (low, high) = if op.opcode == Opcode::Relu { (0, i16::MAX) } else { op.interval() };
@@ -228,7 +321,55 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
             let half = (1i32 << shift) >> 1;
             map(arena, a, y, |q| ((i32::from(q) + half) >> shift).min(i32::from(high)).max(i32::from(low)) as i16);
         }
-        Opcode::Fma => fma(arena, inputs, y),
+        Opcode::Fma | Opcode::Mul | Opcode::AddVec | Opcode::SubVec => elements(arena, op.opcode, inputs, y),
+        Opcode::Concat => {
+            copy(arena, a.offset, a.len, y.offset, frac(a).saturating_sub(frac(y)));
+            copy(arena, b.offset, b.len, y.offset.wrapping_add(a.len), frac(b).saturating_sub(frac(y)));
+        }
+        Opcode::Slice => copy(arena, a.offset.wrapping_add(op.imm), y.len, y.offset, 0),
+        Opcode::Select => {
+            for i in 0..y.len {
+                let chosen = if at(arena, c.offset, i) > 0 { a } else { b };
+                put(arena, y.offset, i, at(arena, chosen.offset, i));
+            }
+        }
+        #[cfg(feature = "adgm")]
+        Opcode::Softmax => {
+            if let Some((logits, out)) = apart(arena, a, y) {
+                let len = (a.len as usize, y.len as usize);
+                let (logits, out) = (logits.get(..len.0).unwrap_or_default(), out.get_mut(..len.1).unwrap_or_default());
+                crate::categorical::softmax(logits, frac(a), out);
+            }
+        }
+        #[cfg(feature = "adgm")]
+        Opcode::MeanVec => {
+            for i in 0..y.len {
+                let terms = (i..a.len).step_by(y.len.max(1) as usize);
+                let mean = density::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
+                put(arena, y.offset, i, mean as i32);
+            }
+        }
+        #[cfg(feature = "dlgm")]
+        Opcode::RankOne => {
+            moved(arena, a, y);
+            if let Some((v, out)) = apart(arena, b, y) {
+                let len = (b.len as usize, y.len as usize);
+                let (v, out) = (v.get(..len.0).unwrap_or_default(), out.get_mut(..len.1).unwrap_or_default());
+                crate::rank_one::rotate(out, v, frac(b));
+            }
+        }
+        #[cfg(feature = "flow")]
+        Opcode::Planar | Opcode::Radial => {
+            moved(arena, a, y);
+            if let Some((params, z)) = apart(arena, b, y) {
+                let len = (b.len as usize, y.len as usize);
+                let (params, z) = (params.get(..len.0).unwrap_or_default(), z.get_mut(..len.1).unwrap_or_default());
+                let flow = if op.opcode == Opcode::Planar { crate::flow::planar } else { crate::flow::radial };
+                let log_det = flow(z, frac(y), params, frac(b), op.param != 0);
+                write_scalar(arena, c, 0, log_det);
+            }
+        }
+        Opcode::Offset => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(i64::from(op.imm as i32))),
         Opcode::Add => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(read_scalar(arena, b, 0))),
         Opcode::Sub => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_sub(read_scalar(arena, b, 0))),
         Opcode::Neg => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_neg()),
@@ -241,6 +382,14 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
                 Opcode::Kl => density::kl(v(a), frac(a), v(b), frac(b)),
                 Opcode::HalfSumSq => density::half_sum_sq(v(a), frac(a)),
                 Opcode::Sum => density::sum(v(a), read),
+                #[cfg(feature = "dlgm")]
+                Opcode::HalfLogDet => crate::rank_one::half_log_det(v(a), frac(a)),
+                #[cfg(feature = "dlgm")]
+                Opcode::RankOneKl => crate::rank_one::kl_correction(v(a), frac(a), v(b), frac(b)),
+                #[cfg(feature = "logistic")]
+                Opcode::LogisticNll => density::logistic_nll(v(a), v(b), frac(b), v(c), frac(c)),
+                #[cfg(feature = "adgm")]
+                Opcode::FreeEnergy => crate::categorical::free_energy(scalars, v(b), frac(b)),
                 Opcode::Mean => density::mean(scalars),
                 Opcode::LogMeanExp => fixed::log_mean_exp(scalars),
                 _ => return,
@@ -252,7 +401,7 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
 
 #[inline(never)]
 fn dense(arena: &mut [i16], scope: &Scope<'_>, op: &Op, a: &Tensor, y: &Tensor) -> Option<()> {
-    let matrix = scope.dense_matrix(op)?;
+    let matrix = scope.dense_matrix(op.arg)?;
     let (x, out) = apart(arena, a, y)?;
     kernel::dense(&matrix, x, out);
     Some(())
@@ -279,22 +428,54 @@ fn moved<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> &'s mut [i16] {
     vector_mut(arena, y).unwrap_or_default()
 }
 
-/// y = a b + c, aligned at the product's scale and rounded half up once.
+/// The element at `offset + i` of the arena.
+#[inline(always)]
+fn at(arena: &[i16], offset: u32, i: u32) -> i32 {
+    i32::from(arena.get(offset.wrapping_add(i) as usize).copied().unwrap_or(0))
+}
+
+/// Writes the element at `offset + i` of the arena, saturated.
+#[inline(always)]
+fn put(arena: &mut [i16], offset: u32, i: u32, value: i32) {
+    if let Some(out) = arena.get_mut(offset.wrapping_add(i) as usize) {
+        *out = value.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+    }
+}
+
+/// Copies `len` elements, each rounded half up by `shift` bits.
 #[inline(never)]
-fn fma(arena: &mut [i16], inputs: &[Tensor; 3], y: &Tensor) {
+fn copy(arena: &mut [i16], from: u32, len: u32, to: u32, shift: u32) {
+    let shift = shift.min(15);
+    let half = (1i32 << shift) >> 1;
+    for i in 0..len {
+        let q = (at(arena, from, i) + half) >> shift;
+        put(arena, to, i, q);
+    }
+}
+
+/// y = a b + c, a b, a + b or a - b, aligned at one scale and rounded half up once.
+#[inline(never)]
+fn elements(arena: &mut [i16], opcode: Opcode, inputs: &[Tensor; 3], y: &Tensor) {
     let [a, b, c] = inputs;
-    let product = u32::from(a.frac) + u32::from(b.frac);
-    let align = product.saturating_sub(u32::from(c.frac)).min(31);
-    let shift = product.saturating_sub(u32::from(y.frac)).min(31);
-    let half = if shift == 0 { 0 } else { 1i32 << (shift - 1) };
-    let at = |arena: &[i16], tensor: &Tensor, i: u32| {
-        i32::from(arena.get(tensor.offset.wrapping_add(i) as usize).copied().unwrap_or(0))
+    let frac = element_frac(opcode, [u32::from(a.frac), u32::from(b.frac)]);
+    let align = |tensor: &Tensor| frac.saturating_sub(u32::from(tensor.frac)).min(31);
+    let shift = frac.saturating_sub(u32::from(y.frac)).min(31);
+    let half = (1i32 << shift) >> 1;
+    // A sum is a product with ones: one loop for all.
+    let (product, sign) = match opcode {
+        Opcode::AddVec => (false, 1),
+        Opcode::SubVec => (false, -1),
+        _ => (true, 1),
     };
+    let third = if opcode == Opcode::Fma { c } else { b };
+    let (align_a, align_third) = (align(a), align(third));
     for i in 0..y.len {
-        let sum = (at(arena, a, i) * at(arena, b, i)).wrapping_add(at(arena, c, i) << align).wrapping_add(half);
-        if let Some(out) = arena.get_mut(y.offset.wrapping_add(i) as usize) {
-            *out = (sum >> shift).clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+        let (qa, qb) = (at(arena, a.offset, i), at(arena, b.offset, i));
+        let mut sum = if product { qa.wrapping_mul(qb) } else { qa.wrapping_shl(align_a) };
+        if opcode != Opcode::Mul {
+            sum = sum.wrapping_add(sign * at(arena, third.offset, i).wrapping_shl(align_third));
         }
+        put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
     }
 }
 

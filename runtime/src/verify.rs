@@ -5,12 +5,12 @@
 //! fit and its declared bound is the one that follows; loops nest and their work is what the program declares.
 
 use crate::blob::Blob;
-use crate::bounds::{FULL, OperandError, output_bound};
+use crate::bounds::{FULL, OperandError, output_bounds};
 use crate::error::LoadError;
 use crate::kernel::{DenseMatrix, LANES, Packing};
 use crate::program::{
-    Form, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
-    TENSOR_WORDS, Tensor, TensorKind, matrix_macs, op_work, word,
+    Cost, Form, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
+    TENSOR_WORDS, Tensor, TensorKind, op_cost, word,
 };
 
 /// Proves every matrix and program of `blob`.
@@ -184,22 +184,23 @@ impl<'b> Scope<'b> {
 
     fn verify_signature(&self, record: &ProgramRecord, kind: ProgramKind) -> Option<()> {
         let signature = kind.signature();
-        let output_kind = if signature.scalar { TensorKind::Nats } else { TensorKind::I16 };
         let past_the_end = self.op_count() as u16 + 1;
-        let check = |refs: [u16; 2], used: u8, holds: &dyn Fn(Tensor) -> bool| {
-            refs.into_iter().enumerate().all(|(slot, tensor)| {
-                if slot < usize::from(used) {
-                    holds(Tensor::read(self.tensors, usize::from(tensor)))
+        let check = |refs: [u16; 2], used: u8, holds: &dyn Fn(u8, Tensor) -> bool| {
+            refs.into_iter().zip(0u8..).all(|(tensor, slot)| {
+                if slot < used {
+                    holds(slot, Tensor::read(self.tensors, usize::from(tensor)))
                 } else {
                     tensor == NO_TENSOR
                 }
             })
         };
-        let inputs = check(record.inputs, signature.inputs, &|t| t.kind == TensorKind::I16 && t.first == 0);
-        let outputs = check(record.outputs, signature.outputs, &|t| {
-            t.kind == output_kind && t.last == past_the_end && (!signature.scalar || t.len == 1)
+        let inputs = check(record.inputs, signature.inputs, &|_, t| t.kind == TensorKind::I16 && t.first == 0);
+        let outputs = check(record.outputs, signature.outputs(), &|slot, t| {
+            let nats = t.kind == TensorKind::Nats;
+            t.kind == signature.output(slot) && t.last == past_the_end && (!nats || t.len == 1)
         });
-        (inputs && outputs).then_some(())
+        let [first, second] = record.inputs;
+        (inputs && outputs && (first != second || second == NO_TENSOR)).then_some(())
     }
 
     fn verify_tensors(&self, record: &ProgramRecord) -> Result<(), LoadError> {
@@ -220,7 +221,7 @@ impl<'b> Scope<'b> {
             }
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => op < self.op_count() && Op::read(self.ops, op).output == index as u16,
+                Some(op) => op < self.op_count() && Op::read(self.ops, op).writes(index as u16),
             };
             if !written || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
@@ -272,6 +273,7 @@ impl<'b> Scope<'b> {
             let op = self.ops_start.wrapping_add(index as u16);
             let cost = self.verify_op(index, kind, &mut loops).map_err(|fault| match fault {
                 Fault::Operation => LoadError::Operation { op },
+                Fault::Unsupported => LoadError::Unsupported { op },
                 Fault::Operand => LoadError::Operand { op },
                 Fault::NotAlive => LoadError::NotAlive { op },
                 Fault::Shape => LoadError::Shape { op },
@@ -299,19 +301,27 @@ impl<'b> Scope<'b> {
         let fields = unused(Form::PARAM, op.param == 0) && unused(Form::ARG, op.arg == 0);
         let fields = fields && unused(Form::IMM, op.imm == 0) && op.opcode != Opcode::Invalid;
         require(fields, Fault::Operation)?;
+        require(op.opcode.compiled(), Fault::Unsupported)?;
         require(op.opcode != Opcode::Normal || kind.signature().noise, Fault::Noise)?;
 
         let [a, b, c] = op.inputs;
         let inputs = [self.tensor(a), self.tensor(b), self.tensor(c)];
         for (slot, (&tensor, input)) in op.inputs.iter().zip(&inputs).enumerate() {
-            if slot >= form.inputs() {
+            let written = slot == 2 && form.has(Form::WRITES_THIRD);
+            if slot >= form.inputs() && !written {
                 require(tensor == NO_TENSOR, Fault::Operation)?;
                 continue;
             }
             require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
+            if written {
+                require(input.first == here && tensor != op.output, Fault::Operand)?;
+                continue;
+            }
             let alive = input.first < here && here <= input.last && !loops.hides(input);
             require(alive, Fault::NotAlive)?;
         }
+
+        require(op.opcode != Opcode::OneHot || loops.innermost().is_some(), Fault::Loop)?;
 
         // What repeats around this operation, before a loop opens and after one closes.
         let repeat = loops.repeat();
@@ -322,36 +332,46 @@ impl<'b> Scope<'b> {
             require(op.output == NO_TENSOR, Fault::Operand)?;
             let start = loops.close().ok_or(Fault::Loop)?;
             self.verify_loop_lifetimes(start, here)?;
-            written = Op::read(self.ops, usize::from(start) - 1).output;
+            let opening = Op::read(self.ops, usize::from(start) - 1);
+            written = opening.output;
+            let slots = u64::from(inputs[0].len) * u64::from(opening.imm);
+            require(slots == u64::from(self.tensor(written).len), Fault::Shape)?;
         }
         require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
         let output = self.tensor(written);
         require(op.opcode == Opcode::End || output.first == here, Fault::Operand)?;
-        let matrix = self.matrix(&op);
-        let bound = output_bound(&op, &inputs, &output, matrix.as_ref()).map_err(|error| match error {
+        let matrices = |index: u16| self.matrix(index);
+        let bounds = output_bounds(&op, &inputs, &output, &matrices).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
             OperandError::Scale => Fault::Scale,
             OperandError::Bound => Fault::Bound,
         })?;
-        require(bound == output.bound, Fault::Bound)?;
+        require(bounds.output == output.bound, Fault::Bound)?;
+        require(!form.has(Form::WRITES_THIRD) || bounds.third == inputs[2].bound, Fault::Bound)?;
 
-        let length = if form.inputs() == 0 { output.len } else { inputs[0].len };
+        let cost = self.cost(&op, &inputs, &output);
         // A 64-bit product that may overflow is dear on a Cortex-M0, and most operations run once.
         let times = |steps: u64| if repeat == 1 { steps } else { steps.saturating_mul(repeat) };
-        let macs = matrix.as_ref().map_or(0, matrix_macs);
-        Ok(Cost { work: times(op_work(&op, length, matrix.as_ref())), macs: times(macs) })
+        Ok(Cost { work: times(cost.work), macs: times(cost.macs) })
     }
 
-    /// The matrix of a dense layer.
-    pub fn matrix(&self, op: &Op) -> Option<Matrix> {
-        let matrix = Matrix::read(self.matrices, usize::from(op.arg));
-        (op.opcode == Opcode::Dense && matrix.rows != 0).then_some(matrix)
+    /// What one execution of an operation costs.
+    #[inline]
+    pub fn cost(&self, op: &Op, inputs: &[Tensor; 3], output: &Tensor) -> Cost {
+        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
+        op_cost(op, len, inputs[1].len, &|index| self.matrix(index))
     }
 
-    /// The constants of a dense layer, for its kernel.
-    pub fn dense_matrix(&self, op: &Op) -> Option<DenseMatrix<'b>> {
-        let matrix = self.matrix(op)?;
+    /// A matrix, or nothing where there is none.
+    pub fn matrix(&self, index: u16) -> Option<Matrix> {
+        let matrix = Matrix::read(self.matrices, usize::from(index));
+        (matrix.rows != 0).then_some(matrix)
+    }
+
+    /// The constants of a matrix, for the kernels.
+    pub fn dense_matrix(&self, index: u16) -> Option<DenseMatrix<'b>> {
+        let matrix = self.matrix(index)?;
         let section = |at: u32, len: u32| self.data.get(at as usize..at.checked_add(len)? as usize);
         Some(DenseMatrix {
             rows: matrix.rows as usize,
@@ -381,6 +401,7 @@ impl<'b> Scope<'b> {
 #[derive(Clone, Copy)]
 enum Fault {
     Operation,
+    Unsupported,
     Operand,
     NotAlive,
     Shape,
@@ -393,12 +414,6 @@ enum Fault {
 
 fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(otherwise) }
-}
-
-/// What one operation costs a run, its repetitions included.
-struct Cost {
-    work: u64,
-    macs: u64,
 }
 
 /// The loops around an operation, outermost first.

@@ -1,9 +1,11 @@
 //! A small assembler of valid blobs: bounds, lifetimes and work follow from the operations.
 
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
-use elbo::bounds::{FULL, output_bound};
+use elbo::bounds::{FULL, output_bounds};
 use elbo::kernel::{Packing, pack_params, pack_weights};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind};
+use elbo::program::{
+    Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind, op_cost,
+};
 
 /// The records of a blob, still editable.
 #[derive(Clone, Debug)]
@@ -135,25 +137,18 @@ pub fn seal(words: &mut [u32]) {
 /// Steps and multiply-accumulates of a run, counted by running through the loops' counts.
 fn work(ops: &[Op], tensors: &[Tensor], matrices: &[Matrix]) -> (u64, u64) {
     let (mut repeats, mut work, mut macs) = (vec![1u64], 0, 0);
+    let len = |tensor: u16| tensors.get(usize::from(tensor)).map_or(0, |tensor| tensor.len);
     for op in ops {
         let repeat = repeats[repeats.len() - 1];
-        let tensor = if op.opcode.inputs() == 0 { op.output } else { op.inputs[0] };
+        let first = if op.opcode.inputs() == 0 { op.output } else { op.inputs[0] };
+        let cost =
+            op_cost(op, len(first), len(op.inputs[1]), &|index| matrices.get(usize::from(index)).copied());
+        work += repeat * cost.work;
+        macs += repeat * cost.macs;
         match op.opcode {
-            Opcode::Dense => {
-                let matrix = &matrices[usize::from(op.arg)];
-                let products = u64::from(matrix.rows) * u64::from(matrix.cols);
-                work += repeat * (1 + products + u64::from(matrix.rows));
-                macs += repeat * products;
-            }
-            Opcode::Loop => {
-                work += repeat;
-                repeats.push(repeat * u64::from(op.imm));
-            }
-            Opcode::End => {
-                work += repeat;
-                repeats.pop();
-            }
-            _ => work += repeat * (1 + u64::from(tensors[usize::from(tensor)].len)),
+            Opcode::Loop => repeats.push(repeat * u64::from(op.imm)),
+            Opcode::End => drop(repeats.pop()),
+            _ => {}
         }
     }
     (work, macs)
@@ -173,10 +168,11 @@ pub struct Program<'m> {
 }
 
 impl Program<'_> {
-    /// The input vector.
+    /// The next input vector.
     pub fn input(&mut self, len: u32, frac: u8, bound: u16) -> u16 {
         let tensor = Tensor { kind: TensorKind::I16, frac, bound, len, ..Tensor::default() };
-        self.inputs[0] = self.tensors.len() as u16;
+        let slot = usize::from(self.inputs[0] != NO_TENSOR);
+        self.inputs[slot] = self.tensors.len() as u16;
         self.place(tensor)
     }
 
@@ -194,11 +190,20 @@ impl Program<'_> {
 
     fn emit(&mut self, mut op: Op, inputs: &[u16], mut output: Tensor, in_place: bool) -> u16 {
         op.inputs[..inputs.len()].copy_from_slice(inputs);
+        let here = self.ops.len() as u16 + 1;
+        if op.opcode.writes_third() {
+            let third = self.third_of(&op, here);
+            op.inputs[2] = self.place(third);
+        }
         let tensors = op.inputs.map(|input| self.tensors.get(usize::from(input)).copied().unwrap_or_default());
-        let matrix = (op.opcode == Opcode::Dense).then(|| self.matrices[usize::from(op.arg)]);
-        output.bound = output_bound(&op, &tensors, &output, matrix.as_ref())
+        let matrices = |index: u16| self.matrices.get(usize::from(index)).copied();
+        let bounds = output_bounds(&op, &tensors, &output, &matrices)
             .unwrap_or_else(|error| panic!("{op:?} of {tensors:?}: {error:?}"));
-        output.first = self.ops.len() as u16 + 1;
+        output.bound = bounds.output;
+        if op.opcode.writes_third() {
+            self.tensors[usize::from(op.inputs[2])].bound = bounds.third;
+        }
+        output.first = here;
         op.output = self.tensors.len() as u16;
         self.ops.push(op);
         if in_place {
@@ -207,6 +212,19 @@ impl Program<'_> {
             op.output
         } else {
             self.place(output)
+        }
+    }
+
+    /// What an operation writes besides its output: a log-determinant, or scratch.
+    fn third_of(&self, op: &Op, first: u16) -> Tensor {
+        let a = self.tensors[usize::from(op.inputs[0])];
+        match op.opcode {
+            Opcode::Conv => {
+                let matrices = |index: u16| self.matrices.get(usize::from(index)).copied();
+                let len = scratch_len(op, &matrices).expect("a valid convolution");
+                Tensor { first, len, ..vector_of(len, a.frac) }
+            }
+            _ => Tensor { first, ..nats_of(1) },
         }
     }
 
@@ -244,9 +262,24 @@ impl Program<'_> {
         self.emit(Op { param, ..op_of(opcode) }, inputs, nats_of(1), false)
     }
 
-    /// Opens a loop; its vector.
+    /// Any operation, its record and output as given but for what follows from the operands.
+    pub fn op(&mut self, op: Op, inputs: &[u16], output: Tensor) -> u16 {
+        self.emit(op, inputs, output, false)
+    }
+
+    /// What the last operation wrote besides its output.
+    pub fn third(&self) -> u16 {
+        self.ops.last().map_or(NO_TENSOR, |op| op.inputs[2])
+    }
+
+    /// Opens a loop; its vector of scalars.
     pub fn begin(&mut self, count: u32) -> u16 {
         self.emit(Op { imm: count, ..op_of(Opcode::Loop) }, &[], nats_of(count), false)
+    }
+
+    /// Opens a loop that collects vectors of `len` activations.
+    pub fn begin_vectors(&mut self, count: u32, len: u32, frac: u8) -> u16 {
+        self.emit(Op { imm: count, ..op_of(Opcode::Loop) }, &[], vector_of(count * len, frac), false)
     }
 
     /// Closes the loop that filled `vector` with `a`.
@@ -272,7 +305,7 @@ impl Program<'_> {
             let first = self.tensors[index].first;
             let mut last = first;
             for (op, record) in self.ops.iter().enumerate() {
-                let reads = record.inputs.contains(&(index as u16));
+                let reads = record.inputs.contains(&(index as u16)) && !record.writes(index as u16);
                 let here = op as u16 + 1;
                 if reads {
                     let outer = spans.iter().filter(|(start, end)| first <= *start && *start < here && here < *end);
@@ -290,14 +323,17 @@ impl Program<'_> {
     }
 }
 
-fn op_of(opcode: Opcode) -> Op {
+/// An operation's record with nothing but its code.
+pub fn op_of(opcode: Opcode) -> Op {
     Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 }
 }
 
-fn vector_of(len: u32, frac: u8) -> Tensor {
+/// An unplaced vector of activations.
+pub fn vector_of(len: u32, frac: u8) -> Tensor {
     Tensor { kind: TensorKind::I16, frac, len, ..Tensor::default() }
 }
 
-fn nats_of(len: u32) -> Tensor {
+/// Unplaced nats.
+pub fn nats_of(len: u32) -> Tensor {
     Tensor { kind: TensorKind::Nats, frac: 16, len, ..Tensor::default() }
 }

@@ -53,31 +53,20 @@ pub fn run(bytes: &[u8], work_limit: u64, memory: &mut [i16]) -> Outcome {
     for kind in ProgramKind::ALL {
         let Some(info) = model.program(kind) else { continue };
         let len = |vector: Option<elbo::VectorInfo>| vector.map_or(0, |vector| vector.len);
-        let lengths = [len(info.input), len(info.outputs[0]), len(info.outputs[1])];
+        let lengths = [info.inputs[0], info.inputs[1], info.outputs[0], info.outputs[1]].map(len);
         if lengths.iter().sum::<usize>() > vectors.len() {
             return Outcome::TooLarge;
         }
-        let (input, rest) = vectors.split_at_mut(lengths[0]);
-        let (first, rest) = rest.split_at_mut(lengths[1]);
-        let second = &mut rest[..lengths[2]];
+        let (inputs, rest) = vectors.split_at_mut(lengths[0] + lengths[1]);
+        let (first, rest) = rest.split_at_mut(lengths[2]);
+        let second = &mut rest[..lengths[3]];
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(kind as u64);
-        input.fill_with(|| (rng.next_u32() >> 16) as i16);
-        let mut nats = 0i64;
-        match kind {
-            ProgramKind::Sample => session.sample(&mut rng, first),
-            ProgramKind::Decode => session.decode(input, first),
-            ProgramKind::Encode => session.encode(input, first, second),
-            ProgramKind::Reconstruct => session.reconstruct(input, first),
-            ProgramKind::Score => session.score(input).map(|score| nats = score.to_bits()),
-            ProgramKind::ScoreMonteCarlo => {
-                session.score_monte_carlo(input, &mut rng).map(|score| nats = score.to_bits())
-            }
-            ProgramKind::ScoreImportance => {
-                session.score_importance(input, &mut rng).map(|score| nats = score.to_bits())
-            }
-            _ => unreachable!("a kind that this crate does not know"),
-        }
-        .expect("the program is there and the lengths are its own");
+        inputs.fill_with(|| (rng.next_u32() >> 16) as i16);
+        let (x, other) = inputs.split_at(lengths[0]);
+        let nats = session
+            .run(kind, &[x, other], &mut [&mut *first, &mut *second], &mut rng)
+            .expect("the program is there and the lengths are its own")
+            .to_bits();
         assert_eq!(session.steps(), info.work, "{kind:?} did not run to its end");
         for (vector, output) in info.outputs.iter().zip([&*first, &*second]) {
             let bound = vector.map_or(0, |vector| vector.bound);
@@ -123,6 +112,7 @@ fn code(error: LoadError) -> u32 {
         E::Loop { op } => (26, op.into()),
         E::Noise { op } => (27, op.into()),
         E::Work { program } => (28, program.into()),
+        E::Unsupported { op } => (29, op.into()),
         _ => (0xFE, 0),
     };
     kind << 24 | index & 0x00FF_FFFF
