@@ -193,7 +193,7 @@ fn the_largest_that_can_be() {
                     params[1024..].fill(high);
                     let mut values = vec![z; 1024];
                     let log_det = integer(&mut values, z_frac, &params, frac, inverse);
-                    assert!(log_det.abs() < 20 * 1024 << 16, "{log_det}");
+                    assert!(log_det.abs() < (20 * 1024) << 16, "{log_det}");
                 }
             }
         }
