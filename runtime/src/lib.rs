@@ -11,6 +11,7 @@ mod crc;
 pub mod density;
 mod error;
 pub mod fixed;
+pub mod flow;
 pub mod kernel;
 mod meta;
 mod model;

@@ -64,7 +64,7 @@ pub fn ln(x: u64, frac: u32) -> i32 {
 }
 
 /// [`ln`] of a positive `x` in Q45, right to 1e-7; a `frac` above 65536 counts as that.
-fn ln_q45(x: u64, frac: u32) -> i64 {
+pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
     let zeros = x.leading_zeros().min(63);
     let mantissa = ((x << zeros) >> 32) as u32;
     let k = RECIPROCALS[(mantissa >> 26) as usize & 31];

@@ -11,15 +11,20 @@
 //! | [`exp`] | the caller's | 0.5, and 2^-26 of the value |
 //! | [`ln`] | Q16 | 0.55 |
 //! | [`log_mean_exp`] | Q16 | 0.55 |
+//! | [`sqrt`] | half the argument's | 0.5 |
 
 mod activation;
 mod activation_table;
 mod explog;
 #[cfg(test)]
 pub(crate) mod generator;
+mod root;
 
+pub(crate) use activation::tanh_fine;
 pub use activation::{sigmoid, softplus, tanh};
+pub(crate) use explog::ln_q45;
 pub use explog::{exp, ln, log_mean_exp};
+pub use root::sqrt;
 
 /// The one step from an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
 ///

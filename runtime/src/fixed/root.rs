@@ -1,0 +1,58 @@
+//! Square root, bit by bit: it runs once a sample, and needs neither a division nor a table.
+
+/// Square root of an integer, rounded to nearest: of Q2n in Qn. At most 0.5 LSB from the true value, and never decreasing;
+/// `u32::MAX` where it would be 2^32.
+pub fn sqrt(x: u64) -> u32 {
+    let (mut rest, mut root) = (x, 0u64);
+    let mut bit = 1u64 << 62;
+    while bit != 0 {
+        let trial = root | bit;
+        root >>= 1;
+        if rest >= trial {
+            rest -= trial;
+            root |= bit;
+        }
+        bit >>= 2;
+    }
+    // (root + 1/2)^2 lies between the integers root^2 + root and the next.
+    let rounded = root + u64::from(rest > root);
+    u32::try_from(rounded).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whether `root` is the nearest integer to the square root of `x`.
+    fn nearest(x: u64, root: u32) -> bool {
+        let (x, twice) = (4 * u128::from(x), 2 * u128::from(root));
+        let above = (twice + 1) * (twice + 1) > x || root == u32::MAX;
+        above && (root == 0 || (twice - 1) * (twice - 1) <= x)
+    }
+
+    #[test]
+    fn sqrt_is_the_nearest_integer() {
+        assert_eq!([0, 1, 2, 3, 6, 7, 1 << 62].map(sqrt), [0, 1, 1, 2, 2, 3, 1 << 31]);
+        assert_eq!(sqrt(u64::MAX), u32::MAX);
+        let (mut x, mut previous) = (0u64, 0);
+        while x < 1 << 63 {
+            for x in [x, x + 1] {
+                let root = sqrt(x);
+                assert!(nearest(x, root) && root >= previous, "sqrt({x}) = {root}");
+                previous = root;
+            }
+            x += 2 + (x >> 12);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sqrt_is_nearest_everywhere(x: u64, shift in 0u32..64, root: u32) {
+            let x = x >> shift;
+            prop_assert!(nearest(x, sqrt(x)));
+            let square = u64::from(root) * u64::from(root);
+            prop_assert_eq!([sqrt(square), sqrt(square.saturating_sub(1)).max(root.min(1))], [root, root]);
+        }
+    }
+}
