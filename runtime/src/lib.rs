@@ -7,6 +7,7 @@
 mod arena;
 pub mod blob;
 pub mod bounds;
+pub mod categorical;
 mod crc;
 pub mod density;
 mod error;
