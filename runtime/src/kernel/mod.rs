@@ -7,6 +7,7 @@
 //!
 //! Kernels are total: an operand that is too short makes a kernel do nothing. A verified program never runs into that.
 
+mod conv;
 mod dense;
 #[cfg(elbo_dsp)]
 mod dsp;
@@ -19,6 +20,7 @@ pub mod check;
 
 pub(crate) use pack::LANES;
 
+pub use conv::{ConvGeometry, conv};
 pub use dense::{DenseMatrix, dense, dense_portable};
 pub use pack::{
     Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len, word_index, words_per_row,
