@@ -11,6 +11,8 @@ pub enum Likelihood {
     Bernoulli,
     /// Real numbers, standardised.
     Gaussian,
+    /// 256 grey levels in [0, 1], the discretised logistic.
+    Logistic,
 }
 
 /// A model's description, postcard-encoded in the blob.
@@ -26,6 +28,8 @@ pub struct Meta<'b> {
     pub shape: [u16; 2],
     /// Latent dimensions.
     pub latent: u16,
+    /// Classes, 0 of a model that knows none.
+    pub classes: u16,
     /// Draws of the Monte Carlo score.
     pub monte_carlo_samples: u16,
     /// Draws of the importance-weighted score.
@@ -43,18 +47,12 @@ pub struct Meta<'b> {
 /// One input with the digests of what every program makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest<'b> {
-    /// Seed of [`Xoshiro128PlusPlus`](crate::rng::Xoshiro128PlusPlus) (through `seed_from_u64`) at the start of each program.
+    /// Seed of [`Xoshiro128PlusPlus`](crate::rng::Xoshiro128PlusPlus) (through `seed_from_u64`) at the start of each
+    /// program, from which inputs that are not data come too: the upper halves of its first words.
     pub seed: u64,
-    /// The input, i16 little-endian.
+    /// The row of data, i16 little-endian; empty where no program reads one.
     pub input: &'b [u8],
-    /// CRC-32 of one sample's outputs.
-    pub sample: u32,
-    /// CRC-32 of the reconstruction.
-    pub reconstruct: u32,
-    /// Deterministic score, Q16 nats.
-    pub score: i64,
-    /// Monte Carlo score, Q16 nats.
-    pub monte_carlo: i64,
-    /// Importance-weighted score, Q16 nats.
-    pub importance: i64,
+    /// CRC-32 of each program's outputs in the order of the kinds' codes, little-endian: of the vectors' bytes, then of the
+    /// eight bytes of the scalar, 0 where there is none.
+    pub digests: &'b [u8],
 }

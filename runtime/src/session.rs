@@ -369,6 +369,14 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
                 write_scalar(arena, c, 0, log_det);
             }
         }
+        #[cfg(feature = "conv")]
+        Opcode::Conv => {
+            let ranges = [a, c, y].map(|tensor| range(tensor.offset, tensor.len));
+            if let Ok([x, scratch, out]) = arena.get_disjoint_mut(ranges) {
+                let matrices = |phase: usize| scope.dense_matrix(op.arg.checked_add(phase as u16)?);
+                kernel::conv(x, kernel::ConvGeometry::unpack(op.imm, op.param), matrices, scratch, out);
+            }
+        }
         Opcode::Offset => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(i64::from(op.imm as i32))),
         Opcode::Add => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(read_scalar(arena, b, 0))),
         Opcode::Sub => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_sub(read_scalar(arena, b, 0))),

@@ -1,10 +1,14 @@
 //! Running blobs on the host, with the very runtime that a board runs.
 
 use elbo::program::ProgramKind;
-use elbo::{Limits, LoadError, Model, Nats, VectorInfo};
+use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{Limits, LoadError, Model, Nats, ProgramInfo, VectorInfo};
+use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use std::io;
 use std::path::Path;
+
+use crate::compiler::stimulus::{Role, role};
 
 /// A blob in memory, aligned.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +58,7 @@ impl Blob {
     /// The runtime's reason to refuse the blob.
     pub fn scores(&self, rows: &[Vec<f32>]) -> Result<Vec<Nats>, LoadError> {
         let model = self.load(Limits::default())?;
-        let Some(info) = model.program(ProgramKind::Score).and_then(|program| program.input) else {
+        let Some(info) = model.program(ProgramKind::Score).and_then(|program| program.inputs[0]) else {
             return Ok(Vec::new());
         };
         let score = |arena: &mut HostArena, x: &Vec<f32>| {
@@ -63,6 +67,38 @@ impl Blob {
         };
         Ok(rows.par_iter().map_init(|| HostArena::new(&model), score).flatten().collect())
     }
+}
+
+/// A row of data at the scale at which the programs of `model` read it; nothing where none does.
+pub fn quantize_row(model: &Model<'_>, x: &[f32]) -> Vec<i16> {
+    let infos = ProgramKind::ALL.into_iter().filter_map(|kind| Some((kind, model.program(kind)?)));
+    let reads = |(kind, info): (ProgramKind, ProgramInfo)| info.inputs[0].filter(|_| role(kind, 0) == Role::Data);
+    infos.filter_map(reads).next().map(|info| quantize(x, &info)).unwrap_or_default()
+}
+
+/// The digests of [`SelfTest`](elbo::SelfTest) for a row of data at the model's scale.
+pub fn self_test(model: &Model<'_>, row: &[i16], seed: u64) -> Vec<u8> {
+    let mut arena = HostArena::new(model);
+    let mut digests = Vec::new();
+    let Ok(mut session) = model.session(arena.as_mut_slice()) else { return digests };
+    for kind in ProgramKind::ALL {
+        let Some(info) = model.program(kind) else { continue };
+        let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
+        let given = info.inputs.iter().flatten().enumerate().map(|(slot, vector)| match role(kind, slot) {
+            Role::Data => row.to_vec(),
+            _ => (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect(),
+        });
+        let given: Vec<Vec<i16>> = given.collect();
+        let given: Vec<&[i16]> = given.iter().map(Vec::as_slice).collect();
+        let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
+        let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+        // The vectors have the program's own lengths.
+        let nats = session.run(kind, &given, &mut slots, &mut rng).unwrap_or_default().to_bits();
+        let scalar = [0, 16, 32, 48].map(|shift| (nats >> shift) as i16);
+        let all: Vec<i16> = out.concat().into_iter().chain(scalar).collect();
+        digests.extend(elbo::crc32_i16(&all).to_le_bytes());
+    }
+    digests
 }
 
 /// Memory for a session on the host.

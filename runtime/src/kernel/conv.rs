@@ -132,9 +132,9 @@ impl ConvGeometry {
     }
 
     /// Multiply-accumulates of one execution; taps outside the image count, for they are multiplied too.
-    pub fn macs(self, in_channels: u16, out_channels: u16) -> u64 {
+    pub fn macs(self, in_channels: u32, out_channels: u32) -> u64 {
         let (height, width) = self.output();
-        let channels = u64::from(in_channels) * u64::from(out_channels);
+        let channels = u64::from(in_channels).saturating_mul(u64::from(out_channels));
         channels.saturating_mul(self.taps_along(height) * self.taps_along(width))
     }
 
@@ -168,12 +168,26 @@ impl ConvGeometry {
 
     /// Copies the patch that output `(j_y, j_x)` of a phase sees into `patch`, zeros for what lies outside the image:
     /// `taps(phase) * channels` halfwords, fewer where `patch` is shorter.
-    pub fn gather(self, x: &[i16], channels: usize, phase: u32, output: (u32, u32), patch: &mut [i16]) {
+    pub fn gather<T: Copy + Default>(
+        self,
+        x: &[T],
+        channels: usize,
+        phase: u32,
+        output: (u32, u32),
+        patch: &mut [T],
+    ) {
         let (y, x_phase) = self.split(phase);
         self.copy(x, channels, (self.axis(y), self.axis(x_phase)), output, patch);
     }
 
-    fn copy(self, x: &[i16], channels: usize, axes: (Axis, Axis), output: (u32, u32), patch: &mut [i16]) {
+    fn copy<T: Copy + Default>(
+        self,
+        x: &[T],
+        channels: usize,
+        axes: (Axis, Axis),
+        output: (u32, u32),
+        patch: &mut [T],
+    ) {
         let (top, left) = (axes.0.at(output.0), axes.1.at(output.1));
         let mut pixels = patch.chunks_mut(channels.max(1));
         let mut row = top;
@@ -182,7 +196,7 @@ impl ConvGeometry {
             for pixel in pixels.by_ref().take(axes.1.taps as usize) {
                 match self.pixel(x, channels, row, col) {
                     Some(values) => pixel.iter_mut().zip(values).for_each(|(to, from)| *to = *from),
-                    None => pixel.fill(0),
+                    None => pixel.fill(T::default()),
                 }
                 col = col.wrapping_add(axes.1.tap);
             }
@@ -191,7 +205,7 @@ impl ConvGeometry {
     }
 
     /// The channels of an input pixel, if there is such a pixel.
-    fn pixel(self, x: &[i16], channels: usize, row: i32, col: i32) -> Option<&[i16]> {
+    fn pixel<T>(self, x: &[T], channels: usize, row: i32, col: i32) -> Option<&[T]> {
         // What is negative becomes larger than any side.
         let (row, col, width) = (row as u32, col as u32, u32::from(self.width));
         if row >= u32::from(self.height) || col >= width {

@@ -1,124 +1,43 @@
-//! Calibration: runs the float programs on real inputs and chooses every tensor's power-of-two scale.
+//! Calibration: runs the float programs on real inputs and notes how large every value becomes.
 
 use super::graph::FloatModel;
-use elbo::bounds::FULL;
-use elbo::normal;
-use elbo::program::{Opcode, ProgramKind};
-use rand_core::SeedableRng;
+use super::stimulus::{fill_normal, generator, inputs};
 
-/// Scale of log-variances: Q4.11, the coarsest that the exponential reads.
-pub const LOGVAR_FRAC: u32 = 11;
-/// Scale of a standard deviation `exp(logvar / 2)` with logvar at most 4.
-const SIGMA_FRAC: u32 = 12;
-/// Room above the largest value seen, so that other inputs seldom saturate.
-const HEADROOM: f32 = 1.25;
+/// No more iterations of a loop than this are needed to know its values.
+const ITERATIONS: u32 = 16;
+/// Rows over which a program is run that no other score's values tell about.
+const FEW: usize = 64;
 
-/// The scales of one model: fractional bits of every class of tensors.
+/// Largest magnitudes seen.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scales {
-    /// Of the data x.
-    pub input: u32,
-    /// Largest |q| of the data.
-    pub input_bound: u16,
-    /// Of latents z and posterior means.
-    pub latent: u32,
-    /// Of every layer's output, before its activation function.
-    pub layers: Vec<u32>,
-    /// Largest magnitude seen of every layer's output.
-    pub ranges: Vec<f32>,
+pub struct Ranges {
+    /// Of every node of every program, on the way to its value too.
+    pub nodes: Vec<Vec<f32>>,
+    /// Of every layer's outputs.
+    pub layers: Vec<f32>,
 }
 
-/// How the data are represented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputRange {
-    /// Pixels in [0, 1]: Q1.14, exact for bits and sixteenths.
-    Unit,
-    /// Standardised features within ±16: Q4.11.
-    Standardised,
-}
-
-/// Finest scale at which `range` fits 16 bits, at most 15 bits.
-fn finest(range: f32) -> u32 {
-    (0..=15).rev().find(|frac| range * (1u32 << frac) as f32 <= 32767.0).unwrap_or(0)
-}
-
-/// Chooses scales from the ranges that `inputs` (rows of x) produce, with latents drawn with `seed`.
-pub fn calibrate(model: &FloatModel, inputs: &[Vec<f32>], range: InputRange, seed: u64) -> Scales {
-    let mut ranges = vec![0f32; model.layers.len()];
-    let mut latent = 0f32;
-    let mut rng = elbo::rng::Xoshiro128PlusPlus::seed_from_u64(seed);
-    let mut noise = |out: &mut [f32]| {
-        let mut q = vec![0i16; out.len()];
-        normal::fill_normal(&mut rng, &mut q);
-        out.iter_mut().zip(q).for_each(|(out, q)| *out = f32::from(q) / (1 << normal::FRAC) as f32);
-    };
-    let mut observe = |kind: ProgramKind, input: &[f32]| {
-        let Some(program) = model.program(kind) else { return };
-        let values = model.trace(program, input, &mut noise);
-        for (node, value) in program.nodes.iter().zip(&values) {
-            let largest = value.iter().fold(0f32, |largest, v| largest.max(v.abs()));
-            match node.opcode {
-                Some(Opcode::Dense) => ranges[node.layer] = ranges[node.layer].max(largest),
-                Some(Opcode::Fma) => latent = latent.max(largest),
-                _ => {}
-            }
-        }
-    };
-    for x in inputs {
-        observe(ProgramKind::ScoreMonteCarlo, x);
-        observe(ProgramKind::Score, x);
-        observe(ProgramKind::Sample, &[]);
-    }
-    // A latent is at least what the prior gives: ±6.4 of noise fit ±8 in Q3.12.
-    let latent = finest((latent * HEADROOM).max(7.99));
-    let mut layers: Vec<u32> = ranges.iter().map(|range| finest(range * HEADROOM)).collect();
+/// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops see fewer rows.
+pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], seed: u64) -> Ranges {
+    let mut ranges = Ranges { nodes: Vec::new(), layers: vec![0.0; model.layers.len()] };
     for program in &model.programs {
-        for node in &program.nodes {
-            let source = node
-                .inputs
-                .first()
-                .and_then(|input| program.nodes.get(*input))
-                .filter(|n| n.opcode == Some(Opcode::Dense));
-            match (node.opcode, source) {
-                (Some(Opcode::Clamp), Some(logvar)) => layers[logvar.layer] = LOGVAR_FRAC,
-                // Beyond ±8 both functions are flat to 16 bits' precision.
-                (Some(Opcode::Tanh | Opcode::Sigmoid), Some(pre)) => {
-                    let needed = finest(ranges[pre.layer] * HEADROOM);
-                    layers[pre.layer] = layers[pre.layer].min(needed);
-                }
-                (Some(Opcode::Kl), Some(mu)) => layers[mu.layer] = latent,
-                (Some(Opcode::GaussianNll), Some(mean)) => layers[mean.layer] = LOGVAR_FRAC,
-                // The softplus reads one integer bit at least.
-                (Some(Opcode::BernoulliNll), Some(logits)) => layers[logits.layer] = layers[logits.layer].clamp(1, 15),
-                _ => {}
-            }
+        let mut largest = vec![0f32; program.nodes.len()];
+        let mut rng = generator(seed);
+        let mut noise_rng = generator(seed.wrapping_add(1));
+        let loops: u32 = program.nodes.iter().map(|node| node.iterations().min(ITERATIONS)).product();
+        let count = rows.len().div_ceil(loops as usize).max(rows.len().min(FEW));
+        for (index, x) in rows.iter().take(count).enumerate() {
+            let inputs = inputs(program, x, index, &mut rng);
+            let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            let mut noise = |out: &mut [f32]| fill_normal(&mut noise_rng, out);
+            model.watched(program, &inputs, &mut noise, ITERATIONS, &mut |node, _, extent| {
+                largest[node] = largest[node].max(extent);
+            });
         }
-    }
-    let (input, input_bound) = match range {
-        InputRange::Unit => (14, 1 << 14),
-        InputRange::Standardised => (LOGVAR_FRAC, i16::MAX as u16),
-    };
-    Scales { input, input_bound, latent, layers, ranges }
-}
-
-impl Scales {
-    /// Fractional bits of what a node writes, given those of what it reads; 16 for nats.
-    pub fn frac(&self, opcode: Option<Opcode>, layer: usize, kind: ProgramKind, source: Option<u32>) -> u32 {
-        match opcode {
-            None if kind == ProgramKind::Decode => self.latent,
-            None => self.input,
-            Some(Opcode::Dense) => self.layers[layer],
-            Some(Opcode::Relu | Opcode::Clamp) => source.unwrap_or(0),
-            Some(Opcode::Tanh | Opcode::Sigmoid) => 15,
-            Some(Opcode::Exp) => SIGMA_FRAC,
-            Some(Opcode::Fma) => self.latent,
-            Some(Opcode::Normal) => normal::FRAC,
-            Some(_) => 16,
+        for (node, extent) in program.nodes.iter().zip(&largest) {
+            node.layers().for_each(|layer| ranges.layers[layer] = ranges.layers[layer].max(*extent));
         }
+        ranges.nodes.push(largest);
     }
-
-    /// Largest |q| of a program's input.
-    pub fn bound(&self, kind: ProgramKind) -> u16 {
-        if kind == ProgramKind::Decode { FULL - 1 } else { self.input_bound }
-    }
+    ranges
 }

@@ -8,7 +8,7 @@
 //! Features are standardised before a model sees them (`Dataset` on the host, the caller on a device), not by its first
 //! layer: a Gaussian likelihood reads the same standardised row as the encoder.
 
-use super::graph::{FloatModel, FloatProgram, Node, NodeId};
+use super::graph::{FloatModel, FloatProgram, Immediate, Node, NodeId};
 use crate::family::DenseLayer;
 use elbo::program::Opcode;
 
@@ -108,7 +108,7 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
     for node in &program.nodes {
         let repeat = repeats.last().copied().unwrap_or(1);
         match node.opcode {
-            Some(Opcode::Loop) => repeats.push(repeat * u64::from(node.iterations)),
+            Some(Opcode::Loop) => repeats.push(repeat * u64::from(node.iterations())),
             Some(Opcode::End) => drop(repeats.pop()),
             Some(Opcode::Dense) => total += repeat * model.layers[node.layer].w.len() as u64,
             _ => {}
@@ -120,8 +120,11 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
 /// The interval that holds every value of a node, as far as its operation alone says.
 fn range(node: &Node) -> [f32; 2] {
     match node.opcode {
-        Some(Opcode::Clamp) => node.interval,
-        Some(Opcode::Sigmoid) => [0.0, 1.0],
+        Some(Opcode::Clamp) => match node.imm {
+            Immediate::Interval(interval) => interval,
+            _ => [f32::NEG_INFINITY, f32::INFINITY],
+        },
+        Some(Opcode::Sigmoid | Opcode::Softmax) => [0.0, 1.0],
         Some(Opcode::Tanh) => [-1.0, 1.0],
         Some(Opcode::Relu | Opcode::Exp) => [0.0, f32::INFINITY],
         _ => [f32::NEG_INFINITY, f32::INFINITY],
@@ -163,7 +166,7 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
         }
     }
     let mut alive = vec![false; nodes.len()];
-    let kept = |node: &Node| matches!(node.opcode, None | Some(Opcode::Normal));
+    let kept = |node: &Node| node.is_input() || node.opcode == Some(Opcode::Normal);
     let mut pending: Vec<NodeId> = (0..nodes.len()).filter(|at| kept(&nodes[*at])).collect();
     pending.extend(&program.outputs);
     while let Some(at) = pending.pop() {
@@ -187,12 +190,12 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
 
 /// Drops the layers that no program reads and renumbers the others.
 fn drop_dead_layers(model: &mut FloatModel) {
-    let dense = |node: &&Node| node.opcode == Some(Opcode::Dense);
     let mut read = vec![false; model.layers.len()];
-    model.programs.iter().flat_map(|p| &p.nodes).filter(dense).for_each(|node| read[node.layer] = true);
+    let nodes = model.programs.iter().flat_map(|program| &program.nodes);
+    nodes.flat_map(Node::layers).for_each(|layer| read[layer] = true);
     let renamed: Vec<usize> = (0..read.len()).map(|at| read[..at].iter().filter(|read| **read).count()).collect();
     for node in model.programs.iter_mut().flat_map(|p| &mut p.nodes) {
-        if node.opcode == Some(Opcode::Dense) {
+        if !node.layers().is_empty() {
             node.layer = renamed[node.layer];
         }
     }

@@ -3,29 +3,77 @@
 //! A node is an operation and the tensor that it writes. What the integer program clamps (log-variances), the graph
 //! clamps too, so that both are compared on equal terms.
 
+mod evaluate;
+
 use crate::family::DenseLayer;
+use elbo::kernel::ConvGeometry;
 use elbo::program::{Opcode, ProgramKind};
 
 /// Index of a node in its program.
 pub type NodeId = usize;
 
-/// One operation of a float program.
+/// What a node's operation has besides operands.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Immediate {
+    /// Nothing.
+    #[default]
+    None,
+    /// Iterations of a loop.
+    Iterations(u32),
+    /// Interval of a clamp.
+    Interval([f32; 2]),
+    /// First element of a slice.
+    Start(usize),
+    /// Constant of an offset, in nats.
+    Constant(f32),
+    /// An exponential of what is read, negated.
+    Negated,
+    /// Geometry of a convolution.
+    Geometry(ConvGeometry),
+}
+
+/// One operation of a float program, the program's input, or what an operation writes besides its output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// The operation; `None` for the program's input.
+    /// The operation. `None` without operands is the program's next input; with one, the second result of that node.
     pub opcode: Option<Opcode>,
-    /// `a` is read as `a 2^-param`.
+    /// `a` is read as `a 2^-param`; 1 for an inverted flow.
     pub param: i8,
     /// The nodes that it reads.
     pub inputs: Vec<NodeId>,
     /// Elements of its output.
     pub len: usize,
-    /// Index of a dense layer.
+    /// Index of a dense layer, or of the first of a convolution's.
     pub layer: usize,
-    /// Iterations of a loop.
-    pub iterations: u32,
-    /// Interval of a clamp.
-    pub interval: [f32; 2],
+    /// What else the operation has.
+    pub imm: Immediate,
+}
+
+impl Node {
+    /// Whether it is an input of its program.
+    pub fn is_input(&self) -> bool {
+        self.opcode.is_none() && self.inputs.is_empty()
+    }
+
+    /// Whether it is the second result of the node that it names.
+    pub fn is_third(&self) -> bool {
+        self.opcode.is_none() && !self.inputs.is_empty()
+    }
+
+    /// Iterations of a loop, 1 of anything else.
+    pub fn iterations(&self) -> u32 {
+        if let Immediate::Iterations(n) = self.imm { n } else { 1 }
+    }
+
+    /// The layers that it multiplies by.
+    pub fn layers(&self) -> std::ops::Range<usize> {
+        let count = match (self.opcode, self.imm) {
+            (Some(Opcode::Dense), _) => 1,
+            (Some(Opcode::Conv), Immediate::Geometry(geometry)) => geometry.phases() as usize,
+            _ => 0,
+        };
+        self.layer..self.layer + count
+    }
 }
 
 /// One program in floating point.
@@ -40,7 +88,7 @@ pub struct FloatProgram {
 }
 
 /// A model in floating point: layers and the programs over them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FloatModel {
     /// Dense layers, by the index that nodes use.
     pub layers: Vec<DenseLayer>,
@@ -50,6 +98,20 @@ pub struct FloatModel {
     pub programs: Vec<FloatProgram>,
 }
 
+impl FloatModel {
+    /// Adds a layer and returns its index.
+    pub fn layer(&mut self, name: impl Into<String>, layer: DenseLayer) -> usize {
+        self.layers.push(layer);
+        self.layer_names.push(name.into());
+        self.layers.len() - 1
+    }
+
+    /// Adds a layer whose outputs are constants, for [`Builder::constant`].
+    pub fn constant(&mut self, name: impl Into<String>, values: &[f32]) -> usize {
+        self.layer(name, DenseLayer { w: vec![0.0; values.len()], b: values.to_vec(), out: values.len(), inp: 1 })
+    }
+}
+
 /// Builds a program node by node.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -57,13 +119,11 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn push(&mut self, node: Node) -> NodeId {
+    fn push(&mut self, opcode: Option<Opcode>, inputs: &[NodeId], len: usize, edit: impl FnOnce(&mut Node)) -> NodeId {
+        let mut node = Node { opcode, param: 0, inputs: inputs.to_vec(), len, layer: 0, imm: Immediate::None };
+        edit(&mut node);
         self.nodes.push(node);
         self.nodes.len() - 1
-    }
-
-    fn node(&self, opcode: Option<Opcode>, inputs: &[NodeId], len: usize) -> Node {
-        Node { opcode, param: 0, inputs: inputs.to_vec(), len, layer: 0, iterations: 0, interval: [0.0; 2] }
     }
 
     /// Length of a node's output.
@@ -71,50 +131,105 @@ impl Builder {
         self.nodes[node].len
     }
 
-    /// The program's input of `len` elements.
+    /// The program's next input, of `len` elements.
     pub fn input(&mut self, len: usize) -> NodeId {
-        self.push(self.node(None, &[], len))
+        self.push(None, &[], len, |_| {})
     }
 
     /// `layer` applied to `x`, `out` elements.
     pub fn dense(&mut self, layer: usize, out: usize, x: NodeId) -> NodeId {
-        let node = Node { layer, ..self.node(Some(Opcode::Dense), &[x], out) };
-        self.push(node)
+        self.push(Some(Opcode::Dense), &[x], out, |node| node.layer = layer)
+    }
+
+    /// A convolution with the layers from `layer` on, one a phase, of `channels` output channels.
+    pub fn conv(&mut self, layer: usize, channels: usize, geometry: ConvGeometry, x: NodeId) -> NodeId {
+        let (height, width) = geometry.output();
+        self.push(Some(Opcode::Conv), &[x], height as usize * width as usize * channels, |node| {
+            node.layer = layer;
+            node.imm = Immediate::Geometry(geometry);
+        })
+    }
+
+    /// The outputs of a constant layer of `len` elements. `any` is a node that is alive here; its value has no effect.
+    pub fn constant(&mut self, layer: usize, len: usize, any: NodeId) -> NodeId {
+        let one = self.slice(any, 0, 1);
+        self.dense(layer, len, one)
     }
 
     /// An element-wise operation.
     pub fn map(&mut self, opcode: Opcode, param: i8, inputs: &[NodeId]) -> NodeId {
-        let node = Node { param, ..self.node(Some(opcode), inputs, self.len(inputs[0])) };
-        self.push(node)
+        self.push(Some(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
+    }
+
+    /// `exp(-x 2^-param)`.
+    pub fn exp_negated(&mut self, param: i8, x: NodeId) -> NodeId {
+        self.push(Some(Opcode::Exp), &[x], self.len(x), |node| {
+            node.param = param;
+            node.imm = Immediate::Negated;
+        })
     }
 
     /// `x` clamped to `interval`.
     pub fn clamp(&mut self, interval: [f32; 2], x: NodeId) -> NodeId {
-        let node = Node { interval, ..self.node(Some(Opcode::Clamp), &[x], self.len(x)) };
-        self.push(node)
+        self.push(Some(Opcode::Clamp), &[x], self.len(x), |node| node.imm = Immediate::Interval(interval))
+    }
+
+    /// `a` followed by `b`.
+    pub fn concat(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push(Some(Opcode::Concat), &[a, b], self.len(a) + self.len(b), |_| {})
+    }
+
+    /// `len` elements of `x` from `start` on.
+    pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> NodeId {
+        self.push(Some(Opcode::Slice), &[x], len, |node| node.imm = Immediate::Start(start))
+    }
+
+    /// A one at the index of the innermost loop's iteration, `len` elements.
+    pub fn one_hot(&mut self, len: usize) -> NodeId {
+        self.push(Some(Opcode::OneHot), &[], len, |_| {})
     }
 
     /// `len` draws of N(0, 1).
     pub fn normal(&mut self, len: usize) -> NodeId {
-        self.push(self.node(Some(Opcode::Normal), &[], len))
+        self.push(Some(Opcode::Normal), &[], len, |_| {})
+    }
+
+    /// A planar or radial flow of `z` with `params`, inverted or not, and the nats of its log-determinant.
+    pub fn flow(&mut self, opcode: Opcode, inverse: bool, z: NodeId, params: NodeId) -> (NodeId, NodeId) {
+        let flowed = self.push(Some(opcode), &[z, params], self.len(z), |node| node.param = i8::from(inverse));
+        (flowed, self.push(None, &[flowed], 1, |_| {}))
     }
 
     /// An operation whose output is a scalar in nats.
     pub fn scalar(&mut self, opcode: Opcode, param: i8, inputs: &[NodeId]) -> NodeId {
-        let node = Node { param, ..self.node(Some(opcode), inputs, 1) };
-        self.push(node)
+        self.push(Some(opcode), inputs, 1, |node| node.param = param)
     }
 
-    /// Opens a loop; its vector collects what [`Builder::end`] is given.
+    /// The scalar `x` plus a constant in nats.
+    pub fn offset(&mut self, constant: f32, x: NodeId) -> NodeId {
+        self.push(Some(Opcode::Offset), &[x], 1, |node| node.imm = Immediate::Constant(constant))
+    }
+
+    /// Opens a loop; its vector collects the scalars that [`Builder::end`] is given.
     pub fn begin(&mut self, iterations: u32) -> NodeId {
-        let node = Node { iterations, ..self.node(Some(Opcode::Loop), &[], iterations as usize) };
-        self.push(node)
+        self.begin_vectors(iterations, 1)
+    }
+
+    /// Opens a loop that collects vectors of `len` elements.
+    pub fn begin_vectors(&mut self, iterations: u32, len: usize) -> NodeId {
+        self.push(Some(Opcode::Loop), &[], iterations as usize * len, |node| {
+            node.imm = Immediate::Iterations(iterations);
+        })
     }
 
     /// Closes the innermost loop.
     pub fn end(&mut self, value: NodeId) {
-        let node = self.node(Some(Opcode::End), &[value], 0);
-        self.push(node);
+        self.push(Some(Opcode::End), &[value], 0, |_| {});
+    }
+
+    /// The mean of the vectors that a loop has collected, `len` elements.
+    pub fn mean_vectors(&mut self, vectors: NodeId, len: usize) -> NodeId {
+        self.push(Some(Opcode::MeanVec), &[vectors], len, |_| {})
     }
 
     /// The finished program.
@@ -126,100 +241,73 @@ impl Builder {
 /// Where a float program's noise comes from: fills a slice with draws of N(0, 1).
 pub type FloatNoise<'n> = dyn FnMut(&mut [f32]) + 'n;
 
+/// Sees what a node writes, every time it is executed, and the largest magnitude on the way there.
+pub type Watch<'w> = dyn FnMut(NodeId, &[f32], f32) + 'w;
+
 impl FloatModel {
     /// The program of this kind.
     pub fn program(&self, kind: ProgramKind) -> Option<&FloatProgram> {
         self.programs.iter().find(|program| program.kind == kind)
     }
 
-    /// Runs a program and returns its outputs. Scalars are nats.
-    pub fn run(&self, program: &FloatProgram, input: &[f32], noise: &mut FloatNoise<'_>) -> Vec<Vec<f32>> {
-        let values = self.trace(program, input, noise);
-        program.outputs.iter().map(|output| values[*output].clone()).collect()
+    /// Runs a program on its inputs and returns its outputs. Scalars are nats.
+    pub fn run(&self, program: &FloatProgram, inputs: &[&[f32]], noise: &mut FloatNoise<'_>) -> Vec<Vec<f32>> {
+        self.watched(program, inputs, noise, u32::MAX, &mut |_, _, _| {})
     }
 
-    /// Runs a program and returns every node's value of its last execution.
-    pub fn trace(&self, program: &FloatProgram, input: &[f32], noise: &mut FloatNoise<'_>) -> Vec<Vec<f32>> {
+    /// As [`FloatModel::run`], with no more than `most` iterations of a loop, and everything that is written shown to `watch`.
+    pub fn watched(
+        &self,
+        program: &FloatProgram,
+        inputs: &[&[f32]],
+        noise: &mut FloatNoise<'_>,
+        most: u32,
+        watch: &mut Watch<'_>,
+    ) -> Vec<Vec<f32>> {
         let mut values: Vec<Vec<f32>> = program.nodes.iter().map(|node| vec![0.0; node.len]).collect();
+        // A scalar that an operation writes beside its vector.
+        let mut thirds = vec![0f32; program.nodes.len()];
         let mut loops: Vec<(NodeId, u32)> = Vec::new();
+        let mut inputs = inputs.iter();
         let mut at = 0;
         while let Some(node) = program.nodes.get(at) {
+            let mut out = std::mem::take(&mut values[at]);
+            let mut extent = 0f32;
             match node.opcode {
-                None => values[at].copy_from_slice(input),
-                Some(Opcode::Normal) => noise(&mut values[at]),
+                None if node.is_third() => out[0] = thirds[node.inputs[0]],
+                None => out.copy_from_slice(inputs.next().expect("as many inputs as the program takes")),
+                Some(Opcode::Normal) => noise(&mut out),
+                Some(Opcode::OneHot) => {
+                    let iteration = loops.last().map_or(0, |(_, iteration)| *iteration as usize);
+                    out.iter_mut().enumerate().for_each(|(i, v)| *v = f32::from(u8::from(i == iteration)));
+                }
                 Some(Opcode::Loop) => loops.push((at, 0)),
                 Some(Opcode::End) => {
-                    let value = values[node.inputs[0]][0];
+                    let value = std::mem::take(&mut values[node.inputs[0]]);
                     if let Some((start, iteration)) = loops.pop() {
-                        values[start][iteration as usize] = value;
-                        if iteration + 1 < program.nodes[start].iterations {
+                        let slot = iteration as usize * value.len();
+                        values[start][slot..slot + value.len()].copy_from_slice(&value);
+                        if iteration + 1 < program.nodes[start].iterations().min(most) {
                             loops.push((start, iteration + 1));
-                            at = start;
+                            values[node.inputs[0]] = value;
+                            values[at] = out;
+                            at = start + 1;
+                            continue;
                         }
                     }
+                    values[node.inputs[0]] = value;
                 }
                 Some(opcode) => {
-                    let mut out = std::mem::take(&mut values[at]);
                     let operands: Vec<&[f32]> = node.inputs.iter().map(|input| values[*input].as_slice()).collect();
-                    evaluate(opcode, node, &self.layers, &operands, &mut out);
-                    values[at] = out;
+                    let result = evaluate::evaluate(opcode, node, &self.layers, &operands, &mut out);
+                    (thirds[at], extent) = (result.third, result.extent);
                 }
             }
+            watch(at, &out, out.iter().fold(extent, |largest, v| largest.max(v.abs())));
+            values[at] = out;
             at += 1;
         }
-        values
-    }
-}
-
-fn evaluate(opcode: Opcode, node: &Node, layers: &[DenseLayer], operands: &[&[f32]], out: &mut [f32]) {
-    let a = operands[0];
-    let scale = 2f32.powi(-i32::from(node.param));
-    let each = |out: &mut [f32], f: &dyn Fn(f32) -> f32| out.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a));
-    let sum = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).sum::<f64>() as f32;
-    let at = |operand: usize, i: usize| f64::from(operands[operand][i]);
-    match opcode {
-        Opcode::Dense => dense(&layers[node.layer], a, out),
-        Opcode::Relu => each(out, &|v| v.max(0.0)),
-        Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
-        Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
-        Opcode::Exp => each(out, &|v| (v * scale).exp()),
-        Opcode::Clamp => each(out, &|v| v.clamp(node.interval[0], node.interval[1])),
-        Opcode::Fma => (0..out.len()).for_each(|i| out[i] = operands[0][i] * operands[1][i] + operands[2][i]),
-        Opcode::BernoulliNll => {
-            out[0] = sum(&|i| at(0, i).max(0.0) + (-at(0, i).abs()).exp().ln_1p() - at(0, i) * at(1, i));
-        }
-        Opcode::GaussianNll => {
-            let ln_2pi = std::f64::consts::TAU.ln();
-            out[0] = sum(&|i| 0.5 * ((at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp() + at(1, i) + ln_2pi));
-        }
-        Opcode::Kl => out[0] = sum(&|i| 0.5 * (at(0, i).powi(2) + at(1, i).exp() - 1.0 - at(1, i))),
-        Opcode::HalfSumSq => out[0] = sum(&|i| 0.5 * at(0, i).powi(2)),
-        Opcode::Sum => out[0] = sum(&|i| at(0, i) * f64::from(scale)),
-        Opcode::Add => out[0] = a[0] + operands[1][0],
-        Opcode::Sub => out[0] = a[0] - operands[1][0],
-        Opcode::Neg => out[0] = -a[0],
-        Opcode::Mean => out[0] = sum(&|i| at(0, i)) / a.len() as f32,
-        Opcode::LogMeanExp => {
-            let largest = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let mean = sum(&|i| (at(0, i) - f64::from(largest)).exp()) / a.len() as f32;
-            out[0] = largest + mean.ln();
-        }
-        Opcode::Invalid | Opcode::Normal | Opcode::Loop | Opcode::End => {}
-    }
-}
-
-fn dense(layer: &DenseLayer, x: &[f32], out: &mut [f32]) {
-    for ((y, row), bias) in out.iter_mut().zip(layer.w.chunks_exact(layer.inp)).zip(&layer.b) {
-        // Eight partial sums let the compiler use vectors.
-        let mut lanes = [0f32; 8];
-        let (blocks, tail) = row.as_chunks::<8>();
-        let (x_blocks, x_tail) = x.as_chunks::<8>();
-        for (w, x) in blocks.iter().zip(x_blocks) {
-            for lane in 0..8 {
-                lanes[lane] += w[lane] * x[lane];
-            }
-        }
-        *y = bias + lanes.iter().sum::<f32>() + tail.iter().zip(x_tail).map(|(w, x)| w * x).sum::<f32>();
+        program.outputs.iter().map(|output| values[*output].clone()).collect()
     }
 }
 

@@ -11,17 +11,22 @@ pub mod lower;
 pub mod plan;
 pub mod quantize;
 pub mod report;
+pub mod scales;
+pub mod stimulus;
 
 use crate::family::Likelihood;
 use crate::host::Blob;
 use assemble::{Assembly, PlannedProgram, QuantizedMatrix};
-use calibrate::{InputRange, Scales, calibrate};
-use elbo::bounds::FULL;
+use calibrate::{Ranges, calibrate};
 use elbo::kernel::Packing;
-use elbo::program::{Opcode, ProgramKind};
+use elbo::program::Opcode;
 use elbo::{Limits, LoadError, Meta, SelfTest};
 use graph::FloatModel;
-use rand_core::SeedableRng;
+use scales::{Scales, assign};
+use stimulus::InputRange;
+
+/// Scale of log-variances: Q4.11, the coarsest that the exponential reads.
+const LOGVAR_FRAC: u32 = 11;
 
 /// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +82,8 @@ pub struct Compiled {
     pub blob: Blob,
     /// The float programs that it was made from.
     pub float: FloatModel,
+    /// The values seen in calibration.
+    pub ranges: Ranges,
     /// The scales chosen.
     pub scales: Scales,
     /// The quantised layers.
@@ -92,8 +99,12 @@ pub struct About {
     pub family: String,
     /// Distribution of the data given the latent.
     pub likelihood: Likelihood,
+    /// How the data are represented.
+    pub data: InputRange,
     /// Latent dimensions.
     pub latent: usize,
+    /// Classes, 0 of a model that knows none.
+    pub classes: usize,
 }
 
 /// Compiles a model. `calibration` and `held_out` are rows of x as the model sees them (binarised, standardised).
@@ -111,113 +122,62 @@ pub fn compile(
         return Err(CompileError::NoCalibrationData);
     }
     let float = fold::fold(float);
-    let range = match about.likelihood {
-        Likelihood::Bernoulli => InputRange::Unit,
-        Likelihood::Gaussian => InputRange::Standardised,
-    };
-    let mut scales = calibrate(&float, calibration, range, options.seed);
-    let matrices = quantize_layers(&float, &mut scales)?;
-    let programs = float.programs.iter().map(|p| plan::plan(p, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
+    let ranges = calibrate(&float, calibration, options.seed);
+    let scales = assign(&float, &ranges, about.data);
+    check_log_variances(&float, &scales)?;
+    let quantized = float.layers.iter().zip(&scales.layers);
+    let matrices: Vec<QuantizedMatrix> = quantized
+        .map(|(layer, scale)| quantize::quantize(layer, scale.input, scale.output, scale.input_bound))
+        .collect();
+    let planned = float.programs.iter().enumerate();
+    let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
 
     let mut assembly = Assembly { programs, matrices, packing: options.packing, meta: Vec::new() };
     // Once to run it, once more with what that run found.
-    let input = held_out.first().unwrap_or(&calibration[0]);
     let draft = Blob::from_words(assembly.words());
-    let self_test = run_self_test(&draft, input, options.seed)?;
+    let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
+    let input = held_out.first().unwrap_or(&calibration[0]);
+    let row = crate::host::quantize_row(&model, input);
+    let digests = crate::host::self_test(&model, &row, options.seed);
+    let input: Vec<u8> = row.iter().flat_map(|q| q.to_le_bytes()).collect();
     let quantiles = score_quantiles(&draft, held_out)?;
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
     let meta = Meta {
         name: &options.name,
         family: &about.family,
-        likelihood: match about.likelihood {
-            Likelihood::Bernoulli => elbo::Likelihood::Bernoulli,
-            Likelihood::Gaussian => elbo::Likelihood::Gaussian,
-        },
+        likelihood: about.likelihood.into(),
         shape: options.shape,
         latent: about.latent as u16,
+        classes: about.classes as u16,
         monte_carlo_samples: options.monte_carlo as u16,
         importance_samples: options.importance as u16,
         feature_mean: &mean,
         feature_std: &std,
         score_quantiles: quantiles,
-        self_test: SelfTest { input: &self_test.input, ..self_test.digests },
+        self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
     };
     assembly.meta = postcard::to_stdvec(&meta)?;
     let blob = Blob::from_words(assembly.words());
     blob.load(Limits::default()).map_err(CompileError::Refused)?;
-    Ok(Compiled { blob, float, scales, matrices: assembly.matrices, programs: assembly.programs })
+    Ok(Compiled { blob, float, ranges, scales, matrices: assembly.matrices, programs: assembly.programs })
 }
 
-/// Quantises every layer for the scale of what it reads, refining the scales of outputs that would need too large a multiplier.
-fn quantize_layers(float: &FloatModel, scales: &mut Scales) -> Result<Vec<QuantizedMatrix>, CompileError> {
-    let mut matrices: Vec<Option<QuantizedMatrix>> = vec![None; float.layers.len()];
-    for program in &float.programs {
-        let mut fracs = Vec::new();
+/// Refuses a layer of log-variances whose weights are too large for the scale that exponentials read.
+fn check_log_variances(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
+    for (program, fracs) in float.programs.iter().zip(&scales.nodes) {
         for node in &program.nodes {
-            let source = node.inputs.first().copied();
-            if node.opcode == Some(Opcode::Dense) && matrices[node.layer].is_none() {
-                let from = &program.nodes[node.inputs[0]];
-                let noise = from.opcode == Some(Opcode::Normal);
-                let input_frac = if noise { scales.latent } else { fracs[node.inputs[0]] };
-                let input_bound = match from.opcode {
-                    None => scales.bound(program.kind),
-                    _ => FULL,
-                };
-                let layer = &float.layers[node.layer];
-                let wanted = scales.layers[node.layer];
-                let output_frac = quantize::finest_output(layer, input_frac, wanted);
-                if output_frac < wanted && forced(float, node.layer) {
-                    return Err(CompileError::Scale { layer: float.layer_names[node.layer].clone(), frac: wanted });
-                }
-                scales.layers[node.layer] = output_frac;
-                // A latent comes from a decoder's caller, an encoder or the noise: the largest of their bounds.
-                let bound = if noise { FULL } else { input_bound };
-                matrices[node.layer] = Some(quantize::quantize(layer, input_frac, output_frac, bound));
+            let reads = matches!(node.opcode, Some(Opcode::Kl | Opcode::GaussianNll | Opcode::LogisticNll));
+            let Some(&source) = node.inputs.get(1).filter(|_| reads) else { continue };
+            let clamped = &program.nodes[source];
+            let layer = clamped.inputs.first().map_or(clamped, |before| &program.nodes[*before]);
+            if fracs[source] < LOGVAR_FRAC && !layer.layers().is_empty() {
+                let layer = float.layer_names[layer.layer].clone();
+                return Err(CompileError::Scale { layer, frac: LOGVAR_FRAC });
             }
-            fracs.push(scales.frac(node.opcode, node.layer, program.kind, source.map(|s| fracs[s])));
         }
     }
-    Ok(matrices.into_iter().flatten().collect())
-}
-
-/// Whether an operation fixes the scale of a layer's output: latents, log-variances and Gaussian means.
-fn forced(float: &FloatModel, layer: usize) -> bool {
-    float.programs.iter().any(|program| {
-        let of_layer = |input: &usize| {
-            let node = &program.nodes[*input];
-            node.opcode == Some(Opcode::Dense) && node.layer == layer
-        };
-        program.nodes.iter().any(|node| {
-            matches!(node.opcode, Some(Opcode::Clamp | Opcode::Kl | Opcode::Fma | Opcode::GaussianNll))
-                && node.inputs.iter().any(of_layer)
-        })
-    })
-}
-
-struct SelfTestRun {
-    input: Vec<u8>,
-    digests: SelfTest<'static>,
-}
-
-fn run_self_test(blob: &Blob, input: &[f32], seed: u64) -> Result<SelfTestRun, CompileError> {
-    let model = blob.load(Limits::default()).map_err(CompileError::Refused)?;
-    let absent = || CompileError::Refused(LoadError::Metadata);
-    let mut arena = crate::host::HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice()).map_err(|_| absent())?;
-    let info = model.program(ProgramKind::Score).and_then(|p| p.input).ok_or_else(absent)?;
-    let x = crate::host::quantize(input, &info);
-    let mut out = vec![0; info.len];
-    let rng = || elbo::rng::Xoshiro128PlusPlus::seed_from_u64(seed);
-    let mut digests = SelfTest { seed, input: &[], sample: 0, reconstruct: 0, score: 0, monte_carlo: 0, importance: 0 };
-    session.sample(&mut rng(), &mut out).map_err(|_| absent())?;
-    digests.sample = elbo::crc32_i16(&out);
-    session.reconstruct(&x, &mut out).map_err(|_| absent())?;
-    digests.reconstruct = elbo::crc32_i16(&out);
-    digests.score = session.score(&x).map_err(|_| absent())?.to_bits();
-    digests.monte_carlo = session.score_monte_carlo(&x, &mut rng()).map_err(|_| absent())?.to_bits();
-    digests.importance = session.score_importance(&x, &mut rng()).map_err(|_| absent())?.to_bits();
-    Ok(SelfTestRun { input: x.iter().flat_map(|q| q.to_le_bytes()).collect(), digests })
+    Ok(())
 }
 
 /// 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, Q16 nats; zeros without rows.

@@ -1,10 +1,10 @@
 //! Planning: float programs become integer programs, every tensor with a scale, a bound, a lifetime and a place.
 
 use super::assemble::{PlannedProgram, QuantizedMatrix};
-use super::calibrate::Scales;
-use super::graph::{FloatProgram, Node, NodeId};
-use elbo::bounds::{OperandError, output_bound};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind, op_work};
+use super::graph::{FloatProgram, Immediate, Node, NodeId};
+use super::scales::{Scales, input_format, nats, rescaled};
+use elbo::bounds::{OperandError, output_bounds, scratch_len};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind, op_cost};
 
 /// A program that cannot be planned.
 #[derive(Debug, thiserror::Error)]
@@ -16,157 +16,172 @@ pub struct PlanError {
     reason: OperandError,
 }
 
-/// Inserts what integers need and floats do not: noise at Q3.12 that a decoder reads as a latent at another scale is rescaled.
-fn legalize(program: &FloatProgram, scales: &Scales) -> FloatProgram {
-    let mut nodes: Vec<Node> = Vec::new();
+/// Inserts what integers need and floats do not: an operand that is finer than its reader takes is rounded in between, once
+/// for all readers of that scale.
+fn legalize(program: &FloatProgram, fracs: &[u32], scales: &Scales) -> (FloatProgram, Vec<u32>) {
+    let wanted = rescaled(program, fracs, &scales.layers);
+    let (mut nodes, mut new_fracs) = (Vec::<Node>::new(), Vec::new());
     let mut renamed: Vec<NodeId> = Vec::new();
-    let mut rescaled: Vec<Option<NodeId>> = vec![None; program.nodes.len()];
-    for node in &program.nodes {
-        let mut node = node.clone();
-        if node.opcode == Some(Opcode::Dense) && scales.latent != elbo::normal::FRAC {
-            let source = node.inputs[0];
-            if program.nodes[source].opcode == Some(Opcode::Normal) {
-                let full = 32767.0 / (1u32 << scales.latent) as f32;
-                let rescale = *rescaled[source].get_or_insert_with(|| {
-                    nodes.push(Node {
-                        opcode: Some(Opcode::Clamp),
-                        inputs: vec![renamed[source]],
-                        interval: [-full, full],
-                        ..program.nodes[source].clone()
-                    });
-                    nodes.len() - 1
-                });
-                node.inputs[0] = usize::MAX - rescale;
-            }
+    // What was rounded to which scale, and in how many open loops: a copy made inside a loop is not there after it.
+    let mut rounded: Vec<(NodeId, u32, NodeId)> = Vec::new();
+    for (at, node) in program.nodes.iter().enumerate() {
+        if matches!(node.opcode, Some(Opcode::Loop | Opcode::End)) {
+            rounded.clear();
         }
-        for input in &mut node.inputs {
-            *input = if *input > program.nodes.len() { usize::MAX - *input } else { renamed[*input] };
+        let mut node = node.clone();
+        for (slot, input) in node.inputs.iter_mut().enumerate() {
+            let source = *input;
+            *input = renamed[source];
+            let Some((.., frac)) = wanted.iter().find(|(reader, of, _)| (*reader, *of) == (at, slot)) else {
+                continue;
+            };
+            let known = rounded.iter().find(|(of, to, _)| (*of, *to) == (source, *frac));
+            *input = known.map(|(.., copy)| *copy).unwrap_or_else(|| {
+                let full = 32767.0 / (1u32 << frac) as f32;
+                let original = &program.nodes[source];
+                nodes.push(Node {
+                    opcode: Some(Opcode::Clamp),
+                    param: 0,
+                    inputs: vec![renamed[source]],
+                    len: original.len,
+                    layer: 0,
+                    imm: Immediate::Interval([-full, full]),
+                });
+                new_fracs.push(*frac);
+                rounded.push((source, *frac, nodes.len() - 1));
+                nodes.len() - 1
+            });
         }
         nodes.push(node);
+        new_fracs.push(fracs[at]);
         renamed.push(nodes.len() - 1);
     }
-    FloatProgram { kind: program.kind, nodes, outputs: program.outputs.iter().map(|o| renamed[*o]).collect() }
+    let outputs = program.outputs.iter().map(|output| renamed[*output]).collect();
+    (FloatProgram { kind: program.kind, nodes, outputs }, new_fracs)
 }
 
-/// Plans one program over the quantised `matrices`.
+/// The integers of an operation's immediates.
+fn immediates(node: &Node, frac: u32) -> (u32, i8) {
+    match node.imm {
+        Immediate::None if node.opcode == Some(Opcode::OneHot) => (1 << frac, 0),
+        Immediate::None => (0, node.param),
+        Immediate::Iterations(count) => (count, 0),
+        Immediate::Interval(interval) => {
+            let [low, high] =
+                interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
+            (Op::interval_imm(low, high), 0)
+        }
+        Immediate::Start(start) => (start as u32, 0),
+        Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
+        Immediate::Negated => (1, node.param),
+        Immediate::Geometry(geometry) => geometry.pack(),
+    }
+}
+
+/// Plans program `index` of a model over the quantised `matrices`.
 ///
 /// # Errors
 /// [`PlanError`] when a scale or a bound does not fit an operation.
 pub fn plan(
     program: &FloatProgram,
+    index: usize,
     scales: &Scales,
     matrices: &[QuantizedMatrix],
 ) -> Result<PlannedProgram, PlanError> {
-    let program = legalize(program, scales);
+    let (program, fracs) = legalize(program, &scales.nodes[index], scales);
     let records: Vec<Matrix> = matrices.iter().map(record).collect();
+    let matrices = |index: u16| records.get(usize::from(index)).copied();
+    let nats = nats(&program);
     let mut tensors: Vec<Tensor> = Vec::new();
     let mut tensor_of: Vec<u16> = Vec::new();
     let mut ops: Vec<Op> = Vec::new();
-    let mut op_of: Vec<u16> = Vec::new();
-    let mut open: Vec<u16> = Vec::new();
+    let mut open: Vec<(u16, u64)> = Vec::new();
+    let mut inputs_seen = [NO_TENSOR; 2];
     let (mut repeat, mut work, mut macs) = (1u64, 0u64, 0u64);
 
-    for node in &program.nodes {
+    for (at, node) in program.nodes.iter().enumerate() {
+        let frac = fracs[at];
+        let kind = if nats[at] { TensorKind::Nats } else { TensorKind::I16 };
+        let here = ops.len() as u16 + 1;
+        let mut output = Tensor { kind, frac: frac as u8, len: node.len as u32, first: here, last: here, ..Tensor::default() };
         let Some(opcode) = node.opcode else {
+            if node.is_third() {
+                // The operation has made it.
+                let of = tensor_of[node.inputs[0]];
+                tensor_of.push(ops.iter().find(|op| op.output == of).map_or(NO_TENSOR, |op| op.inputs[2]));
+                continue;
+            }
+            let slot = usize::from(inputs_seen[0] != NO_TENSOR);
+            inputs_seen[slot] = tensors.len() as u16;
             tensor_of.push(tensors.len() as u16);
-            op_of.push(0);
-            tensors.push(Tensor {
-                kind: TensorKind::I16,
-                frac: scales.frac(None, 0, program.kind, None) as u8,
-                bound: scales.bound(program.kind),
-                len: node.len as u32,
-                ..Tensor::default()
-            });
+            (output.bound, output.first, output.last) = (input_format(program.kind, slot, scales.data).1, 0, 0);
+            tensors.push(output);
             continue;
         };
-        let here = ops.len() as u16 + 1;
-        let source = node.inputs.first().map(|input| tensors[usize::from(tensor_of[*input])]);
-        let frac = match (opcode, node.inputs.first().and_then(|input| program.nodes[*input].opcode)) {
-            (Opcode::Clamp, Some(Opcode::Normal)) => scales.latent,
-            _ => scales.frac(Some(opcode), node.layer, program.kind, source.map(|s| u32::from(s.frac))),
-        };
-        let scalar = opcode != Opcode::Normal && frac == 16;
+        let (imm, param) = immediates(node, frac);
         let mut op = Op {
             opcode,
-            param: node.param,
+            param,
             output: tensors.len() as u16,
             inputs: [NO_TENSOR; 3],
-            arg: if opcode == Opcode::Dense { node.layer as u16 } else { 0 },
-            imm: node.iterations,
+            arg: if node.layers().is_empty() { 0 } else { node.layer as u16 },
+            imm,
         };
-        if opcode == Opcode::Clamp {
-            let q = |v: f32| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16;
-            op.imm = Op::interval_imm(q(node.interval[0]), q(node.interval[1]));
-        }
         for (slot, input) in op.inputs.iter_mut().zip(&node.inputs) {
             *slot = tensor_of[*input];
         }
-        let inputs = op.inputs.map(|input| tensors.get(usize::from(input)).copied().unwrap_or_default());
-        let mut output = Tensor {
-            kind: if scalar { TensorKind::Nats } else { TensorKind::I16 },
-            frac: frac as u8,
-            bound: 0,
-            len: node.len as u32,
-            offset: 0,
-            first: here,
-            last: here,
-        };
-        let matrix = (opcode == Opcode::Dense).then(|| records[node.layer]);
+        if opcode.writes_third() {
+            op.inputs[2] = tensors.len() as u16 + 1;
+        }
+        let fail =
+            |reason| PlanError { program: program.kind.name(), op: usize::from(here) - 1, opcode, reason };
+        let mut operands = op.inputs.map(|input| tensors.get(usize::from(input)).copied().unwrap_or_default());
+        if opcode.writes_third() {
+            operands[2] = match opcode {
+                Opcode::Conv => {
+                    let len = scratch_len(&op, &matrices).ok_or_else(|| fail(OperandError::Shape))?;
+                    Tensor { kind: TensorKind::I16, frac: operands[0].frac, len, ..output }
+                }
+                _ => Tensor { kind: TensorKind::Nats, frac: 16, len: 1, ..output },
+            };
+        }
         let closing = (opcode == Opcode::End).then(|| open.pop()).flatten();
-        if let Some(vector) = closing {
+        if let Some((vector, _)) = closing {
             op.output = NO_TENSOR;
             output = tensors[usize::from(vector)];
         }
-        let bound = output_bound(&op, &inputs, &output, matrix.as_ref()).map_err(|reason| PlanError {
-            program: program.kind.name(),
-            op: ops.len(),
-            opcode,
-            reason,
-        })?;
-        let length = if opcode.inputs() == 0 { output.len } else { inputs[0].len };
-        let steps = op_work(&op, length, matrix.as_ref());
-        match opcode {
-            Opcode::Loop => {
-                work += steps * repeat;
-                repeat *= u64::from(node.iterations);
-                open.push(tensors.len() as u16);
-            }
-            Opcode::End => {
-                work += steps * repeat;
-                repeat /= u64::from(output.len);
-            }
-            _ => work += steps * repeat,
+        let bounds = output_bounds(&op, &operands, &output, &matrices).map_err(fail)?;
+        let len = if opcode.inputs() == 0 { output.len } else { operands[0].len };
+        let cost = op_cost(&op, len, operands[1].len, &matrices);
+        work += cost.work * repeat;
+        macs += cost.macs * repeat;
+        if opcode == Opcode::Loop {
+            open.push((tensors.len() as u16, repeat));
+            repeat *= u64::from(imm);
         }
-        macs += matrix.map_or(0, |m| u64::from(m.rows) * u64::from(m.cols)) * repeat;
         match closing {
-            Some(vector) => {
-                tensors[usize::from(vector)].bound = bound;
+            Some((vector, outside)) => {
+                repeat = outside;
+                tensors[usize::from(vector)].bound = bounds.output;
                 tensor_of.push(vector);
             }
             None => {
                 tensor_of.push(tensors.len() as u16);
-                output.bound = bound;
+                output.bound = bounds.output;
                 tensors.push(output);
+                if opcode.writes_third() {
+                    tensors.push(Tensor { bound: bounds.third, ..operands[2] });
+                }
             }
         }
-        op_of.push(here);
         ops.push(op);
     }
 
     let outputs: Vec<u16> = program.outputs.iter().map(|output| tensor_of[*output]).collect();
     set_lifetimes(&mut tensors, &ops, &outputs);
     place(&mut tensors, &ops);
-    let input = if program.kind.signature().inputs == 1 { 0 } else { NO_TENSOR };
     let second = outputs.get(1).copied().unwrap_or(NO_TENSOR);
-    Ok(PlannedProgram {
-        kind: program.kind,
-        ops,
-        tensors,
-        inputs: [input, NO_TENSOR],
-        outputs: [outputs[0], second],
-        work,
-        macs,
-    })
+    Ok(PlannedProgram { kind: program.kind, ops, tensors, inputs: inputs_seen, outputs: [outputs[0], second], work, macs })
 }
 
 fn record(matrix: &QuantizedMatrix) -> Matrix {

@@ -25,6 +25,15 @@ pub enum Likelihood {
     Gaussian,
 }
 
+impl From<Likelihood> for elbo::Likelihood {
+    fn from(likelihood: Likelihood) -> Self {
+        match likelihood {
+            Likelihood::Bernoulli => Self::Bernoulli,
+            Likelihood::Gaussian => Self::Gaussian,
+        }
+    }
+}
+
 /// A model that can be trained, evaluated and compiled.
 ///
 /// Rows are `[b, d]` in `f32` on the CPU, bounds and losses in nats.

@@ -124,7 +124,7 @@ impl Case {
             let macs = self.run(packing, &mut scratch.0[..needed], &mut out);
             assert_eq!(out.pop(), Some(0x5aa5), "{self:?}");
             assert_eq!(out, expected, "{self:?} {packing:?}");
-            assert_eq!(macs, g.macs(self.inp as u16, self.out as u16), "{self:?}");
+            assert_eq!(macs, g.macs(self.inp as u32, self.out as u32), "{self:?}");
         }
     }
 }
@@ -224,7 +224,7 @@ proptest! {
         let mut g = ConvGeometry::unpack(imm, param);
         let mut patch = [0; 40];
         g.gather(&[1; 30], channels as usize, phase, at, &mut patch);
-        let _ = (g.is_valid(), g.output(), g.taps(phase), g.macs(channels as u16, 3));
+        let _ = (g.is_valid(), g.output(), g.taps(phase), g.macs(channels as u32, 3));
         let _ = (g.input_len(channels), g.output_len(channels), g.scratch_len(channels, channels));
         (g.height, g.width) = (g.height % 6, g.width % 6);
         let params = [0; 8];
