@@ -99,7 +99,7 @@ pub fn mean(terms: impl Iterator<Item = i64>) -> i64 {
 /// The quotient by a divisor from 1 to 2^31, bit by bit: this runs once a score, and the compiler's own division of 64
 /// bits is 900 bytes of code.
 #[inline(never)]
-fn divide(mut dividend: u64, divisor: u32) -> u64 {
+pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
     let mut rest = 0u32;
     for _ in 0..u64::BITS {
         rest = rest << 1 | (dividend >> 63) as u32;
