@@ -20,6 +20,7 @@ mod nats;
 mod noise;
 pub mod normal;
 pub mod program;
+pub mod rank_one;
 pub mod rng;
 mod session;
 mod verify;

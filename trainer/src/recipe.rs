@@ -6,6 +6,7 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::family::dlgm::DlgmRecipe;
 use crate::family::vae::{Estimator, Vae, VaeSpec};
 use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
@@ -84,6 +85,8 @@ pub enum Family {
     /// Variational auto-encoder.
     #[default]
     Vae,
+    /// Deep latent Gaussian model.
+    Dlgm,
 }
 
 impl Family {
@@ -92,6 +95,7 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Self::Vae => "vae",
+            Self::Dlgm => "dlgm",
         }
     }
 }
@@ -121,6 +125,9 @@ pub struct Recipe {
     /// The model's shape.
     #[serde(default)]
     pub model: ModelRecipe,
+    /// What only a deep latent Gaussian model has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dlgm: Option<DlgmRecipe>,
     /// The optimisation.
     #[serde(default)]
     pub train: TrainRecipe,
@@ -314,6 +321,7 @@ impl Recipe {
                 split_seed: 0,
             },
             model: ModelRecipe::default(),
+            dlgm: None,
             train: TrainRecipe::default(),
             export: ExportRecipe::default(),
         }
@@ -392,7 +400,11 @@ impl Recipe {
             let expected = "a number from 0 up to but not including 1";
             return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
         }
-        Ok(())
+        match &self.dlgm {
+            Some(_) if self.family != Family::Dlgm => invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name()),
+            Some(dlgm) => dlgm.check(),
+            None => Ok(()),
+        }
     }
 
     /// The untrained model for data of this shape, its weights drawn from the recipe's seed.
@@ -417,6 +429,10 @@ impl Recipe {
                 let activation = self.model.activation;
                 let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
                 Ok(Box::new(Vae::new(spec, self.train.seed, &Device::Cpu, DType::F32)?))
+            }
+            Family::Dlgm => {
+                let dlgm = self.dlgm.clone().unwrap_or_default();
+                Ok(Box::new(dlgm.model(&self.model, data.dim(), likelihood, self.train.seed)?))
             }
         }
     }

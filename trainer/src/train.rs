@@ -26,7 +26,7 @@ pub use step::Step;
 
 use crate::data::{DataError, Dataset};
 use crate::evaluate::observe;
-use crate::recipe::{DataShape, Recipe, RecipeError};
+use crate::recipe::{DataShape, Family, Recipe, RecipeError};
 use crate::run::{self, Run, RunError};
 
 /// What can end a run before its time.
@@ -126,6 +126,9 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     let mut recipe = recipe.clone();
     let model = recipe.model(&DataShape::of(&dataset))?;
     recipe.model.likelihood = Some(model.likelihood());
+    if recipe.family == Family::Dlgm {
+        recipe.dlgm = Some(recipe.dlgm.unwrap_or_default().complete(&recipe.model));
+    }
     run::create(out, &recipe, &dataset)?;
     let learner = Learner::new(model, &recipe.train)?;
     let state = State { seed: recipe.train.seed, ..State::default() };

@@ -8,9 +8,10 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::columns::Columns;
+use crate::family::dlgm::Covariance;
 use crate::family::vae::{Estimator, Likelihood};
 use crate::nn::Activation;
-use crate::recipe::{Recipe, Schedule};
+use crate::recipe::{Family, Recipe, Schedule};
 use crate::train::{Control, End, resume, train};
 
 const EXAMPLES: &str = "Examples:
@@ -19,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
   elbo train --data log.csv --drop-columns time,site --label-column fault
+  elbo train digits --family dlgm --layers 8,8    a deep latent Gaussian model
   elbo train my.toml --out runs/mine              a recipe of your own
   elbo train --resume runs/mine                   go on after Ctrl-C; ends with the same bits
 
@@ -31,6 +33,9 @@ repeats the run.";
 pub(super) struct Args {
     /// Built-in recipe (digits, mnist) or the path of a TOML file.
     recipe: Option<String>,
+    /// Model family: vae or dlgm (deep latent Gaussian model).
+    #[arg(long, value_parser = word::<Family>)]
+    family: Option<Family>,
     /// Data set: digits, mnist, or an IDX, CSV or NPY file.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
@@ -54,6 +59,18 @@ pub(super) struct Args {
     /// bernoulli (images) or gaussian.
     #[arg(long, value_parser = word::<Likelihood>)]
     likelihood: Option<Likelihood>,
+    /// Sizes of a DLGM's stochastic layers, from the data up.
+    #[arg(long, value_delimiter = ',', value_name = "SIZES")]
+    layers: Option<Vec<usize>>,
+    /// diagonal or rank1: covariance of a DLGM's recognition model.
+    #[arg(long, value_parser = word::<Covariance>)]
+    covariance: Option<Covariance>,
+    /// Noise on a DLGM's recognition model in training: probability of flipping a bit, or deviation.
+    #[arg(long, value_name = "NOISE")]
+    input_noise: Option<f64>,
+    /// Variance of the Gaussian prior of a DLGM's generative weights; 0 for none.
+    #[arg(long, value_name = "VARIANCE")]
+    weight_prior: Option<f64>,
     /// Optimiser steps.
     #[arg(long)]
     steps: Option<u64>,
@@ -130,6 +147,21 @@ impl Args {
             ema => recipe.train.ema,
             seed => recipe.train.seed,
             patience => recipe.train.patience,
+        }
+        if let Some(family) = self.family.filter(|family| *family != recipe.family) {
+            recipe.name = format!("{}-{}", recipe.name, family.name());
+            recipe.family = family;
+        }
+        let of_dlgm = self.layers.is_some() || self.covariance.is_some();
+        if of_dlgm || self.input_noise.is_some() || self.weight_prior.is_some() {
+            if recipe.family != Family::Dlgm {
+                bail!("--layers, --covariance, --input-noise and --weight-prior are for --family dlgm");
+            }
+            let dlgm = recipe.dlgm.get_or_insert_default();
+            dlgm.layers = self.layers.or(dlgm.layers.take());
+            dlgm.covariance = self.covariance.unwrap_or(dlgm.covariance);
+            dlgm.input_noise = self.input_noise.unwrap_or(dlgm.input_noise);
+            dlgm.weight_prior = self.weight_prior.unwrap_or(dlgm.weight_prior);
         }
         let Columns { label_column, split_column, drop_columns } = self.columns;
         recipe.data.label_column = label_column.or(recipe.data.label_column);

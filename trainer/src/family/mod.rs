@@ -1,5 +1,6 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
+pub mod dlgm;
 mod params;
 pub mod vae;
 

@@ -1,0 +1,438 @@
+//! DLGM: deep latent Gaussian models, Stochastic Backpropagation (arXiv 1401.4082).
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use serde::{Deserialize, Serialize};
+
+use super::vae::{Estimator, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN};
+use super::{Dense, Likelihood, Mlp, Model, Params, Slot};
+use crate::compiler::graph::FloatModel;
+use crate::nn::{self, Activation, Rng};
+use crate::recipe::ExportRecipe;
+use crate::train::Step;
+
+mod posterior;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+pub use posterior::Posterior;
+pub use recipe::DlgmRecipe;
+
+/// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
+pub const V_BOUND: f64 = 8.0;
+
+/// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Covariance {
+    /// `C = D^-1`.
+    Diagonal,
+    /// `C^-1 = D + u u^T`.
+    #[default]
+    Rank1,
+}
+
+/// The shape of a DLGM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DlgmSpec {
+    /// Number of data dimensions.
+    pub input: usize,
+    /// Sizes of the stochastic layers, from the one above the data up; at least one.
+    pub layers: Vec<usize>,
+    /// Widths of the recognition model's hidden layers from the data on; `T_0` mirrors them.
+    pub hidden: Vec<usize>,
+    /// Widths of the hidden layers of every other `T_l`, from the upper stochastic layer down.
+    pub transition: Vec<usize>,
+    /// Activation of every hidden layer.
+    pub activation: Activation,
+    /// The likelihood of the data.
+    pub likelihood: Likelihood,
+    /// Covariance of the recognition model.
+    pub covariance: Covariance,
+}
+
+/// What regularises training and is no part of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Regularisation {
+    /// See [`DlgmRecipe::weight_prior`].
+    pub weight_prior: f64,
+    /// See [`DlgmRecipe::input_noise`].
+    pub input_noise: f64,
+    /// See [`DlgmRecipe::input_dropout`].
+    pub input_dropout: f64,
+}
+
+/// A batch's loss, each a scalar and a mean over the batch.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What to minimise, `nll + beta kl` (nats).
+    pub total: Tensor,
+    /// `-log p(v|xi)` (nats).
+    pub nll: Tensor,
+    /// `sum_l KL(q(xi_l|v) || N(0, I))` (nats): analytic, or its Monte Carlo estimate.
+    pub kl: Tensor,
+}
+
+/// Stochastic layer `l`: its part of the recognition model, `G_l`, and `T_l` where a layer is above it.
+struct Layer {
+    size: usize,
+    mu: Dense,
+    logvar: Dense,
+    v: Option<Dense>,
+    /// `G_l`, `[size, size]`.
+    noise: Slot,
+    /// Zeros `[size]`: `G_l xi_l` has no bias, `T_l` has one.
+    no_bias: Tensor,
+    /// The hidden layers of `T_l` and its last affine map, which is added to `G_l xi_l`.
+    transition: Option<(Mlp, Dense)>,
+}
+
+/// A deep latent Gaussian model of `L` stochastic layers and its recognition model (arXiv 1401.4082).
+///
+/// Generative, with `xi_l ~ N(0, I)`: `h_L = G_L xi_L`, `h_l = T_l(h_{l+1}) + G_l xi_l`, and
+/// `p(v | T_0(h_1))` as [`Likelihood`] says. Recognition: one Gaussian a layer, `q(xi_l | v)`, see
+/// [`Posterior`]; their parameters are affine in the last hidden layer of one network.
+///
+/// Everything over layers is listed from the bottom (`l = 1`) up. Noise is drawn from the top down, in the order in which
+/// ancestral sampling needs it.
+pub struct Dlgm {
+    spec: DlgmSpec,
+    regularisation: Regularisation,
+    params: Params,
+    encoder: Mlp,
+    layers: Vec<Layer>,
+    decoder: Mlp,
+    head: Dense,
+    head_logvar: Option<Dense>,
+    /// The first variable of the generative model; all from there on are its.
+    generative: usize,
+}
+
+impl Dlgm {
+    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`.
+    ///
+    /// # Errors
+    /// No stochastic layer, a width of zero, a `dtype` that is not a float type, or whatever candle reports.
+    pub fn new(
+        spec: DlgmSpec,
+        regularisation: Regularisation,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        if spec.layers.is_empty() {
+            bail!("a deep latent Gaussian model has at least one stochastic layer");
+        }
+        let mut params = Params::new(seed, device, dtype)?;
+        let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
+        let mut recognition = Vec::new();
+        for (l, &size) in (1..).zip(&spec.layers) {
+            let mut head = |name: &str| params.dense(&format!("{name}.{l}"), encoder.out, size);
+            let (mu, logvar) = (head("mu")?, head("logvar")?);
+            let v = (spec.covariance == Covariance::Rank1).then(|| head("v")).transpose()?;
+            recognition.push((mu, logvar, v));
+        }
+        let generative = params.vars().len();
+        let mut layers = Vec::new();
+        for (i, (mu, logvar, v)) in recognition.into_iter().enumerate() {
+            let (l, size) = (i + 1, spec.layers[i]);
+            let noise = params.uniform(&format!("noise.{l}.weight"), &[size, size], 1.0 / (size as f64).sqrt())?;
+            let no_bias = Tensor::zeros(size, dtype, device)?;
+            let mut transition = None;
+            if let Some(&above) = spec.layers.get(l) {
+                let hidden = params.mlp(&format!("transition.{l}"), above, &spec.transition, spec.activation)?;
+                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?;
+                transition = Some((hidden, last));
+            }
+            layers.push(Layer { size, mu, logvar, v, noise, no_bias, transition });
+        }
+        let mirrored: Vec<usize> = spec.hidden.iter().rev().copied().collect();
+        let decoder = params.mlp("decoder", spec.layers[0], &mirrored, spec.activation)?;
+        let head = params.dense("head", decoder.out, spec.input)?;
+        let head_logvar = match spec.likelihood {
+            Likelihood::Bernoulli => None,
+            Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
+        };
+        Ok(Self { spec, regularisation, params, encoder, layers, decoder, head, head_logvar, generative })
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &DlgmSpec {
+        &self.spec
+    }
+
+    /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
+    /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
+    /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`; `decoder.*`, `head` and, with a Gaussian
+    /// likelihood, `head_logvar` are `T_0`.
+    pub fn vars(&self) -> &[(String, Var)] {
+        self.params.vars()
+    }
+
+    fn apply(&self, layer: Dense, x: &Tensor) -> Result<Tensor> {
+        layer.apply(&self.params, x, Activation::Identity)
+    }
+
+    /// The recognition model: `x [b, d]` to `q(xi_l | x)` of every layer, `logvar` clamped to [`LOGVAR_MIN`],
+    /// [`LOGVAR_MAX`] and `v` to [`V_BOUND`].
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn encode(&self, x: &Tensor) -> Result<Vec<Posterior>> {
+        let h = self.encoder.apply(&self.params, x)?;
+        let posterior = |layer: &Layer| {
+            let v = layer.v.map(|v| nn::clamp(&self.apply(v, &h)?, -V_BOUND, V_BOUND));
+            let logvar = nn::clamp(&self.apply(layer.logvar, &h)?, LOGVAR_MIN, LOGVAR_MAX)?;
+            Ok(Posterior { mu: self.apply(layer.mu, &h)?, logvar, v: v.transpose()? })
+        };
+        self.layers.iter().map(posterior).collect()
+    }
+
+    /// The generative model: `xi_l [b, n_l]` of every layer to logits `[b, d]` and `None` (Bernoulli), or to mean and
+    /// log-variance `[b, d]`, the latter clamped to [`HEAD_LOGVAR_MIN`], [`HEAD_LOGVAR_MAX`] (Gaussian).
+    ///
+    /// # Errors
+    /// Another number of layers, or shapes, types or devices that do not match.
+    pub fn decode(&self, xi: &[Tensor]) -> Result<(Tensor, Option<Tensor>)> {
+        self.check(xi)?;
+        let mut above: Option<Tensor> = None;
+        for (layer, xi) in self.layers.iter().zip(xi).rev() {
+            let noise = nn::linear(xi, self.params.get(layer.noise), &layer.no_bias, Activation::Identity)?;
+            above = Some(match (&layer.transition, above) {
+                (Some((hidden, last)), Some(h)) => (self.apply(*last, &hidden.apply(&self.params, &h)?)? + noise)?,
+                _ => noise,
+            });
+        }
+        let Some(h) = above else { bail!("a model without layers") };
+        let h = self.decoder.apply(&self.params, &h)?;
+        let clamped = |layer| nn::clamp(&self.apply(layer, &h)?, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX);
+        Ok((self.apply(self.head, &h)?, self.head_logvar.map(clamped).transpose()?))
+    }
+
+    /// `-log p(x | xi)` in nats: `x [b, d]`, `xi_l [b, n_l]` to `[b]`.
+    ///
+    /// # Errors
+    /// As [`Dlgm::decode`].
+    pub fn nll(&self, x: &Tensor, xi: &[Tensor]) -> Result<Tensor> {
+        match self.decode(xi)? {
+            (logits, None) => nn::bernoulli_nll(&logits, x),
+            (mean, Some(logvar)) => nn::gaussian_nll(&mean, &logvar, x),
+        }
+    }
+
+    /// The free energy of a batch `x [b, d]` of which the recognition model sees `seen [b, d]`, with standard normal noise
+    /// `eps_l [b, n_l]`: `nll + beta kl`. At `beta = 1` with analytic divergences (B) it is the paper's free energy
+    /// without its weight prior.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn loss(&self, x: &Tensor, seen: &Tensor, eps: &[Tensor], beta: f64, estimator: Estimator) -> Result<Loss> {
+        let q = self.encode(seen)?;
+        let xi = self.draw(&q, eps)?;
+        let nll = self.nll(x, &xi)?.mean_all()?;
+        let kl = match estimator {
+            Estimator::A => log_ratio(&q, &xi, eps)?,
+            Estimator::B => kl(&q)?,
+        };
+        let kl = kl.mean_all()?;
+        let total = (&nll + (&kl * beta)?)?;
+        Ok(Loss { total, nll, kl })
+    }
+
+    /// `-log p(theta)` of all generative weights under `N(0, weight_prior)` without its constant, a scalar in nats (the last
+    /// term of the paper's free energy); `None` without a prior. It counts once a data set: `1/N` of it a row.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn weight_penalty(&self) -> Result<Option<Tensor>> {
+        if self.regularisation.weight_prior == 0.0 {
+            return Ok(None);
+        }
+        let squares = self.vars()[self.generative..].iter().map(|(_, var)| var.sqr()?.sum_all());
+        let sum = squares.reduce(|a, b| a? + b?).transpose()?;
+        sum.map(|sum| sum * (0.5 / self.regularisation.weight_prior)).transpose()
+    }
+
+    /// What the recognition model sees of `x [b, d]` in training.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn corrupt(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
+        let Regularisation { input_noise, input_dropout, .. } = self.regularisation;
+        let mut seen = x.clone();
+        if input_noise > 0.0 {
+            seen = match self.spec.likelihood {
+                Likelihood::Bernoulli => {
+                    let flips = noise.bernoulli(&(x.ones_like()? * input_noise)?)?;
+                    // x + f - 2 x f is x where f is 0 and 1 - x where it is 1.
+                    ((&seen + &flips)? - (seen.mul(&flips)? * 2.0)?)?
+                }
+                Likelihood::Gaussian => (seen + (noise.normal(x.shape(), x.dtype(), x.device())? * input_noise)?)?,
+            };
+        }
+        if input_dropout > 0.0 {
+            let kept = noise.bernoulli(&(x.ones_like()? * (1.0 - input_dropout))?)?;
+            seen = (seen.mul(&kept)? * (1.0 / (1.0 - input_dropout)))?;
+        }
+        Ok(seen)
+    }
+
+    /// The evidence lower bound in nats with analytic divergences and one sample: `x [b, d]`, `eps_l [b, n_l]` to `[b]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn elbo(&self, x: &Tensor, eps: &[Tensor]) -> Result<Tensor> {
+        let q = self.encode(x)?;
+        let xi = self.draw(&q, eps)?;
+        (self.nll(x, &xi)? + kl(&q)?)?.neg()
+    }
+
+    /// The importance-weighted bound in nats with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]`,
+    /// `eps_l [k b, n_l]`, the rows of one sample after those of another, to `[b]`. Decodes `k b` rows at once.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match, or no sample.
+    pub fn iwae(&self, x: &Tensor, eps: &[Tensor], k: usize) -> Result<Tensor> {
+        if k == 0 {
+            bail!("an importance-weighted bound needs at least one sample");
+        }
+        let q = self.encode(x)?.iter().map(|q| q.repeat(k)).collect::<Result<Vec<_>>>()?;
+        let xi = self.draw(&q, eps)?;
+        let nll = self.nll(&x.repeat((k, 1))?, &xi)?;
+        let log_weight = (nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?;
+        let top = log_weight.max_keepdim(0)?.detach();
+        log_weight.broadcast_sub(&top)?.exp()?.mean(0)?.log()? + top.squeeze(0)?
+    }
+
+    /// Fills in what is missing of `x [b, d]`: `observed [b, d]` is 1 where an entry is known and 0 where it is not; what
+    /// `x` holds there is ignored. Starting from random values, `steps` times the row is encoded, `xi` drawn from the
+    /// recognition model and the missing entries drawn anew from `p(v | xi)` (the paper's imputation of missing data):
+    /// a Markov chain whose draws near `p(missing | observed)` as the recognition model nears the posterior.
+    ///
+    /// Returns `[b, d]`: observed entries as they are, missing ones as the last step's means of `p(v | xi)`. Averaged over
+    /// calls they estimate `E[missing | observed]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match, or no step.
+    pub fn impute(&self, x: &Tensor, observed: &Tensor, steps: usize, noise: &mut Rng) -> Result<Tensor> {
+        if steps == 0 {
+            bail!("missing entries need at least one step of imputation");
+        }
+        let known = observed.ne(0.0)?;
+        if known.dims() != x.dims() {
+            bail!("which entries are observed has shape {:?}, the data {:?}", known.dims(), x.dims());
+        }
+        let normal = |noise: &mut Rng| noise.normal(x.shape(), x.dtype(), x.device());
+        let start = match self.spec.likelihood {
+            Likelihood::Bernoulli => noise.bernoulli(&(x.ones_like()? * 0.5)?)?,
+            Likelihood::Gaussian => normal(noise)?,
+        };
+        let mut filled = known.where_cond(x, &start)?;
+        for step in 1..=steps {
+            let eps = self.noise(noise, x.dim(0)?, x)?;
+            let xi = self.draw(&self.encode(&filled)?, &eps)?;
+            let (head, logvar) = self.decode(&xi)?;
+            let values = match (logvar, step == steps) {
+                (None, true) => sigmoid(&head)?,
+                (None, false) => noise.bernoulli(&sigmoid(&head)?)?,
+                (Some(_), true) => head,
+                (Some(logvar), false) => nn::reparameterise(&head, &logvar, &normal(noise)?)?,
+            };
+            filled = known.where_cond(x, &values)?;
+        }
+        Ok(filled)
+    }
+
+    /// Standard normal noise for `rows` rows: `[rows, n_l]` for every layer, drawn from the top layer down.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn noise(&self, rng: &mut Rng, rows: usize, like: &Tensor) -> Result<Vec<Tensor>> {
+        let draw = |layer: &Layer| rng.normal((rows, layer.size), like.dtype(), like.device());
+        let mut noise = self.layers.iter().rev().map(draw).collect::<Result<Vec<_>>>()?;
+        noise.reverse();
+        Ok(noise)
+    }
+
+    fn draw(&self, q: &[Posterior], eps: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.check(eps)?;
+        q.iter().zip(eps).map(|(q, eps)| q.draw(eps)).collect()
+    }
+
+    fn check(&self, of_layers: &[Tensor]) -> Result<()> {
+        if of_layers.len() != self.layers.len() {
+            bail!("expected a tensor for each of {} stochastic layers, found {}", self.layers.len(), of_layers.len());
+        }
+        Ok(())
+    }
+}
+
+impl Model for Dlgm {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.spec.input
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        self.spec.likelihood
+    }
+
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        let x = step.batch(self.likelihood())?;
+        let eps = self.noise(&mut step.noise, x.dim(0)?, &x)?;
+        let seen = self.corrupt(&x, &mut step.noise)?;
+        let loss = self.loss(&x, &seen, &eps, step.recipe.beta_at(step.index), step.recipe.estimator)?;
+        let total = match self.weight_penalty()? {
+            None => loss.total,
+            Some(penalty) => (loss.total + (penalty * (1.0 / step.rows.n.max(1) as f64))?)?,
+        };
+        step.minimise(0, &total)
+    }
+
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, x.dim(0)?, x)?;
+        self.elbo(x, &eps).map(Some)
+    }
+
+    fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, k * x.dim(0)?, x)?;
+        self.iwae(x, &eps, k).map(Some)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let like = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        let xi = self.noise(noise, n, &like)?;
+        match self.decode(&xi)? {
+            (logits, None) => sigmoid(&logits),
+            (mean, Some(_)) => Ok(mean),
+        }
+    }
+
+    fn lower(&self, _export: &ExportRecipe) -> Result<FloatModel> {
+        bail!("a deep latent Gaussian model cannot be compiled yet")
+    }
+}
+
+/// Sum over the layers of the divergences from the prior, `[b]` (nats).
+fn kl(q: &[Posterior]) -> Result<Tensor> {
+    sum(q.iter().map(Posterior::kl))
+}
+
+/// `log q(xi | v) - log p(xi)` of all layers, `[b]` (nats).
+fn log_ratio(q: &[Posterior], xi: &[Tensor], eps: &[Tensor]) -> Result<Tensor> {
+    sum(q.iter().zip(xi).zip(eps).map(|((q, xi), eps)| q.log_ratio(xi, eps)))
+}
+
+fn sum(terms: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
+    match terms.reduce(|a, b| a? + b?) {
+        Some(sum) => sum,
+        None => bail!("a model without layers"),
+    }
+}
+
+fn sigmoid(logits: &Tensor) -> Result<Tensor> {
+    (logits.neg()?.exp()? + 1.0)?.recip()
+}

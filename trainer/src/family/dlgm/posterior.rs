@@ -1,0 +1,85 @@
+//! The recognition model's Gaussian over one stochastic layer, diagonal or with a rank-1 term in its precision.
+
+use candle_core::{Result, Tensor};
+
+use crate::nn;
+
+/// `q(xi_l | v) = N(mu, C)` of a batch (arXiv 1401.4082).
+///
+/// The paper's rank-1 precision is `C^-1 = D + u u^T` with `D` diagonal. Here the network gives `logvar = -ln D` and
+/// `v = D^-1/2 u`, so that with `sigma = exp(logvar / 2)` and `s = |v|^2 = u^T D^-1 u`
+///
+/// ```text
+/// C      = diag(sigma) (I + v v^T)^-1 diag(sigma)
+/// R      = diag(sigma) (I - kappa v v^T),  R R^T = C,  kappa = 1 / (1 + s + sqrt(1 + s))
+/// tr C   = sum sigma^2 (1 - v^2 / (1 + s))
+/// ln |C| = sum logvar - ln(1 + s)
+/// ```
+///
+/// With `eta = 1 / (1 + s)` this is the paper's `R = D^-1/2 - [(1 - sqrt eta) / s] D^-1 u u^T D^-1/2`,
+/// because `(1 - sqrt eta) / s = kappa` without its 0/0 at `u = 0`, and its `ln |C| = ln eta - ln |D|`. Sampling and the
+/// divergence cost a few sums over the layer, and nothing is inverted.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    /// Mean, `[b, n]`.
+    pub mu: Tensor,
+    /// `-ln D`, the log-variance where `v` is absent or 0, `[b, n]` (nats).
+    pub logvar: Tensor,
+    /// `D^-1/2 u`, `[b, n]`; absent for a diagonal covariance.
+    pub v: Option<Tensor>,
+}
+
+impl Posterior {
+    /// `mu + R eps`: standard normal noise `eps [b, n]` to a draw `[b, n]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn draw(&self, eps: &Tensor) -> Result<Tensor> {
+        let Some(v) = &self.v else { return nn::reparameterise(&self.mu, &self.logvar, eps) };
+        let grown = (squared_norm(v)? + 1.0)?;
+        let kappa = (&grown + grown.sqrt()?)?.recip()?;
+        let along = (v * eps)?.sum_keepdim(1)?.mul(&kappa)?;
+        nn::reparameterise(&self.mu, &self.logvar, &(eps - v.broadcast_mul(&along)?)?)
+    }
+
+    /// `KL(N(mu, C) || N(0, I)) = 1/2 (|mu|^2 + tr C - ln |C| - n)` in nats, `[b]` (in the paper's free energy).
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn kl(&self) -> Result<Tensor> {
+        let diagonal = nn::kl_standard_normal(&self.mu, &self.logvar)?;
+        let Some(v) = &self.v else { return Ok(diagonal) };
+        let grown = (squared_norm(v)? + 1.0)?;
+        let shrunk = squared_norm(&(v * (&self.logvar * 0.5)?.exp()?)?)?.div(&grown)?;
+        diagonal + ((grown.log()? - shrunk)? * 0.5)?.squeeze(1)?
+    }
+
+    /// `log q(xi | v) - log p(xi)` in nats at `xi = mu + R eps`, all `[b, n]`, to `[b]`: the constants cancel, and
+    /// `(xi - mu)^T C^-1 (xi - mu) = |eps|^2`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn log_ratio(&self, xi: &Tensor, eps: &Tensor) -> Result<Tensor> {
+        let twice = ((xi.sqr()? - eps.sqr()?)? - &self.logvar)?.sum(1)?;
+        let twice = match &self.v {
+            None => twice,
+            Some(v) => (twice + (squared_norm(v)? + 1.0)?.log()?.squeeze(1)?)?,
+        };
+        twice * 0.5
+    }
+
+    /// `k` copies one after the other: `[b, n]` to `[k b, n]`.
+    pub(super) fn repeat(&self, k: usize) -> Result<Self> {
+        let repeat = |t: &Tensor| t.repeat((k, 1));
+        Ok(Self {
+            mu: repeat(&self.mu)?,
+            logvar: repeat(&self.logvar)?,
+            v: self.v.as_ref().map(repeat).transpose()?,
+        })
+    }
+}
+
+/// `[b, n]` to `[b, 1]`.
+fn squared_norm(x: &Tensor) -> Result<Tensor> {
+    x.sqr()?.sum_keepdim(1)
+}
