@@ -7,11 +7,13 @@
 mod arena;
 pub mod blob;
 pub mod bounds;
+#[cfg(feature = "adgm")]
 pub mod categorical;
 mod crc;
 pub mod density;
 mod error;
 pub mod fixed;
+#[cfg(feature = "flow")]
 pub mod flow;
 pub mod kernel;
 mod meta;
@@ -20,6 +22,7 @@ mod nats;
 mod noise;
 pub mod normal;
 pub mod program;
+#[cfg(feature = "dlgm")]
 pub mod rank_one;
 pub mod rng;
 mod session;

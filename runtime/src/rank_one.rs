@@ -10,11 +10,11 @@
 use crate::density::divide;
 use crate::fixed;
 
-/// `eps - kappa v (v.eps)`: standard normal noise in Q3.12 to noise of covariance `(I + v v^T)^-1`, saturated. `eps`, `v` and
-/// `out` have one length; what is longer stays as it is.
+/// `eps - kappa v (v.eps)`: standard normal noise in Q3.12 to noise of covariance `(I + v v^T)^-1`, saturated. Both
+/// have one length; what is longer stays as it is.
 ///
 /// The error is at most 0.5 LSB and 2^-27 of the Euclidean norm of `eps`: 0.57 LSB for any `eps` of up to 65536 values.
-pub fn rotate(eps: &[i16], v: &[i16], v_frac: u32, out: &mut [i16]) {
+pub fn rotate(eps: &mut [i16], v: &[i16], v_frac: u32) {
     let frac = v_frac.clamp(8, 15);
     let dot: i64 = eps.iter().zip(v).map(|(&e, &v)| i64::from(i32::from(e) * i32::from(v))).sum();
 
@@ -32,9 +32,9 @@ pub fn rotate(eps: &[i16], v: &[i16], v_frac: u32, out: &mut [i16]) {
     // kappa |v| < 1 leaves a right shift of 16 at least; beyond 62 nothing is left of the product.
     let down = 94u32.saturating_sub(up + kappa_exponent + dot_exponent + step_exponent).clamp(1, 62);
     let half = 1i64 << (down - 1);
-    for ((out, &e), &v) in out.iter_mut().zip(eps).zip(v) {
-        let turned = i64::from(e) - ((i64::from(v) * step + half) >> down);
-        *out = turned.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
+    for (e, &v) in eps.iter_mut().zip(v) {
+        let turned = i64::from(*e) - ((i64::from(v) * step + half) >> down);
+        *e = turned.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16;
     }
 }
 
@@ -139,8 +139,8 @@ mod tests {
 
     /// The largest error of a rotation in LSB, beyond half of one, as a share of the norm of `eps`.
     fn rotation_error(eps: &[i16], v: &[i16], frac: u32) -> (f64, f64) {
-        let mut out = vec![0; eps.len()];
-        rotate(eps, v, frac, &mut out);
+        let mut out = eps.to_vec();
+        rotate(&mut out, v, frac);
         let eps = real(eps, 0);
         let exact = exact_rotation(&eps, &real(v, frac));
         let error = |(got, want): (&i16, &f64)| (f64::from(*got) - want.clamp(-32768.0, 32767.0)).abs();
@@ -198,9 +198,10 @@ mod tests {
             v in prop::collection::vec(any::<i16>(), 0..9),
             fracs: (u32, u32),
         ) {
-            let mut out = [7; 12];
-            rotate(&eps, &v, fracs.0, &mut out);
-            prop_assert!(out.iter().skip(eps.len().min(v.len())).all(|o| *o == 7));
+            let mut out = eps.clone();
+            rotate(&mut out, &v, fracs.0);
+            let common = eps.len().min(v.len());
+            prop_assert_eq!(&out[common..], &eps[common..]);
             let _ = (half_log_det(&v, fracs.0), kl_correction(&v, fracs.0, &eps, fracs.1));
         }
     }
@@ -214,9 +215,9 @@ mod tests {
             let (inverse, determinant) = dense(&real(&v, frac));
             let columns: Vec<Vec<f64>> = (0..v.len())
                 .map(|i| {
-                    let (mut eps, mut out) = (vec![0; v.len()], vec![0; v.len()]);
-                    eps[i] = UNIT;
-                    rotate(&eps, &v, frac, &mut out);
+                    let mut out = vec![0; v.len()];
+                    out[i] = UNIT;
+                    rotate(&mut out, &v, frac);
                     out.iter().map(|&o| f64::from(o) / f64::from(UNIT)).collect()
                 })
                 .collect();
@@ -248,8 +249,8 @@ mod tests {
     #[test]
     fn no_factor_changes_nothing() {
         let eps = [i16::MIN, -1, 0, 1, i16::MAX];
-        let mut out = [0; 5];
-        rotate(&eps, &[0; 5], 12, &mut out);
+        let mut out = eps;
+        rotate(&mut out, &[0; 5], 12);
         assert_eq!(out, eps);
         assert_eq!((half_log_det(&[0; 5], 12), half_log_det(&[], 15), kl_correction(&[], 8, &[], 15)), (0, 0, 0));
         // Without v, kl_correction is minus half of |w|^2.
@@ -273,11 +274,10 @@ mod tests {
         println!("rotate: at most {worst:.4} LSB from f64");
         assert!(worst <= 0.57);
         // All noise along one large factor: what is left is its 1 / sqrt(1 + s).
-        let mut out = [0; 2];
-        rotate(&[i16::MIN, 0], &[i16::MIN, 0], 8, &mut out);
+        let mut out = [i16::MIN, 0];
+        rotate(&mut out, &[i16::MIN, 0], 8);
         assert_eq!(out, [-256, 0]);
         // The other entries saturate.
-        rotate(&[i16::MIN, i16::MIN], &[i16::MAX, i16::MIN], 8, &mut out);
         assert_eq!(rotation_error(&[i16::MIN, i16::MIN], &[i16::MAX, i16::MIN], 8).0.round(), 0.0);
     }
 }

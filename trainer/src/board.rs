@@ -6,9 +6,10 @@ use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Nats};
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
 use elbo_link::{Bench, Program, StackUse};
-use rand_core::SeedableRng;
+use rand_core::{Rng, SeedableRng};
 use std::path::Path;
 
+use crate::compiler::stimulus::{Role, role};
 use crate::host::{Blob, HostArena};
 
 /// What was compared, and what the board needed.
@@ -36,8 +37,8 @@ pub fn start(board: &'static Board, model: &Path) -> Result<Client> {
     Emulator::start(board, &image)?.connect()
 }
 
-/// Draws `samples` samples, and encodes, reconstructs and scores `rows` in every way on board and host. The costly
-/// importance-weighted score is computed for every tenth row.
+/// Runs every program that the model carries on board and host: `samples` samples, and for each of `rows` all others. What
+/// costs ten deterministic scores or more is run for every tenth row.
 ///
 /// # Errors
 /// The first value that differs; or the board does not answer.
@@ -46,52 +47,53 @@ pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u3
     let model = blob.load(Limits::default())?;
     let mut arena = HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice())?;
-    let length = |kind: ProgramKind, slot: usize| {
-        model.program(kind).and_then(|program| program.outputs[slot]).map_or(0, |vector| vector.len)
-    };
     let rng = |seed: u64| Xoshiro128PlusPlus::seed_from_u64(seed);
-
-    let drawn = client.sample(seed, samples)?;
-    let mut generator = rng(seed);
-    let mut expected = Vec::with_capacity(drawn.len());
-    let mut out = vec![0; length(ProgramKind::Sample, 0)];
-    for _ in 0..samples {
-        session.sample(&mut generator, &mut out)?;
-        expected.extend_from_slice(&out);
-    }
-    same("sample", 0, &drawn, &expected)?;
-    let mut values = drawn.len();
-
-    let mut scores = Vec::with_capacity(rows.len());
-    for (index, x) in rows.iter().enumerate() {
-        let mut mu = vec![0; length(ProgramKind::Encode, 0)];
-        let mut logvar = vec![0; length(ProgramKind::Encode, 1)];
-        session.encode(x, &mut mu, &mut logvar)?;
-        mu.extend_from_slice(&logvar);
-        same("encode", index, &client.run(Program::Encode, x, 0)?, &mu)?;
-        let mut mean = vec![0; length(ProgramKind::Reconstruct, 0)];
-        session.reconstruct(x, &mut mean)?;
-        same("reconstruct", index, &client.run(Program::Reconstruct, x, 0)?, &mean)?;
-        let noise = seed.wrapping_add(index as u64);
-        let score = session.score(x)?;
-        same("score", index, &[client.score(Program::Score, x, 0)?], &[score.to_bits()])?;
-        let monte_carlo = session.score_monte_carlo(x, &mut rng(noise))?.to_bits();
-        same("score_monte_carlo", index, &[client.score(Program::ScoreMonteCarlo, x, noise)?], &[monte_carlo])?;
-        if index % 10 == 0 {
-            let importance = session.score_importance(x, &mut rng(noise))?.to_bits();
-            same("score_importance", index, &[client.score(Program::ScoreImportance, x, noise)?], &[importance])?;
-            values += 1;
-        }
-        values += mu.len() + mean.len() + 2;
-        scores.push(score);
-    }
-    Ok(Comparison {
-        samples: drawn.chunks(out.len().max(1)).map(<[i16]>::to_vec).collect(),
-        scores,
-        values,
+    let mut comparison = Comparison {
+        samples: Vec::new(),
+        scores: Vec::new(),
+        values: 0,
         memory: client.memory_use()?,
         load_instructions: client.instructions(Bench::Load, 3)?,
-    })
+    };
+    if let Some(output) = model.program(ProgramKind::Sample).and_then(|program| program.outputs[0]) {
+        let drawn = client.sample(seed, samples)?;
+        let (mut generator, mut expected, mut out) = (rng(seed), Vec::with_capacity(drawn.len()), vec![0; output.len]);
+        for _ in 0..samples {
+            session.sample(&mut generator, &mut out)?;
+            expected.extend_from_slice(&out);
+        }
+        same("sample", 0, &drawn, &expected)?;
+        comparison.values += drawn.len();
+        comparison.samples = drawn.chunks(output.len).map(<[i16]>::to_vec).collect();
+    }
+
+    let cheapest = model.program(ProgramKind::Score).map_or(u64::MAX, |program| program.work);
+    for (program, kind) in Program::ALL.into_iter().zip(ProgramKind::ALL) {
+        let Some(info) = model.program(kind).filter(|_| kind != ProgramKind::Sample) else { continue };
+        let step = if info.work / 10 > cheapest { 10 } else { 1 };
+        for (index, x) in rows.iter().enumerate().step_by(step) {
+            let noise = seed.wrapping_add(index as u64);
+            let mut generator = rng(!noise);
+            let given = info.inputs.iter().flatten().enumerate().map(|(slot, vector)| match role(kind, slot) {
+                Role::Data => x.clone(),
+                _ => (0..vector.len).map(|_| (generator.next_u32() >> 16) as i16).collect(),
+            });
+            let given: Vec<Vec<i16>> = given.collect();
+            let inputs: Vec<&[i16]> = given.iter().map(Vec::as_slice).collect();
+            let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
+            let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+            let nats = session.run(kind, &inputs, &mut slots, &mut rng(noise))?;
+            let (vectors, scalar) = client.run(program, &given.concat(), noise)?;
+            same(kind.name(), index, &vectors, &out.concat())?;
+            same(kind.name(), index, scalar.as_slice(), info.scalar.then_some(nats.to_bits()).as_slice())?;
+            comparison.values += vectors.len() + usize::from(info.scalar);
+            if kind == ProgramKind::Score {
+                comparison.scores.push(nats);
+            }
+        }
+    }
+    comparison.memory = client.memory_use()?;
+    Ok(comparison)
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, index: usize, board: &[T], host: &[T]) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The console: answers a host's requests over the serial port, for ever.
 
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model, ProgramKind, Session, SessionError};
+use elbo::{Limits, Model, ProgramKind, Session, SessionError, VectorInfo};
 use elbo_link::{
     Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
 };
@@ -134,10 +134,10 @@ impl<B: Board> Console<'_, '_, B> {
 
     fn shape(&self, program: Program) -> Option<ProgramShape> {
         let info = self.session.as_ref()?.model().program(kind(program)?)?;
-        let outputs: usize = info.outputs.iter().flatten().map(|vector| vector.len).sum();
+        let total = |vectors: [Option<VectorInfo>; 2]| vectors.iter().flatten().map(|vector| vector.len).sum::<usize>();
         Some(ProgramShape {
-            input_len: info.input.map_or(0, |vector| vector.len) as u16,
-            output_len: outputs as u16,
+            input_len: total(info.inputs) as u16,
+            output_len: total(info.outputs) as u16,
             work: info.work,
             macs: info.macs,
         })
@@ -193,38 +193,36 @@ impl<B: Board> Console<'_, '_, B> {
             let received = self.received.min(usize::from(u16::MAX)) as u16;
             return self.fail(Failure::InputLength { expected: shape.input_len, received });
         }
-        match self.execute(program, &shape, seed) {
-            Ok(Some(score)) => self.reply(&Reply::Nats(score)),
-            Ok(None) => {
-                self.values(usize::from(shape.output_len))?;
-                self.reply(&Reply::Done)
-            }
+        match self.execute(program, seed) {
+            Ok(scalar) => self.results(&shape, scalar),
             Err(error) => self.refuse(error),
         }
     }
 
-    /// Runs a program from the input buffer to the output buffer; the score, if it has one.
-    fn execute(&mut self, program: Program, shape: &ProgramShape, seed: u64) -> Result<Option<i64>, SessionError> {
-        let Some(session) = &mut self.session else { return Err(SessionError::ProgramAbsent) };
-        let out = usize::from(shape.output_len);
-        let absent = SessionError::OutputLength { expected: out, given: self.memory.output.len() };
-        let x = self.memory.input.get(..usize::from(shape.input_len)).unwrap_or_default();
-        let output = self.memory.output.get_mut(..out).ok_or(absent)?;
+    /// Sends what a program gave.
+    fn results(&mut self, shape: &ProgramShape, scalar: Option<i64>) -> Outcome<B> {
+        self.values(usize::from(shape.output_len))?;
+        match scalar {
+            Some(nats) => self.reply(&Reply::Nats(nats)),
+            None => self.reply(&Reply::Done),
+        }
+    }
+
+    /// Runs a program from the input buffer to the output buffer; the scalar in Q16 nats, if it has one.
+    fn execute(&mut self, program: Program, seed: u64) -> Result<Option<i64>, SessionError> {
+        let absent = SessionError::ProgramAbsent;
+        let session = self.session.as_mut().ok_or(absent)?;
+        let kind = kind(program).ok_or(absent)?;
+        let info = session.model().program(kind).ok_or(absent)?;
+        let split = |vectors: [Option<VectorInfo>; 2]| vectors.map(|vector| vector.map_or(0, |vector| vector.len));
+        let ([x_len, other_len], [first_len, second_len]) = (split(info.inputs), split(info.outputs));
+        let (x, rest) = self.memory.input.split_at_checked(x_len).unwrap_or_default();
+        let other = rest.get(..other_len).unwrap_or_default();
+        let (first, rest) = self.memory.output.split_at_mut_checked(first_len).unwrap_or_default();
+        let second = rest.get_mut(..second_len).unwrap_or_default();
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
-        let score = match program {
-            Program::Sample => return session.sample(&mut rng, output).map(|()| None),
-            Program::Decode => return session.decode(x, output).map(|()| None),
-            Program::Reconstruct => return session.reconstruct(x, output).map(|()| None),
-            Program::Encode => {
-                let (mu, logvar) = output.split_at_mut(out / 2);
-                return session.encode(x, mu, logvar).map(|()| None);
-            }
-            Program::Score => session.score(x)?,
-            Program::ScoreMonteCarlo => session.score_monte_carlo(x, &mut rng)?,
-            Program::ScoreImportance => session.score_importance(x, &mut rng)?,
-            _ => return Err(SessionError::ProgramAbsent),
-        };
-        Ok(Some(score.to_bits()))
+        let nats = session.run(kind, &[x, other], &mut [first, second], &mut rng)?;
+        Ok(info.scalar.then_some(nats.to_bits()))
     }
 
     fn refuse(&mut self, error: SessionError) -> Outcome<B> {
@@ -236,16 +234,13 @@ impl<B: Board> Console<'_, '_, B> {
             return self.fail(Failure::Unsupported);
         };
         let Some(shape) = self.shape(Program::Decode) else { return self.no_program() };
-        let latent_info = self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.input);
+        let latent_info = self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.inputs[0]);
         let latent = self.memory.input.get_mut(..usize::from(shape.input_len));
         let (Some(info), Some(latent)) = (latent_info, latent) else { return self.fail(Failure::NoRoom) };
         self.received = 0;
         steer_latent(Tilt::from_gravity(axes), STEER_SEED, info.frac, latent);
-        match self.execute(Program::Decode, &shape, 0) {
-            Ok(_) => {
-                self.values(usize::from(shape.output_len))?;
-                self.reply(&Reply::Done)
-            }
+        match self.execute(Program::Decode, 0) {
+            Ok(scalar) => self.results(&shape, scalar),
             Err(error) => self.refuse(error),
         }
     }
@@ -253,10 +248,12 @@ impl<B: Board> Console<'_, '_, B> {
     fn bench(&mut self, bench: Bench, repeat: u32) -> Outcome<B> {
         let ticks = match bench {
             Bench::Program(program) => {
-                let Some(shape) = self.shape(program) else { return self.no_program() };
+                if self.shape(program).is_none() {
+                    return self.no_program();
+                }
                 let start = self.board.ticks();
                 for _ in 0..repeat {
-                    if let Err(error) = self.execute(program, &shape, 0) {
+                    if let Err(error) = self.execute(program, 0) {
                         return self.refuse(error);
                     }
                 }
@@ -338,6 +335,11 @@ fn kind(program: Program) -> Option<ProgramKind> {
         Program::Score => ProgramKind::Score,
         Program::ScoreMonteCarlo => ProgramKind::ScoreMonteCarlo,
         Program::ScoreImportance => ProgramKind::ScoreImportance,
+        Program::SampleClass => ProgramKind::SampleClass,
+        Program::Classify => ProgramKind::Classify,
+        Program::Impute => ProgramKind::Impute,
+        Program::Invert => ProgramKind::Invert,
+        Program::SampleDensity => ProgramKind::SampleDensity,
         _ => return None,
     })
 }

@@ -31,7 +31,7 @@ pub fn steer<B: Board>(board: &mut B, blob: &[u8], memory: Memory<'_>) -> Result
     let Some(info) = model.program(ProgramKind::Decode) else {
         return explain(board.serial(), "the model has no program `decode`");
     };
-    let (Some(z), Some(x)) = (info.input, info.outputs[0]) else {
+    let (Some(z), Some(x)) = (info.inputs[0], info.outputs[0]) else {
         return explain(board.serial(), "the model has no program `decode`");
     };
     let (Some(latent), Some(image)) = (memory.input.get_mut(..z.len), memory.output.get_mut(..x.len)) else {
@@ -102,7 +102,7 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut session = model.session(buffers.memory().arena).unwrap();
         let mut latent = [0; 8];
-        let frac = model.program(ProgramKind::Decode).unwrap().input.unwrap().frac;
+        let frac = model.program(ProgramKind::Decode).unwrap().inputs[0].unwrap().frac;
         steer_latent(Tilt::from_gravity(axes), STEER_SEED, frac, &mut latent);
         let mut image = [0; 64];
         session.decode(&latent, &mut image).unwrap();

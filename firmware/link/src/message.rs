@@ -28,9 +28,10 @@ pub enum Request<'a> {
         /// How many.
         count: u32,
     },
-    /// Run a program on the input. Answer: `Values` if it has outputs, then `Done`, or [`Reply::Nats`] for a score.
+    /// Run a program on the input, which holds its input vectors one after another. Answer: `Values` if it has output
+    /// vectors, then [`Reply::Nats`] if it has a scalar, else `Done`.
     Run {
-        /// Which; not [`Program::Sample`].
+        /// Which.
         program: Program,
         /// Seed of the generator, for a program that draws.
         seed: u64,
@@ -161,11 +162,21 @@ pub enum Program {
     ScoreMonteCarlo,
     /// Negative importance-weighted bound.
     ScoreImportance,
+    /// Draw from the model of one class.
+    SampleClass,
+    /// Input to the probability of every class.
+    Classify,
+    /// Fill in what a mask leaves out.
+    Impute,
+    /// Input to the latent that decodes to it.
+    Invert,
+    /// Draw with the negative log-density.
+    SampleDensity,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Sample,
         Self::Decode,
         Self::Encode,
@@ -173,21 +184,20 @@ impl Program {
         Self::Score,
         Self::ScoreMonteCarlo,
         Self::ScoreImportance,
+        Self::SampleClass,
+        Self::Classify,
+        Self::Impute,
+        Self::Invert,
+        Self::SampleDensity,
     ];
-
-    /// Whether the result is a score in nats, not values.
-    #[must_use]
-    pub const fn scores(self) -> bool {
-        matches!(self, Self::Score | Self::ScoreMonteCarlo | Self::ScoreImportance)
-    }
 }
 
 /// What goes into a program, what comes out, and what it costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramShape {
-    /// Elements of the input.
+    /// Elements of all input vectors together.
     pub input_len: u16,
-    /// Elements of all outputs together.
+    /// Elements of all output vectors together.
     pub output_len: u16,
     /// Steps of the interpreter's verified bound.
     pub work: u64,

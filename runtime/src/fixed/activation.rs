@@ -17,6 +17,7 @@ pub fn tanh(x: i32) -> i32 {
 ///
 /// The same nodes as [`tanh`], followed without rounding: it is continuous, so that what is computed from it can be undone.
 #[inline]
+#[cfg(feature = "flow")]
 pub(crate) fn tanh_fine(x: i32) -> i32 {
     let magnitude = follow::<20, _>(&TANH, x.unsigned_abs()).wrapping_sub(1 << 16) >> 2;
     let sign = x >> 31;

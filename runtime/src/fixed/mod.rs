@@ -20,8 +20,10 @@ mod explog;
 pub(crate) mod generator;
 mod root;
 
+#[cfg(feature = "flow")]
 pub(crate) use activation::tanh_fine;
 pub use activation::{sigmoid, softplus, tanh};
+#[cfg(feature = "flow")]
 pub(crate) use explog::ln_q45;
 pub use explog::{exp, ln, log_mean_exp};
 pub use root::sqrt;

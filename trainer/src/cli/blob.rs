@@ -173,7 +173,7 @@ pub fn score(args: &Score) -> Result<()> {
         ScoreKind::Importance => ProgramKind::ScoreImportance,
     };
     let info =
-        model.program(kind).and_then(|p| p.input).with_context(|| format!("the model has no {}", kind.name()))?;
+        model.program(kind).and_then(|p| p.inputs[0]).with_context(|| format!("the model has no {}", kind.name()))?;
     if info.len != dataset.dim {
         bail!("{}: rows of {} values, but the model takes {}", args.data, dataset.dim, info.len);
     }

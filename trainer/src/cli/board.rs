@@ -141,7 +141,7 @@ pub fn check(args: &Check) -> Result<()> {
     let model =
         blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let meta = model.meta()?;
-    let input = model.program(ProgramKind::Score).and_then(|p| p.input).context("the model cannot score")?;
+    let input = model.program(ProgramKind::Score).and_then(|p| p.inputs[0]).context("the model cannot score")?;
     let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
     let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(&meta))?;
     ensure!(

@@ -7,8 +7,9 @@ use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
 use std::path::PathBuf;
 
-use crate::compiler::fidelity::fidelity;
+use crate::compiler::fidelity::{Labels, fidelity};
 use crate::compiler::{About, Compiled, Options, compile, report};
+use crate::nn::Rng;
 use crate::roc;
 use crate::rows::model_rows;
 use crate::run::Run;
@@ -84,46 +85,68 @@ pub fn run(args: &Args) -> Result<()> {
     let mut calibration = model_rows(&dataset.train, likelihood, args.seed);
     calibration.truncate(args.calibration_rows);
     let held_out = model_rows(&dataset.validation, likelihood, args.seed.wrapping_add(1));
-    let about = About { family: run.recipe.family.name().to_owned(), likelihood, latent: run.recipe.model.latent };
+    let mut test = model_rows(&dataset.test, likelihood, args.seed.wrapping_add(2));
+    if dataset.train.n == 0 {
+        // A model of an energy has no data but its own draws.
+        let draws = |purpose| model.sample(args.calibration_rows, &mut Rng::new(args.seed + purpose))?.to_vec2();
+        (calibration, test) = (draws(0)?, draws(1)?);
+    }
+    let about = About {
+        family: run.recipe.family.name().to_owned(),
+        likelihood,
+        data: model.data_range(),
+        latent: model.latent(),
+        classes: model.classes(),
+    };
     let compiled = compile(model.lower(&export)?, &about, &calibration, &held_out, &options)?;
 
     std::fs::write(&args.output, compiled.blob.bytes())
         .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;
-    let mut test = model_rows(&dataset.test, likelihood, args.seed.wrapping_add(2));
-    let mut anomalous = roc::anomalies(&dataset.test);
     test.truncate(args.test_rows.unwrap_or(usize::MAX));
+    let mut anomalous = roc::anomalies(&dataset.test);
     if let Some(marks) = &mut anomalous {
         marks.truncate(test.len());
     }
-    print_report(&compiled, &test, anomalous.as_deref(), args)
+    let labels = Labels { anomalous: anomalous.as_deref(), classes: dataset.test.labels.as_deref() };
+    print_report(&compiled, &test, labels, args)
 }
 
-fn print_report(compiled: &Compiled, test: &[Vec<f32>], anomalous: Option<&[bool]>, args: &Args) -> Result<()> {
+fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args: &Args) -> Result<()> {
     let model = compiled.blob.load(Limits::default())?;
     println!("{}", report::layers(compiled));
     println!("{}", report::costs(&model, compiled.blob.bytes().len()));
     if args.programs {
         println!("{}", report::disassembly(&model));
     }
-    println!("-ELBO in nats on the test split, float against integers, same inputs and noise:");
-    compare(compiled, test, anomalous, args.seed)?;
-    if let Some(marks) = anomalous {
+    println!("float against integers on the test split, same inputs and noise:");
+    for kind in ProgramKind::ALL {
+        compare(compiled, kind, test, labels, args.seed)?;
+    }
+    if let Some(marks) = labels.anomalous {
         // Far anomalies leave the range of 16 bits: what that costs is not what a normal row costs.
-        println!("and on its normal rows:");
+        println!("and the scores of its normal rows:");
         let normal = test.iter().zip(marks).filter(|(_, anomalous)| !**anomalous).map(|(x, _)| x.clone());
-        compare(compiled, &normal.collect::<Vec<_>>(), None, args.seed)?;
+        let normal: Vec<Vec<f32>> = normal.collect();
+        for kind in ProgramKind::ALL.into_iter().filter(|kind| kind.signature().vectors == 0) {
+            compare(compiled, kind, &normal, Labels::default(), args.seed)?;
+        }
     }
     println!("wrote {}", args.output.display());
     Ok(())
 }
 
-fn compare(compiled: &Compiled, rows: &[Vec<f32>], anomalous: Option<&[bool]>, seed: u64) -> Result<()> {
-    for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
-        // The importance-weighted score costs K times the others: every tenth row tells as much.
-        let step = if kind == ProgramKind::ScoreImportance { 10 } else { 1 };
-        let rows: Vec<Vec<f32>> = rows.iter().step_by(step).cloned().collect();
-        let marks: Option<Vec<bool>> = anomalous.map(|marks| marks.iter().step_by(step).copied().collect());
-        println!("{}", fidelity(compiled, kind, &rows, marks.as_deref(), seed)?);
-    }
+/// Steps of all runs of one program that a comparison takes at most; further rows tell little more.
+const STEPS: u64 = 30_000_000_000;
+
+fn compare(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], labels: Labels<'_>, seed: u64) -> Result<()> {
+    let model = compiled.blob.load(Limits::default())?;
+    let Some(program) = model.program(kind) else { return Ok(()) };
+    let most = (STEPS / program.work.max(1)).max(1) as usize;
+    let step = rows.len().div_ceil(most).max(1);
+    let rows: Vec<Vec<f32>> = rows.iter().step_by(step).cloned().collect();
+    let marks: Option<Vec<bool>> = labels.anomalous.map(|marks| marks.iter().step_by(step).copied().collect());
+    let classes: Option<Vec<u32>> = labels.classes.map(|classes| classes.iter().step_by(step).copied().collect());
+    let labels = Labels { anomalous: marks.as_deref(), classes: classes.as_deref() };
+    println!("{}", fidelity(compiled, kind, &rows, labels, seed)?);
     Ok(())
 }

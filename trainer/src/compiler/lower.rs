@@ -19,13 +19,8 @@ struct Parts {
 /// The programs of a VAE (Kingma & Welling, arXiv 1312.6114): sample, decode, encode, reconstruct and the three scores,
 /// Monte Carlo over `monte_carlo` and importance-weighted over `importance` draws.
 pub fn vae(spec: &VaeSpec, layers: &Layers, monte_carlo: u32, importance: u32) -> FloatModel {
-    let mut all: Vec<DenseLayer> = Vec::new();
-    let mut names = Vec::new();
-    let mut add = |name: String, layer: &DenseLayer| {
-        all.push(layer.clone());
-        names.push(name);
-        all.len() - 1
-    };
+    let mut model = FloatModel::default();
+    let mut add = |name: String, layer: &DenseLayer| model.layer(name, layer.clone());
     let parts = Parts {
         encoder: layers.encoder.iter().enumerate().map(|(i, l)| add(format!("encoder.{i}"), l)).collect(),
         mu: add("mu".into(), &layers.mu),
@@ -34,7 +29,7 @@ pub fn vae(spec: &VaeSpec, layers: &Layers, monte_carlo: u32, importance: u32) -
         head: add("head".into(), &layers.head),
         head_logvar: layers.head_logvar.as_ref().map(|l| add("head_logvar".into(), l)),
     };
-    let lowering = Lowering { spec, parts, layers: &all };
+    let lowering = Lowering { spec, parts, layers: &model.layers };
     let programs = vec![
         lowering.sample(),
         lowering.decode(),
@@ -44,7 +39,7 @@ pub fn vae(spec: &VaeSpec, layers: &Layers, monte_carlo: u32, importance: u32) -
         lowering.score_monte_carlo(monte_carlo),
         lowering.score_importance(importance),
     ];
-    FloatModel { layers: all, layer_names: names, programs }
+    FloatModel { programs, ..model }
 }
 
 struct Lowering<'l> {

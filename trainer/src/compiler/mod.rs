@@ -195,7 +195,8 @@ mod tests {
     use crate::family::DenseLayer;
     use crate::family::vae::{Layers, VaeSpec};
     use crate::nn::Activation;
-    use fidelity::fidelity;
+    use elbo::program::ProgramKind;
+    use fidelity::{Labels, fidelity};
     use rand::{RngExt, SeedableRng};
 
     fn random_layers(spec: &VaeSpec, seed: u64) -> Layers {
@@ -226,7 +227,11 @@ mod tests {
 
     fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Result<Compiled, CompileError> {
         let float = lower::vae(spec, &random_layers(spec, 3), options.monte_carlo, options.importance);
-        let about = About { family: "vae".into(), likelihood: spec.likelihood, latent: spec.latent };
+        let data = match spec.likelihood {
+            Likelihood::Bernoulli => InputRange::Unit,
+            Likelihood::Gaussian => InputRange::Real(15.99),
+        };
+        let about = About { family: "vae".into(), likelihood: spec.likelihood, data, latent: spec.latent, classes: 0 };
         compile(float, &about, rows, rows, options)
     }
 
@@ -266,11 +271,12 @@ mod tests {
                 for hidden in [&[24][..], &[30, 18, 9]] {
                     let (compiled, rows) = compiled(likelihood, activation, Packing::Dsp4, hidden);
                     for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
-                        let f = fidelity(&compiled, kind, &rows, None, 9).unwrap();
+                        let f = fidelity(&compiled, kind, &rows, Labels::default(), 9).unwrap();
                         println!("{likelihood:?} {activation:?} {hidden:?} {f}");
                         assert_eq!(f.rows, rows.len());
                         // Untrained Gaussian heads put rows far into their tails: the bound is relative.
-                        assert!(f.mean.abs() < 0.02 + 0.002 * f.float && f.rms < 0.05 + 0.01 * f.float, "{f}");
+                        let d = f.nats.unwrap();
+                        assert!(d.mean.abs() < 0.02 + 0.002 * d.float && d.rms < 0.05 + 0.01 * d.float, "{f}");
                     }
                 }
             }
@@ -283,8 +289,9 @@ mod tests {
         let shapes: Vec<(usize, usize)> = compiled.matrices.iter().map(|m| (m.rows, m.cols)).collect();
         assert_eq!(shapes, [(6, 37), (6, 37), (37, 6)]);
         for kind in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance] {
-            let f = fidelity(&compiled, kind, &rows, None, 9).unwrap();
-            assert!(f.mean.abs() < 0.02 + 0.002 * f.float && f.rms < 0.05 + 0.01 * f.float, "{f}");
+            let f = fidelity(&compiled, kind, &rows, Labels::default(), 9).unwrap();
+            let d = f.nats.unwrap();
+            assert!(d.mean.abs() < 0.02 + 0.002 * d.float && d.rms < 0.05 + 0.01 * d.float, "{f}");
         }
     }
 
@@ -303,7 +310,7 @@ mod tests {
         let mut arena = crate::host::HostArena::new(&model);
         let mut session = model.session(arena.as_mut_slice()).unwrap();
         let info = model.program(ProgramKind::ScoreImportance).unwrap();
-        let x = crate::host::quantize(&rows[0], &info.input.unwrap());
+        let x = crate::host::quantize(&rows[0], &info.inputs[0].unwrap());
         let mut rng = elbo::rng::Xoshiro128PlusPlus::seed_from_u64(1);
         session.score_importance(&x, &mut rng).unwrap();
         assert_eq!(session.steps(), info.work);

@@ -16,8 +16,8 @@ pub fn layers(compiled: &Compiled) -> String {
     for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
         let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
         let shape = format!("{}x{}", matrix.rows, matrix.cols);
-        let frac = compiled.scales.layers[index];
-        let range = compiled.scales.ranges[index];
+        let frac = compiled.scales.layers[index].output;
+        let range = compiled.ranges.layers[index];
         let share = largest as f64 / f64::from(i32::MAX) * 100.0;
         let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10.3} {:>7} {share:>10.1} %", Scale(frac));
     }

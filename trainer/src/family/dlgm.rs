@@ -380,6 +380,10 @@ impl Model for Dlgm {
         self.spec.likelihood
     }
 
+    fn latent(&self) -> usize {
+        self.spec.layers.iter().sum()
+    }
+
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let x = step.batch(self.likelihood())?;
         let eps = self.noise(&mut step.noise, x.dim(0)?, &x)?;

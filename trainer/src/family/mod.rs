@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use params::{Dense, DenseLayer, Mlp, Params, Slot};
 
 use crate::compiler::graph::FloatModel;
+use crate::compiler::stimulus::InputRange;
 use crate::nn::Rng;
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
@@ -47,6 +48,22 @@ pub trait Model: Send + Sync {
 
     /// How rows are read.
     fn likelihood(&self) -> Likelihood;
+
+    /// How a device represents rows: pixels exactly, standardised features within 16 deviations.
+    fn data_range(&self) -> InputRange {
+        match self.likelihood() {
+            Likelihood::Bernoulli => InputRange::Unit,
+            Likelihood::Gaussian => InputRange::Real(15.99),
+        }
+    }
+
+    /// Number of latent dimensions.
+    fn latent(&self) -> usize;
+
+    /// Number of classes that the model knows, 0 of none.
+    fn classes(&self) -> usize {
+        0
+    }
 
     /// The variables that are optimised together, each group with its own optimiser. One group of all by default.
     fn groups(&self) -> Vec<Group> {

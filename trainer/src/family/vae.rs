@@ -260,6 +260,10 @@ impl Model for Vae {
         self.spec.likelihood
     }
 
+    fn latent(&self) -> usize {
+        self.spec.latent
+    }
+
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let x = step.batch(self.likelihood())?;
         let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;

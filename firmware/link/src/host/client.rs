@@ -105,21 +105,16 @@ impl Client {
         self.receive_values()
     }
 
-    /// The outputs of a program, one after the other.
-    pub fn run(&mut self, program: Program, x: &[i16], seed: u64) -> Result<Vec<i16>> {
-        self.send_input(x)?;
+    /// Runs a program on its input vectors, one after the other: its output vectors, likewise, and its scalar in Q16 nats.
+    pub fn run(&mut self, program: Program, inputs: &[i16], seed: u64) -> Result<(Vec<i16>, Option<i64>)> {
+        self.send_input(inputs)?;
         self.send(&Request::Run { program, seed })?;
-        self.receive_values()
+        self.receive_result()
     }
 
     /// The score of `x`, in Q16 nats.
     pub fn score(&mut self, program: Program, x: &[i16], seed: u64) -> Result<i64> {
-        self.send_input(x)?;
-        self.send(&Request::Run { program, seed })?;
-        self.receive(|reply| match reply {
-            Reply::Nats(nats) => Some(nats),
-            _ => None,
-        })
+        self.run(program, x, seed)?.1.with_context(|| format!("{} answered without a score", self.name))
     }
 
     /// How much memory has been used since the reset.
@@ -206,18 +201,23 @@ impl Client {
     }
 
     fn receive_values(&mut self) -> Result<Vec<i16>> {
+        Ok(self.receive_result()?.0)
+    }
+
+    fn receive_result(&mut self) -> Result<(Vec<i16>, Option<i64>)> {
         let mut values = Vec::new();
         loop {
-            let more = self.receive(|reply| match reply {
+            let end = self.receive(|reply| match reply {
                 Reply::Values { bytes, .. } => {
                     values.extend(bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])));
-                    Some(true)
+                    Some(None)
                 }
-                Reply::Done => Some(false),
+                Reply::Done => Some(Some(None)),
+                Reply::Nats(nats) => Some(Some(Some(nats))),
                 _ => None,
             })?;
-            if !more {
-                return Ok(values);
+            if let Some(scalar) = end {
+                return Ok((values, scalar));
             }
         }
     }

@@ -27,7 +27,7 @@ fn assert_same(before: &FloatModel, after: &FloatModel) {
             };
             let run = |model: &FloatModel, program: &FloatProgram| {
                 let mut rng = Rng::new(seed + 100);
-                model.run(program, &x, &mut |out| out.copy_from_slice(&draw(out.len(), &mut rng)))
+                model.run(program, &[&x], &mut |out| out.copy_from_slice(&draw(out.len(), &mut rng)))
             };
             let (a, b) = (run(before, program), run(after, folded));
             assert_eq!(a.len(), b.len());

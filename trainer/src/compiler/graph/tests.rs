@@ -109,7 +109,7 @@ fn narrow(t: &Tensor) -> Vec<f32> {
 fn run(model: &FloatModel, kind: ProgramKind, input: &[f32], noise: &[f32]) -> Vec<Vec<f32>> {
     let mut draws = noise.iter();
     let program = model.program(kind).unwrap();
-    model.run(program, input, &mut |out| out.iter_mut().zip(&mut draws).for_each(|(out, draw)| *out = *draw))
+    model.run(program, &[input], &mut |out| out.iter_mut().zip(&mut draws).for_each(|(out, draw)| *out = *draw))
 }
 
 fn close(what: &str, found: &[f32], expected: &[f64]) {
