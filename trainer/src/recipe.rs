@@ -439,7 +439,9 @@ impl Recipe {
             }
         }
         match (self.energy(), self.data.spec.as_str()) {
-            (None, "") => return invalid("data.spec", "a data set, or an energy to learn in `flow.energy`", &"neither"),
+            (None, "") => {
+                return invalid("data.spec", "a data set, or an energy to learn in `flow.energy`", &"neither");
+            }
             (Some(_), spec) if !spec.is_empty() => {
                 return invalid("data.spec", "no data beside `flow.energy`, which is learnt from its formula", &spec);
             }
@@ -490,7 +492,8 @@ impl Recipe {
             });
         }
         let (hidden, latent, seed) = (self.model.hidden.clone(), self.model.latent, self.train.seed);
-        let refuse = |field, expected, found: &str| Err(RecipeError::Invalid { field, expected, found: found.to_owned() });
+        let refuse =
+            |field, expected, found: &str| Err(RecipeError::Invalid { field, expected, found: found.to_owned() });
         match self.family {
             Family::Vae => {
                 let activation = self.model.activation;

@@ -82,15 +82,7 @@ pub struct FlowRecipe {
 impl Default for FlowRecipe {
     fn default() -> Self {
         let kind = FlowKind::default();
-        Self {
-            kind,
-            steps: kind.default_steps(),
-            energy: None,
-            anneal_steps: 0,
-            scale_log2: 0,
-            noise: 0.1,
-            limit: 8.0,
-        }
+        Self { kind, steps: kind.default_steps(), energy: None, anneal_steps: 0, scale_log2: 0, noise: 0.1, limit: 8.0 }
     }
 }
 
@@ -300,7 +292,8 @@ fn initial(step: FlowStep, count: usize, d: usize, seed: u64) -> Result<Tensor> 
     let mut values = Vec::with_capacity(count * step.params(d));
     let width = 1.0 / (d as f64).sqrt();
     for _ in 0..count {
-        let mut uniform = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * (2.0 * rng.unit() - 1.0)).collect() };
+        let mut uniform =
+            |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * (2.0 * rng.unit() - 1.0)).collect() };
         match step {
             FlowStep::Planar => {
                 let w = uniform(d, 1.5 * width);

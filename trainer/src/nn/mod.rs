@@ -23,8 +23,8 @@ mod random;
 mod tests;
 
 pub use activation::Activation;
-pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use adam::{Adam, AdamParams, AdamState};
+pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use random::Rng;
 
 use candle_core::{DType, Result, Tensor};

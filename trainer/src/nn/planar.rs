@@ -4,43 +4,25 @@ use super::math::{self, wide};
 /// See [`FlowStep::Planar`].
 pub(super) struct Planar;
 
-/// What a step makes of its `w` and `u` for one row, with `s = w.u` and `n = |w|^2`.
-#[derive(Clone, Copy, Default)]
-struct Slope {
-    s: f32,
-    n: f32,
-    /// `w.u'`.
-    q: f32,
-    /// `u' = u + c w`.
-    c: f32,
-    /// Whether `q` is at its lower bound.
-    bounded: bool,
-}
-
 const LEAST: f32 = STEP_MARGIN as f32 - 1.0;
 const FLOOR: f32 = NORM_SQUARED_MIN as f32;
 
-impl Slope {
-    #[inline(always)]
-    fn new(s: f32, n: f32) -> Self {
-        let c = (math::softplus(-s) - 1.0) / n.max(FLOOR);
-        let q = s + c * n;
-        let bounded = q < LEAST;
-        let c = if bounded { (LEAST - s) / n } else { c };
-        Self { s, n, q: if bounded { LEAST } else { q }, c, bounded }
-    }
+/// `q = w.u'` and the `c` of `u' = u + c w` of one row, with `s = w.u` and `n = |w|^2`.
+#[inline(always)]
+fn slope(s: f32, n: f32) -> (f32, f32) {
+    let c = (math::softplus(-s) - 1.0) / n.max(FLOOR);
+    let q = s + c * n;
+    if q < LEAST { (LEAST, (LEAST - s) / n) } else { (q, c) }
+}
 
-    /// The gradients of `s` and `n`, given those of `q` and `c`.
-    #[inline(always)]
-    fn backward(self, gq: f32, gc: f32) -> (f32, f32) {
-        let Self { s, n, c, bounded, .. } = self;
-        let over = gc / n;
-        let floor = n.max(FLOOR);
-        let total = (gc + gq * n) / floor;
-        let gs = gq - total * math::sigmoid(-s);
-        let gn = gq * c - if n > FLOOR { total * c } else { 0.0 };
-        if bounded { (-over, -over * c) } else { (gs, gn) }
-    }
+/// The gradients of `s` and `n`, given those of `q` and `c`.
+#[inline(always)]
+fn slope_backward(s: f32, n: f32, q: f32, c: f32, gq: f32, gc: f32) -> (f32, f32) {
+    let over = gc / n;
+    let total = (gc + gq * n) / n.max(FLOOR);
+    let gs = gq - total * math::sigmoid(-s);
+    let gn = gq * c - if n > FLOOR { total * c } else { 0.0 };
+    if q <= LEAST { (-over, -over * c) } else { (gs, gn) }
 }
 
 #[inline(always)]
@@ -54,28 +36,19 @@ fn dot(a: &[Lane], b: &[Lane]) -> Lane {
     sum
 }
 
-#[inline(always)]
-fn slopes(w: &[Lane], u: &[Lane]) -> [Slope; LANES] {
-    let (s, n) = (dot(w, u), dot(w, w));
-    let mut out = [Slope::default(); LANES];
-    for i in 0..LANES {
-        out[i] = Slope::new(s[i], n[i]);
-    }
-    out
-}
-
 wide! {
     /// See [`Kernel::forward`].
     fn forward(z: &mut [Lane], params: &[Lane], log_det: &mut Lane) {
         let d = z.len();
         let (w, u, b) = (&params[..d], &params[d..2 * d], &params[2 * d]);
-        let slopes = slopes(w, u);
+        let (s, n) = (dot(w, u), dot(w, w));
         let mut tanh = dot(w, z);
         let mut along = [0.0; LANES];
         for i in 0..LANES {
+            let (q, c) = slope(s[i], n[i]);
             tanh[i] = math::tanh(tanh[i] + b[i]);
-            along[i] = tanh[i] * slopes[i].c;
-            log_det[i] += math::ln(1.0 + slopes[i].q * (1.0 - tanh[i] * tanh[i]));
+            along[i] = tanh[i] * c;
+            log_det[i] += math::ln(1.0 + q * (1.0 - tanh[i] * tanh[i]));
         }
         for ((z, w), u) in z.iter_mut().zip(w).zip(u) {
             for i in 0..LANES {
@@ -90,19 +63,19 @@ wide! {
     fn backward(z: &[Lane], params: &[Lane], g: &mut [Lane], g_log_det: &Lane, d_params: &mut [Lane]) {
         let d = z.len();
         let (w, u, b) = (&params[..d], &params[d..2 * d], &params[2 * d]);
-        let slopes = slopes(w, u);
+        let (s, n) = (dot(w, u), dot(w, w));
         let (a, gu, gw) = (dot(w, z), dot(g, u), dot(g, w));
         let (mut tanh, mut ga, mut gs, mut gn, mut scaled) =
             ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
         for i in 0..LANES {
             let t = math::tanh(a[i] + b[i]);
             let h = 1.0 - t * t;
-            let slope = slopes[i];
-            let g_det = g_log_det[i] / (1.0 + slope.q * h);
+            let (q, c) = slope(s[i], n[i]);
+            let g_det = g_log_det[i] / (1.0 + q * h);
             // g.u' and, through the determinant, 1 - t^2.
-            let gt = gu[i] + slope.c * gw[i] - 2.0 * t * g_det * slope.q;
-            (tanh[i], ga[i], scaled[i]) = (t, gt * h, slope.c * t);
-            (gs[i], gn[i]) = slope.backward(g_det * h, t * gw[i]);
+            let gt = gu[i] + c * gw[i] - 2.0 * t * g_det * q;
+            (tanh[i], ga[i], scaled[i]) = (t, gt * h, c * t);
+            (gs[i], gn[i]) = slope_backward(s[i], n[i], q, c, g_det * h, t * gw[i]);
         }
         let (dw, rest) = d_params.split_at_mut(d);
         let (du, db) = rest.split_at_mut(d);
