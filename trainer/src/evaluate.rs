@@ -69,6 +69,27 @@ pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: us
     Ok(over_draws(model, split, count, rows, |x, noise| model.importance_bound(x, k, noise), seed)?.0)
 }
 
+/// The free energy `E[log q(z) + U(z)]` of a model that learns from an energy, over `draws` draws (nats); its standard
+/// error is that of the draws.
+///
+/// # Errors
+/// Whatever candle reports; no draw, or a model of rows.
+pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimate> {
+    let mut noise = generator(seed, Purpose::TestLatents, 0);
+    let mut values = Vec::with_capacity(draws);
+    while values.len() < draws {
+        let n = (draws - values.len()).min(ROWS);
+        let Some(part) = model.free_energy(n, &mut noise)? else {
+            candle_core::bail!("this model learns from rows of data, not from an energy");
+        };
+        values.extend(part.to_vec1::<f32>()?.into_iter().map(f64::from));
+    }
+    if values.is_empty() {
+        candle_core::bail!("nothing to evaluate: no draws");
+    }
+    Ok(Estimate::of(&values))
+}
+
 /// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
 fn over_draws(
     model: &dyn Model,

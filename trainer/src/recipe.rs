@@ -7,20 +7,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind};
 use crate::family::dlgm::DlgmRecipe;
+use crate::family::flow::{Energy, Flow, FlowKind, FlowRecipe};
 use crate::family::vae::{Estimator, Vae, VaeSpec};
 use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
-pub const BUILT_IN: [(&str, &str); 2] =
-    [("digits", include_str!("../recipes/digits.toml")), ("mnist", include_str!("../recipes/mnist.toml"))];
+pub const BUILT_IN: [(&str, &str); 6] = [
+    ("digits", include_str!("../recipes/digits.toml")),
+    ("mnist", include_str!("../recipes/mnist.toml")),
+    ("energy-u1", include_str!("../recipes/energy-u1.toml")),
+    ("energy-u2", include_str!("../recipes/energy-u2.toml")),
+    ("energy-u3", include_str!("../recipes/energy-u3.toml")),
+    ("energy-u4", include_str!("../recipes/energy-u4.toml")),
+];
+
+/// The names of the built-in recipes, for messages.
+fn names() -> String {
+    BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ")
+}
 
 /// What can be wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
     /// Neither a built-in name nor a file.
-    #[error("unknown recipe `{0}`: expected `digits`, `mnist` or the path of a TOML file")]
+    #[error("unknown recipe `{0}`: expected {known} or the path of a TOML file", known = names())]
     Unknown(String),
     /// The file cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
@@ -87,6 +99,8 @@ pub enum Family {
     Vae,
     /// Deep latent Gaussian model.
     Dlgm,
+    /// Normalizing flow.
+    Flow,
 }
 
 impl Family {
@@ -96,6 +110,7 @@ impl Family {
         match self {
             Self::Vae => "vae",
             Self::Dlgm => "dlgm",
+            Self::Flow => "flow",
         }
     }
 }
@@ -120,7 +135,8 @@ pub struct Recipe {
     /// The model family.
     #[serde(default)]
     pub family: Family,
-    /// The data set.
+    /// The data set; none where an energy is learnt.
+    #[serde(default)]
     pub data: DataRecipe,
     /// The model's shape.
     #[serde(default)]
@@ -134,13 +150,17 @@ pub struct Recipe {
     /// What `elbo compile` puts into the blob.
     #[serde(default)]
     pub export: ExportRecipe,
+    /// What is particular to flows: of family `flow`, or on the latent of a `vae`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowRecipe>,
 }
 
 /// Which data set, and how it is split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file.
+    /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file; empty where an energy is learnt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub spec: String,
     /// Folder in which `spec` is looked for; without it the environment variable `ELBO_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +180,20 @@ pub struct DataRecipe {
     /// Seed of the split; apart from the training seed, so that runs with different seeds stay comparable.
     #[serde(default)]
     pub split_seed: u64,
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        Self {
+            spec: String::new(),
+            data_dir: None,
+            label_column: None,
+            split_column: None,
+            drop_columns: Vec::new(),
+            validation_fraction: Self::validation_fraction(),
+            split_seed: 0,
+        }
+    }
 }
 
 impl DataRecipe {
@@ -311,19 +345,51 @@ impl Recipe {
         Self {
             name,
             family: Family::Vae,
-            data: DataRecipe {
-                spec: spec.to_owned(),
-                data_dir: None,
-                label_column: None,
-                split_column: None,
-                drop_columns: Vec::new(),
-                validation_fraction: DataRecipe::validation_fraction(),
-                split_seed: 0,
-            },
+            data: DataRecipe { spec: spec.to_owned(), ..DataRecipe::default() },
             model: ModelRecipe::default(),
             dlgm: None,
             train: TrainRecipe::default(),
             export: ExportRecipe::default(),
+            flow: None,
+        }
+    }
+
+    /// The default recipe for an energy of the plane, to which no data belong.
+    #[must_use]
+    pub fn for_energy(energy: Energy, kind: FlowKind) -> Self {
+        let flow = FlowRecipe {
+            kind,
+            steps: kind.default_steps(),
+            energy: Some(energy),
+            anneal_steps: 5000,
+            ..FlowRecipe::default()
+        };
+        Self {
+            name: format!("energy-{}", energy.name()),
+            family: Family::Flow,
+            data: DataRecipe::default(),
+            model: ModelRecipe { hidden: vec![32, 32], ..ModelRecipe::default() },
+            dlgm: None,
+            train: FlowRecipe::train_for_energy(),
+            export: ExportRecipe::default(),
+            flow: Some(flow),
+        }
+    }
+
+    /// The energy that is learnt instead of data.
+    #[must_use]
+    pub fn energy(&self) -> Option<Energy> {
+        self.flow.as_ref().and_then(|flow| flow.energy)
+    }
+
+    /// Loads the data set: for an energy one without rows.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn dataset(&self) -> Result<Dataset, DataError> {
+        match self.energy() {
+            Some(energy) => Ok(Dataset::without_rows(energy.name(), 2)),
+            None => self.data.load(),
         }
     }
 
@@ -381,6 +447,21 @@ impl Recipe {
                 return invalid(field, "a whole number of at least 1", &value);
             }
         }
+        match (self.energy(), self.data.spec.as_str()) {
+            (None, "") => {
+                return invalid("data.spec", "a data set, or an energy to learn in `flow.energy`", &"neither");
+            }
+            (Some(_), spec) if !spec.is_empty() => {
+                return invalid("data.spec", "no data beside `flow.energy`, which is learnt from its formula", &spec);
+            }
+            (Some(_), _) if self.family != Family::Flow => {
+                return invalid("flow.energy", "family `flow`, which learns energies", &self.family.name());
+            }
+            _ => {}
+        }
+        if let Some((field, expected, found)) = self.flow.as_ref().and_then(FlowRecipe::invalid) {
+            return invalid(field, expected, &found);
+        }
         if self.model.hidden.contains(&0) {
             return invalid("model.hidden", "widths of at least 1", &format!("{:?}", self.model.hidden));
         }
@@ -423,12 +504,31 @@ impl Recipe {
                 found: "bernoulli".to_owned(),
             });
         }
-        let (hidden, latent) = (self.model.hidden.clone(), self.model.latent);
+        let (hidden, latent, seed) = (self.model.hidden.clone(), self.model.latent, self.train.seed);
+        let refuse =
+            |field, expected, found: &str| Err(RecipeError::Invalid { field, expected, found: found.to_owned() });
         match self.family {
             Family::Vae => {
                 let activation = self.model.activation;
                 let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
-                Ok(Box::new(Vae::new(spec, self.train.seed, &Device::Cpu, DType::F32)?))
+                if self.flow.as_ref().is_some_and(|flow| flow.kind.step().is_none()) {
+                    return refuse("flow.kind", "`planar` or `radial` for the posterior of a VAE", "couplings");
+                }
+                Ok(Box::new(Vae::with_flow(spec, self.flow.as_ref(), seed, &Device::Cpu, DType::F32)?))
+            }
+            Family::Flow => {
+                let flow = self.flow.clone().unwrap_or_default();
+                if data.kind == Kind::Image {
+                    let expected = "a table for a flow: pixels are discrete and have no density; a VAE takes images";
+                    return refuse("data.spec", expected, &format!("images of {} x {}", data.shape[0], data.shape[1]));
+                }
+                let coupling = flow.kind.step().is_none();
+                if coupling && data.dim() < 2 {
+                    let expected = "`planar` or `radial` for a table of one column: a coupling needs two";
+                    return refuse("flow.kind", expected, "couplings");
+                }
+                let nets = (hidden.as_slice(), self.model.activation);
+                Ok(Box::new(Flow::new(flow, data.dim(), nets, seed, &Device::Cpu, DType::F32)?))
             }
             Family::Dlgm => {
                 let dlgm = self.dlgm.clone().unwrap_or_default();

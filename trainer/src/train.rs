@@ -122,12 +122,15 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     if out.join(run::RECIPE).exists() {
         return Err(TrainError::Exists(out.to_owned()));
     }
-    let dataset = recipe.data.load()?;
+    let dataset = recipe.dataset()?;
     let mut recipe = recipe.clone();
     let model = recipe.model(&DataShape::of(&dataset))?;
     recipe.model.likelihood = Some(model.likelihood());
     if recipe.family == Family::Dlgm {
         recipe.dlgm = Some(recipe.dlgm.unwrap_or_default().complete(&recipe.model));
+    }
+    if recipe.family == Family::Flow {
+        recipe.flow.get_or_insert_default();
     }
     run::create(out, &recipe, &dataset)?;
     let learner = Learner::new(model, &recipe.train)?;
@@ -181,8 +184,10 @@ struct Trainer {
 }
 
 impl Trainer {
+    /// Rows that are validated at once.
+    const ROWS: usize = 1000;
+
     fn new(recipe: Recipe, dataset: Dataset, learner: Learner, state: State, out: &Path) -> Result<Self, TrainError> {
-        const ROWS: usize = 1000;
         let mut validation = Vec::new();
         let (input, likelihood) = (learner.model.input(), learner.model.likelihood());
         for draw in 0..recipe.train.validation_draws as u64 {
@@ -191,7 +196,7 @@ impl Trainer {
                 let x = observe(likelihood, &mut pixels, x);
                 Tensor::from_vec(x.clone(), (x.len() / input, input), &Device::Cpu)
             };
-            validation.push(dataset.validation.x.chunks(ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
+            validation.push(dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
         }
         let saved = (state.step > 0).then_some(state.step);
         let out = out.to_owned();
@@ -289,13 +294,20 @@ impl Trainer {
         Ok(&self.state.metrics[self.state.metrics.len() - 1])
     }
 
-    /// The mean bound over the validation rows and draws (nats).
+    /// The mean bound over the validation rows and draws (nats); without rows minus the free energy of a model that has
+    /// one.
     fn validate(&self, weights: &Weights) -> Result<Option<f64>, TrainError> {
         let seed = self.recipe.train.seed;
         let bound = self.learner.with_weights(weights, |model| -> candle_core::Result<Option<f64>> {
             let (mut sum, mut rows) = (0.0, 0);
             for (draw, parts) in self.validation.iter().enumerate() {
                 let mut noise = generator(seed, Purpose::ValidationLatents, draw as u64);
+                if self.dataset.train.n == 0 {
+                    let energy = crate::nn::on_pool(|| model.free_energy(Self::ROWS, &mut noise))?;
+                    let Some(values) = energy else { return Ok(None) };
+                    sum -= values.to_vec1::<f32>()?.iter().map(|&v| f64::from(v)).sum::<f64>();
+                    rows += Self::ROWS;
+                }
                 for x in parts {
                     let Some(values) = crate::nn::on_pool(|| model.bound(x, &mut noise))? else { return Ok(None) };
                     let values = values.to_vec1::<f32>()?;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use crate::evaluate::{elbo_of_rows, importance_weighted};
+use crate::evaluate::{elbo_of_rows, free_energy, importance_weighted};
+use crate::family::Model;
+use crate::family::flow::Energy;
 use crate::roc;
 use crate::run::Run;
 
@@ -16,7 +18,10 @@ const EXAMPLES: &str = "Examples:
 A grey image is drawn as black and white pixels, each white with its grey value as probability; the
 bound is the mean over that many such drawings of every row. The standard error is that of the
 drawing, not of the choice of rows. Rows labelled 0 and 1, 1 being an anomaly, also give the area
-under the ROC curve of -ELBO.";
+under the ROC curve of -ELBO.
+
+A flow's log-likelihood is exact: every row is evaluated once. Of a flow that learnt an energy, the
+Kullback-Leibler divergence from it is given: free energy + ln Z, over 1000 draws for each drawing.";
 
 /// Bound the log-likelihood of held-out rows.
 #[derive(Debug, clap::Args)]
@@ -43,6 +48,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let run = Run::open(&args.run)?;
+    if let Some(energy) = run.recipe.energy() {
+        return of_energy(&*run.model()?, energy, args);
+    }
     let (dataset, model) = (run.dataset()?, run.model()?);
     let split = match args.split.as_str() {
         "train" => &dataset.train,
@@ -53,16 +61,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the data set `{}` has no {} rows; choose another --split", dataset.name, args.split);
     }
     let name = format!("{} {} rows", split.n, args.split);
-    let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&*model, split, args.binarisations, args.seed))?;
-    println!(
-        "ELBO   {:.3} +- {:.3} nats per row ({name}, {} drawings, seed {})",
-        elbo.mean, elbo.standard_error, args.binarisations, args.seed
-    );
+    let (drawings, score) = if model.exact() { (1, "log p") } else { (args.binarisations, "ELBO") };
+    let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&*model, split, drawings, args.seed))?;
+    if model.exact() {
+        println!("log p  {:.3} nats per row ({name}, exact)", elbo.mean);
+    } else {
+        println!(
+            "ELBO   {:.3} +- {:.3} nats per row ({name}, {drawings} drawings, seed {})",
+            elbo.mean, elbo.standard_error, args.seed
+        );
+    }
     if let Some(anomalous) = roc::anomalies(split) {
         let scores: Vec<f64> = of_rows.iter().map(|elbo| -elbo).collect();
         if let Some(area) = roc::auc(&scores, &anomalous) {
             let count = anomalous.iter().filter(|anomalous| **anomalous).count();
-            println!("AUC    {area:.4} of -ELBO, {count} anomalies among {name}");
+            println!("AUC    {area:.4} of -{score}, {count} anomalies among {name}");
         }
     }
     if let Some(k) = args.importance {
@@ -73,5 +86,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             bound.mean, bound.standard_error, args.seed
         );
     }
+    Ok(())
+}
+
+/// How far a flow is from its energy.
+fn of_energy(model: &dyn Model, energy: Energy, args: &Args) -> anyhow::Result<()> {
+    if args.importance.is_some() {
+        bail!("--importance bounds the log-likelihood of rows; a flow that learnt an energy has none");
+    }
+    let draws = 1000 * args.binarisations;
+    let free = crate::nn::on_pool(|| free_energy(model, draws, args.seed))?;
+    let log_z = energy.log_z()?;
+    println!("free energy  {:.4} +- {:.4} nats ({draws} draws, seed {})", free.mean, free.standard_error, args.seed);
+    println!("ln Z         {log_z:.4} nats ({}, with its soft box, by integration)", energy.name());
+    println!("KL(q || p)   {:.4} +- {:.4} nats", free.mean + log_z, free.standard_error);
     Ok(())
 }

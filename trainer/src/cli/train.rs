@@ -9,8 +9,9 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::columns::Columns;
 use crate::family::dlgm::Covariance;
+use crate::family::flow::{Energy, FlowKind, FlowRecipe};
 use crate::family::vae::{Estimator, Likelihood};
-use crate::nn::Activation;
+use crate::nn::{Activation, FlowStep};
 use crate::recipe::{Family, Recipe, Schedule};
 use crate::train::{Control, End, resume, train};
 
@@ -21,6 +22,9 @@ const EXAMPLES: &str = "Examples:
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
   elbo train --data log.csv --drop-columns time,site --label-column fault
   elbo train digits --family dlgm --layers 8,8    a deep latent Gaussian model
+  elbo train --family flow --data sensor.csv      a RealNVP flow: its score is exact
+  elbo train --energy u1 --flow realnvp           a flow that draws from an energy, without data
+  elbo train mnist --posterior planar             a VAE whose posterior is a planar flow
   elbo train my.toml --out runs/mine              a recipe of your own
   elbo train --resume runs/mine                   go on after Ctrl-C; ends with the same bits
 
@@ -44,6 +48,27 @@ pub(super) struct Args {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     columns: Columns,
+    /// vae or flow.
+    #[arg(long, value_parser = word::<Family>)]
+    family: Option<Family>,
+    /// Steps of a flow (family flow): planar, radial, nice or realnvp.
+    #[arg(long, value_name = "KIND", value_parser = word::<FlowKind>)]
+    flow: Option<FlowKind>,
+    /// Number of steps of a flow; by default 32, or 8 couplings.
+    #[arg(long, value_name = "K")]
+    flow_steps: Option<usize>,
+    /// Learn to draw from an energy of the plane instead of from data (family flow): u1, u2, u3 or u4.
+    #[arg(long, value_parser = word::<Energy>)]
+    energy: Option<Energy>,
+    /// Flow on the latent of a VAE, its parameters from the encoder: planar or radial.
+    #[arg(long, value_name = "KIND", value_parser = word::<FlowStep>, conflicts_with_all = ["flow", "energy"])]
+    posterior: Option<FlowStep>,
+    /// Number of steps of that flow; by default 10.
+    #[arg(long, value_name = "K", requires = "posterior")]
+    posterior_steps: Option<usize>,
+    /// Steps over which log p comes to count in full in a flow's free energy.
+    #[arg(long, value_name = "STEPS")]
+    anneal_steps: Option<u64>,
     /// Share of the train rows taken for validation.
     #[arg(long, value_name = "SHARE")]
     validation_fraction: Option<f32>,
@@ -119,12 +144,50 @@ fn word<T: DeserializeOwned>(text: &str) -> Result<T, WordError> {
 }
 
 impl Args {
+    /// Family and flow, as far as the options say.
+    fn settle_flow(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        let implied = (self.flow.is_some() || self.energy.is_some()).then_some(Family::Flow);
+        recipe.family = self.family.or(implied).unwrap_or(recipe.family);
+        if let Some(step) = self.posterior {
+            if recipe.family != Family::Vae {
+                bail!("--posterior is a flow on the latent of a VAE; for family `flow` give --flow");
+            }
+            let kind = match step {
+                FlowStep::Planar => FlowKind::Planar,
+                FlowStep::Radial => FlowKind::Radial,
+            };
+            let flow = recipe.flow.get_or_insert_with(|| FlowRecipe { steps: 10, ..FlowRecipe::default() });
+            flow.kind = kind;
+            flow.steps = self.posterior_steps.unwrap_or(flow.steps);
+        }
+        if recipe.family == Family::Flow {
+            let flow = recipe.flow.get_or_insert_default();
+            if let Some(kind) = self.flow.filter(|kind| *kind != flow.kind) {
+                (flow.kind, flow.steps) = (kind, kind.default_steps());
+            }
+            flow.energy = self.energy.or(flow.energy);
+        } else if let Some(option) = self.flow.map(|_| "--flow").or(self.flow_steps.map(|_| "--flow-steps")) {
+            bail!("{option} is of family `flow`; for the posterior of a VAE give --posterior");
+        }
+        match &mut recipe.flow {
+            Some(flow) => {
+                flow.steps = self.flow_steps.unwrap_or(flow.steps);
+                flow.anneal_steps = self.anneal_steps.unwrap_or(flow.anneal_steps);
+            }
+            None if self.anneal_steps.is_some() => bail!("--anneal-steps is of a flow: give --flow or --posterior"),
+            None => {}
+        }
+        Ok(())
+    }
+
     fn recipe(self) -> anyhow::Result<(Recipe, PathBuf)> {
-        let mut recipe = match (&self.recipe, &self.data) {
-            (Some(name), _) => Recipe::find(name)?,
-            (None, Some(data)) => Recipe::for_data(data),
-            (None, None) => bail!("nothing to train: name a recipe (`elbo train digits`) or give --data FILE"),
+        let mut recipe = match (&self.recipe, &self.data, self.energy) {
+            (Some(name), ..) => Recipe::find(name)?,
+            (None, _, Some(energy)) => Recipe::for_energy(energy, self.flow.unwrap_or(FlowKind::Planar)),
+            (None, Some(data), None) => Recipe::for_data(data),
+            (None, None, None) => bail!("nothing to train: name a recipe (`elbo train digits`) or give --data FILE"),
         };
+        self.settle_flow(&mut recipe)?;
         macro_rules! override_by {
             ($($option:ident => $field:expr),* $(,)?) => { $(if let Some(v) = self.$option { $field = v.into(); })* };
         }

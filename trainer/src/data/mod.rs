@@ -43,7 +43,7 @@ pub struct Dataset {
     pub shape: [usize; 2],
     /// Values of one example: the product of `shape`.
     pub dim: usize,
-    /// Rows to fit on; at least one.
+    /// Rows to fit on; at least one, but for [`Dataset::without_rows`].
     pub train: Split,
     /// Rows to choose by; may be empty.
     pub validation: Split,
@@ -57,6 +57,22 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// What stands for the data of a model in `dim` dimensions that learns from a formula.
+    #[must_use]
+    pub fn without_rows(name: &str, dim: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Table,
+            shape: [1, dim],
+            dim,
+            train: Split::default(),
+            validation: Split::default(),
+            test: Split::default(),
+            standardise: None,
+            crc32: 0,
+        }
+    }
+
     /// Number of classes: one more than the largest label; 0 without labels.
     #[must_use]
     pub fn classes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
 pub mod dlgm;
+pub mod flow;
 mod params;
 pub mod vae;
 
@@ -89,6 +90,20 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// Whatever candle reports; no sample.
     fn importance_bound(&self, _x: &Tensor, _k: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Whether [`Model::bound`] is `log p(x)` itself, without noise.
+    fn exact(&self) -> bool {
+        false
+    }
+
+    /// `log q(z) + U(z)` of `n` draws `z ~ q` of a model that learns from an energy instead of rows, `[n]` (nats): minus
+    /// its mean is a lower bound on `ln Z`, and what validation looks at. `None` for models of rows.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn free_energy(&self, _n: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
         Ok(None)
     }
 

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
 pub use super::Likelihood;
+use super::flow::{FlowRecipe, posterior::Posterior};
 use super::{Dense, DenseLayer, Mlp, Model, Params};
 use crate::compiler::graph::FloatModel;
 use crate::compiler::lower;
@@ -79,7 +80,9 @@ pub struct Loss {
 
 /// A variational auto-encoder with dense encoder and decoder (arXiv 1312.6114).
 ///
-/// `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as [`Likelihood`] says.
+/// `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as [`Likelihood`] says. With a flow,
+/// `q(z|x)` is what that Gaussian becomes after its steps ([`Posterior`]); the bounds then hold `log q` at the last
+/// latent, and every KL divergence is its Monte Carlo estimate.
 pub struct Vae {
     spec: VaeSpec,
     params: Params,
@@ -89,6 +92,15 @@ pub struct Vae {
     decoder: Mlp,
     head: Dense,
     head_logvar: Option<Dense>,
+    posterior: Option<Posterior>,
+}
+
+/// `q(z|x)` of a batch.
+struct Recognised {
+    mu: Tensor,
+    logvar: Tensor,
+    /// Of the posterior's steps.
+    flow: Option<Tensor>,
 }
 
 impl Vae {
@@ -97,6 +109,20 @@ impl Vae {
     /// # Errors
     /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        Self::with_flow(spec, None, seed, device, dtype)
+    }
+
+    /// As [`Vae::new`], with a flow on the latent (arXiv 1505.05770).
+    ///
+    /// # Errors
+    /// As [`Vae::new`], and those of [`Posterior::new`].
+    pub fn with_flow(
+        spec: VaeSpec,
+        flow: Option<&FlowRecipe>,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
         let mut params = Params::new(seed, device, dtype)?;
         let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
         let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
@@ -108,7 +134,8 @@ impl Vae {
             Likelihood::Bernoulli => None,
             Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
         };
-        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar })
+        let posterior = flow.map(|flow| Posterior::new(flow, &mut params, encoder.out, spec.latent)).transpose()?;
+        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar, posterior })
     }
 
     /// The model's shape.
@@ -117,7 +144,7 @@ impl Vae {
     }
 
     /// Every variable with its name: `encoder.0.weight` `[out, inp]`, `encoder.0.bias` `[out]`, and so on for `mu`,
-    /// `logvar`, `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar`.
+    /// `logvar`, `decoder.*`, `head`, with a Gaussian likelihood `head_logvar`, and with a flow `flow`.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
     }
@@ -132,10 +159,28 @@ impl Vae {
     /// # Errors
     /// A batch of another width, type or device than the model's.
     pub fn encode(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let q = self.recognise(x)?;
+        Ok((q.mu, q.logvar))
+    }
+
+    fn recognise(&self, x: &Tensor) -> Result<Recognised> {
         let h = self.encoder.apply(&self.params, x)?;
         let mu = self.apply(self.mu, &h)?;
-        let logvar = self.apply(self.logvar, &h)?;
-        Ok((mu, nn::clamp(&logvar, LOGVAR_MIN, LOGVAR_MAX)?))
+        let logvar = nn::clamp(&self.apply(self.logvar, &h)?, LOGVAR_MIN, LOGVAR_MAX)?;
+        let flow = self.posterior.as_ref().map(|p| p.parameters(&self.params, &h)).transpose()?;
+        Ok(Recognised { mu, logvar, flow })
+    }
+
+    /// A latent and `log q(z|x) - log p(z)` in nats of it: `eps [b, z]` to `[b, z]` and `[b]`.
+    fn draw(&self, q: &Recognised, eps: &Tensor) -> Result<(Tensor, Tensor)> {
+        let z = nn::reparameterise(&q.mu, &q.logvar, eps)?;
+        let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else {
+            let ratio = log_ratio(&z, &q.logvar, eps)?;
+            return Ok((z, ratio));
+        };
+        let (z, log_det) = posterior.apply(&z, parameters)?;
+        let ratio = (log_ratio(&z, &q.logvar, eps)? - log_det)?;
+        Ok((z, ratio))
     }
 
     /// The parameters of `p(x|z)`: `z [b, z]` to logits `[b, d]` and `None` (Bernoulli), or to mean and log-variance
@@ -182,26 +227,50 @@ impl Vae {
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn loss(&self, x: &Tensor, eps: &Tensor, beta: f64, estimator: Estimator) -> Result<Loss> {
-        let (mu, logvar) = self.encode(x)?;
-        let z = nn::reparameterise(&mu, &logvar, eps)?;
+        self.annealed_loss(x, eps, beta, estimator, 1.0)
+    }
+
+    /// As [`Vae::loss`], with `log p(x, z)` counting only `weight` (arXiv 1505.05770, equation 20).
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn annealed_loss(
+        &self,
+        x: &Tensor,
+        eps: &Tensor,
+        beta: f64,
+        estimator: Estimator,
+        weight: f64,
+    ) -> Result<Loss> {
+        let q = self.recognise(x)?;
+        let (z, log_ratio) = self.draw(&q, eps)?;
         let nll = self.nll(x, &z)?.mean_all()?;
-        let kl = match estimator {
-            Estimator::A => log_ratio(&z, &logvar, eps)?.mean_all()?,
-            Estimator::B => nn::kl_standard_normal(&mu, &logvar)?.mean_all()?,
+        let kl = match (estimator, &self.posterior) {
+            (Estimator::B, None) => nn::kl_standard_normal(&q.mu, &q.logvar)?.mean_all()?,
+            _ => log_ratio.mean_all()?,
         };
-        let total = (&nll + (&kl * beta)?)?;
+        let mut total = (&nll + (&kl * beta)?)?;
+        if weight < 1.0 {
+            // -log p(x, z), without the constant of log p(z).
+            let joint = (&nll + (z.sqr()?.sum(1)?.mean_all()? * 0.5)?)?;
+            total = (total - (joint * (1.0 - weight))?)?;
+        }
         Ok(Loss { total, nll, kl })
     }
 
-    /// The evidence lower bound in nats with the analytic KL and one sample (equation 7): `x [b, d]`, `eps [b, z]` to
-    /// `[b]`.
+    /// The evidence lower bound in nats with the analytic KL and one sample (equation 7; all Monte Carlo with a flow):
+    /// `x [b, d]`, `eps [b, z]` to `[b]`.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn elbo(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
-        let (mu, logvar) = self.encode(x)?;
-        let z = nn::reparameterise(&mu, &logvar, eps)?;
-        (self.nll(x, &z)? + nn::kl_standard_normal(&mu, &logvar)?)?.neg()
+        let q = self.recognise(x)?;
+        let (z, log_ratio) = self.draw(&q, eps)?;
+        let kl = match &self.posterior {
+            None => nn::kl_standard_normal(&q.mu, &q.logvar)?,
+            Some(_) => log_ratio,
+        };
+        (self.nll(x, &z)? + kl)?.neg()
     }
 
     /// The importance-weighted bound in nats, `log 1/k sum_k p(x, z_k) / q(z_k|x)` (arXiv 1509.00519, equation 8):
@@ -214,13 +283,13 @@ impl Vae {
         if k == 0 {
             bail!("an importance-weighted bound needs at least one sample");
         }
-        let (mu, logvar) = self.encode(x)?;
-        let repeat = |t: &Tensor, width: usize| t.broadcast_as((k, b, width))?.reshape((k * b, width));
-        let (mu, logvar) = (repeat(&mu, latent)?, repeat(&logvar, latent)?);
-        let eps = eps.reshape((k * b, latent))?;
-        let z = nn::reparameterise(&mu, &logvar, &eps)?;
-        let nll = self.nll(&repeat(x, self.spec.input)?, &z)?;
-        let log_weight = (nll + log_ratio(&z, &logvar, &eps)?)?.neg()?.reshape((k, b))?;
+        let q = self.recognise(x)?;
+        let repeat = |t: &Tensor| t.broadcast_as((k, b, t.dim(1)?))?.reshape((k * b, t.dim(1)?));
+        let flow = q.flow.as_ref().map(repeat).transpose()?;
+        let q = Recognised { mu: repeat(&q.mu)?, logvar: repeat(&q.logvar)?, flow };
+        let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?)?;
+        let nll = self.nll(&repeat(x)?, &z)?;
+        let log_weight = (nll + log_ratio)?.neg()?.reshape((k, b))?;
         let top = log_weight.max_keepdim(0)?.detach();
         let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
         mean.log()? + top.squeeze(0)?
@@ -267,7 +336,9 @@ impl Model for Vae {
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let x = step.batch(self.likelihood())?;
         let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
-        let loss = self.loss(&x, &eps, step.recipe.beta_at(step.index), step.recipe.estimator)?;
+        let (beta, estimator) = (step.recipe.beta_at(step.index), step.recipe.estimator);
+        let weight = self.posterior.as_ref().map_or(1.0, |p| p.annealed(step.index));
+        let loss = self.annealed_loss(&x, &eps, beta, estimator, weight)?;
         step.minimise(0, &loss.total)
     }
 
@@ -291,6 +362,9 @@ impl Model for Vae {
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        if self.posterior.is_some() {
+            bail!("a VAE whose posterior is a flow cannot be compiled yet");
+        }
         let draws = (export.monte_carlo_samples as u32, export.importance_samples as u32);
         Ok(lower::vae(&self.spec, &self.layers()?, draws.0, draws.1))
     }

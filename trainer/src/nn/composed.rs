@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Activation;
+use super::{Activation, FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 
 /// See [`super::linear`].
 pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -42,4 +42,61 @@ pub fn kl_standard_normal(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
 /// See [`super::clamp`].
 pub fn clamp(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
     x.clamp(lo, hi)
+}
+
+/// `ln(1 + exp(x))`.
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
+}
+
+/// See [`super::flow()`]; the images and the sums of `log|det|` side by side, `[b, d + 1]`.
+pub fn flow(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<Tensor> {
+    let (b, d) = z.dims2()?;
+    let count = step.count(d, params)?;
+    let width = step.params(d);
+    let params = params.broadcast_as((b, count * width))?;
+    let (mut z, mut log_det) = (z.clone(), z.zeros_like()?.sum_keepdim(1)?);
+    for k in 0..count {
+        let params = params.narrow(1, k * width, width)?;
+        let (image, more) = match step {
+            FlowStep::Planar => planar(&z, &params)?,
+            FlowStep::Radial => radial(&z, &params)?,
+        };
+        (z, log_det) = (image, (log_det + more)?);
+    }
+    Tensor::cat(&[z, log_det], 1)
+}
+
+/// One step for `z [b, d]` with `params [b, 2 d + 1]`: `w`, `u` and `b`.
+fn planar(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
+    let d = z.dim(1)?;
+    let (w, u, b) = (params.narrow(1, 0, d)?, params.narrow(1, d, d)?, params.narrow(1, 2 * d, 1)?);
+    let s = w.mul(&u)?.sum_keepdim(1)?;
+    let norm = w.sqr()?.sum_keepdim(1)?;
+    let c = (softplus(&s.neg()?)? - 1.0)?.div(&norm.maximum(NORM_SQUARED_MIN)?)?;
+    let slope = (&s + c.mul(&norm)?)?;
+    // Along w as far as w.u' >= -1 + margin asks for.
+    let lift = ((STEP_MARGIN - 1.0) - &slope)?.relu()?;
+    let c = (c + lift.div(&norm.maximum(1e-30)?)?)?;
+    let slope = (slope + lift)?;
+    let tanh = (w.mul(z)?.sum_keepdim(1)? + b)?.tanh()?;
+    let image = (z + (u + w.broadcast_mul(&c)?)?.broadcast_mul(&tanh)?)?;
+    let det = ((1.0 - tanh.sqr()?)?.mul(&slope)? + 1.0)?;
+    Ok((image, det.log()?))
+}
+
+/// One step for `z [b, d]` with `params [b, d + 2]`: `z0`, `alpha_raw` and `beta_raw`.
+fn radial(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
+    let d = z.dim(1)?;
+    let difference = (z - params.narrow(1, 0, d)?)?;
+    let alpha = softplus(&params.narrow(1, d, 1)?)?.maximum(STEP_MARGIN)?;
+    let inner = softplus(&params.narrow(1, d + 1, 1)?)?.maximum(STEP_MARGIN)?;
+    let r = difference.sqr()?.sum_keepdim(1)?.sqrt()?;
+    let (h, beta) = ((&alpha + &r)?.recip()?, (&inner - &alpha)?);
+    let bent = beta.mul(&h)?;
+    let image = (z + difference.broadcast_mul(&bent)?)?;
+    let tangential = (&bent + 1.0)?.log()?;
+    // h' = -h^2
+    let radial = ((&bent + 1.0)? - bent.mul(&h)?.mul(&r)?)?.log()?;
+    Ok((image, (tangential * (d as f64 - 1.0) + radial)?))
 }

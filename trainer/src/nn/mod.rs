@@ -13,14 +13,18 @@ mod adam;
 pub mod composed;
 mod dense;
 mod density;
+mod flow;
 pub mod gemm;
 mod math;
+mod planar;
+mod radial;
 mod random;
 #[cfg(test)]
 mod tests;
 
 pub use activation::Activation;
 pub use adam::{Adam, AdamParams, AdamState};
+pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use random::Rng;
 
 use candle_core::{DType, Result, Tensor};
@@ -112,4 +116,30 @@ pub fn clamp(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
         return composed::clamp(x, lo, hi);
     }
     x.contiguous()?.apply_op1(density::Clamp { lo: lo as f32, hi: hi as f32 })
+}
+
+/// `K` steps of a planar or radial flow (arXiv 1505.05770, equations 10 and 14), as [`FlowStep`] says.
+///
+/// Shapes: `z [b, d]`; `params [K p]`, one step after another, `p` values each ([`FlowStep::params`]), for all rows, or
+/// `[b, K p]` with parameters for every row. The results are the images `[b, d]` and the sums of `log|det|` `[b]` (nats).
+///
+/// # Errors
+/// Parameters that do not fill at least one step, shapes that do not match, or mixed types or devices.
+pub fn flow(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
+    let d = z.dim(1)?;
+    step.count(d, params)?;
+    let both = if fusible(&[z, params]) {
+        flow::fused(step, &z.contiguous()?, &params.contiguous()?)?
+    } else {
+        composed::flow(step, z, params)?
+    };
+    Ok((both.narrow(1, 0, d)?, both.narrow(1, d, 1)?.squeeze(1)?))
+}
+
+/// What [`flow()`] maps to `y [b, d]`, without a gradient: planar steps by bisection, radial ones in closed form.
+///
+/// # Errors
+/// As [`flow()`].
+pub fn flow_inverse(step: FlowStep, y: &Tensor, params: &Tensor) -> Result<Tensor> {
+    flow::inverse(step, y, params)
 }

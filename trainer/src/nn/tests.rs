@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::{Activation, Adam, AdamParams, Rng, composed};
+use super::{Activation, Adam, AdamParams, FlowStep, Rng, composed};
 
 const CPU: Device = Device::Cpu;
 
@@ -158,4 +158,97 @@ fn generator_state_resumes_and_moments_hold() {
     let mut order = rng.permutation(1000);
     order.sort_unstable();
     assert!(order.into_iter().eq(0..1000));
+}
+
+/// Points and parameters of `K` steps: ordinary ones, short `w`, and `w.u` far below its bound.
+fn flow_inputs(step: FlowStep, b: usize, d: usize, count: usize, rows: Option<usize>, seed: u64) -> [Tensor; 2] {
+    let mut rng = Rng::new(seed);
+    let width = step.params(d);
+    let mut params = Vec::new();
+    for k in 0..count * rows.unwrap_or(1) {
+        let mut own = vec![0.0f32; width];
+        rng.fill_normal(&mut own);
+        let scale = if k % 4 == 1 { 0.05 } else { 1.0 / (d as f32).sqrt() };
+        own.iter_mut().take(2 * d).for_each(|v| *v *= scale);
+        if step == FlowStep::Planar && k % 4 == 2 {
+            (0..d).for_each(|i| own[d + i] = -6.0 * own[i]);
+        }
+        if step == FlowStep::Radial && k % 4 == 2 {
+            own[width - 1 - k / 4 % 2] = -5.0;
+        }
+        params.extend(own);
+    }
+    let params = match rows {
+        None => Tensor::from_vec(params, count * width, &CPU),
+        Some(rows) => Tensor::from_vec(params, (rows, count * width), &CPU),
+    };
+    [noise(&mut rng, &[b, d], 1.0), params.unwrap()]
+}
+
+fn side_by_side((z, log_det): (Tensor, Tensor)) -> Result<Tensor> {
+    Tensor::cat(&[z, log_det.unsqueeze(1)?], 1)
+}
+
+#[test]
+fn flows_equal_their_definitions() {
+    for step in [FlowStep::Planar, FlowStep::Radial] {
+        for (b, d, count) in [(1, 1, 1), (5, 2, 4), (16, 3, 4), (50, 7, 5)] {
+            for rows in [None, Some(b)] {
+                let inputs = flow_inputs(step, b, d, count, rows, 11);
+                let fused = |t: &[Tensor]| side_by_side(super::flow(step, &t[0], &t[1])?);
+                compare(&inputs, fused, |t| composed::flow(step, &t[0], &t[1]));
+            }
+        }
+    }
+}
+
+#[test]
+fn flows_are_undone() {
+    for step in [FlowStep::Planar, FlowStep::Radial] {
+        for rows in [None, Some(40)] {
+            let [z, params] = flow_inputs(step, 40, 3, 6, rows, 12).map(|t| t.to_dtype(DType::F64).unwrap());
+            let (y, _) = super::flow(step, &z, &params).unwrap();
+            let back = super::flow_inverse(step, &y, &params).unwrap();
+            let worst = (back - z).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+            assert!(worst < 1e-7, "{step:?}: {worst}");
+        }
+    }
+}
+
+/// `log|det|` of the definition against a Jacobian by finite differences.
+#[test]
+fn log_determinants_are_those_of_the_jacobian() {
+    for step in [FlowStep::Planar, FlowStep::Radial] {
+        let [z, params] = flow_inputs(step, 20, 2, 4, None, 13).map(|t| t.to_dtype(DType::F64).unwrap());
+        let (_, log_det) = super::flow(step, &z, &params).unwrap();
+        let h = 1e-5;
+        let column = |j: usize| {
+            let unit = Tensor::new(&[[if j == 0 { h } else { 0.0 }, if j == 1 { h } else { 0.0 }]], &CPU).unwrap();
+            let at = |z: Result<Tensor>| super::flow(step, &z.unwrap(), &params).unwrap().0;
+            let (above, below) = (at(z.broadcast_add(&unit)), at(z.broadcast_sub(&unit)));
+            ((above - below).unwrap() / (2.0 * h)).unwrap().to_vec2::<f64>().unwrap()
+        };
+        let (first, second) = (column(0), column(1));
+        for (i, got) in log_det.to_vec1::<f64>().unwrap().into_iter().enumerate() {
+            let want = (first[i][0] * second[i][1] - first[i][1] * second[i][0]).abs().ln();
+            assert!((got - want).abs() < 1e-5, "{step:?} {i}: {got} {want}");
+        }
+    }
+}
+
+#[test]
+fn flows_refuse_what_does_not_fit() {
+    let z = Tensor::zeros((4, 3), DType::F32, &CPU).unwrap();
+    for shape in [vec![0], vec![8], vec![3, 7], vec![4, 6], vec![4, 1, 7]] {
+        let params = Tensor::zeros(shape.as_slice(), DType::F32, &CPU).unwrap();
+        assert!(super::flow(FlowStep::Planar, &z, &params).is_err(), "{shape:?}");
+        assert!(super::flow_inverse(FlowStep::Planar, &z, &params).is_err(), "{shape:?}");
+    }
+}
+
+#[test]
+fn the_runtime_bounds_steps_alike() {
+    let q24 = f64::from(1 << 24);
+    assert_eq!(super::STEP_MARGIN, elbo::flow::MARGIN as f64 / q24);
+    assert_eq!(super::NORM_SQUARED_MIN, elbo::flow::NORM_SQUARED_MIN as f64 / q24);
 }
