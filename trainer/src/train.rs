@@ -124,7 +124,9 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     }
     let dataset = recipe.data.load()?;
     let mut recipe = recipe.clone();
-    let model = recipe.model(&DataShape::of(&dataset))?;
+    let shape = DataShape::of(&dataset);
+    let model = recipe.model(&shape)?;
+    recipe.labelled_rows(&dataset.train, shape.classes)?;
     recipe.model.likelihood = Some(model.likelihood());
     run::create(out, &recipe, &dataset)?;
     let learner = Learner::new(model, &recipe.train)?;

@@ -1,5 +1,6 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
+pub mod adgm;
 mod params;
 pub mod vae;
 
@@ -62,6 +63,15 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// Whatever candle reports; no sample.
     fn importance_bound(&self, _x: &Tensor, _k: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The probability of each class given a row, averaged over `samples` samples of whatever else is latent: `x [b, d]` to
+    /// `[b, classes]`. `None` for a family without classes.
+    ///
+    /// # Errors
+    /// Whatever candle reports; no sample.
+    fn classify(&self, _x: &Tensor, _samples: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
