@@ -90,6 +90,52 @@ pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimat
     Ok(Estimate::of(&values))
 }
 
+/// Rows that a model has classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorRate {
+    /// Rows whose likeliest class is not their label.
+    pub wrong: usize,
+    /// Rows in all.
+    pub rows: usize,
+}
+
+impl ErrorRate {
+    /// The share of wrong rows.
+    #[must_use]
+    pub fn rate(self) -> f64 {
+        self.wrong as f64 / self.rows as f64
+    }
+}
+
+/// How often the likeliest class is not the label, over the rows of the split but those with an index in `seen` (ascending).
+/// `None` for a model without classes or rows without labels. Grey values are taken as they are, not drawn.
+///
+/// # Errors
+/// Whatever candle reports; no rows or no sample.
+pub fn error_rate(
+    model: &dyn Model,
+    split: &Split,
+    seen: &[usize],
+    samples: usize,
+    seed: u64,
+) -> Result<Option<ErrorRate>> {
+    let Some(labels) = &split.labels else { return Ok(None) };
+    let rows: Vec<usize> = (0..split.n).filter(|row| seen.binary_search(row).is_err()).collect();
+    if rows.is_empty() {
+        candle_core::bail!("nothing to classify: all of {} rows are labelled", split.n);
+    }
+    let mut noise = generator(seed, Purpose::TestLatents, 0);
+    let mut wrong = 0;
+    for part in rows.chunks(ROWS) {
+        let x: Vec<f32> = part.iter().flat_map(|row| split.row(*row)).copied().collect();
+        let x = Tensor::from_vec(x, (part.len(), model.input()), &Device::Cpu)?;
+        let Some(p) = model.classify(&x, samples, &mut noise)? else { return Ok(None) };
+        let classes = p.argmax(1)?.to_vec1::<u32>()?;
+        wrong += part.iter().zip(classes).filter(|(row, class)| labels[**row] != *class).count();
+    }
+    Ok(Some(ErrorRate { wrong, rows: rows.len() }))
+}
+
 /// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
 fn over_draws(
     model: &dyn Model,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::data::{DataError, DataOptions, Dataset, Kind, Split};
+use crate::family::adgm::{self, Adgm, AdgmRecipe, AdgmSpec, Structure};
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{Energy, Flow, FlowKind, FlowRecipe};
 use crate::family::vae::{Estimator, Vae, VaeSpec};
@@ -13,26 +14,25 @@ use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
-pub const BUILT_IN: [(&str, &str); 6] = [
+pub const BUILT_IN: [(&str, &str); 10] = [
     ("digits", include_str!("../recipes/digits.toml")),
     ("mnist", include_str!("../recipes/mnist.toml")),
     ("energy-u1", include_str!("../recipes/energy-u1.toml")),
     ("energy-u2", include_str!("../recipes/energy-u2.toml")),
     ("energy-u3", include_str!("../recipes/energy-u3.toml")),
     ("energy-u4", include_str!("../recipes/energy-u4.toml")),
+    ("adgm-mnist", include_str!("../recipes/adgm-mnist.toml")),
+    ("adgm-mnist-small", include_str!("../recipes/adgm-mnist-small.toml")),
+    ("moons-adgm", include_str!("../recipes/moons-adgm.toml")),
+    ("moons-sdgm", include_str!("../recipes/moons-sdgm.toml")),
 ];
-
-/// The names of the built-in recipes, for messages.
-fn names() -> String {
-    BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ")
-}
 
 /// What can be wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
     /// Neither a built-in name nor a file.
-    #[error("unknown recipe `{0}`: expected {known} or the path of a TOML file", known = names())]
+    #[error("unknown recipe `{0}`: expected {names} or the path of a TOML file", names = names())]
     Unknown(String),
     /// The file cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
@@ -63,6 +63,11 @@ pub enum RecipeError {
     /// The tensor library cannot make the model.
     #[error("the model cannot be made: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// The built-in names, for a message.
+fn names() -> String {
+    BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ")
 }
 
 /// What a model must know of the data.
@@ -101,6 +106,12 @@ pub enum Family {
     Dlgm,
     /// Normalizing flow.
     Flow,
+    /// Auxiliary deep generative model.
+    Adgm,
+    /// Skip deep generative model.
+    Sdgm,
+    /// Auxiliary VAE.
+    Avae,
 }
 
 impl Family {
@@ -111,6 +122,9 @@ impl Family {
             Self::Vae => "vae",
             Self::Dlgm => "dlgm",
             Self::Flow => "flow",
+            Self::Adgm => "adgm",
+            Self::Sdgm => "sdgm",
+            Self::Avae => "avae",
         }
     }
 }
@@ -124,6 +138,8 @@ pub enum Schedule {
     Cosine,
     /// `learning_rate` throughout.
     Constant,
+    /// `learning_rate` times `decay` every `decay_steps` steps.
+    Step,
 }
 
 /// Everything that decides a run.
@@ -147,6 +163,9 @@ pub struct Recipe {
     /// The optimisation.
     #[serde(default)]
     pub train: TrainRecipe,
+    /// Options of the families `adgm`, `sdgm` and `avae`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adgm: Option<AdgmRecipe>,
     /// What `elbo compile` puts into the blob.
     #[serde(default)]
     pub export: ExportRecipe,
@@ -251,6 +270,10 @@ pub struct TrainRecipe {
     pub learning_rate: f64,
     /// How the step size changes.
     pub schedule: Schedule,
+    /// Factor of the step schedule, above 0 and at most 1.
+    pub decay: f64,
+    /// Steps between two decays of the step schedule.
+    pub decay_steps: u64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Weight of the KL divergence; 1 is the evidence lower bound.
@@ -281,6 +304,8 @@ impl Default for TrainRecipe {
             batch: 100,
             learning_rate: 1e-3,
             schedule: Schedule::Cosine,
+            decay: 0.75,
+            decay_steps: 10_000,
             weight_decay: 0.0,
             beta: 1.0,
             kl_warmup_steps: 0,
@@ -301,6 +326,10 @@ impl TrainRecipe {
     pub fn rate(&self, step: u64) -> f64 {
         match self.schedule {
             Schedule::Constant => self.learning_rate,
+            Schedule::Step => {
+                let decays = i32::try_from(step / self.decay_steps).unwrap_or(i32::MAX);
+                self.learning_rate * self.decay.powi(decays)
+            }
             Schedule::Cosine => {
                 let done = step as f64 / self.steps as f64;
                 self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
@@ -349,6 +378,7 @@ impl Recipe {
             model: ModelRecipe::default(),
             dlgm: None,
             train: TrainRecipe::default(),
+            adgm: None,
             export: ExportRecipe::default(),
             flow: None,
         }
@@ -371,6 +401,7 @@ impl Recipe {
             model: ModelRecipe { hidden: vec![32, 32], ..ModelRecipe::default() },
             dlgm: None,
             train: FlowRecipe::train_for_energy(),
+            adgm: None,
             export: ExportRecipe::default(),
             flow: Some(flow),
         }
@@ -436,6 +467,7 @@ impl Recipe {
             ("train.validate_every", self.train.validate_every),
             ("train.validation_draws", self.train.validation_draws as u64),
             ("train.checkpoint_every", self.train.checkpoint_every),
+            ("train.decay_steps", self.train.decay_steps),
             ("export.monte_carlo_samples", self.export.monte_carlo_samples as u64),
             ("export.importance_samples", self.export.importance_samples as u64),
         ];
@@ -474,6 +506,15 @@ impl Recipe {
                 return invalid(field, "a number of at least 0", &value);
             }
         }
+        if !(t.decay > 0.0 && t.decay <= 1.0) {
+            return invalid("train.decay", "a number above 0 and at most 1", &t.decay);
+        }
+        if let Some(adgm) = &self.adgm {
+            adgm.check()?;
+        }
+        if self.structure().is_some() && self.model.hidden.is_empty() {
+            return invalid("model.hidden", "at least one hidden layer for this family", &"none");
+        }
         if !(0.0..1.0).contains(&t.ema) {
             return invalid("train.ema", "a number from 0 up to but not including 1", &t.ema);
         }
@@ -486,6 +527,32 @@ impl Recipe {
             Some(dlgm) => dlgm.check(),
             None => Ok(()),
         }
+    }
+
+    /// The generative model, where the family is one of auxiliary deep generative models.
+    fn structure(&self) -> Option<Structure> {
+        match self.family {
+            Family::Adgm => Some(Structure::Adgm),
+            Family::Sdgm => Some(Structure::Sdgm),
+            Family::Avae => Some(Structure::Avae),
+            _ => None,
+        }
+    }
+
+    /// The options of the families `adgm`, `sdgm` and `avae`, with their defaults.
+    #[must_use]
+    pub fn adgm(&self) -> AdgmRecipe {
+        self.adgm.clone().unwrap_or_default()
+    }
+
+    /// Indices of the train rows whose labels the family learns from; `None` for one that learns from none.
+    ///
+    /// # Errors
+    /// `Invalid`: labels that are missing, outside the classes, or fewer than asked for.
+    pub fn labelled_rows(&self, train: &Split, classes: usize) -> Result<Option<Vec<usize>>, RecipeError> {
+        let classified = matches!(self.family, Family::Adgm | Family::Sdgm);
+        let choose = || adgm::choose(train.labels.as_deref(), classes, self.adgm().labels, self.data.split_seed);
+        classified.then(choose).transpose()
     }
 
     /// The untrained model for data of this shape, its weights drawn from the recipe's seed.
@@ -534,6 +601,22 @@ impl Recipe {
                 let dlgm = self.dlgm.clone().unwrap_or_default();
                 Ok(Box::new(dlgm.model(&self.model, data.dim(), likelihood, self.train.seed)?))
             }
+            Family::Adgm | Family::Sdgm | Family::Avae => {
+                let structure = self.structure().unwrap_or(Structure::Avae);
+                if data.classes == 0 && structure != Structure::Avae {
+                    return Err(RecipeError::Invalid {
+                        field: "family",
+                        expected: "`avae` or `vae` for data without labels; --label-column names a table's",
+                        found: self.family.name().to_owned(),
+                    });
+                }
+                let (classes, activation, options) = (data.classes, self.model.activation, self.adgm());
+                let auxiliary = options.auxiliary;
+                let input = data.dim();
+                let spec = AdgmSpec { structure, input, classes, hidden, auxiliary, latent, activation, likelihood };
+                let place = (&Device::Cpu, DType::F32);
+                Ok(Box::new(Adgm::new(spec, options, self.data.split_seed, self.train.seed, place)?))
+            }
         }
     }
 }
@@ -576,6 +659,20 @@ mod tests {
         assert_eq!(train.rate(0), train.learning_rate);
         assert!((train.rate(50) / train.learning_rate - 0.5).abs() < 1e-12 && train.rate(99) < 1e-6);
         assert_eq!((train.beta_at(0), train.beta_at(9), train.beta_at(10)), (0.2, 2.0, 2.0));
+    }
+
+    #[test]
+    fn the_step_schedule_falls_by_its_factor() {
+        let schedule = Schedule::Step;
+        let train =
+            TrainRecipe { schedule, learning_rate: 1.0, decay: 0.75, decay_steps: 10, ..TrainRecipe::default() };
+        assert_eq!([0, 9, 10, 19, 20].map(|step| train.rate(step)), [1.0, 1.0, 0.75, 0.75, 0.5625]);
+        assert_eq!(train.rate(u64::MAX), 0.0);
+        let mut recipe = Recipe::for_data("digits");
+        recipe.train.decay = 1.5;
+        assert!(recipe.check().unwrap_err().to_string().contains("train.decay"));
+        (recipe.train.decay, recipe.train.decay_steps) = (0.5, 0);
+        assert!(recipe.check().unwrap_err().to_string().contains("train.decay_steps"));
     }
 
     #[test]

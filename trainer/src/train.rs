@@ -124,7 +124,9 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     }
     let dataset = recipe.dataset()?;
     let mut recipe = recipe.clone();
-    let model = recipe.model(&DataShape::of(&dataset))?;
+    let shape = DataShape::of(&dataset);
+    let model = recipe.model(&shape)?;
+    recipe.labelled_rows(&dataset.train, shape.classes)?;
     recipe.model.likelihood = Some(model.likelihood());
     if recipe.family == Family::Dlgm {
         recipe.dlgm = Some(recipe.dlgm.unwrap_or_default().complete(&recipe.model));

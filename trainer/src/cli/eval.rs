@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use crate::evaluate::{elbo_of_rows, free_energy, importance_weighted};
+use crate::evaluate::{elbo_of_rows, error_rate, free_energy, importance_weighted};
 use crate::family::Model;
 use crate::family::flow::Energy;
 use crate::roc;
@@ -17,8 +17,9 @@ const EXAMPLES: &str = "Examples:
 
 A grey image is drawn as black and white pixels, each white with its grey value as probability; the
 bound is the mean over that many such drawings of every row. The standard error is that of the
-drawing, not of the choice of rows. Rows labelled 0 and 1, 1 being an anomaly, also give the area
-under the ROC curve of -ELBO.
+drawing, not of the choice of rows. A semi-supervised model also classifies the rows; of the train
+rows it is judged by those whose labels it has not seen. Rows labelled 0 and 1, 1 being an anomaly,
+also give the area under the ROC curve of -ELBO.
 
 A flow's log-likelihood is exact: every row is evaluated once. Of a flow that learnt an energy, the
 Kullback-Leibler divergence from it is given: free energy + ln Z, over 1000 draws for each drawing.";
@@ -41,6 +42,9 @@ pub(super) struct Args {
     /// Rows to evaluate.
     #[arg(long, default_value = "test", value_parser = ["train", "validation", "test"])]
     split: String,
+    /// Auxiliary samples over which a classification averages; by default as the recipe says.
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
     /// Seed of the drawings.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -76,6 +80,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(area) = roc::auc(&scores, &anomalous) {
             let count = anomalous.iter().filter(|anomalous| **anomalous).count();
             println!("AUC    {area:.4} of -{score}, {count} anomalies among {name}");
+        }
+    }
+    if dataset.classes() > 0 {
+        let seen = match args.split.as_str() {
+            "train" => run.recipe.labelled_rows(split, dataset.classes())?.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let samples = args.samples.unwrap_or(run.recipe.adgm().samples);
+        if let Some(error) = crate::nn::on_pool(|| error_rate(&*model, split, &seen, samples, args.seed))? {
+            let which = if seen.is_empty() { String::new() } else { format!(" without {} labelled ones", seen.len()) };
+            println!(
+                "error  {:.2} % ({} of {}{which}, {samples} auxiliary samples, seed {})",
+                100.0 * error.rate(),
+                error.wrong,
+                format_args!("{} {} rows", error.rows, args.split),
+                args.seed
+            );
         }
     }
     if let Some(k) = args.importance {

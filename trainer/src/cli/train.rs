@@ -37,10 +37,10 @@ repeats the run.";
 pub(super) struct Args {
     /// Built-in recipe (digits, mnist) or the path of a TOML file.
     recipe: Option<String>,
-    /// Model family: vae or dlgm (deep latent Gaussian model).
+    /// Family: vae, dlgm (deep latent Gaussian model), flow, adgm or sdgm (semi-supervised), avae (auxiliary VAE).
     #[arg(long, value_parser = word::<Family>)]
     family: Option<Family>,
-    /// Data set: digits, mnist, or an IDX, CSV or NPY file.
+    /// Data set: digits, mnist, moons, or an IDX, CSV or NPY file.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
     /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
@@ -48,9 +48,6 @@ pub(super) struct Args {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     columns: Columns,
-    /// vae or flow.
-    #[arg(long, value_parser = word::<Family>)]
-    family: Option<Family>,
     /// Steps of a flow (family flow): planar, radial, nice or realnvp.
     #[arg(long, value_name = "KIND", value_parser = word::<FlowKind>)]
     flow: Option<FlowKind>,
@@ -72,6 +69,15 @@ pub(super) struct Args {
     /// Share of the train rows taken for validation.
     #[arg(long, value_name = "SHARE")]
     validation_fraction: Option<f32>,
+    /// Seed of the split, and of which rows are labelled.
+    #[arg(long, value_name = "SEED")]
+    split_seed: Option<u64>,
+    /// Train rows that keep their label (adgm, sdgm); 0 for all.
+    #[arg(long)]
+    labels: Option<usize>,
+    /// Dimensions of the auxiliary variable (adgm, sdgm, avae).
+    #[arg(long)]
+    auxiliary: Option<usize>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them.
     #[arg(long, value_delimiter = ',', value_name = "WIDTHS")]
     hidden: Option<Vec<usize>>,
@@ -105,7 +111,7 @@ pub(super) struct Args {
     /// Adam's step size at its largest.
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// cosine or constant.
+    /// cosine, constant or step.
     #[arg(long, value_parser = word::<Schedule>)]
     schedule: Option<Schedule>,
     /// Decoupled weight decay.
@@ -192,9 +198,11 @@ impl Args {
             ($($option:ident => $field:expr),* $(,)?) => { $(if let Some(v) = self.$option { $field = v.into(); })* };
         }
         override_by! {
+            family => recipe.family,
             data => recipe.data.spec,
             data_dir => recipe.data.data_dir,
             validation_fraction => recipe.data.validation_fraction,
+            split_seed => recipe.data.split_seed,
             hidden => recipe.model.hidden,
             latent => recipe.model.latent,
             activation => recipe.model.activation,
@@ -226,6 +234,11 @@ impl Args {
             dlgm.input_noise = self.input_noise.unwrap_or(dlgm.input_noise);
             dlgm.weight_prior = self.weight_prior.unwrap_or(dlgm.weight_prior);
         }
+        if self.labels.is_some() || self.auxiliary.is_some() {
+            let options = recipe.adgm.get_or_insert_default();
+            options.labels = self.labels.unwrap_or(options.labels);
+            options.auxiliary = self.auxiliary.unwrap_or(options.auxiliary);
+        }
         let Columns { label_column, split_column, drop_columns } = self.columns;
         recipe.data.label_column = label_column.or(recipe.data.label_column);
         recipe.data.split_column = split_column.or(recipe.data.split_column);
@@ -236,7 +249,9 @@ impl Args {
         if let Some(dir) = &mut recipe.data.data_dir {
             *dir = std::path::absolute(&*dir)?;
         }
-        if PathBuf::from(&recipe.data.spec).exists() && !matches!(recipe.data.spec.as_str(), "digits" | "mnist") {
+        if PathBuf::from(&recipe.data.spec).exists()
+            && !matches!(recipe.data.spec.as_str(), "digits" | "mnist" | "moons")
+        {
             recipe.data.spec = std::path::absolute(&recipe.data.spec)?.display().to_string();
         }
         let default = PathBuf::from("runs").join(format!("{}-s{}", recipe.name, recipe.train.seed));

@@ -34,7 +34,7 @@ pub enum DataError {
     },
     /// The data set's name is neither built in nor an existing file.
     #[error(
-        "unknown data set `{name}`: expected `digits`, `mnist` or the path of an IDX, CSV or NPY file, \
+        "unknown data set `{name}`: expected `digits`, `moons`, `mnist` or the path of an IDX, CSV or NPY file, \
          and no file of this name exists"
     )]
     UnknownName {

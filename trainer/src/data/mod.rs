@@ -1,4 +1,4 @@
-//! Data sets: the embedded digits, MNIST, and IDX, CSV or NPY files, each gzipped or not.
+//! Data sets: the embedded digits, half-moons, MNIST, and IDX, CSV or NPY files, each gzipped or not.
 //!
 //! The format is told by content, not by name. Every value that reaches a [`Dataset`] is finite,
 //! images lie in \[0, 1\], and tables are standardised by their train split.
@@ -6,6 +6,7 @@
 mod digits;
 mod error;
 mod idx;
+mod moons;
 mod npy;
 mod split;
 mod table;
@@ -35,7 +36,7 @@ pub enum Kind {
 /// A data set in memory.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// `digits`, `mnist`, or the file's name without extensions.
+    /// `digits`, `moons`, `mnist`, or the file's name without extensions.
     pub name: String,
     /// What the values mean.
     pub kind: Kind,
@@ -172,7 +173,7 @@ impl Source<'_> {
     }
 }
 
-/// Loads `spec`: `digits` (embedded), `mnist` (from `data_dir/mnist` or `data_dir`), a folder of the
+/// Loads `spec`: `digits` (embedded), `moons` (computed), `mnist` (from `data_dir/mnist` or `data_dir`), a folder of the
 /// four MNIST-like files, or the path of an IDX, CSV or NPY file.
 ///
 /// `data_dir` falls back to the environment variable `ELBO_DATA`; a path that does not exist is also
@@ -185,6 +186,7 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
     let data_dir = data_dir.map(Path::to_owned).or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
     match spec {
         "digits" => return digits::load(options),
+        "moons" => return moons::load(options),
         "mnist" => {
             let dir = data_dir.ok_or_else(|| DataError::NotFound {
                 path: PathBuf::from("mnist"),
@@ -211,7 +213,7 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         } else {
             DataError::NotFound {
                 path,
-                hint: "give the path of an IDX, CSV or NPY file, or one of `digits` and `mnist`".to_owned(),
+                hint: "give the path of an IDX, CSV or NPY file, or one of `digits`, `moons` and `mnist`".to_owned(),
             }
         });
     }

@@ -326,6 +326,10 @@ impl Model for Flow {
         Likelihood::Gaussian
     }
 
+    fn latent(&self) -> usize {
+        self.dim
+    }
+
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         if self.recipe.energy.is_some() {
             let noise = step.noise.normal((step.recipe.batch, self.dim), DType::F32, &Device::Cpu)?;

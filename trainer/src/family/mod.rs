@@ -2,6 +2,7 @@
 
 pub mod dlgm;
 pub mod flow;
+pub mod adgm;
 mod params;
 pub mod vae;
 
@@ -104,6 +105,15 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// Whatever candle reports.
     fn free_energy(&self, _n: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// The probability of each class given a row, averaged over `samples` samples of whatever else is latent: `x [b, d]` to
+    /// `[b, classes]`. `None` for a family without classes.
+    ///
+    /// # Errors
+    /// Whatever candle reports; no sample.
+    fn classify(&self, _x: &Tensor, _samples: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
         Ok(None)
     }
 

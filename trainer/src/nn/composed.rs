@@ -1,18 +1,41 @@
 //! The operations of [`super`] in plain candle: the definition, for any float type and device. Shapes, units and
 //! errors are those of the functions of the same name there.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::{Activation, FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 
 /// See [`super::linear`].
 pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    let s = x.matmul(&w.t()?)?.broadcast_add(bias)?;
+    activate(&x.matmul(&w.t()?)?.broadcast_add(bias)?, activation)
+}
+
+fn activate(s: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
-        Activation::Identity => Ok(s),
+        Activation::Identity => Ok(s.clone()),
         Activation::Relu => s.relu(),
         Activation::Tanh => s.tanh(),
     }
+}
+
+/// See [`super::joint_sum`].
+pub fn joint_sum(
+    each: Option<&Tensor>,
+    base: Option<&Tensor>,
+    rows: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (c, h) = rows.dims2()?;
+    let mut s = rows.unsqueeze(1)?;
+    if let Some(base) = base {
+        s = s.broadcast_add(&base.unsqueeze(0)?)?;
+    }
+    if let Some(each) = each {
+        s = each.reshape((c, (), h))?.broadcast_add(&s)?;
+    } else if base.is_none() {
+        bail!("a joint layer without inputs");
+    }
+    activate(&s.reshape(((), h))?, activation)
 }
 
 /// See [`super::bernoulli_nll`].

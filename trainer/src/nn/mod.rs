@@ -15,6 +15,7 @@ mod dense;
 mod density;
 mod flow;
 pub mod gemm;
+mod joint;
 mod math;
 mod planar;
 mod radial;
@@ -54,6 +55,33 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> 
     }
     let op = dense::Dense { activation };
     x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
+}
+
+/// First layer of several inputs of which some are the same for every class, the affine maps of each already taken:
+/// `y[k b + i] = a(each[k b + i] + base[i] + rows[k])` for copy `k` of row `i`. With one row of `rows` a class, it is the
+/// layer enumerated over the classes (arXiv 1602.05473, section 2.3): what does not depend on the class is computed once.
+///
+/// Shapes: `each [c b, h]`, `base [b, h]`, `rows [c, h]`; the result is `[c b, h]`. One of `each` and `base` may be absent.
+///
+/// # Errors
+/// Shapes that do not match, both parts absent, or mixed types or devices.
+pub fn joint_sum(
+    each: Option<&Tensor>,
+    base: Option<&Tensor>,
+    rows: &Tensor,
+    activation: Activation,
+) -> Result<Tensor> {
+    let parts: Vec<&Tensor> = [each, base, Some(rows)].into_iter().flatten().collect();
+    if !fusible(&parts) {
+        return composed::joint_sum(each, base, rows, activation);
+    }
+    let rows = rows.contiguous()?;
+    match (each, base) {
+        (Some(each), Some(base)) => each.contiguous()?.apply_op3(&base.contiguous()?, &rows, joint::Three(activation)),
+        (Some(each), None) => each.contiguous()?.apply_op2(&rows, joint::Two::<true>(activation)),
+        (None, Some(base)) => base.contiguous()?.apply_op2(&rows, joint::Two::<false>(activation)),
+        (None, None) => candle_core::bail!("a joint layer without inputs"),
+    }
 }
 
 /// Bernoulli negative log-likelihood in nats, `sum_d softplus(l_d) - x_d l_d` (arXiv 1312.6114, equation 11).

@@ -63,6 +63,38 @@ fn linear_takes_views_and_refuses_wrong_shapes() {
 }
 
 #[test]
+fn joint_sums_equal_their_definition() {
+    let mut rng = Rng::new(12);
+    for (c, b, h) in [(1, 1, 1), (3, 5, 7), (10, 40, 200), (1, 100, 33)] {
+        let [each, base, rows] = [c * b, b, c].map(|n| noise(&mut rng, &[n, h], 1.0));
+        for activation in [Activation::Identity, Activation::Relu, Activation::Tanh] {
+            compare(
+                &[each.clone(), base.clone(), rows.clone()],
+                |t| super::joint_sum(Some(&t[0]), Some(&t[1]), &t[2], activation),
+                |t| composed::joint_sum(Some(&t[0]), Some(&t[1]), &t[2], activation),
+            );
+            compare(
+                &[each.clone(), rows.clone()],
+                |t| super::joint_sum(Some(&t[0]), None, &t[1], activation),
+                |t| composed::joint_sum(Some(&t[0]), None, &t[1], activation),
+            );
+            compare(
+                &[base.clone(), rows.clone()],
+                |t| super::joint_sum(None, Some(&t[0]), &t[1], activation),
+                |t| composed::joint_sum(None, Some(&t[0]), &t[1], activation),
+            );
+        }
+    }
+    // Row 1 of the second copy, by hand.
+    let t = |v: &[f32]| Tensor::new(v, &CPU).unwrap().unsqueeze(1).unwrap();
+    let (each, base, rows) = (t(&[1.0, 2.0, 3.0, 4.0]), t(&[10.0, 20.0]), t(&[100.0, 200.0]));
+    let sum = super::joint_sum(Some(&each), Some(&base), &rows, Activation::Identity).unwrap();
+    assert_eq!(sum.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [111.0, 122.0, 213.0, 224.0]);
+    assert!(super::joint_sum(Some(&base), Some(&base), &rows, Activation::Relu).is_err());
+    assert!(super::joint_sum(None, None, &rows, Activation::Relu).is_err());
+}
+
+#[test]
 fn densities_equal_their_definitions() {
     let mut rng = Rng::new(3);
     for (b, d) in [(1, 1), (3, 17), (100, 784)] {

@@ -71,6 +71,14 @@ impl<'s> Step<'s> {
         Ok((self.gather(&rows, likelihood)?, rows))
     }
 
+    /// These rows as the model sees them, `[n, d]`.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn take(&mut self, rows: &[usize], likelihood: Likelihood) -> Result<Tensor> {
+        self.gather(rows, likelihood)
+    }
+
     /// Labels of these rows, where the source has labels.
     #[must_use]
     pub fn labels_of(&self, rows: &[usize]) -> Option<Vec<u32>> {
