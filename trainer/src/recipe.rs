@@ -6,20 +6,26 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::family::conv::{Body, ConvRecipe};
 use crate::family::vae::{Estimator, Vae, VaeSpec};
+use crate::family::wgan::{Wgan, WganRecipe, WganSpec};
 use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
-pub const BUILT_IN: [(&str, &str); 2] =
-    [("digits", include_str!("../recipes/digits.toml")), ("mnist", include_str!("../recipes/mnist.toml"))];
+pub const BUILT_IN: [(&str, &str); 4] = [
+    ("digits", include_str!("../recipes/digits.toml")),
+    ("mnist", include_str!("../recipes/mnist.toml")),
+    ("wgan-digits", include_str!("../recipes/wgan-digits.toml")),
+    ("wgan-mnist", include_str!("../recipes/wgan-mnist.toml")),
+];
 
 /// What can be wrong with a recipe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
     /// Neither a built-in name nor a file.
-    #[error("unknown recipe `{0}`: expected `digits`, `mnist` or the path of a TOML file")]
+    #[error("unknown recipe `{0}`: expected `digits`, `mnist`, `wgan-digits`, `wgan-mnist` or the path of a TOML file")]
     Unknown(String),
     /// The file cannot be read.
     #[error("{}: cannot be read: {source}", path.display())]
@@ -84,6 +90,8 @@ pub enum Family {
     /// Variational auto-encoder.
     #[default]
     Vae,
+    /// Wasserstein GAN.
+    Wgan,
 }
 
 impl Family {
@@ -92,6 +100,7 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Self::Vae => "vae",
+            Self::Wgan => "wgan",
         }
     }
 }
@@ -127,6 +136,12 @@ pub struct Recipe {
     /// What `elbo compile` puts into the blob.
     #[serde(default)]
     pub export: ExportRecipe,
+    /// Convolutions between an image and the dense layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conv: Option<ConvRecipe>,
+    /// The rules of a WGAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wgan: Option<WganRecipe>,
 }
 
 /// Which data set, and how it is split.
@@ -316,7 +331,33 @@ impl Recipe {
             model: ModelRecipe::default(),
             train: TrainRecipe::default(),
             export: ExportRecipe::default(),
+            conv: None,
+            wgan: None,
         }
+    }
+
+    /// The default recipe of a family for a data set.
+    #[must_use]
+    pub fn for_family(family: Family, spec: &str) -> Self {
+        let mut recipe = Self { family, ..Self::for_data(spec) };
+        match family {
+            Family::Vae => {}
+            Family::Wgan => {
+                recipe.name = format!("wgan-{}", recipe.name);
+                recipe.model = ModelRecipe { hidden: vec![256, 256], latent: 16, ..ModelRecipe::default() };
+                recipe.wgan = Some(WganRecipe::default());
+                let train = TrainRecipe::default();
+                recipe.train = TrainRecipe {
+                    steps: 20_000,
+                    batch: 64,
+                    learning_rate: 5e-5,
+                    schedule: Schedule::Constant,
+                    validate_every: 100,
+                    ..train
+                };
+            }
+        }
+        recipe
     }
 
     /// A built-in recipe by name, or one from a file.
@@ -392,6 +433,13 @@ impl Recipe {
             let expected = "a number from 0 up to but not including 1";
             return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
         }
+        let mistakes = [self.conv.as_ref().and_then(ConvRecipe::mistake), self.wgan.as_ref().and_then(WganRecipe::mistake)];
+        if let Some((field, expected, found)) = mistakes.into_iter().flatten().next() {
+            return invalid(field, expected, &found);
+        }
+        if self.wgan.is_some() && self.family != Family::Wgan {
+            return invalid("wgan", "no table [wgan] unless `family = \"wgan\"`", &self.family.name());
+        }
         Ok(())
     }
 
@@ -411,12 +459,33 @@ impl Recipe {
                 found: "bernoulli".to_owned(),
             });
         }
+        if self.conv.is_some() && data.kind == Kind::Table {
+            return Err(RecipeError::Invalid {
+                field: "conv",
+                expected: "no table [conv] for a table, whose rows are no images",
+                found: format!("rows of {} features", data.dim()),
+            });
+        }
         let (hidden, latent) = (self.model.hidden.clone(), self.model.latent);
+        let (input, activation, seed) = (data.dim(), self.model.activation, self.train.seed);
+        let conv = self.conv.clone().map(|conv| (data.shape, conv));
+        if self.family == Family::Wgan && self.model.likelihood == Some(Likelihood::Bernoulli) {
+            return Err(RecipeError::Invalid {
+                field: "model.likelihood",
+                expected: "none, or `gaussian`: a WGAN compares rows as they are",
+                found: "bernoulli".to_owned(),
+            });
+        }
         match self.family {
             Family::Vae => {
-                let activation = self.model.activation;
-                let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
-                Ok(Box::new(Vae::new(spec, self.train.seed, &Device::Cpu, DType::F32)?))
+                let spec = VaeSpec { input, hidden, latent, activation, likelihood };
+                Ok(Box::new(Vae::with_convolutions(spec, conv, seed, &Device::Cpu, DType::F32)?))
+            }
+            Family::Wgan => {
+                let body = Body { input, conv, hidden, activation };
+                let rules = self.wgan.clone().unwrap_or_default();
+                let spec = WganSpec { body, latent, unit: data.kind == Kind::Image, rules };
+                Ok(Box::new(Wgan::new(spec, seed, &Device::Cpu, DType::F32)?))
             }
         }
     }

@@ -8,13 +8,16 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::columns::Columns;
+use crate::family::conv::ConvRecipe;
 use crate::family::vae::{Estimator, Likelihood};
+use crate::family::wgan::{Constraint, WganRecipe};
 use crate::nn::Activation;
-use crate::recipe::{Recipe, Schedule};
+use crate::recipe::{Family, Recipe, Schedule};
 use crate::train::{Control, End, resume, train};
 
 const EXAMPLES: &str = "Examples:
-  elbo train digits                               a built-in recipe (digits, mnist); seconds
+  elbo train digits                               a built-in recipe; seconds
+  elbo train --family wgan --data digits          another family, with its own defaults; minutes
   elbo train mnist --data-dir data --seed 1       with the four MNIST files in data or data/mnist
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
@@ -29,11 +32,14 @@ repeats the run.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Built-in recipe (digits, mnist) or the path of a TOML file.
+    /// Built-in recipe (digits, mnist, wgan-digits, wgan-mnist) or the path of a TOML file.
     recipe: Option<String>,
     /// Data set: digits, mnist, or an IDX, CSV or NPY file.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
+    /// Model family: vae or wgan.
+    #[arg(long, value_parser = word::<Family>)]
+    family: Option<Family>,
     /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -54,6 +60,12 @@ pub(super) struct Args {
     /// bernoulli (images) or gaussian.
     #[arg(long, value_parser = word::<Likelihood>)]
     likelihood: Option<Likelihood>,
+    /// Channels of convolutions between an image and the dense layers.
+    #[arg(long, value_delimiter = ',', value_name = "CHANNELS")]
+    conv: Option<Vec<usize>>,
+    /// What keeps a WGAN's critic Lipschitz: clip, penalty or spectral.
+    #[arg(long, value_parser = word::<Constraint>)]
+    constraint: Option<Constraint>,
     /// Optimiser steps.
     #[arg(long)]
     steps: Option<u64>,
@@ -105,13 +117,20 @@ impl Args {
     fn recipe(self) -> anyhow::Result<(Recipe, PathBuf)> {
         let mut recipe = match (&self.recipe, &self.data) {
             (Some(name), _) => Recipe::find(name)?,
-            (None, Some(data)) => Recipe::for_data(data),
+            (None, Some(data)) => Recipe::for_family(self.family.unwrap_or_default(), data),
             (None, None) => bail!("nothing to train: name a recipe (`elbo train digits`) or give --data FILE"),
         };
         macro_rules! override_by {
             ($($option:ident => $field:expr),* $(,)?) => { $(if let Some(v) = self.$option { $field = v.into(); })* };
         }
+        if let Some(channels) = self.conv {
+            recipe.conv = Some(ConvRecipe { channels, ..recipe.conv.unwrap_or_default() });
+        }
+        if let Some(constraint) = self.constraint {
+            recipe.wgan = Some(WganRecipe { constraint, ..recipe.wgan.unwrap_or_default() });
+        }
         override_by! {
+            family => recipe.family,
             data => recipe.data.spec,
             data_dir => recipe.data.data_dir,
             validation_fraction => recipe.data.validation_fraction,
