@@ -433,7 +433,8 @@ impl Recipe {
             let expected = "a number from 0 up to but not including 1";
             return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
         }
-        let mistakes = [self.conv.as_ref().and_then(ConvRecipe::mistake), self.wgan.as_ref().and_then(WganRecipe::mistake)];
+        let mistakes =
+            [self.conv.as_ref().and_then(ConvRecipe::mistake), self.wgan.as_ref().and_then(WganRecipe::mistake)];
         if let Some((field, expected, found)) = mistakes.into_iter().flatten().next() {
             return invalid(field, expected, &found);
         }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use elbo::Limits;
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::Limits;
 use rand_core::SeedableRng;
 
 use crate::data::{self, DataOptions, Dataset};
@@ -81,9 +81,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let dataset = data::load(spec, args.data_dir.as_deref(), &DataOptions::default())?;
     let blob = Blob::read(&args.model)
         .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
-    let model = blob
-        .load(Limits::default())
-        .with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let model =
+        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let info = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
     if info.len != dataset.dim {
         bail!("the model draws {} values, but `{}` has rows of {}", info.len, dataset.name, dataset.dim);

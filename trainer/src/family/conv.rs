@@ -32,7 +32,11 @@ impl ConvRecipe {
     #[must_use]
     pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
         if self.channels.is_empty() || self.channels.contains(&0) {
-            return Some(("conv.channels", "at least one number of channels, each at least 1", format!("{:?}", self.channels)));
+            return Some((
+                "conv.channels",
+                "at least one number of channels, each at least 1",
+                format!("{:?}", self.channels),
+            ));
         }
         if !(1..16).contains(&self.stride) {
             return Some(("conv.stride", "a whole number from 1 to 15", self.stride.to_string()));
@@ -143,7 +147,8 @@ impl Layer {
             Self::Conv(conv) => {
                 let w = w.permute((3, 1, 2, 0))?.contiguous()?;
                 let bias = Tensor::zeros(w.dim(0)?, w.dtype(), w.device())?;
-                let conv = if conv.transposed { conv } else { Conv { window: mirror(conv.window, conv.input)?, ..conv } };
+                let conv =
+                    if conv.transposed { conv } else { Conv { window: mirror(conv.window, conv.input)?, ..conv } };
                 conv.run(g, &w, &bias, Activation::Identity, !conv.transposed, conv.output)
             }
         }

@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::JudgeError;
 use crate::data::{Dataset, Split};
-use crate::family::conv::{Body, ConvRecipe, Layer, Stack};
 use crate::family::Params;
+use crate::family::conv::{Body, ConvRecipe, Layer, Stack};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
 use crate::run::write_atomic;
 use crate::train::{arrays_from_bytes, arrays_to_bytes};

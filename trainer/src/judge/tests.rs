@@ -17,7 +17,7 @@ fn trained(dataset: &Dataset, steps: u64) -> Classifier {
 #[test]
 fn real_digits_are_told_from_noise_and_from_a_collapsed_generator() {
     let dataset = digits();
-    let classifier = trained(&dataset, 300);
+    let classifier = trained(&dataset, 1000);
     let real = Judgement::of(&dataset.test.x, &dataset, &classifier).unwrap();
     assert!(real.accuracy > 0.93, "{real}");
     assert!(real.frechet.abs() < 1e-6 && real.total_variation() < 0.05, "{real}");

@@ -12,7 +12,16 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
 }
 
 /// Compares values and gradients of two forms on the same inputs, weighted by fixed random numbers.
-pub(super) fn compare(
+fn compare(
+    inputs: &[Tensor],
+    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    compare_within(1e-5, inputs, fused, plain);
+}
+
+pub(super) fn compare_within(
+    tolerance: f32,
     inputs: &[Tensor],
     fused: impl Fn(&[Tensor]) -> Result<Tensor>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
@@ -20,13 +29,13 @@ pub(super) fn compare(
     let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let (a, b) = (fused(&tensors).unwrap(), plain(&tensors).unwrap());
-    assert!(largest_difference(&a, &b) < 1e-5, "values differ by {}", largest_difference(&a, &b));
+    assert!(largest_difference(&a, &b) < tolerance, "values differ by {}", largest_difference(&a, &b));
     let weight = Rng::new(99).normal(a.shape(), DType::F32, &CPU).unwrap();
     let ga = a.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
     let gb = b.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
     for (i, var) in vars.iter().enumerate() {
         let (a, b) = (ga.get(var).expect("gradient"), gb.get(var).expect("gradient"));
-        assert!(largest_difference(a, b) < 1e-5, "gradient {i} differs by {}", largest_difference(a, b));
+        assert!(largest_difference(a, b) < tolerance, "gradient {i} differs by {}", largest_difference(a, b));
     }
 }
 

@@ -29,10 +29,14 @@ fn a_decoder_mirrors_its_encoder() {
         let encoder = body.encoder(&mut params, "encoder").unwrap();
         let decoder = body.decoder(&mut params, "decoder", 3).unwrap();
         let head = body.head(&mut params, "head", &decoder).unwrap();
-        let sides: Vec<usize> = encoder.layers.iter().filter_map(|layer| match layer {
-            Layer::Conv(conv) => Some(conv.output[0]),
-            Layer::Dense(_) => None,
-        }).collect();
+        let sides: Vec<usize> = encoder
+            .layers
+            .iter()
+            .filter_map(|layer| match layer {
+                Layer::Conv(conv) => Some(conv.output[0]),
+                Layer::Dense(_) => None,
+            })
+            .collect();
         assert_eq!(sides, images);
         assert_eq!((encoder.out, head.out(), head.inp()), (10, image[0] * image[1], decoder.out));
         assert_eq!(decoder.layers.len(), 1 + channels.len());

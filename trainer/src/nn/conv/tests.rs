@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::super::tests::{compare, noise};
+use super::super::tests::{compare_within, noise};
 use super::super::{Activation, Rng, composed, conv_transpose2d, conv2d};
 use super::Window;
 
@@ -86,19 +86,22 @@ fn both_forms_equal_the_textbook() {
 fn fused_gradients_equal_the_definition() {
     let mut rng = Rng::new(2);
     let mut check = |(b, side, c, o): (usize, usize, usize, usize), w: Window, activation: Activation| {
+        // Sums over thousands of pixels in another order differ by more.
+        let tolerance = if b > 3 { 1e-4 } else { 1e-5 };
         let scale = 1.0 / (c as f64).sqrt() / w.kernel as f64;
         let inputs = [
-            // Small, because sums over many pixels in another order differ by more than 1e-5 of their terms.
-            noise(&mut rng, &[b, side, side, c], 0.3),
+            noise(&mut rng, &[b, side, side, c], 1.0),
             noise(&mut rng, &[o, w.kernel, w.kernel, c], scale),
             noise(&mut rng, &[o], 1.0),
         ];
-        compare(
+        compare_within(
+            tolerance,
             &inputs,
             |t| conv2d(&t[0], &t[1], &t[2], w, activation),
             |t| composed::conv2d(&t[0], &t[1], &t[2], w, activation),
         );
-        compare(
+        compare_within(
+            tolerance,
             &inputs,
             |t| conv_transpose2d(&t[0], &t[1], &t[2], w, activation),
             |t| composed::conv_transpose2d(&t[0], &t[1], &t[2], w, activation),
@@ -118,10 +121,12 @@ fn fused_gradients_equal_the_definition() {
 #[test]
 fn finite_differences_agree() {
     let mut rng = Rng::new(3);
-    let f64s = |rng: &mut Rng, shape: &[usize]| Var::from_tensor(&rng.normal(shape, DType::F64, &CPU).unwrap()).unwrap();
+    let f64s =
+        |rng: &mut Rng, shape: &[usize]| Var::from_tensor(&rng.normal(shape, DType::F64, &CPU).unwrap()).unwrap();
     for transposed in [false, true] {
         for w in [window(3, 2, 1, 1), window(4, 2, 1, 0), window(2, 1, 0, 0)] {
-            let vars = [f64s(&mut rng, &[2, 4, 3, 2]), f64s(&mut rng, &[3, w.kernel, w.kernel, 2]), f64s(&mut rng, &[3])];
+            let vars =
+                [f64s(&mut rng, &[2, 4, 3, 2]), f64s(&mut rng, &[3, w.kernel, w.kernel, 2]), f64s(&mut rng, &[3])];
             let loss = || {
                 let [x, weight, bias] = [0, 1, 2].map(|i: usize| vars[i].as_tensor());
                 let y = match transposed {
@@ -159,7 +164,8 @@ fn threads_change_no_bit() {
         let bias = noise(&mut rng, &[8], 1.0);
         let y = conv2d(x.as_tensor(), weight.as_tensor(), &bias, window(4, 2, 1, 0), Activation::Relu).unwrap();
         let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        [grads.get(&x).unwrap(), grads.get(&weight).unwrap()].map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+        [grads.get(&x).unwrap(), grads.get(&weight).unwrap()]
+            .map(|g| g.flatten_all().unwrap().to_vec1::<f32>().unwrap())
     };
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     let two = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
