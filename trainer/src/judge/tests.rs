@@ -17,9 +17,9 @@ fn trained(dataset: &Dataset, steps: u64) -> Classifier {
 #[test]
 fn real_digits_are_told_from_noise_and_from_a_collapsed_generator() {
     let dataset = digits();
-    let classifier = trained(&dataset, 1000);
+    let classifier = trained(&dataset, 800);
     let real = Judgement::of(&dataset.test.x, &dataset, &classifier).unwrap();
-    assert!(real.accuracy > 0.93, "{real}");
+    assert!(real.accuracy > 0.92, "{real}");
     assert!(real.frechet.abs() < 1e-6 && real.total_variation() < 0.05, "{real}");
     let noise: Vec<f32> = {
         let mut rng = Rng::new(3);
@@ -74,4 +74,17 @@ fn a_kept_classifier_is_read_back_and_a_broken_one_is_refused() {
     let classifier = Classifier::new(dataset.shape, 10, 1).unwrap();
     assert!(matches!(Judgement::of(&dataset.test.x[..64], &dataset, &classifier), Err(JudgeError::Few(1))));
     assert!(classifier.verdicts(&[0.0; 65]).is_err());
+}
+
+/// Minutes: `ELBO_DATA=FOLDER cargo test -p elbo-trainer --lib judge -- --ignored`.
+#[test]
+#[ignore = "trains on MNIST for some minutes; needs ELBO_DATA"]
+fn the_judge_of_mnist_is_right_99_times_of_100() {
+    if std::env::var_os("ELBO_DATA").is_none() {
+        eprintln!("skipped: ELBO_DATA does not name a folder with MNIST");
+        return;
+    }
+    let dataset = load("mnist", None, &DataOptions::default()).unwrap();
+    let accuracy = trained(&dataset, super::STEPS).accuracy(&dataset.test).unwrap();
+    assert!(accuracy >= 0.99, "{accuracy}");
 }
