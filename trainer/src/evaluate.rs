@@ -136,6 +136,20 @@ pub fn error_rate(
     Ok(Some(ErrorRate { wrong, rows: rows.len() }))
 }
 
+/// The family's anomaly score of rows `x [n, d]`, higher for stranger ones; `None` for a family that scores by its bound.
+///
+/// # Errors
+/// Whatever candle reports.
+pub fn scores(model: &dyn Model, x: &[f32]) -> Result<Option<Vec<f64>>> {
+    let mut scores = Vec::with_capacity(x.len() / model.input().max(1));
+    for x in x.chunks(ROWS * model.input()) {
+        let x = Tensor::from_slice(x, (x.len() / model.input(), model.input()), &Device::Cpu)?;
+        let Some(values) = model.score(&x)? else { return Ok(None) };
+        scores.extend(values.to_vec1::<f32>()?.into_iter().map(f64::from));
+    }
+    Ok(Some(scores))
+}
+
 /// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
 fn over_draws(
     model: &dyn Model,

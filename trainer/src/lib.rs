@@ -7,6 +7,7 @@ pub mod data;
 pub mod evaluate;
 pub mod family;
 pub mod host;
+pub mod judge;
 pub mod nn;
 pub mod plot;
 pub mod recipe;

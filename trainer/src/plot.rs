@@ -105,6 +105,20 @@ fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     low - margin..high + margin
 }
 
+/// The median of each value and its neighbours, `window` of them where there are as many on both sides; fewer, as many on
+/// either side, near the ends.
+#[must_use]
+pub fn median_filter(values: &[f64], window: usize) -> Vec<f64> {
+    let reach = window / 2;
+    let median = |i: usize| {
+        let reach = reach.min(i).min(values.len() - 1 - i);
+        let mut near = values[i - reach..=i + reach].to_vec();
+        near.sort_by(f64::total_cmp);
+        near[reach]
+    };
+    (0..values.len()).map(median).collect()
+}
+
 /// Writes named series of `(x, y)` points as lines of an SVG, 800 x 500, with a legend.
 ///
 /// Points that are not finite are left out. The file is replaced atomically.
@@ -217,6 +231,14 @@ mod tests {
             assert_eq!(e.kind(), io::ErrorKind::InvalidInput);
         }
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_median_filter_drops_spikes_and_keeps_steps() {
+        let values = [1.0, 1.0, 90.0, 1.0, 1.0, 5.0, 5.0, -70.0, 5.0, 5.0];
+        assert_eq!(median_filter(&values, 3), [1.0, 1.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 5.0, 5.0]);
+        assert_eq!(median_filter(&values, 1), values);
+        assert_eq!(median_filter(&[], 9), [0.0; 0]);
     }
 
     #[test]

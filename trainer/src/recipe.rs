@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind, Split};
 use crate::family::adgm::{self, Adgm, AdgmRecipe, AdgmSpec, Structure};
+use crate::family::conv::{Body, ConvRecipe};
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{Energy, Flow, FlowKind, FlowRecipe};
 use crate::family::vae::{Estimator, Vae, VaeSpec};
+use crate::family::wgan::{Wgan, WganRecipe, WganSpec};
 use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
-pub const BUILT_IN: [(&str, &str); 10] = [
+pub const BUILT_IN: [(&str, &str); 12] = [
     ("digits", include_str!("../recipes/digits.toml")),
     ("mnist", include_str!("../recipes/mnist.toml")),
     ("energy-u1", include_str!("../recipes/energy-u1.toml")),
@@ -25,6 +27,8 @@ pub const BUILT_IN: [(&str, &str); 10] = [
     ("adgm-mnist-small", include_str!("../recipes/adgm-mnist-small.toml")),
     ("moons-adgm", include_str!("../recipes/moons-adgm.toml")),
     ("moons-sdgm", include_str!("../recipes/moons-sdgm.toml")),
+    ("wgan-digits", include_str!("../recipes/wgan-digits.toml")),
+    ("wgan-mnist", include_str!("../recipes/wgan-mnist.toml")),
 ];
 
 /// What can be wrong with a recipe.
@@ -112,6 +116,8 @@ pub enum Family {
     Sdgm,
     /// Auxiliary VAE.
     Avae,
+    /// Wasserstein GAN.
+    Wgan,
 }
 
 impl Family {
@@ -125,6 +131,7 @@ impl Family {
             Self::Adgm => "adgm",
             Self::Sdgm => "sdgm",
             Self::Avae => "avae",
+            Self::Wgan => "wgan",
         }
     }
 }
@@ -172,6 +179,12 @@ pub struct Recipe {
     /// What is particular to flows: of family `flow`, or on the latent of a `vae`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow: Option<FlowRecipe>,
+    /// Convolutions between an image and the dense layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conv: Option<ConvRecipe>,
+    /// The rules of a WGAN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wgan: Option<WganRecipe>,
 }
 
 /// Which data set, and how it is split.
@@ -381,6 +394,8 @@ impl Recipe {
             adgm: None,
             export: ExportRecipe::default(),
             flow: None,
+            conv: None,
+            wgan: None,
         }
     }
 
@@ -404,6 +419,8 @@ impl Recipe {
             adgm: None,
             export: ExportRecipe::default(),
             flow: Some(flow),
+            conv: None,
+            wgan: None,
         }
     }
 
@@ -422,6 +439,30 @@ impl Recipe {
             Some(energy) => Ok(Dataset::without_rows(energy.name(), 2)),
             None => self.data.load(),
         }
+    }
+
+    /// The default recipe of a family for a data set.
+    #[must_use]
+    pub fn for_family(family: Family, spec: &str) -> Self {
+        let mut recipe = Self { family, ..Self::for_data(spec) };
+        match family {
+            Family::Wgan => {
+                recipe.name = format!("wgan-{}", recipe.name);
+                recipe.model = ModelRecipe { hidden: vec![256, 256], latent: 16, ..ModelRecipe::default() };
+                recipe.wgan = Some(WganRecipe::default());
+                let train = TrainRecipe::default();
+                recipe.train = TrainRecipe {
+                    steps: 20_000,
+                    batch: 64,
+                    learning_rate: 5e-5,
+                    schedule: Schedule::Constant,
+                    validate_every: 100,
+                    ..train
+                };
+            }
+            _ => {}
+        }
+        recipe
     }
 
     /// A built-in recipe by name, or one from a file.
@@ -522,6 +563,14 @@ impl Recipe {
             let expected = "a number from 0 up to but not including 1";
             return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
         }
+        let mistakes =
+            [self.conv.as_ref().and_then(ConvRecipe::mistake), self.wgan.as_ref().and_then(WganRecipe::mistake)];
+        if let Some((field, expected, found)) = mistakes.into_iter().flatten().next() {
+            return invalid(field, expected, &found);
+        }
+        if self.wgan.is_some() && self.family != Family::Wgan {
+            return invalid("wgan", "no table [wgan] unless `family = \"wgan\"`", &self.family.name());
+        }
         match &self.dlgm {
             Some(_) if self.family != Family::Dlgm => invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name()),
             Some(dlgm) => dlgm.check(),
@@ -571,17 +620,32 @@ impl Recipe {
                 found: "bernoulli".to_owned(),
             });
         }
+        if self.conv.is_some() && data.kind == Kind::Table {
+            return Err(RecipeError::Invalid {
+                field: "conv",
+                expected: "no table [conv] for a table, whose rows are no images",
+                found: format!("rows of {} features", data.dim()),
+            });
+        }
+        let (input, activation) = (data.dim(), self.model.activation);
+        let conv = self.conv.clone().map(|conv| (data.shape, conv));
+        if self.family == Family::Wgan && self.model.likelihood == Some(Likelihood::Bernoulli) {
+            return Err(RecipeError::Invalid {
+                field: "model.likelihood",
+                expected: "none, or `gaussian`: a WGAN compares rows as they are",
+                found: "bernoulli".to_owned(),
+            });
+        }
         let (hidden, latent, seed) = (self.model.hidden.clone(), self.model.latent, self.train.seed);
         let refuse =
             |field, expected, found: &str| Err(RecipeError::Invalid { field, expected, found: found.to_owned() });
         match self.family {
             Family::Vae => {
-                let activation = self.model.activation;
-                let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
+                let spec = VaeSpec { input, hidden, latent, activation, likelihood };
                 if self.flow.as_ref().is_some_and(|flow| flow.kind.step().is_none()) {
                     return refuse("flow.kind", "`planar` or `radial` for the posterior of a VAE", "couplings");
                 }
-                Ok(Box::new(Vae::with_flow(spec, self.flow.as_ref(), seed, &Device::Cpu, DType::F32)?))
+                Ok(Box::new(Vae::with_parts(spec, conv, self.flow.as_ref(), seed, &Device::Cpu, DType::F32)?))
             }
             Family::Flow => {
                 let flow = self.flow.clone().unwrap_or_default();
@@ -616,6 +680,12 @@ impl Recipe {
                 let spec = AdgmSpec { structure, input, classes, hidden, auxiliary, latent, activation, likelihood };
                 let place = (&Device::Cpu, DType::F32);
                 Ok(Box::new(Adgm::new(spec, options, self.data.split_seed, self.train.seed, place)?))
+            }
+            Family::Wgan => {
+                let body = Body { input, conv, hidden, activation };
+                let rules = self.wgan.clone().unwrap_or_default();
+                let spec = WganSpec { body, latent, unit: data.kind == Kind::Image, rules };
+                Ok(Box::new(Wgan::new(spec, seed, &Device::Cpu, DType::F32)?))
             }
         }
     }

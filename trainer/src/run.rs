@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, Dataset, Kind};
-use crate::family::Model;
+use crate::family::{Model, Objective};
 use crate::plot;
 use crate::recipe::{DataShape, Recipe, RecipeError};
 use crate::train::noise::{Purpose, generator};
@@ -242,7 +242,7 @@ fn readme(recipe: &Recipe) -> String {
         "A training run of Elbo: {name}\n\n\
          recipe.toml             what was trained, with every default written out\n\
          data.toml               the data: source, CRC-32, rows of each split, standardisation\n\
-         metrics.csv             one line for each validation; losses and bounds in nats per row\n\
+         metrics.csv             one line for each validation; bounds, and losses that are bounds, in nats per row\n\
          curve.svg               the same as a picture\n\
          samples.png             draws from the best model (images only): the means of p(x|z), z from the prior\n\
          density.png             flows in two dimensions only: what was learnt from, the model's density, its draws,\n\
@@ -257,12 +257,16 @@ fn readme(recipe: &Recipe) -> String {
 }
 
 /// The text of `metrics.csv`.
-pub(crate) fn metrics_csv(metrics: &[Metric]) -> String {
-    let mut text = "step,train_loss,validation_elbo,learning_rate,seconds\n".to_owned();
+pub(crate) fn metrics_csv(metrics: &[Metric], objective: Objective) -> String {
+    let column = objective.column.unwrap_or("validation_elbo");
+    let mut text = format!("step,train_loss,{column},learning_rate,seconds\n");
     for m in metrics {
-        let elbo = m.validation_elbo.map_or(String::new(), |v| format!("{v:.4}"));
+        let (loss, value) = match objective.column {
+            Some(_) => (format!("{:.6}", m.train_loss), format!("{:.6}", -m.train_loss)),
+            None => (format!("{:.4}", m.train_loss), m.validation_elbo.map_or(String::new(), |v| format!("{v:.4}"))),
+        };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{},{:.4},{elbo},{:.3e},{:.1}", m.step, m.train_loss, m.learning_rate, m.seconds);
+        let _ = writeln!(text, "{},{loss},{value},{:.3e},{:.1}", m.step, m.learning_rate, m.seconds);
     }
     text
 }
@@ -276,11 +280,20 @@ pub(crate) fn draw(
     model: &dyn Model,
 ) -> Result<(), (PathBuf, io::Error)> {
     if !metrics.is_empty() {
-        let train = metrics.iter().map(|m| (m.step as f64, -m.train_loss)).collect();
-        let validation = metrics.iter().filter_map(|m| Some((m.step as f64, m.validation_elbo?))).collect();
-        let series = [("train, as minimised", train), ("validation ELBO", validation)];
+        let objective = model.objective();
+        let train: Vec<f64> = metrics.iter().map(|m| -m.train_loss).collect();
+        let at_steps = |values: Vec<f64>| metrics.iter().map(|m| m.step as f64).zip(values).collect::<Vec<_>>();
+        let median = format!("median of {}", objective.median);
+        let mut series = vec![(objective.curve, at_steps(train.clone()))];
+        if objective.median > 1 {
+            series.push((&median, at_steps(plot::median_filter(&train, objective.median))));
+        }
+        let validation: Vec<_> = metrics.iter().filter_map(|m| Some((m.step as f64, m.validation_elbo?))).collect();
+        if !validation.is_empty() {
+            series.push(("validation ELBO", validation));
+        }
         let path = out.join("curve.svg");
-        plot::training_curve(&path, &recipe.name, &series, "step", "nats per row").map_err(|e| (path, e))?;
+        plot::training_curve(&path, &recipe.name, &series, "step", objective.unit).map_err(|e| (path, e))?;
     }
     if dataset.kind == Kind::Image {
         let path = out.join("samples.png");

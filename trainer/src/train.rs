@@ -221,7 +221,8 @@ impl Trainer {
             let step = self.state.step;
             progress.step(step);
             if step.is_multiple_of(train.validate_every) || step == train.steps {
-                progress.metric(self.measure()?);
+                let objective = self.learner.model.objective();
+                progress.metric(self.measure()?, objective);
                 self.write_metrics()?;
                 if train.patience > 0 && self.state.stale >= train.patience {
                     end = End::Early;
@@ -336,7 +337,7 @@ impl Trainer {
     }
 
     fn write_metrics(&self) -> Result<(), TrainError> {
-        self.write(run::METRICS, run::metrics_csv(&self.state.metrics).as_bytes())
+        self.write(run::METRICS, run::metrics_csv(&self.state.metrics, self.learner.model.objective()).as_bytes())
     }
 
     /// Writes the checkpoint and the best model so far.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use crate::evaluate::{elbo_of_rows, error_rate, free_energy, importance_weighted};
+use crate::evaluate::{elbo_of_rows, error_rate, free_energy, importance_weighted, scores};
 use crate::family::Model;
 use crate::family::flow::Energy;
 use crate::roc;
@@ -65,6 +65,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the data set `{}` has no {} rows; choose another --split", dataset.name, args.split);
     }
     let name = format!("{} {} rows", split.n, args.split);
+    if let Some(scores) = crate::nn::on_pool(|| scores(&*model, &split.x))? {
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        println!("score  {mean:.6} on average, higher for stranger rows ({name}); this family has no bound in nats");
+        if let Some(area) = roc::anomalies(split).and_then(|anomalous| roc::auc(&scores, &anomalous)) {
+            println!("AUC    {area:.4} of the score");
+        }
+        return Ok(());
+    }
     let (drawings, score) = if model.exact() { (1, "log p") } else { (args.binarisations, "ELBO") };
     let (elbo, of_rows) = crate::nn::on_pool(|| elbo_of_rows(&*model, split, drawings, args.seed))?;
     if model.exact() {

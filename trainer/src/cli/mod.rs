@@ -5,6 +5,7 @@ mod board;
 mod columns;
 mod compile;
 mod eval;
+mod judge;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Bound the log-likelihood of held-out rows.
     Eval(eval::Args),
+    /// Judge drawn images by a classifier of real ones.
+    Judge(judge::Args),
     /// Compile a run to a blob and report what that cost.
     Compile(compile::Args),
     /// Describe a blob: costs and operations of its programs.
@@ -54,6 +57,7 @@ pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(&args),
+        Command::Judge(args) => judge::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => blob::inspect(&args),
         Command::Sample(args) => blob::sample(&args),

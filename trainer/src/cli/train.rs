@@ -8,15 +8,18 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use super::columns::Columns;
+use crate::family::conv::ConvRecipe;
 use crate::family::dlgm::Covariance;
 use crate::family::flow::{Energy, FlowKind, FlowRecipe};
 use crate::family::vae::{Estimator, Likelihood};
+use crate::family::wgan::{Constraint, WganRecipe};
 use crate::nn::{Activation, FlowStep};
 use crate::recipe::{Family, Recipe, Schedule};
 use crate::train::{Control, End, resume, train};
 
 const EXAMPLES: &str = "Examples:
-  elbo train digits                               a built-in recipe (digits, mnist); seconds
+  elbo train digits                               a built-in recipe; seconds
+  elbo train --family wgan --data digits          another family, with its own defaults; minutes
   elbo train mnist --data-dir data --seed 1       with the four MNIST files in data or data/mnist
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
@@ -35,9 +38,9 @@ repeats the run.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Built-in recipe (digits, mnist) or the path of a TOML file.
+    /// Built-in recipe (digits, mnist, energy-u1, moons-adgm, wgan-digits, ...) or the path of a TOML file.
     recipe: Option<String>,
-    /// Family: vae, dlgm (deep latent Gaussian model), flow, adgm or sdgm (semi-supervised), avae (auxiliary VAE).
+    /// Family: vae, dlgm (deep latent Gaussian model), flow, adgm or sdgm (semi-supervised), avae (auxiliary VAE), wgan.
     #[arg(long, value_parser = word::<Family>)]
     family: Option<Family>,
     /// Data set: digits, mnist, moons, or an IDX, CSV or NPY file.
@@ -102,6 +105,12 @@ pub(super) struct Args {
     /// Variance of the Gaussian prior of a DLGM's generative weights; 0 for none.
     #[arg(long, value_name = "VARIANCE")]
     weight_prior: Option<f64>,
+    /// Channels of convolutions between an image and the dense layers.
+    #[arg(long, value_delimiter = ',', value_name = "CHANNELS")]
+    conv: Option<Vec<usize>>,
+    /// What keeps a WGAN's critic Lipschitz: clip, penalty or spectral.
+    #[arg(long, value_parser = word::<Constraint>)]
+    constraint: Option<Constraint>,
     /// Optimiser steps.
     #[arg(long)]
     steps: Option<u64>,
@@ -190,15 +199,20 @@ impl Args {
         let mut recipe = match (&self.recipe, &self.data, self.energy) {
             (Some(name), ..) => Recipe::find(name)?,
             (None, _, Some(energy)) => Recipe::for_energy(energy, self.flow.unwrap_or(FlowKind::Planar)),
-            (None, Some(data), None) => Recipe::for_data(data),
+            (None, Some(data), None) => Recipe::for_family(self.family.unwrap_or_default(), data),
             (None, None, None) => bail!("nothing to train: name a recipe (`elbo train digits`) or give --data FILE"),
         };
         self.settle_flow(&mut recipe)?;
         macro_rules! override_by {
             ($($option:ident => $field:expr),* $(,)?) => { $(if let Some(v) = self.$option { $field = v.into(); })* };
         }
+        if let Some(channels) = self.conv {
+            recipe.conv = Some(ConvRecipe { channels, ..recipe.conv.unwrap_or_default() });
+        }
+        if let Some(constraint) = self.constraint {
+            recipe.wgan = Some(WganRecipe { constraint, ..recipe.wgan.unwrap_or_default() });
+        }
         override_by! {
-            family => recipe.family,
             data => recipe.data.spec,
             data_dir => recipe.data.data_dir,
             validation_fraction => recipe.data.validation_fraction,

@@ -3,8 +3,10 @@
 pub mod dlgm;
 pub mod flow;
 pub mod adgm;
+pub mod conv;
 mod params;
 pub mod vae;
+pub mod wgan;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
@@ -123,11 +125,45 @@ pub trait Model: Send + Sync {
     /// Whatever candle reports.
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor>;
 
+    /// An anomaly score of each row that is no bound, higher for stranger rows: `x [b, d]` to `[b]`. `None` for a family
+    /// whose score is its [`Model::bound`], with the sign turned.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    fn score(&self, _x: &Tensor) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// What training shows.
+    fn objective(&self) -> Objective {
+        Objective::default()
+    }
+
     /// Its programs in floating point, for the compiler.
     ///
     /// # Errors
     /// Whatever candle reports.
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel>;
+}
+
+/// What a family's training loss is called, and how its curve is drawn: with the sign turned, so that it is what the
+/// family estimates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Objective {
+    /// The curve's name.
+    pub curve: &'static str,
+    /// Column of the curve in the table of metrics, beside the loss itself.
+    pub column: Option<&'static str>,
+    /// What its values are in.
+    pub unit: &'static str,
+    /// Validations over which the curve is median-filtered; 1 for as it is.
+    pub median: usize,
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self { curve: "train, as minimised", column: None, unit: "nats per row", median: 1 }
+    }
 }
 
 /// Variables with an optimiser of their own.
@@ -144,4 +180,6 @@ pub struct Group {
 pub enum Rule {
     /// Adam (arXiv 1412.6980), with the recipe's decoupled weight decay.
     Adam,
+    /// RMSProp (Tieleman and Hinton 2012), without weight decay.
+    RmsProp,
 }

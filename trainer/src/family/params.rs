@@ -94,6 +94,14 @@ impl Params {
         self.vars[slot.0].1.as_tensor()
     }
 
+    /// Sets a variable.
+    ///
+    /// # Errors
+    /// Values of another shape or type.
+    pub fn set(&self, slot: Slot, values: &Tensor) -> Result<()> {
+        self.vars[slot.0].1.set(values)
+    }
+
     /// A variable's values, row-major.
     ///
     /// # Errors

@@ -4,8 +4,9 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
 pub use super::Likelihood;
+use super::conv::{Body, ConvRecipe, Layer, Stack};
 use super::flow::{FlowRecipe, posterior::Posterior};
-use super::{Dense, DenseLayer, Mlp, Model, Params};
+use super::{DenseLayer, Model, Params};
 use crate::compiler::graph::FloatModel;
 use crate::compiler::lower;
 use crate::nn::{self, Activation, Rng};
@@ -86,12 +87,12 @@ pub struct Loss {
 pub struct Vae {
     spec: VaeSpec,
     params: Params,
-    encoder: Mlp,
-    mu: Dense,
-    logvar: Dense,
-    decoder: Mlp,
-    head: Dense,
-    head_logvar: Option<Dense>,
+    encoder: Stack,
+    mu: Layer,
+    logvar: Layer,
+    decoder: Stack,
+    head: Layer,
+    head_logvar: Option<Layer>,
     posterior: Option<Posterior>,
 }
 
@@ -109,30 +110,32 @@ impl Vae {
     /// # Errors
     /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
-        Self::with_flow(spec, None, seed, device, dtype)
+        Self::with_parts(spec, None, None, seed, device, dtype)
     }
 
-    /// As [`Vae::new`], with a flow on the latent (arXiv 1505.05770).
+    /// As [`Vae::new`], with convolutions between the dense hidden layers and the image that a row is (its rows and columns,
+    /// and the convolutions), and with a flow on the latent (arXiv 1505.05770).
     ///
     /// # Errors
-    /// As [`Vae::new`], and those of [`Posterior::new`].
-    pub fn with_flow(
+    /// As [`Vae::new`]; an image that is too small for its convolutions; those of [`Posterior::new`].
+    pub fn with_parts(
         spec: VaeSpec,
+        conv: Option<([usize; 2], ConvRecipe)>,
         flow: Option<&FlowRecipe>,
         seed: u64,
         device: &Device,
         dtype: DType,
     ) -> Result<Self> {
         let mut params = Params::new(seed, device, dtype)?;
-        let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
-        let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
-        let mu = params.dense("mu", encoder.out, spec.latent)?;
-        let logvar = params.dense("logvar", encoder.out, spec.latent)?;
-        let decoder = params.mlp("decoder", spec.latent, &reversed, spec.activation)?;
-        let head = params.dense("head", decoder.out, spec.input)?;
+        let body = Body { input: spec.input, conv, hidden: spec.hidden.clone(), activation: spec.activation };
+        let encoder = body.encoder(&mut params, "encoder")?;
+        let mu = params.dense("mu", encoder.out, spec.latent)?.into();
+        let logvar = params.dense("logvar", encoder.out, spec.latent)?.into();
+        let decoder = body.decoder(&mut params, "decoder", spec.latent)?;
+        let head = body.head(&mut params, "head", &decoder)?;
         let head_logvar = match spec.likelihood {
             Likelihood::Bernoulli => None,
-            Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
+            Likelihood::Gaussian => Some(body.head(&mut params, "head_logvar", &decoder)?),
         };
         let posterior = flow.map(|flow| Posterior::new(flow, &mut params, encoder.out, spec.latent)).transpose()?;
         Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar, posterior })
@@ -149,7 +152,7 @@ impl Vae {
         self.params.vars()
     }
 
-    fn apply(&self, layer: Dense, x: &Tensor) -> Result<Tensor> {
+    fn apply(&self, layer: Layer, x: &Tensor) -> Result<Tensor> {
         layer.apply(&self.params, x, Activation::Identity)
     }
 
@@ -300,7 +303,7 @@ impl Vae {
     /// # Errors
     /// Whatever candle reports.
     pub fn layers(&self) -> Result<Layers> {
-        let layer = |layer: Dense| layer.layer(&self.params);
+        let layer = |layer: Layer| layer.layer(&self.params);
         Ok(Layers {
             encoder: self.encoder.numbers(&self.params)?,
             mu: layer(self.mu)?,

@@ -29,13 +29,26 @@ impl Default for AdamParams {
     }
 }
 
-/// What [`Adam`] needs to resume.
+/// What an optimiser needs to resume.
 #[derive(Clone, Debug)]
-pub struct AdamState {
+pub struct OptimiserState {
     /// Number of steps taken.
     pub step: u64,
-    /// `NAME.m` and `NAME.v`, of each variable's shape.
+    /// Its moments, each of its variable's shape: `NAME.m` and `NAME.v` of [`Adam`].
     pub tensors: HashMap<String, Tensor>,
+}
+
+impl OptimiserState {
+    /// A copy of the moment `name`, of the shape, type and device of `var`.
+    pub(super) fn of(&self, name: &str, var: &Var) -> Result<Tensor> {
+        match self.tensors.get(name) {
+            None => bail!("the optimiser's state lacks {name}"),
+            Some(t) if t.shape() != var.shape() => {
+                bail!("the optimiser's state has {name} of shape {:?}, not {:?}", t.dims(), var.dims())
+            }
+            Some(t) => t.to_device(var.device())?.to_dtype(var.dtype())?.copy(),
+        }
+    }
 }
 
 enum Moments {
@@ -127,7 +140,7 @@ impl Adam {
     ///
     /// # Errors
     /// Whatever candle reports.
-    pub fn state(&self) -> Result<AdamState> {
+    pub fn state(&self) -> Result<OptimiserState> {
         let mut tensors = HashMap::new();
         for slot in &self.slots {
             let (m, v) = match &slot.moments {
@@ -140,24 +153,15 @@ impl Adam {
             tensors.insert(format!("{}.m", slot.name), m);
             tensors.insert(format!("{}.v", slot.name), v);
         }
-        Ok(AdamState { step: self.step, tensors })
+        Ok(OptimiserState { step: self.step, tensors })
     }
 
     /// Takes a saved state over. On an error nothing has changed.
     ///
     /// # Errors
     /// A moment that is missing or has another shape than its variable.
-    pub fn restore(&mut self, state: &AdamState) -> Result<()> {
-        let find = |slot: &Slot, suffix: &str| {
-            let name = format!("{}.{suffix}", slot.name);
-            match state.tensors.get(&name) {
-                None => bail!("the optimiser's state lacks {name}"),
-                Some(t) if t.shape() != slot.var.shape() => {
-                    bail!("the optimiser's state has {name} of shape {:?}, not {:?}", t.dims(), slot.var.dims())
-                }
-                Some(t) => t.to_device(slot.var.device())?.to_dtype(slot.var.dtype())?.copy(),
-            }
-        };
+    pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
+        let find = |slot: &Slot, suffix: &str| state.of(&format!("{}.{suffix}", slot.name), &slot.var);
         let load = |slot: &Slot| {
             let (m, v) = (find(slot, "m")?, find(slot, "v")?);
             Ok(match &slot.moments {

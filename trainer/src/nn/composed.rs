@@ -3,7 +3,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::{Activation, FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
+use super::{Activation, FlowStep, NORM_SQUARED_MIN, STEP_MARGIN, Window};
 
 /// See [`super::linear`].
 pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
@@ -36,6 +36,45 @@ pub fn joint_sum(
         bail!("a joint layer without inputs");
     }
     activate(&s.reshape(((), h))?, activation)
+}
+
+/// See [`super::conv2d`].
+pub fn conv2d(x: &Tensor, w: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
+    gathered(x, w, bias, window, activation, false)
+}
+
+/// See [`super::conv_transpose2d`].
+pub fn conv_transpose2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: &Tensor,
+    window: Window,
+    activation: Activation,
+) -> Result<Tensor> {
+    gathered(x, w, bias, window, activation, true)
+}
+
+/// A dense layer on each output pixel's patch: the input pixels that its taps meet, and zeros for the rest.
+fn gathered(
+    x: &Tensor,
+    w: &Tensor,
+    bias: &Tensor,
+    window: Window,
+    activation: Activation,
+    transposed: bool,
+) -> Result<Tensor> {
+    let (b, height, width, c) = x.dims4()?;
+    let (o, taps) = (w.dim(0)?, window.kernel * window.kernel);
+    if w.dims() != [o, window.kernel, window.kernel, c] || window.stride == 0 {
+        bail!("convolution: x {:?}, w {:?} and {window:?} do not match", x.dims(), w.dims());
+    }
+    let side = |n| if transposed { window.grown(n) } else { window.shrunk(n) };
+    let (rows, cols) = (side(height), side(width));
+    let nothing = Tensor::zeros((b, 1, c), x.dtype(), x.device())?;
+    let pixels = Tensor::cat(&[&x.reshape((b, height * width, c))?, &nothing], 1)?;
+    let index = Tensor::from_vec(window.taps([height, width], transposed), rows * cols * taps, x.device())?;
+    let patches = pixels.index_select(&index, 1)?.reshape((b * rows * cols, taps * c))?;
+    linear(&patches, &w.reshape((o, taps * c))?, bias, activation)?.reshape((b, rows, cols, o))
 }
 
 /// See [`super::bernoulli_nll`].

@@ -20,6 +20,8 @@ pub(super) struct Product {
     pub rhs: *const f32,
     pub rhs_rs: usize,
     pub rhs_cs: usize,
+    /// Whether the product is added to `dst` rather than overwriting it.
+    pub add: bool,
 }
 
 // SAFETY: a product only carries addresses; whoever runs it answers for them (see `run`).
@@ -33,7 +35,7 @@ impl Product {
         let (m, n, k) = size;
         let (lhs_rs, lhs_cs) = if lhs.1 { (1, m) } else { (k, 1) };
         let (rhs_rs, rhs_cs) = if rhs.1 { (1, k) } else { (n, 1) };
-        Self { m, n, k, dst, dst_rs: n, lhs: lhs.0, lhs_rs, lhs_cs, rhs: rhs.0, rhs_rs, rhs_cs }
+        Self { m, n, k, dst, dst_rs: n, lhs: lhs.0, lhs_rs, lhs_cs, rhs: rhs.0, rhs_rs, rhs_cs, add: false }
     }
 
     /// Whether the product is worth two threads.
@@ -68,10 +70,10 @@ impl Product {
         (a, b)
     }
 
-    /// Computes the product on this thread and overwrites `dst`.
+    /// Computes the product on this thread into `dst`.
     ///
     /// # Safety
-    /// `lhs` and `rhs` are readable and `dst` is writable over the stated dimensions and strides, nothing else accesses
+    /// `lhs` and `rhs` are readable and `dst` is writable (and readable, to be added to) over the stated dimensions and strides, nothing else accesses
     /// that part of `dst` meanwhile, and `dst` overlaps neither operand.
     pub unsafe fn run(&self) {
         if self.m == 0 || self.n == 0 {
@@ -86,14 +88,14 @@ impl Product {
                 self.dst,
                 1,
                 self.dst_rs as isize,
-                false,
+                self.add,
                 self.lhs,
                 self.lhs_cs as isize,
                 self.lhs_rs as isize,
                 self.rhs,
                 self.rhs_cs as isize,
                 self.rhs_rs as isize,
-                0.0f32,
+                if self.add { 1.0f32 } else { 0.0 },
                 1.0f32,
                 false,
                 false,
@@ -102,6 +104,21 @@ impl Product {
             );
         }
     }
+}
+
+/// As [`matmul`], on this thread, and added to `out` if `add`.
+pub(super) fn product(
+    size: (usize, usize, usize),
+    lhs: (&[f32], bool),
+    rhs: (&[f32], bool),
+    out: &mut [f32],
+    add: bool,
+) {
+    let (m, n, k) = size;
+    assert_eq!((lhs.0.len(), rhs.0.len(), out.len()), (m * k, k * n, m * n), "matrix dimensions");
+    let product = Product::new(size, out.as_mut_ptr(), (lhs.0.as_ptr(), lhs.1), (rhs.0.as_ptr(), rhs.1));
+    // SAFETY: the lengths were checked and `out` is borrowed exclusively.
+    unsafe { Product { add, ..product }.run() };
 }
 
 /// `out [m, n] = lhs [m, k] rhs [k, n]`, all row-major, in two halves on two threads when large enough.

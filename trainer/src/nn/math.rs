@@ -266,6 +266,16 @@ wide! {
     }
 }
 
+wide! {
+    /// One step of RMSProp on a run of parameters; all slices have the same length.
+    fn rmsprop(p: &mut [f32], v: &mut [f32], g: &[f32], rate: f32, decay: f32, eps: f32) {
+        for ((p, v), g) in p.iter_mut().zip(v.iter_mut()).zip(g) {
+            *v = decay * *v + (1.0 - decay) * (g * g);
+            *p -= rate * g / (v.sqrt() + eps);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

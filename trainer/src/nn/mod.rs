@@ -11,6 +11,7 @@
 mod activation;
 mod adam;
 pub mod composed;
+mod conv;
 mod dense;
 mod density;
 mod flow;
@@ -20,13 +21,16 @@ mod math;
 mod planar;
 mod radial;
 mod random;
+mod rmsprop;
 #[cfg(test)]
 mod tests;
 
 pub use activation::Activation;
-pub use adam::{Adam, AdamParams, AdamState};
+pub use adam::{Adam, AdamParams, OptimiserState};
+pub use conv::Window;
 pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use random::Rng;
+pub use rmsprop::{RmsProp, RmsPropParams, clip};
 
 use candle_core::{DType, Result, Tensor};
 
@@ -82,6 +86,41 @@ pub fn joint_sum(
         (None, Some(base)) => base.contiguous()?.apply_op2(&rows, joint::Two::<false>(activation)),
         (None, None) => candle_core::bail!("a joint layer without inputs"),
     }
+}
+
+/// Convolution `a(x * w + bias)` (cross-correlation, as everywhere in this field), channels innermost.
+///
+/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with [`Window::shrunk`] sides.
+///
+/// # Errors
+/// Shapes that do not match, a window that does not fit, or mixed types or devices.
+pub fn conv2d(x: &Tensor, w: &Tensor, bias: &Tensor, window: Window, activation: Activation) -> Result<Tensor> {
+    if !fusible(&[x, w, bias]) {
+        return composed::conv2d(x, w, bias, window, activation);
+    }
+    let op = conv::Conv { window, activation, transposed: false };
+    x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
+}
+
+/// Transposed convolution: the adjoint of [`conv2d`] by its input, with a bias and an activation. The input pixel `i` reaches the
+/// output pixels `i * stride + k - pad`.
+///
+/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with [`Window::grown`] sides.
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn conv_transpose2d(
+    x: &Tensor,
+    w: &Tensor,
+    bias: &Tensor,
+    window: Window,
+    activation: Activation,
+) -> Result<Tensor> {
+    if !fusible(&[x, w, bias]) {
+        return composed::conv_transpose2d(x, w, bias, window, activation);
+    }
+    let op = conv::Conv { window, activation, transposed: true };
+    x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
 }
 
 /// Bernoulli negative log-likelihood in nats, `sum_d softplus(l_d) - x_d l_d` (arXiv 1312.6114, equation 11).

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-use super::{Activation, Adam, AdamParams, FlowStep, Rng, composed};
+use super::{Activation, Adam, AdamParams, FlowStep, RmsProp, RmsPropParams, Rng, composed};
 
 const CPU: Device = Device::Cpu;
 
@@ -17,20 +17,29 @@ fn compare(
     fused: impl Fn(&[Tensor]) -> Result<Tensor>,
     plain: impl Fn(&[Tensor]) -> Result<Tensor>,
 ) {
+    compare_within(1e-5, inputs, fused, plain);
+}
+
+pub(super) fn compare_within(
+    tolerance: f32,
+    inputs: &[Tensor],
+    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
     let vars: Vec<Var> = inputs.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let (a, b) = (fused(&tensors).unwrap(), plain(&tensors).unwrap());
-    assert!(largest_difference(&a, &b) < 1e-5, "values differ by {}", largest_difference(&a, &b));
+    assert!(largest_difference(&a, &b) < tolerance, "values differ by {}", largest_difference(&a, &b));
     let weight = Rng::new(99).normal(a.shape(), DType::F32, &CPU).unwrap();
     let ga = a.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
     let gb = b.mul(&weight).unwrap().sum_all().unwrap().backward().unwrap();
     for (i, var) in vars.iter().enumerate() {
         let (a, b) = (ga.get(var).expect("gradient"), gb.get(var).expect("gradient"));
-        assert!(largest_difference(a, b) < 1e-5, "gradient {i} differs by {}", largest_difference(a, b));
+        assert!(largest_difference(a, b) < tolerance, "gradient {i} differs by {}", largest_difference(a, b));
     }
 }
 
-fn noise(rng: &mut Rng, shape: &[usize], scale: f64) -> Tensor {
+pub(super) fn noise(rng: &mut Rng, shape: &[usize], scale: f64) -> Tensor {
     (rng.normal(shape, DType::F32, &CPU).unwrap() * scale).unwrap()
 }
 
@@ -166,6 +175,44 @@ fn adam_is_adam_and_resumes_exactly() {
             *p = *p * (1.0 - lr * 0.01) - lr * mh / (vh.sqrt() + 1e-8);
         }
     }
+    let fused = run(DType::F32, None);
+    for (got, tolerance) in [(&fused, 2e-5), (&run(DType::F64, None), 1e-12)] {
+        assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < tolerance));
+    }
+    assert_eq!(fused, run(DType::F32, Some(6)));
+}
+
+/// RMSProp against the formula in `f64`, the fused and the composed form, a resume in the middle, and clipping.
+#[test]
+fn rmsprop_is_rmsprop_and_resumes_exactly() {
+    let params = RmsPropParams::default();
+    let start = noise(&mut Rng::new(6), &[40, 15], 1.0);
+    let run = |dtype: DType, resume_at: Option<u64>| {
+        let vars = vec![("w".to_string(), Var::from_tensor(&start.to_dtype(dtype).unwrap()).unwrap())];
+        let mut rmsprop = RmsProp::new(&vars, params).unwrap();
+        for step in 0..10 {
+            if resume_at == Some(step) {
+                let state = rmsprop.state().unwrap();
+                rmsprop = RmsProp::new(&vars, params).unwrap();
+                rmsprop.restore(&state).unwrap();
+            }
+            let loss = vars[0].1.sqr().unwrap().sum_all().unwrap();
+            rmsprop.step(&loss.backward().unwrap(), 0.01 / (1.0 + step as f64)).unwrap();
+            super::clip(&vars[0].1, 1.5).unwrap();
+        }
+        assert!(rmsprop.restore(&super::OptimiserState { step: 0, tensors: Default::default() }).is_err());
+        vars[0].1.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
+    };
+    let mut want: Vec<f64> = start.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap();
+    for p in &mut want {
+        let mut v = 0.0f64;
+        for step in 0..10 {
+            let g = 2.0 * *p;
+            v = 0.99 * v + 0.01 * g * g;
+            *p = (*p - 0.01 / (1.0 + f64::from(step)) * g / (v.sqrt() + 1e-8)).clamp(-1.5, 1.5);
+        }
+    }
+    assert!(want.iter().any(|p| p.abs() > 1.3), "some are clipped");
     let fused = run(DType::F32, None);
     for (got, tolerance) in [(&fused, 2e-5), (&run(DType::F64, None), 1e-12)] {
         assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < tolerance));

@@ -8,7 +8,7 @@ use super::checkpoint::{Arrays, Checkpoint};
 use super::step::{Optimiser, Step};
 use crate::data::Split;
 use crate::family::Model;
-use crate::nn::AdamState;
+use crate::nn::OptimiserState;
 use crate::recipe::TrainRecipe;
 
 /// The values of every variable, in the model's order.
@@ -114,7 +114,7 @@ impl Learner {
         let best = checkpoint.state.best_elbo.is_some().then(|| group("best")).transpose()?;
         let states = (0..self.optimisers.len()).map(|group| {
             let prefix = format!("optimiser.{group}.");
-            let mut state = AdamState { step: 0, tensors: HashMap::new() };
+            let mut state = OptimiserState { step: 0, tensors: HashMap::new() };
             for (name, (shape, values)) in &checkpoint.arrays {
                 match name.strip_prefix(&prefix) {
                     Some("steps") => state.step = whole(values),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Metric;
+use crate::family::Objective;
 
 /// The display of a run, on standard error.
 pub(crate) struct Progress {
@@ -38,9 +39,12 @@ impl Progress {
     }
 
     /// A line of metrics is due.
-    pub fn metric(&self, metric: &Metric) {
+    pub fn metric(&self, metric: &Metric, objective: Objective) {
         let bound = metric.validation_elbo.map_or(String::new(), |v| format!("  validation ELBO {v:.3}"));
-        let message = format!("loss {:.3}{bound}", metric.train_loss);
+        let message = match objective.column {
+            Some(_) => format!("{} {:.5}", objective.curve, -metric.train_loss),
+            None => format!("loss {:.3}{bound}", metric.train_loss),
+        };
         if let Some(bar) = &self.bar {
             bar.set_message(message);
         } else if !self.quiet {

@@ -7,7 +7,7 @@ use super::noise::{Purpose, generator};
 use crate::data::Split;
 use crate::evaluate::observe;
 use crate::family::{Group, Likelihood, Rule};
-use crate::nn::{Adam, AdamParams, AdamState, Rng};
+use crate::nn::{Adam, AdamParams, OptimiserState, RmsProp, RmsPropParams, Rng};
 use crate::recipe::TrainRecipe;
 
 /// One training step: its rows, its noise and its optimisers. Everything random is a function of seed and step, so that
@@ -109,6 +109,7 @@ impl<'s> Step<'s> {
 /// The optimiser of one group of variables.
 pub(crate) enum Optimiser {
     Adam(Adam),
+    RmsProp(RmsProp),
 }
 
 impl Optimiser {
@@ -117,24 +118,28 @@ impl Optimiser {
         let adam = AdamParams { weight_decay: recipe.weight_decay, ..AdamParams::default() };
         match group.rule {
             Rule::Adam => Ok(Self::Adam(Adam::new(&vars, adam)?)),
+            Rule::RmsProp => Ok(Self::RmsProp(RmsProp::new(&vars, RmsPropParams::default())?)),
         }
     }
 
     fn step(&mut self, gradients: &GradStore, rate: f64) -> Result<()> {
         match self {
             Self::Adam(adam) => adam.step(gradients, rate),
+            Self::RmsProp(rmsprop) => rmsprop.step(gradients, rate),
         }
     }
 
-    pub fn state(&self) -> Result<AdamState> {
+    pub fn state(&self) -> Result<OptimiserState> {
         match self {
             Self::Adam(adam) => adam.state(),
+            Self::RmsProp(rmsprop) => rmsprop.state(),
         }
     }
 
-    pub fn restore(&mut self, state: &AdamState) -> Result<()> {
+    pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
         match self {
             Self::Adam(adam) => adam.restore(state),
+            Self::RmsProp(rmsprop) => rmsprop.restore(state),
         }
     }
 }

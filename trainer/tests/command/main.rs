@@ -1,6 +1,7 @@
 //! The command `elbo` as a person runs it.
 
 mod bad_input;
+mod families;
 #[cfg(unix)]
 mod interrupt;
 mod tables;
@@ -11,7 +12,7 @@ use std::process::{Command, Output};
 /// `elbo` with these arguments, not yet started.
 fn elbo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_elbo"));
-    command.args(arguments).env_remove("ELBO_DATA");
+    command.args(arguments).env_remove("ELBO_DATA").env_remove("RUST_BACKTRACE");
     command
 }
 

@@ -103,7 +103,8 @@ impl Case {
         let matrix = |phase: usize| {
             let (cols, weights, params) = &stored[phase];
             let (up, (height, width)) = (usize::from(self.geometry.up), self.geometry.output());
-            let pixels = (phase / up..height as usize).step_by(up).count() * (phase % up..width as usize).step_by(up).count();
+            let pixels =
+                (phase / up..height as usize).step_by(up).count() * (phase % up..width as usize).step_by(up).count();
             macs.set(macs.get() + (pixels * self.out * cols) as u64);
             Some(DenseMatrix { rows: self.out, cols: *cols, packing, weights, params })
         };
@@ -206,7 +207,15 @@ fn what_is_short_or_missing_stays_unwritten() {
     assert_eq!(out[expected.len() - 3], 0x5aa5, "half a pixel is none");
     // Only phase 3 has a matrix, whose columns are not a multiple of its taps.
     let params = [0; 8];
-    let odd = |phase| (phase == 3).then_some(DenseMatrix { rows: 3, cols: 9, packing: Packing::RowMajor, weights: &[], params: &params });
+    let odd = |phase| {
+        (phase == 3).then_some(DenseMatrix {
+            rows: 3,
+            cols: 9,
+            packing: Packing::RowMajor,
+            weights: &[],
+            params: &params,
+        })
+    };
     out.fill(0x5aa5);
     conv(&[0; 32], case.geometry, odd, &mut scratch.0, &mut out);
     assert!(out.iter().all(|y| *y == 0x5aa5));

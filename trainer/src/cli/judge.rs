@@ -1,0 +1,115 @@
+//! `elbo judge`: how good drawn images are, by a classifier of real ones.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use elbo::Limits;
+use elbo::program::ProgramKind;
+use elbo::rng::Xoshiro128PlusPlus;
+use rand_core::SeedableRng;
+
+use crate::data::{self, DataOptions, Dataset};
+use crate::evaluate::scores;
+use crate::host::{Blob, HostArena, dequantize};
+use crate::judge::{Classifier, Judgement, STEPS};
+use crate::nn::{Rng, on_pool};
+use crate::roc;
+use crate::run::Run;
+use crate::train::noise::{Purpose, generator};
+
+const EXAMPLES: &str = "Examples:
+  elbo judge runs/wgan-digits-s0                      the float model's samples
+  elbo judge digits.elbo --data digits                the very samples that a board draws
+  elbo judge runs/wgan-mnist-s0 --judge judges        keeps the classifier in the folder judges
+
+The classifier is trained on the data set's train rows the first time, some minutes for MNIST, and
+kept in the folder --judge. Classes are compared with a uniform histogram; the Frechet distance is
+between Gaussians fitted to the classifier's features.";
+
+/// Judge the images that a model draws by a classifier of real ones.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Run folder, as written by `elbo train`, or a blob, as written by `elbo compile`.
+    model: PathBuf,
+    /// Folder in which the classifier is kept.
+    #[arg(long, default_value = "judges", value_name = "DIR")]
+    judge: PathBuf,
+    /// Data set that a blob was trained on: digits, mnist, or a folder of IDX files; a run folder knows it.
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Images to draw.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    count: usize,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.count < 2 {
+        bail!("--count {}: expected at least 2 images", args.count);
+    }
+    if args.model.is_dir() {
+        let run = Run::open(&args.model)?;
+        let (dataset, model) = (run.dataset()?, run.model()?);
+        let mut noise = generator(args.seed, Purpose::Pictures, 1);
+        let mut images = Vec::with_capacity(args.count * dataset.dim);
+        while images.len() < args.count * dataset.dim {
+            let n = (args.count - images.len() / dataset.dim).min(500);
+            let drawn = on_pool(|| model.sample(n, &mut noise))?;
+            images.extend(drawn.flatten_all()?.to_vec1::<f32>()?);
+        }
+        report(&images, &dataset, args)?;
+        let mut rng = Rng::new(args.seed);
+        let noise: Vec<f32> = dataset.test.x.iter().map(|_| rng.unit() as f32).collect();
+        let rows = [dataset.test.x.clone(), noise].concat();
+        if let Some(scores) = on_pool(|| scores(&*model, &rows))? {
+            let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
+            if let Some(area) = roc::auc(&scores, &strange) {
+                println!("critic's AUC      {area:.4}, test rows against uniform noise");
+            }
+        }
+        return Ok(());
+    }
+    let Some(spec) = &args.data else {
+        bail!("{}: a blob does not know its data; name them with --data", args.model.display());
+    };
+    let dataset = data::load(spec, args.data_dir.as_deref(), &DataOptions::default())?;
+    let blob = Blob::read(&args.model)
+        .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
+    let model =
+        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let info = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
+    if info.len != dataset.dim {
+        bail!("the model draws {} values, but `{}` has rows of {}", info.len, dataset.name, dataset.dim);
+    }
+    let mut arena = HostArena::new(&model);
+    let mut session = model.session(arena.as_mut_slice())?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let mut images = Vec::with_capacity(args.count * dataset.dim);
+    let mut image = vec![0; info.len];
+    for _ in 0..args.count {
+        session.sample(&mut rng, &mut image)?;
+        images.extend(dequantize(&image, &info));
+    }
+    report(&images, &dataset, args)
+}
+
+fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> {
+    let path = Classifier::file(&args.judge, dataset);
+    if !path.exists() {
+        eprintln!("training a classifier of `{}`, to be kept as {}", dataset.name, path.display());
+    }
+    let watch = |step: u64, loss: f64| {
+        if step.is_multiple_of(500) {
+            eprintln!("step {step}/{STEPS}  loss {loss:.4}");
+        }
+    };
+    let classifier = on_pool(|| Classifier::of(dataset, &args.judge, watch))?;
+    println!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?);
+    Ok(())
+}
