@@ -35,8 +35,6 @@ const MAX_FLOW_LEN: u32 = 1024;
 const FLOW_LOG_DET_LOG2: u16 = 52;
 /// log2 of the largest contribution of one dimension to a discretised-logistic negative log-likelihood, Q16.
 const LOGISTIC_TERM_LOG2: u32 = 40;
-/// log2 of the largest value over which a class is summed out.
-const FREE_ENERGY_LOG2: u16 = 46;
 /// log2 of the largest contribution of one dimension to a Gaussian negative log-likelihood, Q16: see [`Opcode::GaussianNll`].
 pub(crate) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
@@ -238,11 +236,8 @@ fn output_bound(
             require(output.len.checked_rem(op.imm) == Some(0), Shape)?;
             return Ok(output.bound);
         }
-        // A mean under probabilities that may add up to a little more than one, and an entropy below 12.
-        Opcode::FreeEnergy => {
-            require(a.bound <= FREE_ENERGY_LOG2 && fb <= 16, Bound)?;
-            u32::from(a.bound).max(20) + 2
-        }
+        // A mean of what is cut at 2^46, and an entropy below 12.
+        Opcode::FreeEnergy => u32::from(a.bound).clamp(20, 46) + 2,
         Opcode::Mean => {
             require(sum_log2(n, u32::from(a.bound), 16) <= MAX_LOG2, Bound)?;
             u32::from(a.bound)

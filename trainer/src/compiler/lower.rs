@@ -1,184 +1,121 @@
-//! Lowering: a family's layers become the float programs that a blob carries.
+//! What the lowering of every family needs: layers with variables become layers with numbers, to be applied to nodes.
 
-use super::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::family::DenseLayer;
-use crate::family::vae::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN, Layers, Likelihood, VaeSpec};
+use candle_core::Result;
+use elbo::kernel::ConvGeometry;
+use elbo::program::Opcode;
+
+use super::graph::{Builder, FloatModel, NodeId};
+use crate::family::conv::{Layer, Stack};
+use crate::family::{Dense, DenseLayer, Mlp, Params, Slot};
 use crate::nn::Activation;
-use elbo::program::{Opcode, ProgramKind};
 
-/// Layers by index, and how the VAE's parts use them.
-struct Parts {
-    encoder: Vec<usize>,
-    mu: usize,
-    logvar: usize,
-    decoder: Vec<usize>,
-    head: usize,
-    head_logvar: Option<usize>,
+/// A layer of a [`FloatModel`].
+#[derive(Clone, Copy, Debug)]
+pub struct Affine {
+    index: usize,
+    /// Number of outputs, or of output channels.
+    out: usize,
+    geometry: Option<ConvGeometry>,
 }
 
-/// The programs of a VAE (Kingma & Welling, arXiv 1312.6114): sample, decode, encode, reconstruct and the three scores,
-/// Monte Carlo over `monte_carlo` and importance-weighted over `importance` draws.
-pub fn vae(spec: &VaeSpec, layers: &Layers, monte_carlo: u32, importance: u32) -> FloatModel {
-    let mut model = FloatModel::default();
-    let mut add = |name: String, layer: &DenseLayer| model.layer(name, layer.clone());
-    let parts = Parts {
-        encoder: layers.encoder.iter().enumerate().map(|(i, l)| add(format!("encoder.{i}"), l)).collect(),
-        mu: add("mu".into(), &layers.mu),
-        logvar: add("logvar".into(), &layers.logvar),
-        decoder: layers.decoder.iter().enumerate().map(|(i, l)| add(format!("decoder.{i}"), l)).collect(),
-        head: add("head".into(), &layers.head),
-        head_logvar: layers.head_logvar.as_ref().map(|l| add("head_logvar".into(), l)),
-    };
-    let lowering = Lowering { spec, parts, layers: &model.layers };
-    let programs = vec![
-        lowering.sample(),
-        lowering.decode(),
-        lowering.encode(),
-        lowering.reconstruct(),
-        lowering.score(),
-        lowering.score_monte_carlo(monte_carlo),
-        lowering.score_importance(importance),
-    ];
-    FloatModel { programs, ..model }
-}
-
-struct Lowering<'l> {
-    spec: &'l VaeSpec,
-    parts: Parts,
-    layers: &'l [DenseLayer],
-}
-
-impl Lowering<'_> {
-    fn dense(&self, b: &mut Builder, layer: usize, x: NodeId) -> NodeId {
-        b.dense(layer, self.layers[layer].out, x)
+impl Affine {
+    /// Adds a layer of numbers.
+    pub fn of(model: &mut FloatModel, name: &str, layer: DenseLayer) -> Self {
+        let out = layer.out;
+        Self { index: model.layer(name, layer), out, geometry: None }
     }
 
-    fn hidden(&self, b: &mut Builder, layers: &[usize], x: NodeId) -> NodeId {
-        layers.iter().fold(x, |x, &layer| {
-            let pre = self.dense(b, layer, x);
-            match self.spec.activation {
-                Activation::Relu => b.map(Opcode::Relu, 0, &[pre]),
-                Activation::Tanh => b.map(Opcode::Tanh, 0, &[pre]),
-                Activation::Identity => pre,
+    /// Adds a dense layer.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn dense(model: &mut FloatModel, name: &str, params: &Params, layer: Dense) -> Result<Self> {
+        Ok(Self::of(model, name, layer.layer(params)?))
+    }
+
+    /// Adds a linear map without a bias, of weights `[out, inp]`.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn linear(model: &mut FloatModel, name: &str, params: &Params, weight: Slot) -> Result<Self> {
+        let (w, (out, inp)) = (params.values(weight)?, params.get(weight).dims2()?);
+        Ok(Self::of(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
+    }
+
+    /// Adds a dense layer or a convolution.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn layer(model: &mut FloatModel, name: &str, params: &Params, layer: Layer) -> Result<Self> {
+        Ok(Self::with_numbers(model, name, layer, &params.values(layer.weight())?, &params.values(layer.bias())?))
+    }
+
+    /// Adds a dense layer or a convolution with these weights and biases.
+    pub fn with_numbers(model: &mut FloatModel, name: &str, layer: Layer, w: &[f32], b: &[f32]) -> Self {
+        match layer {
+            Layer::Dense(dense) => {
+                Self::of(model, name, DenseLayer { w: w.to_vec(), b: b.to_vec(), out: dense.out, inp: dense.inp })
             }
+            Layer::Conv(conv) => {
+                let phases = conv.matrices(w, b).into_iter().enumerate();
+                let indices: Vec<usize> =
+                    phases.map(|(phase, layer)| model.layer(format!("{name}/{phase}"), layer)).collect();
+                Self { index: indices[0], out: conv.output[2], geometry: Some(conv.geometry()) }
+            }
+        }
+    }
+
+    /// The layer applied to `x`.
+    pub fn apply(self, b: &mut Builder, x: NodeId) -> NodeId {
+        match self.geometry {
+            None => b.dense(self.index, self.out, x),
+            Some(geometry) => b.conv(self.index, self.out, geometry, x),
+        }
+    }
+}
+
+/// Layers after each other, each followed by the same activation.
+#[derive(Clone, Debug)]
+pub struct Tower {
+    layers: Vec<Affine>,
+    activation: Activation,
+}
+
+impl Tower {
+    /// Adds a stack of dense layers.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn mlp(model: &mut FloatModel, name: &str, params: &Params, mlp: &Mlp) -> Result<Self> {
+        let layers = mlp.layers.iter().enumerate();
+        let layers = layers.map(|(i, layer)| Affine::dense(model, &format!("{name}.{i}"), params, *layer));
+        Ok(Self { layers: layers.collect::<Result<_>>()?, activation: mlp.activation })
+    }
+
+    /// Adds a stack of dense layers and convolutions.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn stack(model: &mut FloatModel, name: &str, params: &Params, stack: &Stack) -> Result<Self> {
+        let layers = stack.layers.iter().enumerate();
+        let layers = layers.map(|(i, layer)| Affine::layer(model, &format!("{name}.{i}"), params, *layer));
+        Ok(Self { layers: layers.collect::<Result<_>>()?, activation: stack.activation })
+    }
+
+    /// The last layer's activations.
+    pub fn apply(&self, b: &mut Builder, x: NodeId) -> NodeId {
+        self.layers.iter().fold(x, |x, layer| {
+            let pre = layer.apply(b, x);
+            activate(b, self.activation, pre)
         })
     }
+}
 
-    fn posterior(&self, b: &mut Builder, x: NodeId) -> (NodeId, NodeId) {
-        let h = self.hidden(b, &self.parts.encoder, x);
-        let mu = self.dense(b, self.parts.mu, h);
-        let logvar = self.dense(b, self.parts.logvar, h);
-        (mu, b.clamp([LOGVAR_MIN as f32, LOGVAR_MAX as f32], logvar))
-    }
-
-    /// The decoder's last hidden layer.
-    fn decoder(&self, b: &mut Builder, z: NodeId) -> NodeId {
-        self.hidden(b, &self.parts.decoder, z)
-    }
-
-    fn mean(&self, b: &mut Builder, z: NodeId) -> NodeId {
-        let h = self.decoder(b, z);
-        let head = self.dense(b, self.parts.head, h);
-        match self.spec.likelihood {
-            Likelihood::Bernoulli => b.map(Opcode::Sigmoid, 0, &[head]),
-            Likelihood::Gaussian => head,
-        }
-    }
-
-    /// -log p(x | z).
-    fn nll(&self, b: &mut Builder, x: NodeId, z: NodeId) -> NodeId {
-        let h = self.decoder(b, z);
-        let head = self.dense(b, self.parts.head, h);
-        match self.parts.head_logvar {
-            None => b.scalar(Opcode::BernoulliNll, 0, &[head, x]),
-            Some(layer) => {
-                let raw = self.dense(b, layer, h);
-                let logvar = b.clamp([HEAD_LOGVAR_MIN as f32, HEAD_LOGVAR_MAX as f32], raw);
-                b.scalar(Opcode::GaussianNll, 0, &[head, logvar, x])
-            }
-        }
-    }
-
-    /// z = mu + exp(logvar / 2) eps (equation 10 of the paper's appendix), and eps.
-    fn draw(&self, b: &mut Builder, mu: NodeId, sigma: NodeId) -> (NodeId, NodeId) {
-        let eps = b.normal(self.spec.latent);
-        (b.map(Opcode::Fma, 0, &[sigma, eps, mu]), eps)
-    }
-
-    fn sample(&self) -> FloatProgram {
-        let mut b = Builder::default();
-        let z = b.normal(self.spec.latent);
-        let out = self.mean(&mut b, z);
-        b.finish(ProgramKind::Sample, &[out])
-    }
-
-    fn decode(&self) -> FloatProgram {
-        let mut b = Builder::default();
-        let z = b.input(self.spec.latent);
-        let out = self.mean(&mut b, z);
-        b.finish(ProgramKind::Decode, &[out])
-    }
-
-    fn encode(&self) -> FloatProgram {
-        let mut b = Builder::default();
-        let x = b.input(self.spec.input);
-        let (mu, logvar) = self.posterior(&mut b, x);
-        b.finish(ProgramKind::Encode, &[mu, logvar])
-    }
-
-    fn reconstruct(&self) -> FloatProgram {
-        let mut b = Builder::default();
-        let x = b.input(self.spec.input);
-        let h = self.hidden(&mut b, &self.parts.encoder, x);
-        let mu = self.dense(&mut b, self.parts.mu, h);
-        let out = self.mean(&mut b, mu);
-        b.finish(ProgramKind::Reconstruct, &[out])
-    }
-
-    fn score(&self) -> FloatProgram {
-        let mut b = Builder::default();
-        let x = b.input(self.spec.input);
-        let (mu, logvar) = self.posterior(&mut b, x);
-        let kl = b.scalar(Opcode::Kl, 0, &[mu, logvar]);
-        let nll = self.nll(&mut b, x, mu);
-        let out = b.scalar(Opcode::Add, 0, &[nll, kl]);
-        b.finish(ProgramKind::Score, &[out])
-    }
-
-    /// Estimator B (equation 7): the mean of -log p(x|z), plus the analytic KL.
-    fn score_monte_carlo(&self, draws: u32) -> FloatProgram {
-        let mut b = Builder::default();
-        let x = b.input(self.spec.input);
-        let (mu, logvar) = self.posterior(&mut b, x);
-        let kl = b.scalar(Opcode::Kl, 0, &[mu, logvar]);
-        let sigma = b.map(Opcode::Exp, 1, &[logvar]);
-        let terms = b.begin(draws);
-        let (z, _) = self.draw(&mut b, mu, sigma);
-        let nll = self.nll(&mut b, x, z);
-        b.end(nll);
-        let mean = b.scalar(Opcode::Mean, 0, &[terms]);
-        let out = b.scalar(Opcode::Add, 0, &[mean, kl]);
-        b.finish(ProgramKind::ScoreMonteCarlo, &[out])
-    }
-
-    /// -log 1/K sum w_k with log w = log p(x|z) - |z|^2/2 + |eps|^2/2 + sum logvar / 2 (arXiv 1509.00519, equation 8).
-    fn score_importance(&self, draws: u32) -> FloatProgram {
-        let mut b = Builder::default();
-        let x = b.input(self.spec.input);
-        let (mu, logvar) = self.posterior(&mut b, x);
-        let half_log_det = b.scalar(Opcode::Sum, 1, &[logvar]);
-        let sigma = b.map(Opcode::Exp, 1, &[logvar]);
-        let weights = b.begin(draws);
-        let (z, eps) = self.draw(&mut b, mu, sigma);
-        let log_q = b.scalar(Opcode::HalfSumSq, 0, &[eps]);
-        let log_p = b.scalar(Opcode::HalfSumSq, 0, &[z]);
-        let nll = self.nll(&mut b, x, z);
-        let ratio = b.scalar(Opcode::Sub, 0, &[log_q, log_p]);
-        let weight = b.scalar(Opcode::Sub, 0, &[ratio, nll]);
-        b.end(weight);
-        let mean = b.scalar(Opcode::LogMeanExp, 0, &[weights]);
-        let bound = b.scalar(Opcode::Add, 0, &[mean, half_log_det]);
-        let out = b.scalar(Opcode::Neg, 0, &[bound]);
-        b.finish(ProgramKind::ScoreImportance, &[out])
+/// An activation function.
+pub fn activate(b: &mut Builder, activation: Activation, x: NodeId) -> NodeId {
+    match activation {
+        Activation::Relu => b.map(Opcode::Relu, 0, &[x]),
+        Activation::Tanh => b.map(Opcode::Tanh, 0, &[x]),
+        Activation::Identity => x,
     }
 }

@@ -4,6 +4,8 @@
 
 pub mod assemble;
 pub mod calibrate;
+#[cfg(test)]
+mod families;
 pub mod fidelity;
 pub mod fold;
 pub mod graph;
@@ -192,41 +194,19 @@ fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::DenseLayer;
-    use crate::family::vae::{Layers, VaeSpec};
+    use crate::family::Model;
+    use crate::family::vae::{Vae, VaeSpec};
     use crate::nn::Activation;
+    use crate::recipe::ExportRecipe;
+    use candle_core::{DType, Device};
     use elbo::program::ProgramKind;
     use fidelity::{Labels, fidelity};
     use rand::{RngExt, SeedableRng};
 
-    fn random_layers(spec: &VaeSpec, seed: u64) -> Layers {
-        let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut layer = |inp: usize, out: usize| {
-            let limit = 1.7 / (inp as f32).sqrt();
-            let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-limit..limit)).collect::<Vec<f32>>();
-            DenseLayer { w: draw(inp * out), b: draw(out), out, inp }
-        };
-        let mut stack = |from: usize, widths: &[usize]| {
-            let mut inp = from;
-            widths.iter().map(|out| layer(std::mem::replace(&mut inp, *out), *out)).collect::<Vec<_>>()
-        };
-        let encoder = stack(spec.input, &spec.hidden);
-        let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
-        let decoder = stack(spec.latent, &reversed);
-        let top = *spec.hidden.last().unwrap();
-        let gaussian = spec.likelihood == Likelihood::Gaussian;
-        Layers {
-            encoder,
-            mu: layer(top, spec.latent),
-            logvar: layer(top, spec.latent),
-            decoder,
-            head: layer(spec.hidden[0], spec.input),
-            head_logvar: gaussian.then(|| layer(spec.hidden[0], spec.input)),
-        }
-    }
-
     fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Result<Compiled, CompileError> {
-        let float = lower::vae(spec, &random_layers(spec, 3), options.monte_carlo, options.importance);
+        let (monte_carlo_samples, importance_samples) = (options.monte_carlo as usize, options.importance as usize);
+        let export = ExportRecipe { monte_carlo_samples, importance_samples, ..ExportRecipe::default() };
+        let float = Vae::new(spec.clone(), 3, &Device::Cpu, DType::F32).unwrap().lower(&export).unwrap();
         let data = match spec.likelihood {
             Likelihood::Bernoulli => InputRange::Unit,
             Likelihood::Gaussian => InputRange::Real(15.99),

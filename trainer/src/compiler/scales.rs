@@ -65,7 +65,7 @@ pub enum Demand {
     /// Any scale will do.
     Any,
     /// No finer than this.
-    Exactly(u32),
+    AtMost(u32),
 }
 
 /// One program with what is derived from it.
@@ -111,8 +111,7 @@ impl<'p> Shape<'p> {
             Some(
                 Opcode::Relu | Opcode::Clamp | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial,
             ) => of(0),
-            Some(Opcode::Concat | Opcode::Select) => of(0).min(of(1)),
-            Some(Opcode::AddVec | Opcode::SubVec) => of(0).max(of(1)),
+            Some(Opcode::Concat | Opcode::Select | Opcode::AddVec | Opcode::SubVec) => of(0).min(of(1)),
             Some(Opcode::Mul | Opcode::Fma) => of(0) + of(1),
             Some(Opcode::Loop) => self.stored[at].map_or(u32::MAX, |stored| fracs[stored]),
             _ => u32::MAX,
@@ -123,15 +122,20 @@ impl<'p> Shape<'p> {
     fn demand(&self, at: NodeId, slot: usize, fracs: &[u32], layers: &[LayerScale]) -> Demand {
         let node = &self.program.nodes[at];
         match (node.opcode, slot) {
-            (Some(Opcode::Dense | Opcode::Conv), _) => Demand::Exactly(layers[node.layer].input),
+            (Some(Opcode::Dense | Opcode::Conv), _) => Demand::AtMost(layers[node.layer].input),
             (Some(Opcode::Relu | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial), 0)
-            | (Some(Opcode::Select), 0 | 1) => Demand::Exactly(fracs[at]),
+            | (Some(Opcode::Select), 0 | 1) => Demand::AtMost(fracs[at]),
+            // What is read with more fractional bits would not fit Q16.
+            (Some(Opcode::Exp | Opcode::Tanh | Opcode::Sigmoid), 0) => {
+                Demand::AtMost(16u32.saturating_add_signed(-i32::from(node.param)))
+            }
+            (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
             (Some(Opcode::GaussianNll | Opcode::LogisticNll), 0 | 2) => {
-                Demand::Exactly(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
+                Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
             }
             (Some(Opcode::End), _) => {
                 let start = self.stored.iter().position(|stored| *stored == Some(node.inputs[0]));
-                start.map_or(Demand::Any, |start| Demand::Exactly(fracs[start]))
+                start.map_or(Demand::Any, |start| Demand::AtMost(fracs[start]))
             }
             _ => Demand::Any,
         }
@@ -265,7 +269,7 @@ fn coarsen(shape: &Shape<'_>, fracs: &mut [u32], layers: &mut [LayerScale]) {
                 continue;
             }
             node.layers().for_each(|layer| layers[layer].input = layers[layer].input.min(fracs[source]));
-            if let Demand::Exactly(frac) = shape.demand(at, slot, fracs, layers)
+            if let Demand::AtMost(frac) = shape.demand(at, slot, fracs, layers)
                 && shape.is_free(source)
             {
                 fracs[source] = fracs[source].min(frac);
@@ -328,7 +332,7 @@ pub fn rescaled(program: &FloatProgram, fracs: &[u32], layers: &[LayerScale]) ->
             if shape.is_nats(source) || node.is_third() {
                 continue;
             }
-            if let Demand::Exactly(frac) = shape.demand(at, slot, fracs, layers)
+            if let Demand::AtMost(frac) = shape.demand(at, slot, fracs, layers)
                 && frac < fracs[source]
             {
                 all.push((at, slot, frac));

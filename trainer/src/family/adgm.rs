@@ -1,6 +1,7 @@
 //! ADGM, SDGM and the auxiliary VAE: Auxiliary Deep Generative Models (arXiv 1602.05473).
 
 mod labels;
+mod lower;
 mod net;
 #[cfg(test)]
 mod tests;
@@ -422,8 +423,8 @@ impl Model for Adgm {
         }
     }
 
-    fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
-        bail!("auxiliary deep generative models cannot be compiled yet")
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
     }
 }
 

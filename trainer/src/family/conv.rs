@@ -153,17 +153,6 @@ impl Layer {
             }
         }
     }
-
-    /// A copy as plain numbers.
-    ///
-    /// # Errors
-    /// A convolution, which is no dense layer.
-    pub fn layer(self, params: &Params) -> Result<DenseLayer> {
-        match self {
-            Self::Dense(dense) => dense.layer(params),
-            Self::Conv(_) => bail!("convolutions cannot be compiled yet; train without the table [conv]"),
-        }
-    }
 }
 
 impl Conv {
@@ -240,14 +229,6 @@ impl Stack {
     /// A batch of another width, type or device.
     pub fn apply(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         self.layers.iter().try_fold(x.clone(), |h, layer| layer.apply(params, &h, self.activation))
-    }
-
-    /// Copies of the layers as plain numbers.
-    ///
-    /// # Errors
-    /// A convolution, which is no dense layer.
-    pub fn numbers(&self, params: &Params) -> Result<Vec<DenseLayer>> {
-        self.layers.iter().map(|layer| layer.layer(params)).collect()
     }
 }
 

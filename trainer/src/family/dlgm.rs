@@ -10,6 +10,7 @@ use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
 
+mod lower;
 mod posterior;
 mod recipe;
 #[cfg(test)]
@@ -415,8 +416,8 @@ impl Model for Dlgm {
         }
     }
 
-    fn lower(&self, _export: &ExportRecipe) -> Result<FloatModel> {
-        bail!("a deep latent Gaussian model cannot be compiled yet")
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
     }
 }
 

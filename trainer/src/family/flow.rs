@@ -8,6 +8,7 @@
 
 mod coupling;
 mod energy;
+mod lower;
 pub mod posterior;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use energy::Energy;
 
 use super::{Likelihood, Model, Params, Slot};
 use crate::compiler::graph::FloatModel;
+use crate::compiler::stimulus::InputRange;
 use crate::nn::{self, Activation, FlowStep, Rng};
 use crate::recipe::{ExportRecipe, TrainRecipe};
 use crate::train::Step;
@@ -363,7 +365,13 @@ impl Model for Flow {
         if self.recipe.energy.is_some() { Ok(self.forward(&noise)?.0) } else { self.inverse(&noise) }
     }
 
+    fn data_range(&self) -> InputRange {
+        // Energies lie within the soft box of 4.
+        let limit = if self.recipe.energy.is_some() { 8.0 } else { self.recipe.limit as f32 };
+        InputRange::Real(limit * 0.9999)
+    }
+
     fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
-        bail!("a flow cannot be compiled yet")
+        lower::lower(self)
     }
 }

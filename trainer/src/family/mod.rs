@@ -1,5 +1,6 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
+pub mod decoder;
 pub mod dlgm;
 pub mod flow;
 pub mod adgm;

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 pub use super::Likelihood;
 use super::conv::{Body, ConvRecipe, Layer, Stack};
 use super::flow::{FlowRecipe, posterior::Posterior};
-use super::{DenseLayer, Model, Params};
+use super::{Model, Params};
 use crate::compiler::graph::FloatModel;
-use crate::compiler::lower;
 use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
 
+mod lower;
 #[cfg(test)]
 mod tests;
 
@@ -49,23 +49,6 @@ pub struct VaeSpec {
     pub activation: Activation,
     /// The decoder's likelihood.
     pub likelihood: Likelihood,
-}
-
-/// Every layer of a VAE as plain numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Layers {
-    /// Hidden layers of the encoder, from the data on.
-    pub encoder: Vec<DenseLayer>,
-    /// Mean of `q(z|x)`.
-    pub mu: DenseLayer,
-    /// Log-variance of `q(z|x)`, before clamping to [`LOGVAR_MIN`], [`LOGVAR_MAX`].
-    pub logvar: DenseLayer,
-    /// Hidden layers of the decoder, from the latent on.
-    pub decoder: Vec<DenseLayer>,
-    /// Logits (Bernoulli) or mean (Gaussian).
-    pub head: DenseLayer,
-    /// Gaussian log-variance, before clamping to [`HEAD_LOGVAR_MIN`], [`HEAD_LOGVAR_MAX`].
-    pub head_logvar: Option<DenseLayer>,
 }
 
 /// A batch's loss, each a scalar and a mean over the batch.
@@ -298,22 +281,6 @@ impl Vae {
         mean.log()? + top.squeeze(0)?
     }
 
-    /// Copies of every layer, for the compiler.
-    ///
-    /// # Errors
-    /// Whatever candle reports.
-    pub fn layers(&self) -> Result<Layers> {
-        let layer = |layer: Layer| layer.layer(&self.params);
-        Ok(Layers {
-            encoder: self.encoder.numbers(&self.params)?,
-            mu: layer(self.mu)?,
-            logvar: layer(self.logvar)?,
-            decoder: self.decoder.numbers(&self.params)?,
-            head: layer(self.head)?,
-            head_logvar: self.head_logvar.map(layer).transpose()?,
-        })
-    }
-
     fn noise(&self, rng: &mut Rng, shape: &[usize], like: &Tensor) -> Result<Tensor> {
         rng.normal(shape, like.dtype(), like.device())
     }
@@ -365,11 +332,7 @@ impl Model for Vae {
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
-        if self.posterior.is_some() {
-            bail!("a VAE whose posterior is a flow cannot be compiled yet");
-        }
-        let draws = (export.monte_carlo_samples as u32, export.importance_samples as u32);
-        Ok(lower::vae(&self.spec, &self.layers()?, draws.0, draws.1))
+        lower::lower(self, export)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
 
+mod lower;
 #[cfg(test)]
 mod tests;
 
@@ -411,7 +412,7 @@ impl Model for Wgan {
         }
     }
 
-    fn lower(&self, _export: &ExportRecipe) -> Result<FloatModel> {
-        bail!("a WGAN cannot be compiled yet")
+    fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self)
     }
 }

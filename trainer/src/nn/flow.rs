@@ -26,6 +26,15 @@ pub enum FlowStep {
 }
 
 impl FlowStep {
+    /// The runtime's operation.
+    #[must_use]
+    pub fn opcode(self) -> elbo::program::Opcode {
+        match self {
+            Self::Planar => elbo::program::Opcode::Planar,
+            Self::Radial => elbo::program::Opcode::Radial,
+        }
+    }
+
     /// Number of parameters of a step in `d` dimensions.
     #[must_use]
     pub fn params(self, d: usize) -> usize {

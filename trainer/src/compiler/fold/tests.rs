@@ -3,14 +3,16 @@ use elbo::program::{Opcode, ProgramKind};
 
 use super::*;
 use crate::compiler::graph::Builder;
-use crate::compiler::lower;
+use crate::family::Model;
 use crate::family::vae::{Likelihood, Vae, VaeSpec};
 use crate::nn::{Activation, Rng};
+use crate::recipe::ExportRecipe;
 
 fn lowered(activation: Activation, likelihood: Likelihood, hidden: &[usize]) -> FloatModel {
     let spec = VaeSpec { input: 23, hidden: hidden.to_vec(), latent: 4, activation, likelihood };
-    let vae = Vae::new(spec.clone(), 5, &Device::Cpu, DType::F32).unwrap();
-    lower::vae(&spec, &vae.layers().unwrap(), 3, 5)
+    let vae = Vae::new(spec, 5, &Device::Cpu, DType::F32).unwrap();
+    let export = ExportRecipe { monte_carlo_samples: 3, importance_samples: 5, ..ExportRecipe::default() };
+    vae.lower(&export).unwrap()
 }
 
 /// Runs every program of both models on the same inputs and noise.

@@ -8,10 +8,10 @@ use candle_nn::{Linear, Module, loss::binary_cross_entropy_with_logit, ops};
 use elbo::program::ProgramKind;
 
 use super::FloatModel;
-use crate::compiler::lower;
 use crate::family::Model;
 use crate::family::vae::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN, Likelihood, Vae, VaeSpec};
 use crate::nn::{Activation, Rng};
+use crate::recipe::ExportRecipe;
 
 const CPU: Device = Device::Cpu;
 const ROWS: usize = 6;
@@ -19,6 +19,10 @@ const MONTE_CARLO: usize = 3;
 const IMPORTANCE: usize = 5;
 /// Allowed difference from a reference value `v`: this times `max(1, |v|)`.
 const TOLERANCE: f64 = 1e-4;
+
+fn export(monte_carlo_samples: usize, importance_samples: usize) -> ExportRecipe {
+    ExportRecipe { monte_carlo_samples, importance_samples, ..ExportRecipe::default() }
+}
 
 struct Reference {
     spec: VaeSpec,
@@ -133,7 +137,7 @@ fn model(spec: &VaeSpec, seed: u64) -> Vae {
 
 fn compare(spec: &VaeSpec, seed: u64) {
     let vae = model(spec, seed);
-    let graph = lower::vae(spec, &vae.layers().unwrap(), MONTE_CARLO as u32, IMPORTANCE as u32);
+    let graph = vae.lower(&export(MONTE_CARLO, IMPORTANCE)).unwrap();
     let reference = Reference { spec: spec.clone(), weights: vae.params().save().unwrap() };
     let mut rng = Rng::new(seed + 1);
     for _ in 0..ROWS {
@@ -171,7 +175,7 @@ fn compare(spec: &VaeSpec, seed: u64) {
         close("score_importance", &run(&graph, ProgramKind::ScoreImportance, &input, &noise)[0], &[-bound]);
 
         // The trained path, fused and in single precision, at one draw.
-        let one = lower::vae(spec, &vae.layers().unwrap(), 1, 1);
+        let one = vae.lower(&export(1, 1)).unwrap();
         let f32s = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
         let elbo = f64::from(vae.elbo(&f32s(&x), &f32s(&eps[0])).unwrap().to_vec1::<f32>().unwrap()[0]);
         close("elbo", &run(&one, ProgramKind::ScoreMonteCarlo, &input, &noise)[0], &[-elbo]);

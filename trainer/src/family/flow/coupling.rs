@@ -8,9 +8,9 @@ use crate::nn::Activation;
 /// NICE adds, `x + t` (arXiv 1410.8516, section 3.2). RealNVP scales as well, `x exp(s) + t` (arXiv 1605.08803, equation
 /// 4), with `s = 2^m tanh(raw)` bounded, so that a layer stretches by `exp(2^m)` at most.
 pub(super) struct Coupling {
-    net: Mlp,
-    shift: Dense,
-    log_scale: Option<Dense>,
+    pub net: Mlp,
+    pub shift: Dense,
+    pub log_scale: Option<Dense>,
     /// `2^m`.
     bound: f64,
 }

@@ -254,7 +254,6 @@ fn runs_resume_bit_for_bit_and_show_the_estimate() {
         let drawn: Vec<f32> = model.sample(9, &mut Rng::new(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(drawn.len() == 9 * 64 && drawn.iter().all(|p| (0.0..=1.0).contains(p)));
         assert!(model.bound(&Tensor::zeros((1, 64), DType::F32, &CPU).unwrap(), &mut Rng::new(1)).unwrap().is_none());
-        assert!(model.lower(&recipe.export).err().unwrap().to_string().contains("cannot be compiled yet"));
     }
 }
 

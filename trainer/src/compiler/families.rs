@@ -1,0 +1,183 @@
+//! Every family's programs: the float graph against the family's own definition in candle, the integer program against
+//! the float graph.
+
+use candle_core::{DType, Device, Tensor};
+use elbo::kernel::Packing;
+use elbo::program::ProgramKind;
+
+use super::fidelity::{Labels, fidelity, paired};
+use super::graph::FloatModel;
+use super::{About, Compiled, Options, compile};
+use crate::data::Kind;
+use crate::family::{Likelihood, Model};
+use crate::nn::Rng;
+use crate::recipe::{DataShape, Recipe};
+
+const CPU: Device = Device::Cpu;
+
+/// A model by its recipe, its weights as they are drawn, for data of this shape.
+fn model(recipe: &str, shape: [usize; 2], kind: Kind, classes: usize) -> Box<dyn Model> {
+    let data = if recipe.contains("energy") { "" } else { "[data]\nspec = 'digits'\n" };
+    let recipe = format!("name = 'test'\n{recipe}\n{data}");
+    let recipe: Recipe = toml::from_str(&recipe).unwrap();
+    recipe.check().unwrap();
+    recipe.model(&DataShape { shape, kind, classes }).unwrap()
+}
+
+fn rows(model: &dyn Model, n: usize) -> Vec<Vec<f32>> {
+    let mut rng = Rng::new(5);
+    let rows = match model.likelihood() {
+        Likelihood::Bernoulli => {
+            let p = rng.uniform(0.0, 1.0, (n, model.input()), DType::F32, &CPU).unwrap();
+            rng.bernoulli(&p).unwrap()
+        }
+        _ => rng.normal((n, model.input()), DType::F32, &CPU).unwrap(),
+    };
+    rows.clamp(-4.0, 4.0).unwrap().to_vec2().unwrap()
+}
+
+fn compiled(model: &dyn Model, rows: &[Vec<f32>]) -> Compiled {
+    let mut export = Recipe::for_data("digits").export;
+    (export.monte_carlo_samples, export.importance_samples) = (3, 5);
+    let about = About {
+        family: "test".into(),
+        likelihood: model.likelihood(),
+        data: model.data_range(),
+        latent: model.latent(),
+        classes: model.classes(),
+    };
+    let options = Options {
+        name: "test".into(),
+        shape: [1, model.input() as u16],
+        standardise: None,
+        monte_carlo: 3,
+        importance: 5,
+        packing: Packing::Dsp4,
+        seed: 1,
+    };
+    compile(model.lower(&export).unwrap(), &about, rows, rows, &options).unwrap()
+}
+
+/// Runs a program of the float graph on one row with noise from `noise`.
+fn float(graph: &FloatModel, kind: ProgramKind, x: &[f32], noise: &[f32]) -> Vec<Vec<f32>> {
+    let mut draws = noise.iter();
+    let program = graph.program(kind).unwrap_or_else(|| panic!("no {}", kind.name()));
+    let inputs: &[&[f32]] = if kind.signature().inputs == 0 { &[] } else { &[x] };
+    graph.run(program, inputs, &mut |out| out.iter_mut().zip(&mut draws).for_each(|(out, draw)| *out = *draw))
+}
+
+/// All programs of the integer model against the float graph, within these many nats and steps of the output's scale.
+#[track_caller]
+fn follows(compiled: &Compiled, rows: &[Vec<f32>], nats: f64, steps: f64) {
+    for program in &compiled.float.programs {
+        let f = fidelity(compiled, program.kind, rows, Labels::default(), 9).unwrap();
+        println!("{f}");
+        if let Some(d) = f.nats {
+            assert!(d.rms < nats + 0.01 * d.float.abs(), "{f}");
+        }
+        if let Some((d, lsb)) = f.elements {
+            assert!(d.rms < steps * lsb, "{f}");
+        }
+    }
+}
+
+/// The float programs against candle: a bound that does not depend on noise, or is exact.
+#[track_caller]
+fn close(what: &str, found: f32, expected: f32) {
+    assert!((found - expected).abs() < 2e-4 * expected.abs().max(1.0), "{what}: {found} in the graph, {expected} in candle");
+}
+
+#[test]
+fn flows_of_rows() {
+    for kind in ["realnvp", "nice", "planar", "radial"] {
+        let recipe = format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\n");
+        let model = model(&recipe, [1, 5], Kind::Table, 0);
+        let rows = rows(&*model, 40);
+        let compiled = compiled(&*model, &rows);
+        let x = Tensor::new(rows.clone(), &CPU).unwrap();
+        let exact = model.bound(&x, &mut Rng::new(0)).unwrap().unwrap().to_vec1::<f32>().unwrap();
+        for (x, exact) in rows.iter().zip(&exact) {
+            close(kind, -float(&compiled.float, ProgramKind::Score, x, &[])[0][0], *exact);
+            // What a flow decodes, it inverts.
+            let x_of = float(&compiled.float, ProgramKind::Decode, x, &[]);
+            let z = float(&compiled.float, ProgramKind::Invert, &x_of[0], &[]);
+            x.iter().zip(&z[0]).for_each(|(z, back)| close(kind, *back, *z));
+        }
+        follows(&compiled, &rows, 0.1, 40.0);
+    }
+}
+
+/// The score of what a flow drew is the density that it drew it with.
+#[test]
+fn flows_of_an_energy() {
+    for kind in ["realnvp", "nice", "planar", "radial"] {
+        let recipe = format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\nenergy = 'u1'\n");
+        let model = model(&recipe, [1, 2], Kind::Table, 0);
+        let rows = rows(&*model, 40);
+        let compiled = compiled(&*model, &rows);
+        for noise in &rows {
+            let drawn = float(&compiled.float, ProgramKind::SampleDensity, &[], noise);
+            close(kind, float(&compiled.float, ProgramKind::Score, &drawn[0], &[])[0][0], drawn[1][0]);
+        }
+        follows(&compiled, &rows, 0.05, 20.0);
+    }
+}
+
+#[test]
+fn posteriors_by_flows_and_convolutions() {
+    let flow = "family = 'vae'\n[model]\nhidden = [16]\nlatent = 4\n[flow]\nkind = 'planar'\nsteps = 3\n";
+    let convolutions = "family = 'vae'\n[model]\nhidden = [16]\nlatent = 4\n[conv]\nchannels = [3, 5]\n";
+    for recipe in [flow, convolutions] {
+        let model = model(recipe, [8, 8], Kind::Image, 0);
+        let rows = rows(&*model, 40);
+        follows(&compiled(&*model, &rows), &rows, 0.2, 300.0);
+    }
+}
+
+#[test]
+fn deep_latent_gaussian_models() {
+    for covariance in ["diagonal", "rank1"] {
+        let recipe =
+            format!("family = 'dlgm'\n[model]\nhidden = [16]\n[dlgm]\nlayers = [5, 3]\ncovariance = '{covariance}'\n");
+        let model = model(&recipe, [8, 8], Kind::Image, 0);
+        let rows = rows(&*model, 40);
+        follows(&compiled(&*model, &rows), &rows, 0.2, 300.0);
+    }
+}
+
+#[test]
+fn auxiliary_models() {
+    for family in ["adgm", "sdgm", "avae"] {
+        for (shape, kind) in [([8, 8], Kind::Image), ([1, 6], Kind::Table)] {
+            let recipe = format!(
+                "family = '{family}'\n[model]\nhidden = [16, 12]\nlatent = 3\n[adgm]\nauxiliary = 4\nsamples = 7\n"
+            );
+            let model = model(&recipe, shape, kind, 3);
+            let rows = rows(&*model, 40);
+            let compiled = compiled(&*model, &rows);
+            follows(&compiled, &rows, 0.2, 300.0);
+            if model.classes() > 0 {
+                let probabilities = paired(&compiled, ProgramKind::Classify, &rows, 9).unwrap();
+                let sum = |p: &[f32]| p.iter().sum::<f32>();
+                assert!(probabilities.iter().all(|pair| pair.vectors.iter().all(|p| (sum(p) - 1.0).abs() < 1e-3)));
+            }
+        }
+    }
+}
+
+#[test]
+fn adversarial_networks() {
+    let dense = "family = 'wgan'\n[model]\nhidden = [16]\nlatent = 4\n[wgan]\n";
+    let convolutions = "family = 'wgan'\n[model]\nhidden = [16]\nlatent = 4\n[wgan]\nconstraint = 'spectral'\n[conv]\n";
+    for recipe in [dense, convolutions] {
+        let model = model(recipe, [8, 8], Kind::Image, 0);
+        let rows: Vec<Vec<f32>> = rows(&*model, 40).iter().map(|x| x.iter().map(|v| v.abs() / 4.0).collect()).collect();
+        let compiled = compiled(&*model, &rows);
+        let x = Tensor::new(rows.clone(), &CPU).unwrap();
+        let values = model.score(&x).unwrap().unwrap().to_vec1::<f32>().unwrap();
+        for (x, value) in rows.iter().zip(values) {
+            close("critic", float(&compiled.float, ProgramKind::Score, x, &[])[0][0], value);
+        }
+        follows(&compiled, &rows, 0.01, 260.0);
+    }
+}
