@@ -20,7 +20,7 @@ fn real_digits_are_told_from_noise_and_from_a_collapsed_generator() {
     let classifier = trained(&dataset, 500);
     let real = Judgement::of(&dataset.test.x, &dataset, &classifier).unwrap();
     assert!(real.accuracy > 0.85, "{real}");
-    assert!(real.frechet.abs() < 1e-6 && real.total_variation() < 0.05, "{real}");
+    assert!(real.frechet.abs() < 1e-3 && real.total_variation() < 0.05, "{real}");
     let noise: Vec<f32> = {
         let mut rng = Rng::new(3);
         (0..300 * 64).map(|_| rng.unit() as f32).collect()
