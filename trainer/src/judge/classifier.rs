@@ -80,7 +80,7 @@ impl Classifier {
         logits.mul(&hot)?.sum(1)?.mean_all()?.neg()
     }
 
-    /// Trains by Adam on rows that are moved by up to a fourteenth of their side, rounded up, for [`STEPS`] at most; `watch` is told
+    /// Trains by Adam on rows that are moved by up to a fourteenth of their side, rounded down, for [`STEPS`] at most; `watch` is told
     /// the step and the loss, every hundred steps.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl Classifier {
     /// An image moved at random; what comes in is black.
     fn moved(&self, image: &[f32], rng: &mut Rng) -> Vec<f32> {
         let [height, width] = self.shape;
-        let mut by = |side: usize| rng.below(2 * side.div_ceil(14) + 1) as isize - side.div_ceil(14) as isize;
+        let mut by = |side: usize| rng.below(2 * (side / 14) + 1) as isize - (side / 14) as isize;
         let (down, right) = (by(height), by(width));
         let pixel = |at: usize| {
             let (y, x) = ((at / width) as isize - down, (at % width) as isize - right);

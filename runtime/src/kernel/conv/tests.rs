@@ -79,7 +79,7 @@ impl Case {
         let g = self.geometry;
         let (kernel, up, pad) = (usize::from(g.kernel), usize::from(g.up), usize::from(g.pad));
         let of_phase = |phase: usize| {
-            let tap = |first: usize| (0..kernel).filter(move |k| (k + up * (pad + 1) - pad - first) % up == 0);
+            let tap = |first: usize| (0..kernel).filter(move |k| (k + up * (pad + 1) - pad - first).is_multiple_of(up));
             let (py, px) = (phase / up, phase % up);
             let taps: Vec<_> = tap(py).flat_map(|ky| tap(px).map(move |kx| (ky, kx))).collect();
             assert_eq!(taps.len(), g.taps(phase as u32) as usize, "{self:?}");
