@@ -197,11 +197,13 @@ pub struct ModelRecipe {
     /// The decoder's likelihood; without it Bernoulli for images and Gaussian for tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood: Option<Likelihood>,
+    /// Whether a VAE models each class by itself, `p(x|y)`; needs labels.
+    pub conditional: bool,
 }
 
 impl Default for ModelRecipe {
     fn default() -> Self {
-        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None }
+        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None, conditional: false }
     }
 }
 
@@ -223,6 +225,8 @@ pub struct TrainRecipe {
     pub beta: f64,
     /// Steps over which `beta` grows from 0 to its value.
     pub kl_warmup_steps: u64,
+    /// Nats that every latent dimension of a VAE may use without paying, on average over a batch; 0 for none.
+    pub free_bits: f64,
     /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
     pub estimator: Estimator,
     /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
@@ -250,6 +254,7 @@ impl Default for TrainRecipe {
             weight_decay: 0.0,
             beta: 1.0,
             kl_warmup_steps: 0,
+            free_bits: 0.0,
             estimator: Estimator::B,
             ema: 0.999,
             seed: 0,
@@ -388,9 +393,23 @@ impl Recipe {
         if !(t.learning_rate > 0.0 && t.learning_rate.is_finite()) {
             return invalid("train.learning_rate", "a number above 0", &t.learning_rate);
         }
-        for (field, value) in [("train.beta", t.beta), ("train.weight_decay", t.weight_decay)] {
+        let at_least_0 =
+            [("train.beta", t.beta), ("train.weight_decay", t.weight_decay), ("train.free_bits", t.free_bits)];
+        for (field, value) in at_least_0 {
             if !(value >= 0.0 && value.is_finite()) {
                 return invalid(field, "a number of at least 0", &value);
+            }
+        }
+        if t.free_bits > 0.0 && t.estimator == Estimator::A {
+            return invalid(
+                "train.free_bits",
+                "0 for estimator \"a\": they need the analytic KL of \"b\"",
+                &t.free_bits,
+            );
+        }
+        for (field, set) in [("model.conditional", self.model.conditional), ("train.free_bits", t.free_bits > 0.0)] {
+            if set && self.family != Family::Vae {
+                return invalid(field, "family = \"vae\" beside it", &self.family.name());
             }
         }
         if !(0.0..1.0).contains(&t.ema) {
@@ -401,7 +420,9 @@ impl Recipe {
             return invalid("data.validation_fraction", expected, &self.data.validation_fraction);
         }
         match &self.dlgm {
-            Some(_) if self.family != Family::Dlgm => invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name()),
+            Some(_) if self.family != Family::Dlgm => {
+                invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name())
+            }
             Some(dlgm) => dlgm.check(),
             None => Ok(()),
         }
@@ -416,11 +437,18 @@ impl Recipe {
             Kind::Image => Likelihood::Bernoulli,
             Kind::Table => Likelihood::Gaussian,
         });
-        if likelihood == Likelihood::Bernoulli && data.kind == Kind::Table {
+        if likelihood != Likelihood::Gaussian && data.kind == Kind::Table {
             return Err(RecipeError::Invalid {
                 field: "model.likelihood",
                 expected: "`gaussian` for a table, whose values are standardised",
-                found: "bernoulli".to_owned(),
+                found: format!("{likelihood:?}").to_lowercase(),
+            });
+        }
+        if self.model.conditional && data.classes < 2 {
+            return Err(RecipeError::Invalid {
+                field: "model.conditional",
+                expected: "data with labels of two classes or more (a table's with --label-column)",
+                found: format!("{} classes", data.classes),
             });
         }
         let (hidden, latent) = (self.model.hidden.clone(), self.model.latent);
@@ -428,7 +456,9 @@ impl Recipe {
             Family::Vae => {
                 let activation = self.model.activation;
                 let spec = VaeSpec { input: data.dim(), hidden, latent, activation, likelihood };
-                Ok(Box::new(Vae::new(spec, self.train.seed, &Device::Cpu, DType::F32)?))
+                let classes = if self.model.conditional { data.classes } else { 0 };
+                let vae = Vae::conditional(spec, classes, self.train.seed, &Device::Cpu, DType::F32)?;
+                Ok(Box::new(vae.with_free_bits(self.train.free_bits)))
             }
             Family::Dlgm => {
                 let dlgm = self.dlgm.clone().unwrap_or_default();

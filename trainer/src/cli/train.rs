@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// Activation of the hidden layers: relu, tanh or identity.
     #[arg(long, value_parser = word::<Activation>)]
     activation: Option<Activation>,
-    /// bernoulli (images) or gaussian.
+    /// bernoulli (images), logistic (images of 256 grey values) or gaussian.
     #[arg(long, value_parser = word::<Likelihood>)]
     likelihood: Option<Likelihood>,
     /// Sizes of a DLGM's stochastic layers, from the data up.
@@ -89,6 +89,12 @@ pub(super) struct Args {
     /// Weight of the KL divergence.
     #[arg(long)]
     beta: Option<f64>,
+    /// Model each class by itself, p(x|y): a VAE of labelled data.
+    #[arg(long)]
+    conditional: bool,
+    /// Nats that every latent dimension of a VAE may use without paying.
+    #[arg(long, value_name = "NATS")]
+    free_bits: Option<f64>,
     /// Steps over which beta grows to its value.
     #[arg(long, value_name = "STEPS")]
     kl_warmup_steps: Option<u64>,
@@ -143,6 +149,7 @@ impl Args {
             weight_decay => recipe.train.weight_decay,
             beta => recipe.train.beta,
             kl_warmup_steps => recipe.train.kl_warmup_steps,
+            free_bits => recipe.train.free_bits,
             estimator => recipe.train.estimator,
             ema => recipe.train.ema,
             seed => recipe.train.seed,
@@ -151,6 +158,10 @@ impl Args {
         if let Some(family) = self.family.filter(|family| *family != recipe.family) {
             recipe.name = format!("{}-{}", recipe.name, family.name());
             recipe.family = family;
+            if family == Family::Dlgm && self.kl_warmup_steps.is_none() && recipe.train.kl_warmup_steps == 0 {
+                // Upper layers that are not needed at once are lost without it.
+                recipe.train.kl_warmup_steps = recipe.train.steps / 5;
+            }
         }
         let of_dlgm = self.layers.is_some() || self.covariance.is_some();
         if of_dlgm || self.input_noise.is_some() || self.weight_prior.is_some() {
@@ -163,6 +174,7 @@ impl Args {
             dlgm.input_noise = self.input_noise.unwrap_or(dlgm.input_noise);
             dlgm.weight_prior = self.weight_prior.unwrap_or(dlgm.weight_prior);
         }
+        recipe.model.conditional |= self.conditional;
         let Columns { label_column, split_column, drop_columns } = self.columns;
         recipe.data.label_column = label_column.or(recipe.data.label_column);
         recipe.data.split_column = split_column.or(recipe.data.split_column);

@@ -86,7 +86,7 @@ impl Lowering<'_> {
         let head = self.dense(b, self.parts.head, h);
         match self.spec.likelihood {
             Likelihood::Bernoulli => b.map(Opcode::Sigmoid, 0, &[head]),
-            Likelihood::Gaussian => head,
+            Likelihood::Gaussian | Likelihood::Logistic => head,
         }
     }
 

@@ -112,7 +112,7 @@ pub fn compile(
     }
     let float = fold::fold(float);
     let range = match about.likelihood {
-        Likelihood::Bernoulli => InputRange::Unit,
+        Likelihood::Bernoulli | Likelihood::Logistic => InputRange::Unit,
         Likelihood::Gaussian => InputRange::Standardised,
     };
     let mut scales = calibrate(&float, calibration, range, options.seed);
@@ -131,7 +131,7 @@ pub fn compile(
         name: &options.name,
         family: &about.family,
         likelihood: match about.likelihood {
-            Likelihood::Bernoulli => elbo::Likelihood::Bernoulli,
+            Likelihood::Bernoulli | Likelihood::Logistic => elbo::Likelihood::Bernoulli,
             Likelihood::Gaussian => elbo::Likelihood::Gaussian,
         },
         shape: options.shape,
@@ -274,7 +274,7 @@ mod tests {
         let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(5);
         let mut value = || match spec.likelihood {
             Likelihood::Bernoulli => f32::from(u8::from(rng.random_range(0.0..1.0) < 0.3)),
-            Likelihood::Gaussian => rng.random_range(-2.0..2.0),
+            Likelihood::Gaussian | Likelihood::Logistic => rng.random_range(-2.0..2.0),
         };
         (0..n).map(|_| (0..spec.input).map(|_| value()).collect()).collect()
     }

@@ -1,12 +1,14 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
 pub mod dlgm;
+mod likelihood;
 mod params;
 pub mod vae;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use likelihood::*;
 pub use params::{Dense, DenseLayer, Mlp, Params, Slot};
 
 use crate::compiler::graph::FloatModel;
@@ -24,6 +26,9 @@ pub enum Likelihood {
     Bernoulli,
     /// Independent Gaussian variables, given by mean and log-variance. A model sees the values as they are.
     Gaussian,
+    /// Independent discretised logistic variables of 256 levels on `[0, 1]`, given by mean and log-scale (arXiv 1701.05517). A
+    /// model sees grey values rounded to whole levels.
+    Logistic,
 }
 
 /// A model that can be trained, evaluated and compiled.

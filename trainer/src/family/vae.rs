@@ -3,26 +3,24 @@
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
-pub use super::Likelihood;
-use super::{Dense, DenseLayer, Mlp, Model, Params};
+use super::{Dense, DenseLayer, Heads, Mlp, Model, Params};
+pub use super::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Likelihood};
 use crate::compiler::graph::FloatModel;
 use crate::compiler::lower;
 use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
 
+pub mod conditional;
 #[cfg(test)]
 mod tests;
+
+use conditional::join;
 
 /// The encoder's log-variance is clamped from below to this value (nats).
 pub const LOGVAR_MIN: f64 = -12.0;
 /// The encoder's log-variance is clamped from above to this value (nats).
 pub const LOGVAR_MAX: f64 = 4.0;
-/// The Gaussian likelihood's log-variance is clamped from below to this value: the variance floor (nats).
-pub const HEAD_LOGVAR_MIN: f64 = -8.0;
-/// The Gaussian likelihood's log-variance is clamped from above to this value (nats).
-pub const HEAD_LOGVAR_MAX: f64 = 4.0;
-
 /// The two SGVB estimators of the paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -89,6 +87,8 @@ pub struct Vae {
     decoder: Mlp,
     head: Dense,
     head_logvar: Option<Dense>,
+    classes: usize,
+    free_bits: f64,
 }
 
 impl Vae {
@@ -97,18 +97,31 @@ impl Vae {
     /// # Errors
     /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        Self::conditional(spec, 0, seed, device, dtype)
+    }
+
+    /// A model of `p(x|y)` for `classes` classes, as [`Vae::new`]; an ordinary VAE for none. See [`mod@conditional`].
+    ///
+    /// # Errors
+    /// As [`Vae::new`].
+    pub fn conditional(spec: VaeSpec, classes: usize, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
         let mut params = Params::new(seed, device, dtype)?;
         let reversed: Vec<usize> = spec.hidden.iter().rev().copied().collect();
-        let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
+        let encoder = params.mlp("encoder", spec.input + classes, &spec.hidden, spec.activation)?;
         let mu = params.dense("mu", encoder.out, spec.latent)?;
         let logvar = params.dense("logvar", encoder.out, spec.latent)?;
-        let decoder = params.mlp("decoder", spec.latent, &reversed, spec.activation)?;
+        let decoder = params.mlp("decoder", spec.latent + classes, &reversed, spec.activation)?;
         let head = params.dense("head", decoder.out, spec.input)?;
-        let head_logvar = match spec.likelihood {
-            Likelihood::Bernoulli => None,
-            Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
-        };
-        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar })
+        let second = spec.likelihood.second_head().map(|name| params.dense(name, decoder.out, spec.input));
+        let head_logvar = second.transpose()?;
+        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar, classes, free_bits: 0.0 })
+    }
+
+    /// The same with free bits: what a latent dimension's divergence, averaged over the batch, is below `nats` costs the loss
+    /// nothing (arXiv 1606.04934, section on free bits). Only for estimator B.
+    #[must_use]
+    pub fn with_free_bits(self, nats: f64) -> Self {
+        Self { free_bits: nats, ..self }
     }
 
     /// The model's shape.
@@ -138,22 +151,14 @@ impl Vae {
         Ok((mu, nn::clamp(&logvar, LOGVAR_MIN, LOGVAR_MAX)?))
     }
 
-    /// The parameters of `p(x|z)`: `z [b, z]` to logits `[b, d]` and `None` (Bernoulli), or to mean and log-variance
-    /// `[b, d]`, the latter clamped to [`HEAD_LOGVAR_MIN`], [`HEAD_LOGVAR_MAX`] (Gaussian).
+    /// The parameters of `p(x|z)`: `z [b, z]` to `[b, d]` each, clamped as the [`Likelihood`] asks for.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
-    pub fn decode_with_logvar(&self, z: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+    pub fn decode_with_logvar(&self, z: &Tensor) -> Result<Heads> {
         let h = self.decoder.apply(&self.params, z)?;
-        let head = self.apply(self.head, &h)?;
-        let logvar = match self.head_logvar {
-            None => None,
-            Some(layer) => {
-                let logvar = self.apply(layer, &h)?;
-                Some(nn::clamp(&logvar, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX)?)
-            }
-        };
-        Ok((head, logvar))
+        let second = self.head_logvar.map(|layer| self.apply(layer, &h)).transpose()?;
+        self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
     }
 
     /// Logits (Bernoulli) or mean (Gaussian) of `p(x|z)`: `z [b, z]` to `[b, d]`.
@@ -170,10 +175,8 @@ impl Vae {
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn nll(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        match self.decode_with_logvar(z)? {
-            (logits, None) => nn::bernoulli_nll(&logits, x),
-            (mean, Some(logvar)) => nn::gaussian_nll(&mean, &logvar, x),
-        }
+        let (x, class) = self.split(x)?;
+        self.spec.likelihood.nll(&self.decode_with_logvar(&join(z, class.as_ref())?)?, &x)
     }
 
     /// The loss of a batch `x [b, d]` with standard normal noise `eps [b, z]`: `nll + beta kl`, the estimator of
@@ -189,7 +192,8 @@ impl Vae {
             Estimator::A => log_ratio(&z, &logvar, eps)?.mean_all()?,
             Estimator::B => nn::kl_standard_normal(&mu, &logvar)?.mean_all()?,
         };
-        let total = (&nll + (&kl * beta)?)?;
+        let paid = if self.free_bits > 0.0 { conditional::paid(&mu, &logvar, self.free_bits)? } else { kl.clone() };
+        let total = (&nll + (paid * beta)?)?;
         Ok(Loss { total, nll, kl })
     }
 
@@ -219,7 +223,7 @@ impl Vae {
         let (mu, logvar) = (repeat(&mu, latent)?, repeat(&logvar, latent)?);
         let eps = eps.reshape((k * b, latent))?;
         let z = nn::reparameterise(&mu, &logvar, &eps)?;
-        let nll = self.nll(&repeat(x, self.spec.input)?, &z)?;
+        let nll = self.nll(&repeat(x, x.dim(1)?)?, &z)?;
         let log_weight = (nll + log_ratio(&z, &logvar, &eps)?)?.neg()?.reshape((k, b))?;
         let top = log_weight.max_keepdim(0)?.detach();
         let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
@@ -262,31 +266,31 @@ impl Model for Vae {
 
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let x = step.batch(self.likelihood())?;
+        let x = join(&x, self.classes_of(step)?.as_ref())?;
         let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
         let loss = self.loss(&x, &eps, step.recipe.beta_at(step.index), step.recipe.estimator)?;
         step.minimise(0, &loss.total)
     }
 
     fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
-        let eps = self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?;
-        self.elbo(x, &eps).map(Some)
+        let bound = |x: &Tensor| self.elbo(x, &self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
     }
 
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        let eps = self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?;
-        self.iwae(x, &eps).map(Some)
+        let bound = |x: &Tensor| self.iwae(x, &self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
     }
 
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
-        let head = self.decode(&z)?;
-        match self.spec.likelihood {
-            Likelihood::Bernoulli => (head.neg()?.exp()? + 1.0)?.recip(),
-            Likelihood::Gaussian => Ok(head),
-        }
+        self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        if self.classes > 0 || self.spec.likelihood == Likelihood::Logistic {
+            bail!("a conditional VAE or a logistic likelihood cannot be compiled yet");
+        }
         let draws = (export.monte_carlo_samples as u32, export.importance_samples as u32);
         Ok(lower::vae(&self.spec, &self.layers()?, draws.0, draws.1))
     }

@@ -8,7 +8,7 @@ use crate::recipe::{DataShape, Family, Recipe};
 use crate::train::{Control, End, resume, train};
 
 const CPU: Device = Device::Cpu;
-const LIKELIHOODS: [Likelihood; 2] = [Likelihood::Bernoulli, Likelihood::Gaussian];
+const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
 const COVARIANCES: [Covariance; 2] = [Covariance::Diagonal, Covariance::Rank1];
 const ESTIMATORS: [Estimator; 2] = [Estimator::A, Estimator::B];
 const LAYERS: [&[usize]; 3] = [&[3], &[3, 2], &[2, 4, 3]];
@@ -89,7 +89,7 @@ fn wrong_shapes_are_refused() {
 #[test]
 fn every_variable_receives_a_gradient() {
     for layers in LAYERS {
-        for (likelihood, covariance) in LIKELIHOODS.into_iter().zip(COVARIANCES) {
+        for (likelihood, covariance) in LIKELIHOODS.into_iter().zip(COVARIANCES.into_iter().cycle()) {
             for dtype in [DType::F32, DType::F64] {
                 for estimator in ESTIMATORS {
                     for bare in [false, true] {
@@ -205,7 +205,8 @@ fn rank_one_is_the_papers_covariance() {
         let (mu, logvar, v) = (values(&mu), values(&logvar), values(&v));
         let d: Vec<f64> = logvar.iter().map(|l| (-l).exp()).collect();
         let u: Vec<f64> = d.iter().zip(&v).map(|(d, v)| d.sqrt() * v).collect();
-        let precision = (0..n).map(|i| (0..n).map(|j| if i == j { d[i] } else { 0.0 } + u[i] * u[j]).collect()).collect();
+        let precision =
+            (0..n).map(|i| (0..n).map(|j| if i == j { d[i] } else { 0.0 } + u[i] * u[j]).collect()).collect();
         let (c, determinant) = inverse(precision);
 
         // The columns of R are the draws of unit noise, less the mean.
@@ -358,7 +359,8 @@ fn ancestral_samples_have_the_models_covariance() {
             ("head.bias", &[0.0, 0.5]),
         ],
     );
-    let h = |i: usize, j: usize| t1[i] * g2[0] * g2[0] * t1[j] + (0..2).map(|k| g1[2 * i + k] * g1[2 * j + k]).sum::<f64>();
+    let h =
+        |i: usize, j: usize| t1[i] * g2[0] * g2[0] * t1[j] + (0..2).map(|k| g1[2 * i + k] * g1[2 * j + k]).sum::<f64>();
     let n = 100_000;
     let rows = dlgm.sample(n, &mut Rng::new(4)).unwrap().to_vec2::<f32>().unwrap();
     let rows: Vec<[f64; 2]> = rows.iter().map(|row| [f64::from(row[0]), f64::from(row[1])]).collect();

@@ -4,7 +4,7 @@ use super::{Estimator, Likelihood, Model, Vae, VaeSpec};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
 
 const CPU: Device = Device::Cpu;
-const LIKELIHOODS: [Likelihood; 2] = [Likelihood::Bernoulli, Likelihood::Gaussian];
+const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
 const ESTIMATORS: [Estimator; 2] = [Estimator::A, Estimator::B];
 
 fn spec(activation: Activation, likelihood: Likelihood) -> VaeSpec {
