@@ -166,7 +166,8 @@ impl Args {
         let of_dlgm = self.layers.is_some() || self.covariance.is_some();
         if of_dlgm || self.input_noise.is_some() || self.weight_prior.is_some() {
             if recipe.family != Family::Dlgm {
-                bail!("--layers, --covariance, --input-noise and --weight-prior are for --family dlgm");
+                let found = recipe.family.name();
+                bail!("--layers, --covariance, --input-noise and --weight-prior are for --family dlgm, not {found}");
             }
             let dlgm = recipe.dlgm.get_or_insert_default();
             dlgm.layers = self.layers.or(dlgm.layers.take());

@@ -51,7 +51,7 @@ fn values(t: &Tensor) -> Vec<f64> {
 fn set(dlgm: &Dlgm, known: &[(&str, &[f64])]) {
     for (name, values) in known {
         let var = &dlgm.vars().iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no {name}")).1;
-        var.set(&Tensor::from_slice(*values, var.shape(), &CPU).unwrap().to_dtype(var.dtype()).unwrap()).unwrap();
+        var.set(&Tensor::from_slice(values, var.shape(), &CPU).unwrap().to_dtype(var.dtype()).unwrap()).unwrap();
     }
 }
 
