@@ -296,7 +296,7 @@ fn an_exact_posterior_gives_the_exact_likelihood() {
             assert!((got - want).abs() < 1e-10, "{got} {want}");
         }
     }
-    let rows = 40_000;
+    let rows = 20_000;
     let many = x.repeat((rows, 1)).unwrap();
     let eps = dlgm.noise(&mut rng, 3 * rows, &like).unwrap();
     let bound = dlgm.elbo(&many, &eps).unwrap().reshape((rows, 3)).unwrap();
@@ -313,7 +313,7 @@ fn estimators_agree_in_expectation_and_more_samples_tighten() {
         let wide = dlgm.params().save().unwrap().into_iter().map(|(n, t)| (n, (t * 3.0).unwrap())).collect();
         dlgm.params().load(&wide).unwrap();
         let mut rng = Rng::new(9);
-        let differences: Vec<f64> = (0..1000)
+        let differences: Vec<f64> = (0..400)
             .map(|_| {
                 let eps = dlgm.noise(&mut rng, 5, &x).unwrap();
                 let total = |e| scalar(&dlgm.loss(&x, &x, &eps, 1.0, e).unwrap().total);
@@ -325,11 +325,11 @@ fn estimators_agree_in_expectation_and_more_samples_tighten() {
         let deviation = (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / n).sqrt();
         assert!(deviation > 0.0 && mean.abs() < 4.0 * deviation / n.sqrt(), "{mean} {deviation}");
         let mut bound = |k: usize| {
-            let draws = (0..300).map(|_| {
+            let draws = (0..150).map(|_| {
                 let eps = dlgm.noise(&mut rng, 5 * k, &x).unwrap();
                 scalar(&dlgm.iwae(&x, &eps, k).unwrap().mean_all().unwrap())
             });
-            draws.sum::<f64>() / 300.0
+            draws.sum::<f64>() / 150.0
         };
         let (one, ten, fifty) = (bound(1), bound(10), bound(50));
         assert!(ten > one && fifty > ten, "{one} {ten} {fifty}");
@@ -446,7 +446,7 @@ fn imputation_converges_to_the_conditional_mean() {
             ("logvar.1.bias", &[-precision.ln()]),
         ],
     );
-    let n = 20_000;
+    let n = 8_000;
     let seen = 2.0;
     let x = Tensor::new(&[seen, f64::NAN], &CPU).unwrap().reshape((1, 2)).unwrap().repeat((n, 1)).unwrap();
     let observed = Tensor::new(&[1.0, 0.0], &CPU).unwrap().reshape((1, 2)).unwrap().repeat((n, 1)).unwrap();
@@ -456,7 +456,7 @@ fn imputation_converges_to_the_conditional_mean() {
     assert!(known.iter().all(|v| *v == seen));
     let mean = missing.iter().sum::<f64>() / n as f64;
     let want = b[1] + w[1] * w[0] / (w[0] * w[0] + t) * (seen - b[0]);
-    assert!((mean - want).abs() < 0.02, "{mean} {want}");
+    assert!((mean - want).abs() < 0.03, "{mean} {want}");
 }
 
 #[test]
