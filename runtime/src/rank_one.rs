@@ -120,8 +120,9 @@ mod tests {
     fn dense(v: &[f64]) -> (Vec<Vec<f64>>, f64) {
         let n = v.len();
         let unit = |i: usize, j: usize| f64::from(u8::from(i == j));
-        let mut a: Vec<Vec<f64>> =
-            (0..n).map(|i| (0..2 * n).map(|j| if j < n { unit(i, j) + v[i] * v[j] } else { unit(i, j - n) }).collect()).collect();
+        let mut a: Vec<Vec<f64>> = (0..n)
+            .map(|i| (0..2 * n).map(|j| if j < n { unit(i, j) + v[i] * v[j] } else { unit(i, j - n) }).collect())
+            .collect();
         let mut determinant = 1.0;
         for i in 0..n {
             let pivot = a[i][i];
@@ -261,7 +262,9 @@ mod tests {
     fn the_longest_and_largest_operands() {
         let mut worst = 0.0f64;
         for frac in [8, 11, 15] {
-            for (e, v) in [(i16::MIN, i16::MIN), (i16::MAX, i16::MIN), (i16::MIN, i16::MAX), (i16::MAX, 1), (1, i16::MAX)] {
+            for (e, v) in
+                [(i16::MIN, i16::MIN), (i16::MAX, i16::MIN), (i16::MIN, i16::MAX), (i16::MAX, 1), (1, i16::MAX)]
+            {
                 worst = worst.max(rotation_error(&[e; 65536], &[v; 65536], frac).0);
                 let w = [v; 65536];
                 let got = kl_correction(&w, frac, &w, 8) as f64;

@@ -32,14 +32,23 @@ impl Estimate {
     }
 }
 
-/// The data a model sees: pixels drawn from Bernoulli(p) for a Bernoulli likelihood, else the values themselves.
+/// The data a model sees: pixels drawn from Bernoulli(p), the values themselves (Gaussian), or the nearest of 256 levels
+/// (logistic).
 pub(crate) fn observe(likelihood: Likelihood, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
-    if likelihood == Likelihood::Gaussian {
-        return x.to_vec();
+    match likelihood {
+        Likelihood::Gaussian => x.to_vec(),
+        Likelihood::Logistic => x.iter().copied().map(level).collect(),
+        Likelihood::Bernoulli => {
+            let mut out = vec![0.0; x.len()];
+            rng.fill_bernoulli(x, &mut out);
+            out
+        }
     }
-    let mut out = vec![0.0; x.len()];
-    rng.fill_bernoulli(x, &mut out);
-    out
+}
+
+/// The nearest of 256 levels on `[0, 1]`.
+pub(crate) fn level(x: f32) -> f32 {
+    (x * 255.0).round() / 255.0
 }
 
 /// The family's bound on `log p(x)` with one sample (for a VAE equation 7 of arXiv 1312.6114), averaged over `count`

@@ -10,7 +10,7 @@ use crate::family::adgm::{self, Adgm, AdgmRecipe, AdgmSpec, Structure};
 use crate::family::conv::{Body, ConvRecipe};
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{Energy, Flow, FlowKind, FlowRecipe};
-use crate::family::vae::{Estimator, Vae, VaeSpec};
+use crate::family::vae::{Estimator, Parts, Vae, VaeSpec};
 use crate::family::wgan::{Wgan, WganRecipe, WganSpec};
 use crate::family::{Likelihood, Model};
 use crate::nn::Activation;
@@ -263,11 +263,13 @@ pub struct ModelRecipe {
     /// The decoder's likelihood; without it Bernoulli for images and Gaussian for tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood: Option<Likelihood>,
+    /// Whether a VAE models each class by itself, `p(x|y)`; needs labels.
+    pub conditional: bool,
 }
 
 impl Default for ModelRecipe {
     fn default() -> Self {
-        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None }
+        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None, conditional: false }
     }
 }
 
@@ -293,6 +295,8 @@ pub struct TrainRecipe {
     pub beta: f64,
     /// Steps over which `beta` grows from 0 to its value.
     pub kl_warmup_steps: u64,
+    /// Nats that every latent dimension of a VAE may use without paying, on average over a batch; 0 for none.
+    pub free_bits: f64,
     /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
     pub estimator: Estimator,
     /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
@@ -322,6 +326,7 @@ impl Default for TrainRecipe {
             weight_decay: 0.0,
             beta: 1.0,
             kl_warmup_steps: 0,
+            free_bits: 0.0,
             estimator: Estimator::B,
             ema: 0.999,
             seed: 0,
@@ -542,7 +547,9 @@ impl Recipe {
         if !(t.learning_rate > 0.0 && t.learning_rate.is_finite()) {
             return invalid("train.learning_rate", "a number above 0", &t.learning_rate);
         }
-        for (field, value) in [("train.beta", t.beta), ("train.weight_decay", t.weight_decay)] {
+        let at_least_0 =
+            [("train.beta", t.beta), ("train.weight_decay", t.weight_decay), ("train.free_bits", t.free_bits)];
+        for (field, value) in at_least_0 {
             if !(value >= 0.0 && value.is_finite()) {
                 return invalid(field, "a number of at least 0", &value);
             }
@@ -555,6 +562,18 @@ impl Recipe {
         }
         if self.structure().is_some() && self.model.hidden.is_empty() {
             return invalid("model.hidden", "at least one hidden layer for this family", &"none");
+        }
+        if t.free_bits > 0.0 && t.estimator == Estimator::A {
+            return invalid(
+                "train.free_bits",
+                "0 for estimator \"a\": they need the analytic KL of \"b\"",
+                &t.free_bits,
+            );
+        }
+        for (field, set) in [("model.conditional", self.model.conditional), ("train.free_bits", t.free_bits > 0.0)] {
+            if set && self.family != Family::Vae {
+                return invalid(field, "family = \"vae\" beside it", &self.family.name());
+            }
         }
         if !(0.0..1.0).contains(&t.ema) {
             return invalid("train.ema", "a number from 0 up to but not including 1", &t.ema);
@@ -572,7 +591,9 @@ impl Recipe {
             return invalid("wgan", "no table [wgan] unless `family = \"wgan\"`", &self.family.name());
         }
         match &self.dlgm {
-            Some(_) if self.family != Family::Dlgm => invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name()),
+            Some(_) if self.family != Family::Dlgm => {
+                invalid("dlgm", "family = \"dlgm\" beside it", &self.family.name())
+            }
             Some(dlgm) => dlgm.check(),
             None => Ok(()),
         }
@@ -613,11 +634,18 @@ impl Recipe {
             Kind::Image => Likelihood::Bernoulli,
             Kind::Table => Likelihood::Gaussian,
         });
-        if likelihood == Likelihood::Bernoulli && data.kind == Kind::Table {
+        if likelihood != Likelihood::Gaussian && data.kind == Kind::Table {
             return Err(RecipeError::Invalid {
                 field: "model.likelihood",
                 expected: "`gaussian` for a table, whose values are standardised",
-                found: "bernoulli".to_owned(),
+                found: format!("{likelihood:?}").to_lowercase(),
+            });
+        }
+        if self.model.conditional && data.classes < 2 {
+            return Err(RecipeError::Invalid {
+                field: "model.conditional",
+                expected: "data with labels of two classes or more (a table's with --label-column)",
+                found: format!("{} classes", data.classes),
             });
         }
         if self.conv.is_some() && data.kind == Kind::Table {
@@ -645,7 +673,9 @@ impl Recipe {
                 if self.flow.as_ref().is_some_and(|flow| flow.kind.step().is_none()) {
                     return refuse("flow.kind", "`planar` or `radial` for the posterior of a VAE", "couplings");
                 }
-                Ok(Box::new(Vae::with_parts(spec, conv, self.flow.as_ref(), seed, &Device::Cpu, DType::F32)?))
+                let classes = if self.model.conditional { data.classes } else { 0 };
+                let parts = Parts { conv, flow: self.flow.as_ref(), classes, free_bits: self.train.free_bits };
+                Ok(Box::new(Vae::with_parts(spec, parts, seed, &Device::Cpu, DType::F32)?))
             }
             Family::Flow => {
                 let flow = self.flow.clone().unwrap_or_default();

@@ -1,26 +1,31 @@
 //! Rows of data as a model sees them.
 
 use crate::data::Split;
+use crate::evaluate::level;
 use crate::family::Likelihood;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Every row of `split`: pixels drawn Bernoulli(p) with `seed` for a Bernoulli likelihood, else as they are.
+/// Every row of `split`: pixels drawn Bernoulli(p) with `seed` for a Bernoulli likelihood, the nearest of 256
+/// levels for a logistic one, else as they are.
 pub fn model_rows(split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f32>> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut value = |v: f32| match likelihood {
         Likelihood::Bernoulli => f32::from(u8::from(rng.random::<f32>() < v)),
         Likelihood::Gaussian => v,
+        Likelihood::Logistic => level(v),
     };
     (0..split.n).map(|i| split.row(i).iter().map(|v| value(*v)).collect()).collect()
 }
 
-/// `count` rows of pure noise: fair bits for a Bernoulli likelihood, uniform within ±4 otherwise.
+/// `count` rows of pure noise: fair bits for a Bernoulli likelihood, any level for a logistic one, uniform
+/// within ±4 otherwise.
 pub fn noise_rows(dim: usize, likelihood: Likelihood, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut value = || match likelihood {
         Likelihood::Bernoulli => f32::from(u8::from(rng.random::<bool>())),
         Likelihood::Gaussian => rng.random_range(-4.0..4.0),
+        Likelihood::Logistic => level(rng.random()),
     };
     (0..count).map(|_| (0..dim).map(|_| value()).collect()).collect()
 }

@@ -90,7 +90,7 @@ pub(super) struct Args {
     /// Activation of the hidden layers: relu, tanh or identity.
     #[arg(long, value_parser = word::<Activation>)]
     activation: Option<Activation>,
-    /// bernoulli (images) or gaussian.
+    /// bernoulli (images), logistic (images of 256 grey values) or gaussian.
     #[arg(long, value_parser = word::<Likelihood>)]
     likelihood: Option<Likelihood>,
     /// Sizes of a DLGM's stochastic layers, from the data up.
@@ -129,6 +129,12 @@ pub(super) struct Args {
     /// Weight of the KL divergence.
     #[arg(long)]
     beta: Option<f64>,
+    /// Model each class by itself, p(x|y): a VAE of labelled data.
+    #[arg(long)]
+    conditional: bool,
+    /// Nats that every latent dimension of a VAE may use without paying.
+    #[arg(long, value_name = "NATS")]
+    free_bits: Option<f64>,
     /// Steps over which beta grows to its value.
     #[arg(long, value_name = "STEPS")]
     kl_warmup_steps: Option<u64>,
@@ -228,6 +234,7 @@ impl Args {
             weight_decay => recipe.train.weight_decay,
             beta => recipe.train.beta,
             kl_warmup_steps => recipe.train.kl_warmup_steps,
+            free_bits => recipe.train.free_bits,
             estimator => recipe.train.estimator,
             ema => recipe.train.ema,
             seed => recipe.train.seed,
@@ -236,11 +243,16 @@ impl Args {
         if let Some(family) = self.family.filter(|family| *family != recipe.family) {
             recipe.name = format!("{}-{}", recipe.name, family.name());
             recipe.family = family;
+            if family == Family::Dlgm && self.kl_warmup_steps.is_none() && recipe.train.kl_warmup_steps == 0 {
+                // Upper layers that are not needed at once are lost without it.
+                recipe.train.kl_warmup_steps = recipe.train.steps / 5;
+            }
         }
         let of_dlgm = self.layers.is_some() || self.covariance.is_some();
         if of_dlgm || self.input_noise.is_some() || self.weight_prior.is_some() {
             if recipe.family != Family::Dlgm {
-                bail!("--layers, --covariance, --input-noise and --weight-prior are for --family dlgm");
+                let found = recipe.family.name();
+                bail!("--layers, --covariance, --input-noise and --weight-prior are for --family dlgm, not {found}");
             }
             let dlgm = recipe.dlgm.get_or_insert_default();
             dlgm.layers = self.layers.or(dlgm.layers.take());
@@ -253,6 +265,7 @@ impl Args {
             options.labels = self.labels.unwrap_or(options.labels);
             options.auxiliary = self.auxiliary.unwrap_or(options.auxiliary);
         }
+        recipe.model.conditional |= self.conditional;
         let Columns { label_column, split_column, drop_columns } = self.columns;
         recipe.data.label_column = label_column.or(recipe.data.label_column);
         recipe.data.split_column = split_column.or(recipe.data.split_column);

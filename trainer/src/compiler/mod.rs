@@ -208,8 +208,8 @@ mod tests {
         let export = ExportRecipe { monte_carlo_samples, importance_samples, ..ExportRecipe::default() };
         let float = Vae::new(spec.clone(), 3, &Device::Cpu, DType::F32).unwrap().lower(&export).unwrap();
         let data = match spec.likelihood {
-            Likelihood::Bernoulli => InputRange::Unit,
             Likelihood::Gaussian => InputRange::Real(15.99),
+            _ => InputRange::Unit,
         };
         let about = About { family: "vae".into(), likelihood: spec.likelihood, data, latent: spec.latent, classes: 0 };
         compile(float, &about, rows, rows, options)
@@ -219,7 +219,7 @@ mod tests {
         let mut rng = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(5);
         let mut value = || match spec.likelihood {
             Likelihood::Bernoulli => f32::from(u8::from(rng.random_range(0.0..1.0) < 0.3)),
-            Likelihood::Gaussian => rng.random_range(-2.0..2.0),
+            _ => rng.random_range(-2.0..2.0),
         };
         (0..n).map(|_| (0..spec.input).map(|_| value()).collect()).collect()
     }

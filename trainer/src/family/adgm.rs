@@ -15,7 +15,7 @@ pub use labels::choose;
 pub use net::{Class, Input, Net};
 
 use super::vae::{Estimator, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN};
-use super::{Likelihood, Model, Params};
+use super::{Heads, Likelihood, Model, Params};
 use crate::compiler::graph::FloatModel;
 use crate::data::Split;
 use crate::nn::{self, Activation, Rng};
@@ -160,10 +160,8 @@ impl Adgm {
         let (x, a, z) = ((Input::X, spec.input), (Input::A, spec.auxiliary), (Input::Z, spec.latent));
         let hidden = (spec.hidden.as_slice(), spec.activation);
         let gaussian = |width| [("mu", width), ("logvar", width)];
-        let data = match spec.likelihood {
-            Likelihood::Bernoulli => vec![("head", spec.input)],
-            Likelihood::Gaussian => vec![("head", spec.input), ("head_logvar", spec.input)],
-        };
+        let second = spec.likelihood.second_head().map(|name| (name, spec.input));
+        let data: Vec<(&str, usize)> = [("head", spec.input)].into_iter().chain(second).collect();
         let mut net =
             |name, inputs: &[_], classes, heads: &[_]| Net::new(&mut params, name, inputs, classes, hidden, heads);
         let q_a = net("q_a", &[x], 0, &gaussian(spec.auxiliary))?;
@@ -202,6 +200,13 @@ impl Adgm {
         Ok((mu, nn::clamp(&logvar, lo, hi)?))
     }
 
+    /// The parameters of `p(x|.)`.
+    fn heads(&self, given: &[(Input, &Tensor)], class: Class<'_>, b: usize) -> Result<Heads> {
+        let mut heads = self.p_x.apply(&self.params, given, class, b)?.into_iter();
+        let Some(first) = heads.next() else { bail!("p(x|.) without a head") };
+        self.spec.likelihood.clamp(first, heads.next())
+    }
+
     /// A sample of `q(a|x)` and its log-density: `x [b, d]`, `eps [b, auxiliary]` to `[b, auxiliary]` and `[b]` nats.
     fn auxiliary(&self, x: &Tensor, eps: &Tensor) -> Result<(Tensor, Tensor)> {
         let b = x.dim(0)?;
@@ -235,14 +240,8 @@ impl Adgm {
             Estimator::B => nn::kl_standard_normal(&mu, &logvar)?,
         };
         let given = [(Input::X, x), (Input::A, a), (Input::Z, &z)];
-        let of_x = match &self.p_x.apply(&self.params, &given, class, b)?[..] {
-            [logits] => nn::bernoulli_nll(logits, &repeat(x, copies)?)?,
-            [mean, logvar] => {
-                let logvar = nn::clamp(logvar, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX)?;
-                nn::gaussian_nll(mean, &logvar, &repeat(x, copies)?)?
-            }
-            heads => bail!("p(x|.) with {} heads", heads.len()),
-        };
+        let heads = self.heads(&given, class, b)?;
+        let of_x = self.spec.likelihood.nll(&heads, &repeat(x, copies)?)?;
         let (mu, logvar) = self.gaussian(&self.p_a, &given, class, b, (HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX))?;
         let of_a = nn::gaussian_nll(&mu, &logvar, &repeat(a, copies)?)?;
         of_x + ((of_a + divergence)? * terms.beta)?
@@ -416,11 +415,7 @@ impl Model for Adgm {
             a = nn::reparameterise(&mu, &logvar, &noise.a)?;
             given.push((Input::A, &a));
         }
-        match &self.p_x.apply(&self.params, &given, class, n)?[..] {
-            [logits] => (logits.neg()?.exp()? + 1.0)?.recip(),
-            [mean, ..] => Ok(mean.clone()),
-            [] => bail!("p(x|.) without a head"),
-        }
+        self.spec.likelihood.mean(&self.heads(&given, class, n)?)
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
-use super::vae::{Estimator, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN};
-use super::{Dense, Likelihood, Mlp, Model, Params, Slot};
+use super::vae::{Estimator, LOGVAR_MAX, LOGVAR_MIN};
+use super::{Dense, Heads, Likelihood, Mlp, Model, Params, Slot};
 use crate::compiler::graph::FloatModel;
 use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
@@ -104,13 +104,14 @@ pub struct Dlgm {
     layers: Vec<Layer>,
     decoder: Mlp,
     head: Dense,
-    head_logvar: Option<Dense>,
+    second_head: Option<Dense>,
     /// The first variable of the generative model; all from there on are its.
     generative: usize,
 }
 
 impl Dlgm {
-    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`.
+    /// A model with uniform weights and biases drawn from `seed`: in `+-1/sqrt(fan_in)`, wider in the generative model's hidden
+    /// layers.
     ///
     /// # Errors
     /// No stochastic layer, a width of zero, a `dtype` that is not a float type, or whatever candle reports.
@@ -150,11 +151,27 @@ impl Dlgm {
         let mirrored: Vec<usize> = spec.hidden.iter().rev().copied().collect();
         let decoder = params.mlp("decoder", spec.layers[0], &mirrored, spec.activation)?;
         let head = params.dense("head", decoder.out, spec.input)?;
-        let head_logvar = match spec.likelihood {
-            Likelihood::Bernoulli => None,
-            Likelihood::Gaussian => Some(params.dense("head_logvar", decoder.out, spec.input)?),
-        };
-        Ok(Self { spec, regularisation, params, encoder, layers, decoder, head, head_logvar, generative })
+        let second = spec.likelihood.second_head().map(|name| params.dense(name, decoder.out, spec.input));
+        let second_head = second.transpose()?;
+        let model = Self { spec, regularisation, params, encoder, layers, decoder, head, second_head, generative };
+        model.spread()?;
+        Ok(model)
+    }
+
+    /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
+    /// through any number of layers: variance 1 of `G_l xi_l`, and 2 (ReLU) or 1 over the fan-in of every hidden layer. The
+    /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
+    fn spread(&self) -> Result<()> {
+        let gain = if self.spec.activation == Activation::Relu { 6f64.sqrt() } else { 3f64.sqrt() };
+        for (name, var) in self.vars() {
+            let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
+            if name.starts_with("noise.") {
+                var.set(&(var.as_tensor() * 3f64.sqrt())?)?;
+            } else if hidden && name.ends_with(".weight") {
+                var.set(&(var.as_tensor() * gain)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The model's shape.
@@ -165,7 +182,7 @@ impl Dlgm {
     /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
     /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
     /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`; `decoder.*`, `head` and, with a Gaussian
-    /// likelihood, `head_logvar` are `T_0`.
+    /// likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
     }
@@ -189,12 +206,11 @@ impl Dlgm {
         self.layers.iter().map(posterior).collect()
     }
 
-    /// The generative model: `xi_l [b, n_l]` of every layer to logits `[b, d]` and `None` (Bernoulli), or to mean and
-    /// log-variance `[b, d]`, the latter clamped to [`HEAD_LOGVAR_MIN`], [`HEAD_LOGVAR_MAX`] (Gaussian).
+    /// The generative model: `xi_l [b, n_l]` of every layer to the parameters of `p(x | xi)`, `[b, d]` each.
     ///
     /// # Errors
     /// Another number of layers, or shapes, types or devices that do not match.
-    pub fn decode(&self, xi: &[Tensor]) -> Result<(Tensor, Option<Tensor>)> {
+    pub fn decode(&self, xi: &[Tensor]) -> Result<Heads> {
         self.check(xi)?;
         let mut above: Option<Tensor> = None;
         for (layer, xi) in self.layers.iter().zip(xi).rev() {
@@ -206,8 +222,8 @@ impl Dlgm {
         }
         let Some(h) = above else { bail!("a model without layers") };
         let h = self.decoder.apply(&self.params, &h)?;
-        let clamped = |layer| nn::clamp(&self.apply(layer, &h)?, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX);
-        Ok((self.apply(self.head, &h)?, self.head_logvar.map(clamped).transpose()?))
+        let second = self.second_head.map(|layer| self.apply(layer, &h)).transpose()?;
+        self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
     }
 
     /// `-log p(x | xi)` in nats: `x [b, d]`, `xi_l [b, n_l]` to `[b]`.
@@ -215,10 +231,7 @@ impl Dlgm {
     /// # Errors
     /// As [`Dlgm::decode`].
     pub fn nll(&self, x: &Tensor, xi: &[Tensor]) -> Result<Tensor> {
-        match self.decode(xi)? {
-            (logits, None) => nn::bernoulli_nll(&logits, x),
-            (mean, Some(logvar)) => nn::gaussian_nll(&mean, &logvar, x),
-        }
+        self.spec.likelihood.nll(&self.decode(xi)?, x)
     }
 
     /// The free energy of a batch `x [b, d]` of which the recognition model sees `seen [b, d]`, with standard normal noise
@@ -268,7 +281,9 @@ impl Dlgm {
                     // x + f - 2 x f is x where f is 0 and 1 - x where it is 1.
                     ((&seen + &flips)? - (seen.mul(&flips)? * 2.0)?)?
                 }
-                Likelihood::Gaussian => (seen + (noise.normal(x.shape(), x.dtype(), x.device())? * input_noise)?)?,
+                Likelihood::Gaussian | Likelihood::Logistic => {
+                    (seen + (noise.normal(x.shape(), x.dtype(), x.device())? * input_noise)?)?
+                }
             };
         }
         if input_dropout > 0.0 {
@@ -323,22 +338,16 @@ impl Dlgm {
         if known.dims() != x.dims() {
             bail!("which entries are observed has shape {:?}, the data {:?}", known.dims(), x.dims());
         }
-        let normal = |noise: &mut Rng| noise.normal(x.shape(), x.dtype(), x.device());
         let start = match self.spec.likelihood {
-            Likelihood::Bernoulli => noise.bernoulli(&(x.ones_like()? * 0.5)?)?,
-            Likelihood::Gaussian => normal(noise)?,
+            Likelihood::Gaussian => noise.normal(x.shape(), x.dtype(), x.device())?,
+            Likelihood::Bernoulli | Likelihood::Logistic => noise.bernoulli(&(x.ones_like()? * 0.5)?)?,
         };
         let mut filled = known.where_cond(x, &start)?;
         for step in 1..=steps {
             let eps = self.noise(noise, x.dim(0)?, x)?;
-            let xi = self.draw(&self.encode(&filled)?, &eps)?;
-            let (head, logvar) = self.decode(&xi)?;
-            let values = match (logvar, step == steps) {
-                (None, true) => sigmoid(&head)?,
-                (None, false) => noise.bernoulli(&sigmoid(&head)?)?,
-                (Some(_), true) => head,
-                (Some(logvar), false) => nn::reparameterise(&head, &logvar, &normal(noise)?)?,
-            };
+            let heads = self.decode(&self.draw(&self.encode(&filled)?, &eps)?)?;
+            let likelihood = self.spec.likelihood;
+            let values = if step == steps { likelihood.mean(&heads)? } else { likelihood.draw(&heads, noise)? };
             filled = known.where_cond(x, &values)?;
         }
         Ok(filled)
@@ -410,10 +419,7 @@ impl Model for Dlgm {
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let like = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         let xi = self.noise(noise, n, &like)?;
-        match self.decode(&xi)? {
-            (logits, None) => sigmoid(&logits),
-            (mean, Some(_)) => Ok(mean),
-        }
+        self.spec.likelihood.mean(&self.decode(&xi)?)
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
@@ -436,8 +442,4 @@ fn sum(terms: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
         Some(sum) => sum,
         None => bail!("a model without layers"),
     }
-}
-
-fn sigmoid(logits: &Tensor) -> Result<Tensor> {
-    (logits.neg()?.exp()? + 1.0)?.recip()
 }

@@ -2,9 +2,10 @@
 
 pub mod decoder;
 pub mod dlgm;
-pub mod flow;
 pub mod adgm;
 pub mod conv;
+pub mod flow;
+mod likelihood;
 mod params;
 pub mod vae;
 pub mod wgan;
@@ -12,6 +13,7 @@ pub mod wgan;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use likelihood::*;
 pub use params::{Dense, DenseLayer, Mlp, Params, Slot};
 
 use crate::compiler::graph::FloatModel;
@@ -30,6 +32,9 @@ pub enum Likelihood {
     Bernoulli,
     /// Independent Gaussian variables, given by mean and log-variance. A model sees the values as they are.
     Gaussian,
+    /// Independent discretised logistic variables of 256 levels on `[0, 1]`, given by mean and log-scale (arXiv 1701.05517). A
+    /// model sees grey values rounded to whole levels.
+    Logistic,
 }
 
 impl From<Likelihood> for elbo::Likelihood {
@@ -37,6 +42,7 @@ impl From<Likelihood> for elbo::Likelihood {
         match likelihood {
             Likelihood::Bernoulli => Self::Bernoulli,
             Likelihood::Gaussian => Self::Gaussian,
+            Likelihood::Logistic => Self::Logistic,
         }
     }
 }
@@ -57,7 +63,7 @@ pub trait Model: Send + Sync {
     /// How a device represents rows: pixels exactly, standardised features within 16 deviations.
     fn data_range(&self) -> InputRange {
         match self.likelihood() {
-            Likelihood::Bernoulli => InputRange::Unit,
+            Likelihood::Bernoulli | Likelihood::Logistic => InputRange::Unit,
             Likelihood::Gaussian => InputRange::Real(15.99),
         }
     }

@@ -3,15 +3,17 @@
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
-pub use super::Likelihood;
 use super::conv::{Body, ConvRecipe, Layer, Stack};
 use super::flow::{FlowRecipe, posterior::Posterior};
-use super::{Model, Params};
+pub use super::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Likelihood};
+use super::{Heads, Model, Params};
 use crate::compiler::graph::FloatModel;
 use crate::nn::{self, Activation, Rng};
 use crate::recipe::ExportRecipe;
 use crate::train::Step;
+use conditional::join;
 
+pub mod conditional;
 mod lower;
 #[cfg(test)]
 mod tests;
@@ -20,10 +22,6 @@ mod tests;
 pub const LOGVAR_MIN: f64 = -12.0;
 /// The encoder's log-variance is clamped from above to this value (nats).
 pub const LOGVAR_MAX: f64 = 4.0;
-/// The Gaussian likelihood's log-variance is clamped from below to this value: the variance floor (nats).
-pub const HEAD_LOGVAR_MIN: f64 = -8.0;
-/// The Gaussian likelihood's log-variance is clamped from above to this value (nats).
-pub const HEAD_LOGVAR_MAX: f64 = 4.0;
 
 /// The two SGVB estimators of the paper.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,8 +73,25 @@ pub struct Vae {
     logvar: Layer,
     decoder: Stack,
     head: Layer,
-    head_logvar: Option<Layer>,
+    /// To the log-variance or the log-scale, where there is one.
+    second_head: Option<Layer>,
     posterior: Option<Posterior>,
+    classes: usize,
+    free_bits: f64,
+}
+
+/// What a VAE may have beside its dense layers.
+#[derive(Clone, Debug, Default)]
+pub struct Parts<'p> {
+    /// Convolutions between the dense hidden layers and the image that a row is, with its rows and columns.
+    pub conv: Option<([usize; 2], ConvRecipe)>,
+    /// A flow on the latent (arXiv 1505.05770).
+    pub flow: Option<&'p FlowRecipe>,
+    /// Classes of a model of `p(x|y)`; 0 of one of `p(x)`. See [`mod@conditional`].
+    pub classes: usize,
+    /// What a latent dimension's divergence, averaged over the batch, is below this many nats costs the loss nothing (arXiv
+    /// 1606.04934, section on free bits). Only for estimator B.
+    pub free_bits: f64,
 }
 
 /// `q(z|x)` of a batch.
@@ -93,35 +108,32 @@ impl Vae {
     /// # Errors
     /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
-        Self::with_parts(spec, None, None, seed, device, dtype)
+        Self::with_parts(spec, Parts::default(), seed, device, dtype)
     }
 
-    /// As [`Vae::new`], with convolutions between the dense hidden layers and the image that a row is (its rows and columns,
-    /// and the convolutions), and with a flow on the latent (arXiv 1505.05770).
+    /// As [`Vae::new`], with more than dense layers.
     ///
     /// # Errors
-    /// As [`Vae::new`]; an image that is too small for its convolutions; those of [`Posterior::new`].
-    pub fn with_parts(
-        spec: VaeSpec,
-        conv: Option<([usize; 2], ConvRecipe)>,
-        flow: Option<&FlowRecipe>,
-        seed: u64,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Self> {
+    /// As [`Vae::new`]; an image that is too small for its convolutions, or classes beside them; those of
+    /// [`Posterior::new`].
+    pub fn with_parts(spec: VaeSpec, parts: Parts<'_>, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        let Parts { conv, flow, classes, free_bits } = parts;
+        if conv.is_some() && classes > 0 {
+            bail!("a class beside an image is no pixel: expected a conditional VAE without convolutions");
+        }
         let mut params = Params::new(seed, device, dtype)?;
         let body = Body { input: spec.input, conv, hidden: spec.hidden.clone(), activation: spec.activation };
-        let encoder = body.encoder(&mut params, "encoder")?;
+        let encoder = Body { input: spec.input + classes, ..body.clone() }.encoder(&mut params, "encoder")?;
         let mu = params.dense("mu", encoder.out, spec.latent)?.into();
         let logvar = params.dense("logvar", encoder.out, spec.latent)?.into();
-        let decoder = body.decoder(&mut params, "decoder", spec.latent)?;
+        let decoder = body.decoder(&mut params, "decoder", spec.latent + classes)?;
         let head = body.head(&mut params, "head", &decoder)?;
-        let head_logvar = match spec.likelihood {
-            Likelihood::Bernoulli => None,
-            Likelihood::Gaussian => Some(body.head(&mut params, "head_logvar", &decoder)?),
+        let second_head = match spec.likelihood.second_head() {
+            None => None,
+            Some(name) => Some(body.head(&mut params, name, &decoder)?),
         };
         let posterior = flow.map(|flow| Posterior::new(flow, &mut params, encoder.out, spec.latent)).transpose()?;
-        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, head_logvar, posterior })
+        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, second_head, posterior, classes, free_bits })
     }
 
     /// The model's shape.
@@ -169,22 +181,14 @@ impl Vae {
         Ok((z, ratio))
     }
 
-    /// The parameters of `p(x|z)`: `z [b, z]` to logits `[b, d]` and `None` (Bernoulli), or to mean and log-variance
-    /// `[b, d]`, the latter clamped to [`HEAD_LOGVAR_MIN`], [`HEAD_LOGVAR_MAX`] (Gaussian).
+    /// The parameters of `p(x|z)`: `z [b, z]` to `[b, d]` each, clamped as the [`Likelihood`] asks for.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
-    pub fn decode_with_logvar(&self, z: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+    pub fn decode_with_logvar(&self, z: &Tensor) -> Result<Heads> {
         let h = self.decoder.apply(&self.params, z)?;
-        let head = self.apply(self.head, &h)?;
-        let logvar = match self.head_logvar {
-            None => None,
-            Some(layer) => {
-                let logvar = self.apply(layer, &h)?;
-                Some(nn::clamp(&logvar, HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX)?)
-            }
-        };
-        Ok((head, logvar))
+        let second = self.second_head.map(|layer| self.apply(layer, &h)).transpose()?;
+        self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
     }
 
     /// Logits (Bernoulli) or mean (Gaussian) of `p(x|z)`: `z [b, z]` to `[b, d]`.
@@ -201,10 +205,8 @@ impl Vae {
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn nll(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
-        match self.decode_with_logvar(z)? {
-            (logits, None) => nn::bernoulli_nll(&logits, x),
-            (mean, Some(logvar)) => nn::gaussian_nll(&mean, &logvar, x),
-        }
+        let (x, class) = self.split(x)?;
+        self.spec.likelihood.nll(&self.decode_with_logvar(&join(z, class.as_ref())?)?, &x)
     }
 
     /// The loss of a batch `x [b, d]` with standard normal noise `eps [b, z]`: `nll + beta kl`, the estimator of
@@ -235,7 +237,11 @@ impl Vae {
             (Estimator::B, None) => nn::kl_standard_normal(&q.mu, &q.logvar)?.mean_all()?,
             _ => log_ratio.mean_all()?,
         };
-        let mut total = (&nll + (&kl * beta)?)?;
+        let paid = match self.free_bits > 0.0 {
+            true => conditional::paid(&q.mu, &q.logvar, self.free_bits)?,
+            false => kl.clone(),
+        };
+        let mut total = (&nll + (paid * beta)?)?;
         if weight < 1.0 {
             // -log p(x, z), without the constant of log p(z).
             let joint = (&nll + (z.sqr()?.sum(1)?.mean_all()? * 0.5)?)?;
@@ -303,8 +309,13 @@ impl Model for Vae {
         self.spec.latent
     }
 
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let x = step.batch(self.likelihood())?;
+        let x = join(&x, self.classes_of(step)?.as_ref())?;
         let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
         let (beta, estimator) = (step.recipe.beta_at(step.index), step.recipe.estimator);
         let weight = self.posterior.as_ref().map_or(1.0, |p| p.annealed(step.index));
@@ -313,22 +324,18 @@ impl Model for Vae {
     }
 
     fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
-        let eps = self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?;
-        self.elbo(x, &eps).map(Some)
+        let bound = |x: &Tensor| self.elbo(x, &self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
     }
 
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        let eps = self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?;
-        self.iwae(x, &eps).map(Some)
+        let bound = |x: &Tensor| self.iwae(x, &self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
     }
 
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
-        let head = self.decode(&z)?;
-        match self.spec.likelihood {
-            Likelihood::Bernoulli => (head.neg()?.exp()? + 1.0)?.recip(),
-            Likelihood::Gaussian => Ok(head),
-        }
+        self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
     }
 
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {

@@ -90,6 +90,20 @@ pub fn gaussian_nll(mean: &Tensor, logvar: &Tensor, x: &Tensor) -> Result<Tensor
     terms.sum(1)? * 0.5
 }
 
+/// See [`super::logistic_nll`].
+pub fn logistic_nll(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let softplus = |t: &Tensor| t.relu()? + (t.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    let precision = log_scale.neg()?.exp()?;
+    let distance = (x - mean)?.mul(&precision)?;
+    let half = (precision * (0.5 / 255.0))?;
+    let below = softplus(&(&distance - &half)?)?;
+    let above = softplus(&(distance + &half)?.neg()?)?;
+    let width = ((half * -2.0)?.exp()?.neg()? + 1.0)?.log()?;
+    let inside = ((&below + &above)? - width)?;
+    let terms = x.lt(0.5 / 255.0)?.where_cond(&above, &x.gt(1.0 - 0.5 / 255.0)?.where_cond(&below, &inside)?)?;
+    terms.sum(1)
+}
+
 /// See [`super::reparameterise`].
 pub fn reparameterise(mu: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tensor> {
     mu + (logvar * 0.5)?.exp()?.mul(eps)?

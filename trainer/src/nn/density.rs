@@ -130,6 +130,43 @@ impl CustomOp3 for GaussianNll {
     }
 }
 
+/// The discretised logistic's `sum -ln(sigmoid(u) - sigmoid(v))`.
+pub(super) struct LogisticNll;
+
+impl CustomOp3 for LogisticNll {
+    fn name(&self) -> &'static str {
+        "elbo-logistic-nll"
+    }
+
+    fn cpu_fwd(
+        &self,
+        m: &CpuStorage,
+        lm: &Layout,
+        v: &CpuStorage,
+        lv: &Layout,
+        x: &CpuStorage,
+        lx: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        forward(self.name(), [(m, lm), (v, lv), (x, lx)], |[m, v, x]| math::logistic_row(m, v, x))
+    }
+
+    fn bwd(
+        &self,
+        m: &Tensor,
+        v: &Tensor,
+        x: &Tensor,
+        _: &Tensor,
+        g: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let row = |[m, v, x]: [&[f32]; 3], g, [dm, dv]: [&mut [f32]; 2]| {
+            math::logistic_row_backward(m, v, x, g, dm, dv);
+        };
+        let [dm, dv] = backward([m, v, x], g, row)?;
+        let dx = if x.track_op() { Some(dm.neg()?) } else { None };
+        Ok((Some(dm), Some(dv), dx))
+    }
+}
+
 /// `1/2 sum (m^2 + exp(v) - 1 - v)`.
 pub(super) struct Kl;
 

@@ -213,6 +213,59 @@ wide! {
     }
 }
 
+/// Half a level of 256 on `[0, 1]`.
+const HALF_LEVEL: f32 = 0.5 / 255.0;
+/// Below this `t`, `ln(1 - exp(-t))` is taken from its series, above it from that of `1 / (exp(t) - 1)` up to 1.
+const NARROW: f32 = 0.7;
+
+/// The edges `u` and `v` of the level of `x`, and `1 / scale`.
+#[inline(always)]
+fn edges(m: f32, s: f32, x: f32) -> (f32, f32, f32) {
+    let precision = exp(-s);
+    let (distance, half) = ((x - m) * precision, HALF_LEVEL * precision);
+    (distance + half, distance - half, precision)
+}
+
+wide! {
+    /// `sum -ln(sigmoid(u) - sigmoid(v))`, with everything below the lowest and above the highest level.
+    fn logistic_row(m: &[f32], s: &[f32], x: &[f32]) -> f32 {
+        let n = m.len().min(s.len()).min(x.len());
+        let (m, s, x) = (&m[..n], &s[..n], &x[..n]);
+        sum_by(n, |i| {
+            let (u, v, precision) = edges(m[i], s[i], x[i]);
+            let t = 2.0 * HALF_LEVEL * precision;
+            // -ln(1 - exp(-t)) = -ln t + t/2 - t^2/24 + t^4/2880, and -ln t is s + ln 255.
+            let q = t * t;
+            let narrow = s[i] + 5.541_263_6 + 0.5 * t - q * (1.0 / 24.0 - q * (1.0 / 2880.0));
+            let grown = exp(t) - 1.0;
+            let wide = ln_1p_unit(if t < NARROW { 1.0 } else { 1.0 / grown });
+            let inside = if t < NARROW { narrow } else { wide };
+            let above = if x[i] > 1.0 - HALF_LEVEL { 0.0 } else { softplus(-u) };
+            let below = if x[i] < HALF_LEVEL { 0.0 } else { softplus(v) };
+            let edge = x[i] < HALF_LEVEL || x[i] > 1.0 - HALF_LEVEL;
+            above + below + if edge { 0.0 } else { inside }
+        })
+    }
+}
+
+wide! {
+    /// The derivatives of `g` times [`logistic_row`] by `m` and `s`.
+    fn logistic_row_backward(m: &[f32], s: &[f32], x: &[f32], g: f32, dm: &mut [f32], ds: &mut [f32]) {
+        for ((((dm, ds), m), s), x) in dm.iter_mut().zip(ds.iter_mut()).zip(m).zip(s).zip(x) {
+            let (u, v, precision) = edges(*m, *s, *x);
+            let by_u = if *x > 1.0 - HALF_LEVEL { 0.0 } else { -sigmoid(-u) };
+            let by_v = if *x < HALF_LEVEL { 0.0 } else { sigmoid(v) };
+            // t / (exp(t) - 1), from its series where the difference would cancel.
+            let t = 2.0 * HALF_LEVEL * precision;
+            let series = 1.0 - 0.5 * t + t * t * (1.0 / 12.0);
+            let ratio = if t < 0.05 { series } else { t / (exp(t) - 1.0) };
+            let edge = *x < HALF_LEVEL || *x > 1.0 - HALF_LEVEL;
+            *dm = -g * precision * (by_u + by_v);
+            *ds = -g * (u * by_u + v * by_v - if edge { 0.0 } else { ratio });
+        }
+    }
+}
+
 wide! {
     /// `1/2 sum (m^2 + exp(v) - 1 - v)`.
     fn kl_row(m: &[f32], v: &[f32]) -> f32 {

@@ -134,6 +134,62 @@ fn densities_equal_their_definitions() {
     }
 }
 
+/// Every level, the edges too, at scales from a quarter of a level to several times the range.
+#[test]
+fn the_discretised_logistic_equals_its_definition() {
+    let mut rng = Rng::new(6);
+    for (b, d) in [(1, 1), (3, 17), (60, 512)] {
+        let m = rng.uniform(-0.5, 1.5, (b, d), DType::F32, &CPU).unwrap();
+        let s = rng.uniform(-6.0, -0.5, (b, d), DType::F32, &CPU).unwrap();
+        let levels: Vec<f32> = (0..b * d).map(|i| (i % 256) as f32 / 255.0).collect();
+        let x = Tensor::from_vec(levels, (b, d), &CPU).unwrap();
+        // In f64, because the definition cancels where levels are narrow.
+        let wide = |t: &[Tensor]| {
+            let [m, s, x] = [0, 1, 2].map(|i| t[i].to_dtype(DType::F64).unwrap());
+            composed::logistic_nll(&m, &s, &x)?.to_dtype(DType::F32)
+        };
+        compare(&[m, s, x], |t| super::logistic_nll(&t[0], &t[1], &t[2]), wide);
+    }
+}
+
+/// The masses of all levels sum to one.
+#[test]
+fn the_discretised_logistic_is_a_distribution() {
+    for (mean, log_scale) in [(0.3, -4.0), (-0.4, -2.0), (1.2, -3.0), (0.5, -7.0), (0.9, 2.0)] {
+        let fill = |v: f64| Tensor::full(v as f32, (256, 1), &CPU).unwrap();
+        let levels: Vec<f32> = (0..256).map(|k| k as f32 / 255.0).collect();
+        let x = Tensor::from_vec(levels, (256, 1), &CPU).unwrap();
+        let nll = super::logistic_nll(&fill(mean), &fill(log_scale), &x).unwrap().to_vec1::<f32>().unwrap();
+        let total: f64 = nll.iter().map(|n| f64::from(-n).exp()).sum();
+        assert!((total - 1.0).abs() < 1e-4, "{mean} {log_scale}: {total}");
+    }
+}
+
+/// By finite differences of the definition in `f64`, on both sides of every branch of the fused form.
+#[test]
+fn the_discretised_logistics_gradient_is_its_slope() {
+    let nll = |m: f64, s: f64, x: f64| {
+        let t = |v: f64| Tensor::full(v, (1, 1), &CPU).unwrap();
+        composed::logistic_nll(&t(m), &t(s), &t(x)).unwrap().to_vec1::<f64>().unwrap()[0]
+    };
+    let h = 1e-6;
+    for s in [-6.9, -5.3, -5.1, -3.0, -2.4, -1.0, 1.9] {
+        for x in [0.0, 1.0 / 255.0, 0.6, 254.0 / 255.0, 1.0] {
+            for m in [-0.3, x + 0.001, 0.9] {
+                let inputs = [m, s].map(|v| Var::new(&[[v as f32]], &CPU).unwrap());
+                let level = Tensor::full(x as f32, (1, 1), &CPU).unwrap();
+                let g = super::logistic_nll(inputs[0].as_tensor(), inputs[1].as_tensor(), &level).unwrap();
+                let g = g.backward().unwrap();
+                let slopes = [nll(m + h, s, x) - nll(m - h, s, x), nll(m, s + h, x) - nll(m, s - h, x)];
+                for (var, slope) in inputs.iter().zip(slopes.map(|d| d / (2.0 * h))) {
+                    let got = f64::from(g.get(var).unwrap().to_vec2::<f32>().unwrap()[0][0]);
+                    assert!((got - slope).abs() < 2e-4 * (1.0 + slope.abs()), "m {m} s {s} x {x}: {got} {slope}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn wide_logits_stay_finite() {
     let l = Var::new(&[[-500.0f32, 500.0, -200.0, 200.0]], &CPU).unwrap();

@@ -107,3 +107,21 @@ fn boards_and_data_sets_that_do_not_exist() {
     fails(&["score", text(&blob), "--data", "digitz"], &["`digitz`", "`digits`"]);
     fails(&["eval", text(dir.path())], &["run folder"]);
 }
+
+#[test]
+fn options_of_another_family_and_labels_that_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: String = (0..40).map(|i| format!("{i},{}\n", i * i)).collect();
+    let data = written(dir.path(), "plain.csv", rows.as_bytes());
+    let out = dir.path().join("run");
+    let train = |more: &[&str], parts: &[&str]| {
+        fails(&[&["train", "--data", text(&data), "--out", text(&out)], more].concat(), parts);
+        assert!(!out.exists(), "a run folder for {more:?}");
+    };
+    train(&["--layers", "4,2"], &["--layers", "--family dlgm", "vae"]);
+    train(&["--family", "dlgm", "--layers", "4,0"], &["`dlgm.layers`", "at least 1"]);
+    train(&["--family", "dlgm", "--conditional"], &["`model.conditional`", "vae", "dlgm"]);
+    train(&["--conditional"], &["`model.conditional`", "labels", "--label-column"]);
+    train(&["--likelihood", "logistic"], &["`model.likelihood`", "`gaussian` for a table", "logistic"]);
+    train(&["--free-bits", "0.1", "--estimator", "a"], &["`train.free_bits`", "estimator"]);
+}

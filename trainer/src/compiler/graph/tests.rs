@@ -55,7 +55,7 @@ impl Reference {
         let head = self.dense("head", &self.hidden("decoder", z));
         match self.spec.likelihood {
             Likelihood::Bernoulli => ops::sigmoid(&head).unwrap(),
-            Likelihood::Gaussian => head,
+            Likelihood::Gaussian | Likelihood::Logistic => head,
         }
     }
 
@@ -143,7 +143,7 @@ fn compare(spec: &VaeSpec, seed: u64) {
     for _ in 0..ROWS {
         let x = match spec.likelihood {
             Likelihood::Bernoulli => rng.bernoulli(&Tensor::full(0.4, (1, spec.input), &CPU).unwrap()).unwrap(),
-            Likelihood::Gaussian => rng.normal((1, spec.input), DType::F64, &CPU).unwrap(),
+            Likelihood::Gaussian | Likelihood::Logistic => rng.normal((1, spec.input), DType::F64, &CPU).unwrap(),
         };
         // The graph's inputs have 24 bits: the reference starts from the same ones.
         let rounded = |t: &Tensor| t.to_dtype(DType::F32).unwrap().to_dtype(DType::F64).unwrap();

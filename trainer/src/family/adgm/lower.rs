@@ -5,9 +5,10 @@
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
 
-use super::{Adgm, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Input, LOGVAR_MAX, LOGVAR_MIN, Likelihood, Net, Structure};
+use super::{Adgm, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Input, LOGVAR_MAX, LOGVAR_MIN, Net, Structure};
 use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::compiler::lower::{Affine, Tower, activate};
+use crate::family::decoder::HeadLayers;
 use crate::family::{DenseLayer, Params};
 use crate::nn::Activation;
 use crate::recipe::ExportRecipe;
@@ -142,6 +143,11 @@ impl Lowering<'_> {
         }
     }
 
+    /// The heads of p(x|.).
+    fn data(&self) -> HeadLayers {
+        HeadLayers::of(self.model.spec.likelihood, self.p_x.heads[0], self.p_x.heads.get(1).copied())
+    }
+
     fn draw(b: &mut Builder, (mu, logvar): (NodeId, NodeId), eps: NodeId) -> NodeId {
         let sigma = b.map(Opcode::Exp, 1, &[logvar]);
         b.map(Opcode::Fma, 0, &[sigma, eps, mu])
@@ -162,11 +168,7 @@ impl Lowering<'_> {
         }
         let sum = self.p_x.partial(&mut b, given, None);
         let h = self.p_x.hidden(&mut b, sum);
-        let head = self.p_x.heads[0].apply(&mut b, h);
-        let out = match spec.likelihood {
-            Likelihood::Bernoulli => b.map(Opcode::Sigmoid, 0, &[head]),
-            Likelihood::Gaussian => head,
-        };
+        let out = self.data().mean(&mut b, h);
         b.finish(if class.is_some() { ProgramKind::SampleClass } else { ProgramKind::Sample }, &[out])
     }
 
@@ -268,15 +270,7 @@ impl Lowering<'_> {
         let given = Given { z: Some(z), class, ..Given::default() };
         let sum = self.p_x.partial(b, given, sums.p_x);
         let h = self.p_x.hidden(b, sum);
-        let head = self.p_x.heads[0].apply(b, h);
-        let of_x = match self.p_x.heads.get(1) {
-            None => b.scalar(Opcode::BernoulliNll, 0, &[head, x]),
-            Some(layer) => {
-                let raw = layer.apply(b, h);
-                let logvar = b.clamp([P_RANGE.0 as f32, P_RANGE.1 as f32], raw);
-                b.scalar(Opcode::GaussianNll, 0, &[head, logvar, x])
-            }
-        };
+        let of_x = self.data().nll(b, x, h);
         let sum = self.p_a.partial(b, given, sums.p_a);
         let (mu, logvar) = self.p_a.gaussian(b, sum, P_RANGE);
         let of_a = b.scalar(Opcode::GaussianNll, 0, &[mu, logvar, a]);

@@ -259,7 +259,7 @@ fn the_labelled_bound_is_its_equation() {
                 let head = r.net("p_x", of_x, "head");
                 let log_p_x = match likelihood {
                     Likelihood::Gaussian => log_normal(x, &head, &r.net("p_x", of_x, "head_logvar")),
-                    Likelihood::Bernoulli => x.iter().zip(&head).map(|(x, l)| x * l - l.exp().ln_1p()).sum(),
+                    _ => x.iter().zip(&head).map(|(x, l)| x * l - l.exp().ln_1p()).sum(),
                 };
                 let p_a = ["mu", "logvar"].map(|head| r.net("p_a", of_a, head));
                 let prior = log_normal(&z, &[0.0; 4], &[0.0; 4]) - (CLASSES as f64).ln();

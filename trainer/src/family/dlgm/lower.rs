@@ -8,7 +8,7 @@ use elbo::program::{Opcode, ProgramKind};
 use super::{Dlgm, LOGVAR_MAX, LOGVAR_MIN, V_BOUND};
 use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::compiler::lower::{Affine, Tower};
-use crate::family::decoder::Heads;
+use crate::family::decoder::HeadLayers;
 use crate::recipe::ExportRecipe;
 
 /// Rounds of encoding and drawing after which missing entries are taken as filled in.
@@ -36,7 +36,7 @@ struct Lowering {
     encoder: Tower,
     layers: Vec<LayerNodes>,
     decoder: Tower,
-    heads: Heads,
+    heads: HeadLayers,
 }
 
 pub(super) fn lower(dlgm: &Dlgm, export: &ExportRecipe) -> Result<FloatModel> {
@@ -65,7 +65,7 @@ pub(super) fn lower(dlgm: &Dlgm, export: &ExportRecipe) -> Result<FloatModel> {
         encoder,
         layers,
         decoder: Tower::mlp(m, "decoder", p, &dlgm.decoder)?,
-        heads: Heads::new(m, p, dlgm.spec.likelihood, dlgm.head.into(), dlgm.head_logvar.map(Into::into))?,
+        heads: HeadLayers::new(m, p, dlgm.spec.likelihood, dlgm.head.into(), dlgm.second_head.map(Into::into))?,
     };
     model.programs = vec![
         lowering.sample(),

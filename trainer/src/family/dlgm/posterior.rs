@@ -71,11 +71,7 @@ impl Posterior {
     /// `k` copies one after the other: `[b, n]` to `[k b, n]`.
     pub(super) fn repeat(&self, k: usize) -> Result<Self> {
         let repeat = |t: &Tensor| t.repeat((k, 1));
-        Ok(Self {
-            mu: repeat(&self.mu)?,
-            logvar: repeat(&self.logvar)?,
-            v: self.v.as_ref().map(repeat).transpose()?,
-        })
+        Ok(Self { mu: repeat(&self.mu)?, logvar: repeat(&self.logvar)?, v: self.v.as_ref().map(repeat).transpose()? })
     }
 }
 

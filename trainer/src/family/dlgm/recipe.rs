@@ -48,8 +48,7 @@ impl DlgmRecipe {
     /// # Errors
     /// `Invalid`, naming the field.
     pub(crate) fn check(&self) -> std::result::Result<(), RecipeError> {
-        let invalid =
-            |field, expected, found: String| Err(RecipeError::Invalid { field, expected, found });
+        let invalid = |field, expected, found: String| Err(RecipeError::Invalid { field, expected, found });
         if let Some(layers) = &self.layers
             && (layers.is_empty() || layers.contains(&0))
         {

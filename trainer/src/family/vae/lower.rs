@@ -6,17 +6,18 @@ use elbo::program::{Opcode, ProgramKind};
 use super::{LOGVAR_MAX, LOGVAR_MIN, Vae, VaeSpec};
 use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::compiler::lower::{Affine, Tower};
-use crate::family::decoder::Heads;
+use crate::family::decoder::HeadLayers;
 use crate::recipe::ExportRecipe;
 
 /// Layers by what they are for.
 struct Lowering<'v> {
     spec: &'v VaeSpec,
+    classes: usize,
     encoder: Tower,
     mu: Affine,
     logvar: Affine,
     decoder: Tower,
-    heads: Heads,
+    heads: HeadLayers,
     flow: Option<(Opcode, Affine)>,
 }
 
@@ -33,16 +34,26 @@ pub(super) fn lower(vae: &Vae, export: &ExportRecipe) -> Result<FloatModel> {
     let (m, p) = (&mut model, &vae.params);
     let lowering = Lowering {
         spec: &vae.spec,
+        classes: vae.classes,
         encoder: Tower::stack(m, "encoder", p, &vae.encoder)?,
         mu: Affine::layer(m, "mu", p, vae.mu)?,
         logvar: Affine::layer(m, "logvar", p, vae.logvar)?,
         decoder: Tower::stack(m, "decoder", p, &vae.decoder)?,
-        heads: Heads::new(m, p, vae.spec.likelihood, vae.head, vae.head_logvar)?,
+        heads: HeadLayers::new(m, p, vae.spec.likelihood, vae.head, vae.second_head)?,
         flow: match &vae.posterior {
             None => None,
             Some(posterior) => Some((posterior.step().opcode(), Affine::dense(m, "flow", p, posterior.head)?)),
         },
     };
+    if vae.classes > 0 {
+        model.programs = vec![
+            lowering.sample(),
+            lowering.score(),
+            lowering.score_monte_carlo(export.monte_carlo_samples as u32),
+            lowering.score_importance(export.importance_samples as u32),
+        ];
+        return Ok(model);
+    }
     model.programs = vec![
         lowering.sample(),
         lowering.decode(),
@@ -56,7 +67,27 @@ pub(super) fn lower(vae: &Vae, export: &ExportRecipe) -> Result<FloatModel> {
 }
 
 impl Lowering<'_> {
-    fn posterior(&self, b: &mut Builder, x: NodeId) -> Posterior {
+    /// The class behind the values, where the model reads one.
+    fn join(b: &mut Builder, x: NodeId, class: Option<NodeId>) -> NodeId {
+        class.map_or(x, |class| b.concat(x, class))
+    }
+
+    /// The cost of a row, `cost` being that of the row as of one class: `-log 1/C sum exp(-cost)`.
+    fn over_classes(&self, b: &mut Builder, cost: impl FnOnce(&mut Builder, Option<NodeId>) -> NodeId) -> NodeId {
+        if self.classes == 0 {
+            return cost(b, None);
+        }
+        let bounds = b.begin(self.classes as u32);
+        let class = b.one_hot(self.classes);
+        let cost = cost(b, Some(class));
+        let bound = b.scalar(Opcode::Neg, 0, &[cost]);
+        b.end(bound);
+        let mean = b.scalar(Opcode::LogMeanExp, 0, &[bounds]);
+        b.scalar(Opcode::Neg, 0, &[mean])
+    }
+
+    fn posterior(&self, b: &mut Builder, x: NodeId, class: Option<NodeId>) -> Posterior {
+        let x = Self::join(b, x, class);
         let h = self.encoder.apply(b, x);
         let (mu, raw) = (self.mu.apply(b, h), self.logvar.apply(b, h));
         let logvar = b.clamp([LOGVAR_MIN as f32, LOGVAR_MAX as f32], raw);
@@ -74,35 +105,38 @@ impl Lowering<'_> {
         }
     }
 
-    fn mean(&self, b: &mut Builder, z: NodeId) -> NodeId {
+    fn mean(&self, b: &mut Builder, z: NodeId, class: Option<NodeId>) -> NodeId {
+        let z = Self::join(b, z, class);
         let h = self.decoder.apply(b, z);
         self.heads.mean(b, h)
     }
 
     /// -log p(x | z).
-    fn nll(&self, b: &mut Builder, x: NodeId, z: NodeId) -> NodeId {
+    fn nll(&self, b: &mut Builder, x: NodeId, z: NodeId, class: Option<NodeId>) -> NodeId {
+        let z = Self::join(b, z, class);
         let h = self.decoder.apply(b, z);
         self.heads.nll(b, x, h)
     }
 
     fn sample(&self) -> FloatProgram {
         let mut b = Builder::default();
+        let class = (self.classes > 0).then(|| b.input(self.classes));
         let z = b.normal(self.spec.latent);
-        let out = self.mean(&mut b, z);
-        b.finish(ProgramKind::Sample, &[out])
+        let out = self.mean(&mut b, z, class);
+        b.finish(if class.is_some() { ProgramKind::SampleClass } else { ProgramKind::Sample }, &[out])
     }
 
     fn decode(&self) -> FloatProgram {
         let mut b = Builder::default();
         let z = b.input(self.spec.latent);
-        let out = self.mean(&mut b, z);
+        let out = self.mean(&mut b, z, None);
         b.finish(ProgramKind::Decode, &[out])
     }
 
     fn encode(&self) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
-        let q = self.posterior(&mut b, x);
+        let q = self.posterior(&mut b, x, None);
         b.finish(ProgramKind::Encode, &[q.mu, q.logvar])
     }
 
@@ -113,7 +147,7 @@ impl Lowering<'_> {
         let mu = self.mu.apply(&mut b, h);
         let flow = self.flow.map(|(_, head)| head.apply(&mut b, h));
         let (z, _) = self.flowed(&mut b, &Posterior { mu, logvar: mu, flow }, mu);
-        let out = self.mean(&mut b, z);
+        let out = self.mean(&mut b, z, None);
         b.finish(ProgramKind::Reconstruct, &[out])
     }
 
@@ -122,18 +156,20 @@ impl Lowering<'_> {
     fn score(&self) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
-        let q = self.posterior(&mut b, x);
-        let mut kl = b.scalar(Opcode::Kl, 0, &[q.mu, q.logvar]);
-        let (z, log_det) = self.flowed(&mut b, &q, q.mu);
-        if let Some(log_det) = log_det {
-            let before = b.scalar(Opcode::HalfSumSq, 0, &[q.mu]);
-            let after = b.scalar(Opcode::HalfSumSq, 0, &[z]);
-            let moved = b.scalar(Opcode::Sub, 0, &[after, before]);
-            let moved = b.scalar(Opcode::Sub, 0, &[moved, log_det]);
-            kl = b.scalar(Opcode::Add, 0, &[kl, moved]);
-        }
-        let nll = self.nll(&mut b, x, z);
-        let out = b.scalar(Opcode::Add, 0, &[nll, kl]);
+        let out = self.over_classes(&mut b, |b, class| {
+            let q = self.posterior(b, x, class);
+            let mut kl = b.scalar(Opcode::Kl, 0, &[q.mu, q.logvar]);
+            let (z, log_det) = self.flowed(b, &q, q.mu);
+            if let Some(log_det) = log_det {
+                let before = b.scalar(Opcode::HalfSumSq, 0, &[q.mu]);
+                let after = b.scalar(Opcode::HalfSumSq, 0, &[z]);
+                let moved = b.scalar(Opcode::Sub, 0, &[after, before]);
+                let moved = b.scalar(Opcode::Sub, 0, &[moved, log_det]);
+                kl = b.scalar(Opcode::Add, 0, &[kl, moved]);
+            }
+            let nll = self.nll(b, x, z, class);
+            b.scalar(Opcode::Add, 0, &[nll, kl])
+        });
         b.finish(ProgramKind::Score, &[out])
     }
 
@@ -141,27 +177,29 @@ impl Lowering<'_> {
     fn score_monte_carlo(&self, draws: u32) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
-        let q = self.posterior(&mut b, x);
-        let outside = match self.flow {
-            None => b.scalar(Opcode::Kl, 0, &[q.mu, q.logvar]),
-            Some(_) => {
-                let half_log_det = b.scalar(Opcode::Sum, 1, &[q.logvar]);
-                b.scalar(Opcode::Neg, 0, &[half_log_det])
+        let out = self.over_classes(&mut b, |b, class| {
+            let q = self.posterior(b, x, class);
+            let outside = match self.flow {
+                None => b.scalar(Opcode::Kl, 0, &[q.mu, q.logvar]),
+                Some(_) => {
+                    let half_log_det = b.scalar(Opcode::Sum, 1, &[q.logvar]);
+                    b.scalar(Opcode::Neg, 0, &[half_log_det])
+                }
+            };
+            let sigma = b.map(Opcode::Exp, 1, &[q.logvar]);
+            let terms = b.begin(draws);
+            let eps = b.normal(self.spec.latent);
+            let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
+            let (z, log_det) = self.flowed(b, &q, z);
+            let mut term = self.nll(b, x, z, class);
+            if let Some(log_det) = log_det {
+                let ratio = self.log_ratio(b, eps, z, Some(log_det));
+                term = b.scalar(Opcode::Sub, 0, &[term, ratio]);
             }
-        };
-        let sigma = b.map(Opcode::Exp, 1, &[q.logvar]);
-        let terms = b.begin(draws);
-        let eps = b.normal(self.spec.latent);
-        let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
-        let (z, log_det) = self.flowed(&mut b, &q, z);
-        let mut term = self.nll(&mut b, x, z);
-        if let Some(log_det) = log_det {
-            let ratio = self.log_ratio(&mut b, eps, z, Some(log_det));
-            term = b.scalar(Opcode::Sub, 0, &[term, ratio]);
-        }
-        b.end(term);
-        let mean = b.scalar(Opcode::Mean, 0, &[terms]);
-        let out = b.scalar(Opcode::Add, 0, &[mean, outside]);
+            b.end(term);
+            let mean = b.scalar(Opcode::Mean, 0, &[terms]);
+            b.scalar(Opcode::Add, 0, &[mean, outside])
+        });
         b.finish(ProgramKind::ScoreMonteCarlo, &[out])
     }
 
@@ -177,20 +215,22 @@ impl Lowering<'_> {
     fn score_importance(&self, draws: u32) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
-        let q = self.posterior(&mut b, x);
-        let half_log_det = b.scalar(Opcode::Sum, 1, &[q.logvar]);
-        let sigma = b.map(Opcode::Exp, 1, &[q.logvar]);
-        let weights = b.begin(draws);
-        let eps = b.normal(self.spec.latent);
-        let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
-        let (z, log_det) = self.flowed(&mut b, &q, z);
-        let ratio = self.log_ratio(&mut b, eps, z, log_det);
-        let nll = self.nll(&mut b, x, z);
-        let weight = b.scalar(Opcode::Sub, 0, &[ratio, nll]);
-        b.end(weight);
-        let mean = b.scalar(Opcode::LogMeanExp, 0, &[weights]);
-        let bound = b.scalar(Opcode::Add, 0, &[mean, half_log_det]);
-        let out = b.scalar(Opcode::Neg, 0, &[bound]);
+        let out = self.over_classes(&mut b, |b, class| {
+            let q = self.posterior(b, x, class);
+            let half_log_det = b.scalar(Opcode::Sum, 1, &[q.logvar]);
+            let sigma = b.map(Opcode::Exp, 1, &[q.logvar]);
+            let weights = b.begin(draws);
+            let eps = b.normal(self.spec.latent);
+            let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
+            let (z, log_det) = self.flowed(b, &q, z);
+            let ratio = self.log_ratio(b, eps, z, log_det);
+            let nll = self.nll(b, x, z, class);
+            let weight = b.scalar(Opcode::Sub, 0, &[ratio, nll]);
+            b.end(weight);
+            let mean = b.scalar(Opcode::LogMeanExp, 0, &[weights]);
+            let bound = b.scalar(Opcode::Add, 0, &[mean, half_log_det]);
+            b.scalar(Opcode::Neg, 0, &[bound])
+        });
         b.finish(ProgramKind::ScoreImportance, &[out])
     }
 }

@@ -1,10 +1,10 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{ConvRecipe, Estimator, Likelihood, Model, Vae, VaeSpec};
+use super::{ConvRecipe, Estimator, Likelihood, Model, Parts, Vae, VaeSpec};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
 
 const CPU: Device = Device::Cpu;
-const LIKELIHOODS: [Likelihood; 2] = [Likelihood::Bernoulli, Likelihood::Gaussian];
+const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
 const ESTIMATORS: [Estimator; 2] = [Estimator::A, Estimator::B];
 
 fn spec(activation: Activation, likelihood: Likelihood) -> VaeSpec {
@@ -232,7 +232,7 @@ fn convolutional_models_learn() {
     for likelihood in LIKELIHOODS {
         let spec = VaeSpec { input: 64, hidden: vec![6], ..spec(Activation::Tanh, likelihood) };
         let conv = Some(([8, 8], ConvRecipe { channels: vec![2, 3], kernel: 4, stride: 2 }));
-        let vae = Vae::with_parts(spec, conv, None, 7, &CPU, DType::F64).unwrap();
+        let vae = Vae::with_parts(spec, Parts { conv, ..Parts::default() }, 7, &CPU, DType::F64).unwrap();
         let mut rng = Rng::new(8);
         let x = rng.uniform(0.0, 1.0, (3, 64), DType::F64, &CPU).unwrap();
         let eps = rng.normal((3, 3), DType::F64, &CPU).unwrap();
