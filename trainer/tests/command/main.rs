@@ -1,6 +1,7 @@
 //! The command `elbo` as a person runs it.
 
 mod bad_input;
+mod flows;
 #[cfg(unix)]
 mod interrupt;
 mod tables;
