@@ -23,6 +23,7 @@ use crate::nn::{self, Activation, FlowStep, Rng};
 use crate::recipe::{ExportRecipe, TrainRecipe};
 use crate::train::Step;
 use coupling::Coupling;
+pub use coupling::CouplingNumbers;
 
 /// The kinds of steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +136,20 @@ enum Stack {
     Couplings(Vec<Coupling>, Option<Slot>),
 }
 
+/// A flow as plain numbers, for the compiler.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// `K p` parameters, one step after another.
+    Steps(FlowStep, Vec<f32>),
+    /// Couplings whose halves take turns.
+    Couplings {
+        /// From `x` on.
+        couplings: Vec<CouplingNumbers>,
+        /// After them, a log-scale of every column (NICE).
+        log_scale: Option<Vec<f32>>,
+    },
+}
+
 /// A flow with parameters of its own.
 ///
 /// Its variables are `steps [K p]` (planar, radial; [`FlowStep`] says in which order), or `coupling.K.net.I`,
@@ -197,6 +212,20 @@ impl Flow {
     /// Its settings.
     pub fn recipe(&self) -> &FlowRecipe {
         &self.recipe
+    }
+
+    /// Copies of every variable, for the compiler.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn numbers(&self) -> Result<Numbers> {
+        Ok(match &self.stack {
+            Stack::Steps(step, slot) => Numbers::Steps(*step, self.params.values(*slot)?),
+            Stack::Couplings(couplings, scale) => Numbers::Couplings {
+                couplings: couplings.iter().map(|c| c.numbers(&self.params)).collect::<Result<_>>()?,
+                log_scale: scale.map(|slot| self.params.values(slot)).transpose()?,
+            },
+        })
     }
 
     /// What the steps make of `x [b, d]`, `[b, d]`, and the sums of their `log|det|` in nats, `[b]`.

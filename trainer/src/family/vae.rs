@@ -149,6 +149,11 @@ impl Vae {
         self.params.vars()
     }
 
+    /// The flow on its latent; its parameters are the layer `flow` of the encoder's last hidden layer.
+    pub fn posterior(&self) -> Option<&Posterior> {
+        self.posterior.as_ref()
+    }
+
     fn apply(&self, layer: Dense, x: &Tensor) -> Result<Tensor> {
         layer.apply(&self.params, x, Activation::Identity)
     }

@@ -1,7 +1,18 @@
 use candle_core::{Result, Tensor};
 
-use super::super::{Dense, Mlp, Params};
+use super::super::{Dense, DenseLayer, Mlp, Params};
 use crate::nn::Activation;
+
+/// A coupling as plain numbers, for the compiler.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CouplingNumbers {
+    /// Hidden layers, from the half that passes on.
+    pub net: Vec<DenseLayer>,
+    /// To `t`.
+    pub shift: DenseLayer,
+    /// To `raw`, of which `s = 2^m tanh(raw)`; `None` where only `t` is added.
+    pub log_scale: Option<DenseLayer>,
+}
 
 /// A coupling layer: half of the columns pass and tell how the other half `x` is moved.
 ///
@@ -31,6 +42,15 @@ impl Coupling {
             None => None,
         };
         Ok(Self { net, shift, log_scale, bound: bound.unwrap_or_default() })
+    }
+
+    /// Copies of its layers.
+    pub fn numbers(&self, params: &Params) -> Result<CouplingNumbers> {
+        Ok(CouplingNumbers {
+            net: self.net.numbers(params)?,
+            shift: self.shift.layer(params)?,
+            log_scale: self.log_scale.map(|layer| layer.layer(params)).transpose()?,
+        })
     }
 
     /// `t` and `s`.

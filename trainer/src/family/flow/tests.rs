@@ -1,8 +1,8 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{Energy, Flow, FlowKind, FlowRecipe};
+use super::{Energy, Flow, FlowKind, FlowRecipe, Numbers};
 use crate::family::vae::{Estimator, Likelihood, Vae, VaeSpec};
-use crate::family::{Model, Params};
+use crate::family::{DenseLayer, Model, Params};
 use crate::nn::{Activation, Rng};
 
 const CPU: Device = Device::Cpu;
@@ -154,11 +154,33 @@ fn energies_are_those_of_the_paper() {
     assert!(Energy::U1.potential(&Tensor::zeros((3, 3), DType::F32, &CPU).unwrap()).is_err());
 }
 
+/// What the compiler is given is what the model computes with.
+#[test]
+fn numbers_are_those_of_the_variables() {
+    for kind in KINDS {
+        let flow = flow(kind, 5, None, DType::F32);
+        let total: usize = flow.params().vars().iter().map(|(_, var)| var.elem_count()).sum();
+        let size = |layer: &DenseLayer| layer.w.len() + layer.b.len();
+        let counted = match flow.numbers().unwrap() {
+            Numbers::Steps(step, values) => {
+                assert_eq!(Some(step), kind.step());
+                values.len()
+            }
+            Numbers::Couplings { couplings, log_scale } => {
+                assert_eq!((couplings[0].shift.out, couplings[1].shift.out), (2, 3));
+                let layers = couplings.iter().flat_map(|c| c.net.iter().chain([&c.shift]).chain(&c.log_scale));
+                layers.map(size).sum::<usize>() + log_scale.map_or(0, |values| values.len())
+            }
+        };
+        assert_eq!(counted, total, "{kind:?}");
+    }
+}
+
 #[test]
 fn a_coupling_stretches_no_more_than_its_bound() {
     let flow = flow(FlowKind::RealNvp, 4, None, DType::F64);
     let mut tensors = flow.params().save().unwrap();
-    for (_, tensor) in &mut tensors {
+    for tensor in tensors.values_mut() {
         *tensor = (&*tensor * 1e3).unwrap();
     }
     flow.params().load(&tensors).unwrap();
