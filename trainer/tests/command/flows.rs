@@ -23,7 +23,6 @@ fn an_energy_is_learnt_without_data_and_resumed() {
     assert!(std::fs::read_to_string(run.join("recipe.toml")).unwrap().contains("energy = \"u2\""));
     succeeds(&["train", "--resume", text(&run)]);
     fails(&["eval", text(&run), "--importance", "5"], &["--importance", "energy"]);
-    fails(&["compile", text(&run), "-o", text(&dir.path().join("u2.elbo"))], &["cannot be compiled yet"]);
 }
 
 /// `b = a^2` up to a little noise: what a Gaussian cannot tell from `b = 1`, a flow can.
