@@ -84,7 +84,7 @@ pub struct FlowRecipe {
 impl Default for FlowRecipe {
     fn default() -> Self {
         let kind = FlowKind::default();
-        Self { kind, steps: kind.default_steps(), energy: None, anneal_steps: 0, scale_log2: 0, noise: 0.1, limit: 8.0 }
+        Self { kind, steps: kind.default_steps(), energy: None, anneal_steps: 0, scale_log2: 0, noise: 0.3, limit: 8.0 }
     }
 }
 

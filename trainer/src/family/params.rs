@@ -198,12 +198,4 @@ impl Mlp {
     pub fn apply(&self, params: &Params, x: &Tensor) -> Result<Tensor> {
         self.layers.iter().try_fold(x.clone(), |h, layer| layer.apply(params, &h, self.activation))
     }
-
-    /// Copies of the layers as plain numbers.
-    ///
-    /// # Errors
-    /// Whatever candle reports.
-    pub fn numbers(&self, params: &Params) -> Result<Vec<DenseLayer>> {
-        self.layers.iter().map(|layer| layer.layer(params)).collect()
-    }
 }

@@ -125,3 +125,32 @@ fn options_of_another_family_and_labels_that_are_missing() {
     train(&["--likelihood", "logistic"], &["`model.likelihood`", "`gaussian` for a table", "logistic"]);
     train(&["--free-bits", "0.1", "--estimator", "a"], &["`train.free_bits`", "estimator"]);
 }
+
+#[test]
+fn flows_of_the_wrong_thing() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let column: String = (0..30).map(|i| format!("{i}\n")).collect();
+    let column = written(dir.path(), "column.csv", column.as_bytes());
+    for (arguments, parts) in [
+        (&["--energy", "u1", "--data", "digits"][..], &["`data.spec`", "no data", "digits"][..]),
+        (&["digits", "--energy", "u1"], &["`data.spec`", "no data", "digits"]),
+        (&["--energy", "u1", "--family", "vae"], &["`flow.energy`", "family `flow`", "vae"]),
+        (&["--energy", "u1", "--flow-steps", "0"], &["`flow.steps`", "at least one", "0"]),
+        (&["digits", "--family", "flow"], &["a table", "images of 8 x 8"]),
+        (&["digits", "--posterior", "planar", "--posterior-steps", "0"], &["`flow.steps`", "at least one"]),
+        (&["energy-u2", "--posterior", "planar"], &["--posterior", "VAE", "--flow"]),
+        (&["digits", "--family", "vae", "--flow", "planar"], &["--flow", "--posterior"]),
+        (&["digits", "--anneal-steps", "10"], &["--anneal-steps", "--flow"]),
+        (&["--data", text(&column), "--flow", "nice"], &["`flow.kind`", "two", "couplings"]),
+    ] {
+        fails(&[&["train"], arguments, &["--out", text(&out)]].concat(), parts);
+    }
+    let (output, message) = crate::run(&["train", "--energy", "u9"]);
+    assert!(!output.status.success() && message.contains("u9") && message.contains("`u4`"), "{message}");
+    let recipe = "name = 'x'\nfamily = 'flow'\n[flow]\nenergy = 'u5'\n";
+    let recipe = written(dir.path(), "x.toml", recipe.as_bytes());
+    let (output, message) = crate::run(&["train", text(&recipe)]);
+    assert!(!output.status.success() && message.contains("not a recipe") && message.contains("`u4`"), "{message}");
+    assert!(!out.exists(), "nothing is left of a run that could not start");
+}

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod families;
+mod flows;
 #[cfg(unix)]
 mod interrupt;
 mod tables;

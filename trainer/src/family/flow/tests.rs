@@ -158,7 +158,7 @@ fn energies_are_those_of_the_paper() {
 fn a_coupling_stretches_no_more_than_its_bound() {
     let flow = flow(FlowKind::RealNvp, 4, None, DType::F64);
     let mut tensors = flow.params().save().unwrap();
-    for (_, tensor) in &mut tensors {
+    for tensor in tensors.values_mut() {
         *tensor = (&*tensor * 1e3).unwrap();
     }
     flow.params().load(&tensors).unwrap();
