@@ -1,10 +1,14 @@
-//! Pictures of a run: sample grids (PNG), training curves (SVG) and images as text.
+//! Pictures of a run: sample grids (PNG), training curves and scatter plots (SVG) and images as text.
+
+mod scatter;
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use plotters::prelude::*;
+
+pub use scatter::scatter;
 
 /// Grey of the gaps in a sample grid.
 const GAP: u8 = 64;

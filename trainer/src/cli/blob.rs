@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Likelihood, Limits, Model};
+use elbo::{Limits, Meta, Model};
 use rand_core::SeedableRng;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,13 @@ pub struct Inspect {
 /// Options of `elbo sample`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  elbo sample digits.elbo -o digits.png\n  elbo sample digits.elbo --count 4 --text"
+    after_help = "Examples:\n  elbo sample digits.elbo -o digits.png\n  elbo sample digits.elbo --count 4 --text\n  elbo sample energy.elbo --count 2000 -o energy.svg"
 )]
 pub struct Sample {
     /// The blob.
     pub model: PathBuf,
-    /// Where to: a .png with a grid of images, or a .csv with one sample a row.
+    /// Where to: a .png with a grid of images, an .svg with points of the plane over their density's contours, or a .csv
+    /// with one sample a row, in the data's own units.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Number of samples.
@@ -103,6 +104,9 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     let meta = model.meta()?;
     println!("{} ({}), {:?} likelihood, {}x{}", meta.name, meta.family, meta.likelihood, meta.shape[0], meta.shape[1]);
     println!("latent {}, L = {}, K = {}", meta.latent, meta.monte_carlo_samples, meta.importance_samples);
+    if meta.classes > 0 {
+        println!("classes {}", meta.classes);
+    }
     let quantiles = meta.score_quantiles.map(|q| elbo::Nats::from_bits(q).to_string());
     println!(
         "scores of held-out rows, nats: 50 % {} 90 % {} 95 % {} 99 % {} 99.9 % {}",
@@ -121,41 +125,84 @@ pub fn sample(args: &Sample) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let info = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
-    let mut arena = HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
-    let mut samples = Vec::with_capacity(args.count);
-    for _ in 0..args.count {
-        let mut out = vec![0; info.len];
-        session.sample(&mut rng, &mut out)?;
-        samples.push(dequantize(&out, &info));
-    }
+    let samples = draw(&model, args)?;
     let shape = meta.shape.map(usize::from);
     if args.text {
         samples.iter().for_each(|image| println!("{}", plot::text_art(image, shape)));
     }
     let Some(path) = &args.output else {
         if !args.text {
-            bail!("say where to: -o FILE.png, -o FILE.csv or --text");
+            bail!("say where to: -o FILE.png (images), -o FILE.svg (two columns), -o FILE.csv or --text");
         }
         return Ok(());
     };
     match path.extension().and_then(|e| e.to_str()) {
         Some("png") => plot::sample_grid(path, &samples, shape, samples.len().isqrt().max(1), 4)?,
+        Some("svg") => scatter(&model, &samples, path)?,
         Some("csv") => {
             let mut text = String::new();
             for sample in &samples {
-                let fields: Vec<String> = sample.iter().map(f32::to_string).collect();
+                let fields: Vec<String> = unstandardised(sample, &meta).iter().map(f32::to_string).collect();
                 text.push_str(&fields.join(","));
                 text.push('\n');
             }
             std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
         }
-        _ => bail!("{}: expected a name that ends in .png or .csv", path.display()),
+        _ => bail!("{}: expected a name that ends in .png, .svg or .csv", path.display()),
     }
     println!("wrote {} samples to {}", samples.len(), path.display());
     Ok(())
+}
+
+/// The samples that a board draws from this seed: of a class-conditional model the classes in turn.
+fn draw(model: &Model<'_>, args: &Sample) -> Result<Vec<Vec<f32>>> {
+    let kinds = [ProgramKind::Sample, ProgramKind::SampleClass];
+    let kind = kinds.into_iter().find(|kind| model.program(*kind).is_some()).context("the model cannot sample")?;
+    let info = model.program(kind).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
+    let classes = usize::from(model.meta()?.classes).max(1);
+    let mut arena = HostArena::new(model);
+    let mut session = model.session(arena.as_mut_slice())?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let mut samples = Vec::with_capacity(args.count);
+    for index in 0..args.count {
+        let mut out = vec![0; info.len];
+        match kind {
+            ProgramKind::SampleClass => session.sample_class(index % classes, &mut rng, &mut out)?,
+            _ => session.sample(&mut rng, &mut out)?,
+        }
+        samples.push(dequantize(&out, &info));
+    }
+    Ok(samples)
+}
+
+/// Points over the contours of their density, where the model has an exact one.
+fn scatter(model: &Model<'_>, samples: &[Vec<f32>], path: &Path) -> Result<()> {
+    let points: Vec<[f32; 2]> = samples.iter().filter_map(|sample| sample.as_slice().try_into().ok()).collect();
+    if points.len() < samples.len() {
+        bail!("{}: a scatter plot is of two columns; -o FILE.csv takes any number", path.display());
+    }
+    // Only a flow scores by its density.
+    let exact = model.program(ProgramKind::SampleDensity).and(model.program(ProgramKind::Score));
+    let Some(info) = exact.and_then(|program| program.inputs[0]) else {
+        return Ok(plot::scatter(path, &points, None)?);
+    };
+    let arena = std::cell::RefCell::new(HostArena::new(model));
+    let log_density = |point: [f32; 2]| {
+        let mut arena = arena.borrow_mut();
+        let score = model.session(arena.as_mut_slice()).and_then(|mut session| session.score(&quantize(&point, &info)));
+        score.map_or(f64::NEG_INFINITY, |nats| -nats.to_f64())
+    };
+    Ok(plot::scatter(path, &points, Some(&log_density))?)
+}
+
+/// A row in the units of its columns.
+fn unstandardised(row: &[f32], meta: &Meta<'_>) -> Vec<f32> {
+    let numbers = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>();
+    let (mean, std) = (numbers(meta.feature_mean), numbers(meta.feature_std));
+    if mean.len() != row.len() || std.len() != row.len() {
+        return row.to_vec();
+    }
+    row.iter().zip(mean.iter().zip(&std)).map(|(v, (mean, std))| v * std + mean).collect()
 }
 
 /// Runs `elbo score`.
@@ -177,10 +224,7 @@ pub fn score(args: &Score) -> Result<()> {
     if info.len != dataset.dim {
         bail!("{}: rows of {} values, but the model takes {}", args.data, dataset.dim, info.len);
     }
-    let likelihood = match meta.likelihood {
-        Likelihood::Gaussian => family::vae::Likelihood::Gaussian,
-        _ => family::vae::Likelihood::Bernoulli,
-    };
+    let likelihood = family::Likelihood::from(meta.likelihood);
     let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
     let mut arena = HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice())?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{Likelihood, Limits, Nats};
+use elbo::{Limits, Meta, Nats, VectorInfo};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,8 @@ use std::process::Command;
 use super::columns::Columns;
 use crate::data;
 use crate::host::{Blob, dequantize, quantize};
-use crate::{board, family, plot, rows};
+use crate::compiler::stimulus::{Role, role};
+use crate::{board, plot, rows};
 
 /// What the firmware does.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,7 +68,7 @@ pub struct Check {
     /// An emulated board.
     #[arg(long)]
     pub board: String,
-    /// Data whose test split is scored.
+    /// Data whose test split is run; `none` for noise.
     #[arg(long, default_value = "digits")]
     pub data: String,
     /// Folder of data sets; the variable ELBO_DATA by default.
@@ -141,52 +142,35 @@ pub fn check(args: &Check) -> Result<()> {
     let model =
         blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let meta = model.meta()?;
-    let input = model.program(ProgramKind::Score).and_then(|p| p.inputs[0]).context("the model cannot score")?;
-    let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(&meta))?;
-    ensure!(
-        dataset.dim == input.len,
-        "{}: rows of {} values, but the model takes {}",
-        args.data,
-        dataset.dim,
-        input.len
-    );
-    let likelihood = match meta.likelihood {
-        Likelihood::Gaussian => family::vae::Likelihood::Gaussian,
-        _ => family::vae::Likelihood::Bernoulli,
-    };
-    // Rows are taken again, drawn anew, when the split has fewer than asked for.
-    let mut real = Vec::new();
-    for round in 0.. {
-        let drawn = rows::model_rows(&dataset.test, likelihood, args.seed.wrapping_add(round));
-        if real.len() >= args.rows || drawn.is_empty() {
-            break;
-        }
-        real.extend(drawn.iter().take(args.rows - real.len()).map(|x| quantize(x, &input)));
-    }
-    let noise = rows::noise_rows(input.len, likelihood, 10.min(args.rows), args.seed);
-    let mut all = real.clone();
+    let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
+    let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;
+    let rows = rows_of(args, &meta, &input)?;
+    let real = rows.len();
+    let noise = rows::noise_rows(input.len, meta.likelihood.into(), 10.min(args.rows), args.seed);
+    let mut all = rows;
     all.extend(noise.iter().map(|x| quantize(x, &input)));
 
     println!("building the firmware for {} ({})", board_.name, board_.core);
     let mut client = board::start(board_, &args.model)?;
     let result = board::compare(&mut client, &args.model, &all, args.samples, args.seed)?;
     let shape = meta.shape.map(usize::from);
-    if shape[0] > 1 {
+    let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]);
+    if let Some(output) = output.filter(|_| shape[0] > 1) {
         let art: Vec<String> =
             result.samples.iter().take(4).map(|q| plot::text_art(&dequantize(q, &output), shape)).collect();
         println!("drawn by {}:\n{}", board_.name, side_by_side(&art));
     }
     let mean = |scores: &[Nats]| scores.iter().map(|s| s.to_f64()).sum::<f64>() / scores.len().max(1) as f64;
-    let (of_real, of_noise) = result.scores.split_at(real.len());
-    println!(
-        "-ELBO on {}: {:.2} nats for {} rows of {}, {:.2} for noise",
-        board_.name,
-        mean(of_real),
-        of_real.len(),
-        args.data,
-        mean(of_noise)
-    );
+    if let Some((of_real, of_noise)) = result.scores.split_at_checked(real) {
+        println!(
+            "score on {}: {:.2} for {} rows of {}, {:.2} for noise",
+            board_.name,
+            mean(of_real),
+            of_real.len(),
+            args.data,
+            mean(of_noise)
+        );
+    }
     println!(
         "{} samples, {} rows: all {} values equal the host's, bit for bit",
         args.samples,
@@ -202,6 +186,34 @@ pub fn check(args: &Check) -> Result<()> {
         result.load_instructions / length as f64
     );
     Ok(())
+}
+
+/// The rows to run, at the model's scale: those of a data set, taken again and drawn anew when there are fewer than asked
+/// for, or draws from the model itself.
+fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
+    if args.data == "none" {
+        return Ok(rows::noise_rows(input.len, meta.likelihood.into(), args.rows, !args.seed)
+            .iter()
+            .map(|x| quantize(x, input))
+            .collect());
+    }
+    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(meta))?;
+    ensure!(
+        dataset.dim == input.len,
+        "{}: rows of {} values, but the model takes {}; name the data set that it was trained on with --data, or `none`",
+        args.data,
+        dataset.dim,
+        input.len
+    );
+    let mut all = Vec::new();
+    for round in 0.. {
+        let drawn = rows::model_rows(&dataset.test, meta.likelihood.into(), args.seed.wrapping_add(round));
+        if all.len() >= args.rows || drawn.is_empty() {
+            break;
+        }
+        all.extend(drawn.iter().take(args.rows - all.len()).map(|x| quantize(x, input)));
+    }
+    Ok(all)
 }
 
 fn side_by_side(pictures: &[String]) -> String {

@@ -159,8 +159,7 @@ impl<'p> Shape<'p> {
             Some(Opcode::Exp) => finest(self.largest_exponential(node).unwrap_or(range * HEADROOM)),
             Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
             Some(Opcode::Clamp) => {
-                let limit = interval(node).map_or(f32::INFINITY, |[low, high]| low.abs().max(high.abs()));
-                finest(limit.min(range * HEADROOM))
+                finest(interval(node).map_or(range * HEADROOM, |[low, high]| low.abs().max(high.abs())))
             }
             Some(Opcode::Relu | Opcode::Slice | Opcode::Concat | Opcode::Select | Opcode::Loop | Opcode::MeanVec) => 15,
             Some(_) => finest(range * HEADROOM),
@@ -278,8 +277,8 @@ fn coarsen(shape: &Shape<'_>, fracs: &mut [u32], layers: &mut [LayerScale]) {
     }
 }
 
-/// A layer's first wish for its outputs: what was seen of them, but only as far as clamps let pass where only clamps read
-/// it, and one integer bit at least for logits, whose softplus reads that.
+/// A layer's first wish for its outputs: what was seen of them; all that clamps let pass where only clamps read it, for
+/// what is rare may be what a score is about; and one integer bit at least for logits, whose softplus reads that.
 fn first_output(shapes: &[Shape<'_>], layer: usize, range: f32) -> u32 {
     let mut limit = 0f32;
     let mut logits = false;
@@ -295,7 +294,7 @@ fn first_output(shapes: &[Shape<'_>], layer: usize, range: f32) -> u32 {
             limit = f32::INFINITY;
         }
     }
-    let frac = finest((range * HEADROOM).min(limit));
+    let frac = finest(if limit.is_finite() && limit > 0.0 { limit } else { range * HEADROOM });
     if logits { frac.max(1) } else { frac }
 }
 

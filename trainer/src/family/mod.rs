@@ -47,6 +47,16 @@ impl From<Likelihood> for elbo::Likelihood {
     }
 }
 
+impl From<elbo::Likelihood> for Likelihood {
+    fn from(likelihood: elbo::Likelihood) -> Self {
+        match likelihood {
+            elbo::Likelihood::Gaussian => Self::Gaussian,
+            elbo::Likelihood::Logistic => Self::Logistic,
+            _ => Self::Bernoulli,
+        }
+    }
+}
+
 /// A model that can be trained, evaluated and compiled.
 ///
 /// Rows are `[b, d]` in `f32` on the CPU, bounds and losses in nats.

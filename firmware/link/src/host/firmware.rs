@@ -66,6 +66,7 @@ pub struct Firmware {
     placement: Placement,
     features: Vec<&'static str>,
     package: Option<(&'static str, &'static str)>,
+    room: Option<(usize, usize)>,
 }
 
 /// A firmware that was built.
@@ -81,7 +82,7 @@ impl Firmware {
     /// An application for a board, around a model.
     #[must_use]
     pub fn new(board: &'static Board, application: Application, placement: Placement) -> Self {
-        Self { board, application, placement, features: Vec::new(), package: None }
+        Self { board, application, placement, features: Vec::new(), package: None, room: None }
     }
 
     /// With a feature of the board's package: `log`, `bench`, `fuzz` or `selftest`.
@@ -95,6 +96,14 @@ impl Firmware {
     #[must_use]
     pub fn package(mut self, folder: &'static str, binary: &'static str) -> Self {
         self.package = Some((folder, binary));
+        self
+    }
+
+    /// With memory for other models than the one it is built around: halfwords of arena, and elements of the inputs or
+    /// outputs of a program.
+    #[must_use]
+    pub fn room(mut self, arena: usize, values: usize) -> Self {
+        self.room = Some((arena, values));
         self
     }
 
@@ -126,6 +135,11 @@ impl Firmware {
         if !self.features.is_empty() {
             command.args(["--features", &self.features.join(",")]);
         }
+        if let Some((arena, values)) = self.room {
+            command.env("ELBO_ARENA", arena.to_string()).env("ELBO_VALUES", values.to_string());
+        } else {
+            command.env_remove("ELBO_ARENA").env_remove("ELBO_VALUES");
+        }
         if let Placement::Apart { address, space, .. } = self.placement {
             command.env("ELBO_MODEL_ADDRESS", format!("{address:#x}")).env("ELBO_MODEL_SPACE", space.to_string());
         } else {
@@ -134,7 +148,7 @@ impl Firmware {
         compile(&mut command, self.board)?;
 
         let mut hasher = DefaultHasher::new();
-        (&self.placement, &self.features, fs::read(&model)?).hash(&mut hasher);
+        (&self.placement, &self.features, self.room, fs::read(&model)?).hash(&mut hasher);
         let path = images.join(format!("{binary}-{:016x}", hasher.finish()));
         fs::copy(target.join(self.board.target).join("release").join(binary), &path)
             .with_context(|| format!("the compiler left no {binary}"))?;
