@@ -1,6 +1,6 @@
 //! What an operation asks of its operands and how large its result can be.
 //!
-//! The compiler calls [`output_bound`] to declare a tensor's bound, the verifier to check it: one definition of both.
+//! The compiler calls [`output_bounds`] to declare a tensor's bound, the verifier to check it: one definition of both.
 
 use crate::fixed;
 #[cfg(feature = "conv")]
@@ -31,6 +31,8 @@ const EXP_FRAC: u8 = 11;
 const FINE: u32 = 8;
 /// Most dimensions of a flow.
 const MAX_FLOW_LEN: u32 = 1024;
+/// log2 of the largest 1/2 ln(1 + |a|^2), Q16: below 64 nats for any vector.
+const LOG_DET_LOG2: u32 = 22;
 /// log2 of the largest log-determinant of a flow, Q16: 65536 steps of at most 2^20 nats.
 const FLOW_LOG_DET_LOG2: u16 = 52;
 /// log2 of the largest contribution of one dimension to a discretised-logistic negative log-likelihood, Q16.
@@ -211,10 +213,13 @@ fn output_bound(
             sum_log2(n, 2 * bits(a), 2 * fa).max(sum_log2(n, 40, 16)) + 2
         }
         Opcode::HalfSumSq => sum_log2(n, 2 * bits(a), 2 * fa),
-        // ln(1 + |a|^2) is below 64; |b|^2 is a sum of squares.
-        Opcode::HalfLogDet | Opcode::RankOneKl => {
-            require(fa >= FINE && (op.opcode == Opcode::HalfLogDet || fb >= FINE), Scale)?;
-            sum_log2(n, 2 * bits(b), 2 * fb).max(24) + 1
+        Opcode::HalfLogDet => {
+            require(fa >= FINE, Scale)?;
+            LOG_DET_LOG2
+        }
+        Opcode::RankOneKl => {
+            require(fa >= FINE && fb >= FINE, Scale)?;
+            sum_log2(n, 2 * bits(b), 2 * fb).max(LOG_DET_LOG2) + 1
         }
         Opcode::LogisticNll => {
             require(fa == fc && fa >= FINE && b.frac >= EXP_FRAC, Scale)?;

@@ -505,7 +505,7 @@ pub struct Tensor {
     pub kind: TensorKind,
     /// Fractional bits: 0..=15 for activations, 16 for nats.
     pub frac: u8,
-    /// Activations: largest |q|, at most 32768. Nats: |q| < 2^bound.
+    /// Activations: largest |q|, at most 32768. Nats: |q| is at most 2^bound.
     pub bound: u16,
     /// Number of elements.
     pub len: u32,
@@ -706,11 +706,14 @@ pub struct Cost {
 }
 
 /// The cost of one execution of `op`, `len` being the length of its first input, or of its output when it has none.
-/// `params` is the length of a flow's parameters.
+/// `params` is the length of its second input: a flow's parameters, or what a `Concat` appends.
 #[inline(never)]
 pub fn op_cost(op: &Op, len: u32, params: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Cost {
     let (work, macs) = match op.opcode {
-        Opcode::Loop | Opcode::End => (0, 0),
+        Opcode::Loop => (0, 0),
+        // A scalar is what the operation itself counts for; a vector is copied.
+        Opcode::End => (u64::from(len.saturating_sub(1)), 0),
+        Opcode::Concat => (u64::from(len) + u64::from(params), 0),
         Opcode::Dense => matrices(op.arg).map_or((0, 0), |matrix| {
             let macs = matrix_macs(&matrix);
             (macs + u64::from(matrix.rows), macs)
@@ -720,7 +723,7 @@ pub fn op_cost(op: &Op, len: u32, params: u32, matrices: &dyn Fn(u16) -> Option<
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
             let macs = geometry.macs(channels, matrix.rows);
-            (macs + u64::from(geometry.output_len(matrix.rows).unwrap_or(0)), macs)
+            (macs.saturating_add(u64::from(geometry.output_len(matrix.rows).unwrap_or(0))), macs)
         }),
         // An inverted planar step is a search of so many steps.
         Opcode::Planar if op.param != 0 => (u64::from(params) << 5, 0),
@@ -730,11 +733,11 @@ pub fn op_cost(op: &Op, len: u32, params: u32, matrices: &dyn Fn(u16) -> Option<
     Cost { work: work.saturating_add(1), macs }
 }
 
-/// Multiply-accumulates of one execution of a dense layer, padding not counted: as many as it has weights, each of
-/// which is a byte of a blob below 2^32.
+/// Multiply-accumulates of one execution of a dense layer, padding not counted. A host may load 2^32 weights, whose
+/// number 32 bits do not hold.
 #[inline]
 pub(crate) fn matrix_macs(matrix: &Matrix) -> u64 {
-    u64::from(matrix.rows.wrapping_mul(matrix.cols))
+    u64::from(matrix.rows) * u64::from(matrix.cols)
 }
 
 #[cfg(test)]

@@ -481,7 +481,8 @@ fn elements(arena: &mut [i16], opcode: Opcode, inputs: &[Tensor; 3], y: &Tensor)
         let (qa, qb) = (at(arena, a.offset, i), at(arena, b.offset, i));
         let mut sum = if product { qa.wrapping_mul(qb) } else { qa.wrapping_shl(align_a) };
         if opcode != Opcode::Mul {
-            sum = sum.wrapping_add(sign * at(arena, third.offset, i).wrapping_shl(align_third));
+            let third = at(arena, third.offset, i).wrapping_shl(align_third);
+            sum = if sign < 0 { sum.wrapping_sub(third) } else { sum.wrapping_add(third) };
         }
         put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
     }

@@ -33,7 +33,8 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
         scope.verify_tensors(&record)?;
         scope.verify_overlaps()?;
         let (work, macs) = scope.verify_ops(kind)?;
-        if work != record.work || macs != record.macs || work > max_work {
+        // A sum that saturated proves nothing.
+        if work != record.work || macs != record.macs || work > max_work || work == u64::MAX {
             return Err(LoadError::Work { program });
         }
     }
@@ -283,7 +284,7 @@ impl<'b> Scope<'b> {
                 Fault::Noise => LoadError::Noise { op },
                 Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            // At most 4096 operations of 2^33 steps under a repeat of 2^64: saturation, which no honest record declares.
+            // At most 4096 operations of 2^64 steps under a repeat of 2^64: saturation, which is refused in the end.
             work = work.saturating_add(cost.work);
             macs = macs.saturating_add(cost.macs);
         }
@@ -315,6 +316,9 @@ impl<'b> Scope<'b> {
             require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
             if written {
                 require(input.first == here && tensor != op.output, Fault::Operand)?;
+                // Scratch is not filled to its end, so that reading it would show what the arena held before.
+                let scratch = op.opcode == Opcode::Conv;
+                require(!scratch || input.last == here, Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) })?;
                 continue;
             }
             let alive = input.first < here && here <= input.last && !loops.hides(input);

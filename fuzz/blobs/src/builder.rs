@@ -1,8 +1,8 @@
 //! A small assembler of valid blobs: bounds, lifetimes and work follow from the operations.
 
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
-use elbo::bounds::{FULL, output_bounds};
-use elbo::kernel::{Packing, pack_params, pack_weights};
+use elbo::bounds::{FULL, output_bounds, scratch_len};
+use elbo::kernel::{ConvGeometry, Packing, pack_params, pack_weights};
 use elbo::program::{
     Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind, op_cost,
 };
@@ -270,6 +270,55 @@ impl Program<'_> {
     /// What the last operation wrote besides its output.
     pub fn third(&self) -> u16 {
         self.ops.last().map_or(NO_TENSOR, |op| op.inputs[2])
+    }
+
+    /// An exponential of a negated argument.
+    pub fn exp_negated(&mut self, a: u16, frac: u8, param: i8) -> u16 {
+        let output = vector_of(self.tensors[usize::from(a)].len, frac);
+        self.emit(Op { param, imm: 1, ..op_of(Opcode::Exp) }, &[a], output, false)
+    }
+
+    /// `len` elements from `start` on.
+    pub fn slice(&mut self, a: u16, start: u32, len: u32) -> u16 {
+        let output = vector_of(len, self.tensors[usize::from(a)].frac);
+        self.emit(Op { imm: start, ..op_of(Opcode::Slice) }, &[a], output, false)
+    }
+
+    /// One vector after the other.
+    pub fn concat(&mut self, a: u16, b: u16, frac: u8) -> u16 {
+        let [a_len, b_len] = [a, b].map(|tensor| self.tensors[usize::from(tensor)].len);
+        self.emit(op_of(Opcode::Concat), &[a, b], vector_of(a_len + b_len, frac), false)
+    }
+
+    /// `value` at the place of the loop's iteration.
+    pub fn one_hot(&mut self, len: u32, frac: u8, value: u32) -> u16 {
+        self.emit(Op { imm: value, ..op_of(Opcode::OneHot) }, &[], vector_of(len, frac), false)
+    }
+
+    /// The mean of the vectors of `len` elements that a loop has collected.
+    pub fn mean_vectors(&mut self, a: u16, len: u32) -> u16 {
+        let output = vector_of(len, self.tensors[usize::from(a)].frac);
+        self.emit(op_of(Opcode::MeanVec), &[a], output, false)
+    }
+
+    /// A scalar plus a Q16 constant.
+    pub fn offset(&mut self, a: u16, constant: i32) -> u16 {
+        self.emit(Op { imm: constant as u32, ..op_of(Opcode::Offset) }, &[a], nats_of(1), false)
+    }
+
+    /// A planar or radial flow; its log-determinant is the [third](Self::third).
+    pub fn flow(&mut self, opcode: Opcode, z: u16, params: u16, inverse: bool) -> u16 {
+        let tensor = self.tensors[usize::from(z)];
+        let output = vector_of(tensor.len, tensor.frac);
+        self.emit(Op { param: i8::from(inverse), ..op_of(opcode) }, &[z, params], output, false)
+    }
+
+    /// A convolution with the matrices of its phases from `matrix` on.
+    pub fn conv(&mut self, a: u16, matrix: u16, geometry: ConvGeometry, frac: u8) -> u16 {
+        let channels = self.matrices[usize::from(matrix)].rows;
+        let len = geometry.output_len(channels).expect("a small image");
+        let (imm, param) = geometry.pack();
+        self.emit(Op { param, arg: matrix, imm, ..op_of(Opcode::Conv) }, &[a], vector_of(len, frac), false)
     }
 
     /// Opens a loop; its vector of scalars.

@@ -169,30 +169,39 @@ fn write_op(words: &mut [u32], sections: &Sections, (index, op): (usize, Op)) {
 
 fn loop_count(words: &mut [u32], sections: &Sections, random: &mut Random) {
     let Some((index, mut op)) = any_op(words, sections, random, |op| op.opcode == Opcode::Loop) else { return };
+    let before = op.imm.max(1);
     op.imm = random.pick(&[0, 1, 2, 3, 5, 9, 17, 300, 65536, 65537]);
     write_op(words, sections, (index, op));
     // Not only the vector of this program: a guess that often fits.
     let at = (sections.owner(words, index) + usize::from(op.output)) * TENSOR_WORDS + sections.tensors + 1;
     if at < sections.ops {
-        words[at] = op.imm;
+        words[at] = (words[at] / before).max(1).wrapping_mul(op.imm);
     }
 }
 
 fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) {
-    const ALIKE: [&[Opcode]; 6] = [
-        &[Opcode::Relu, Opcode::Tanh, Opcode::Sigmoid, Opcode::Exp, Opcode::Clamp],
-        &[Opcode::HalfSumSq, Opcode::Sum],
+    const ALIKE: [&[Opcode]; 11] = [
+        &[Opcode::Relu, Opcode::Tanh, Opcode::Sigmoid, Opcode::Exp, Opcode::Clamp, Opcode::Softmax],
+        &[Opcode::HalfSumSq, Opcode::Sum, Opcode::HalfLogDet],
         &[Opcode::Add, Opcode::Sub],
+        &[Opcode::Neg, Opcode::Offset],
         &[Opcode::Mean, Opcode::LogMeanExp],
-        &[Opcode::BernoulliNll, Opcode::Kl],
-        &Opcode::ALL,
+        &[Opcode::BernoulliNll, Opcode::Kl, Opcode::RankOneKl],
+        &[Opcode::GaussianNll, Opcode::LogisticNll],
+        &[Opcode::Fma, Opcode::Select],
+        &[Opcode::Mul, Opcode::AddVec, Opcode::SubVec, Opcode::RankOne],
+        &[Opcode::Slice, Opcode::MeanVec],
+        &[Opcode::Planar, Opcode::Radial],
     ];
     let Some((index, mut op)) = any_op(words, sections, random, |_| true) else { return };
-    let group = ALIKE.into_iter().find(|group| group.contains(&op.opcode)).unwrap_or(&Opcode::ALL);
+    let group = ALIKE.into_iter().find(|group| group.contains(&op.opcode)).unwrap_or(&Opcode::ALL[..]);
     let group = if random.one_in(8) { &Opcode::ALL } else { group };
     op.opcode = random.pick(group);
-    if !matches!(op.opcode, Opcode::Clamp | Opcode::Loop) {
-        op.imm = 0;
+    use Opcode::{Clamp, Conv, Loop, Offset, OneHot, Slice};
+    match op.opcode {
+        Clamp | Loop | Slice | OneHot | Offset | Conv => {}
+        Opcode::Exp => op.imm = random.below(2) as u32,
+        _ => op.imm = 0,
     }
     write_op(words, sections, (index, op));
 }
@@ -202,7 +211,9 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
     match random.below(4) {
         0 => op.param = op.param.wrapping_add(random.pick(&[1, -1, 2, -2, 4, -4])),
         1 => {
-            let slot = random.below(op.opcode.inputs().max(1));
+            let inputs = op.opcode.inputs();
+            let slot = random.below(inputs.max(1) + usize::from(op.opcode.writes_third()));
+            let slot = if slot == inputs && op.opcode.writes_third() { 2 } else { slot };
             op.inputs[slot] = random.below(sections.count(6).min(24)) as u16;
         }
         2 if op.opcode == Opcode::Clamp => {
@@ -210,10 +221,22 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             let new = changed(high as u16 as u32, random) as i16;
             op.imm = if random.one_in(2) { Op::interval_imm(low, new) } else { Op::interval_imm(new, high) };
         }
+        2 if op.opcode == Opcode::Exp => op.imm ^= 1,
+        2 if matches!(op.opcode, Opcode::Slice | Opcode::OneHot | Opcode::Offset) => op.imm = changed(op.imm, random),
+        2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),
         2 => op.arg = random.below(sections.count(8) + 1) as u16,
         _ => op.output = random.below(sections.count(6).min(24)) as u16,
     }
     write_op(words, sections, (index, op));
+}
+
+/// One field of a convolution's geometry, most often a little larger or smaller.
+fn geometry(imm: u32, random: &mut Random) -> u32 {
+    let (shift, mask) = random.pick(&[(0, 255u32), (8, 255), (16, 15), (20, 15), (24, 15), (28, 15)]);
+    let any = random.bits() as u32;
+    let near = random.pick(&[1, u32::MAX, 2, u32::MAX - 1, any]);
+    let field = (imm >> shift & mask).wrapping_add(near) & mask;
+    imm & !(mask << shift) | field << shift
 }
 
 fn tensor_field(words: &mut [u32], sections: &Sections, random: &mut Random) {

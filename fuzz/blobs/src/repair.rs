@@ -2,11 +2,11 @@
 //! cannot be made good is left as it is, for the verifier to find.
 
 use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
-use elbo::bounds::{FULL, output_bound};
-use elbo::kernel::{Packing, unpack_word, word_index};
+use elbo::bounds::{FULL, output_bounds, scratch_len};
+use elbo::kernel::{ConvGeometry, Packing, unpack_word, word_index};
 use elbo::program::{
     MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
-    TensorKind,
+    TensorKind, op_cost,
 };
 
 /// Where the sections of an intact blob begin.
@@ -73,7 +73,7 @@ impl Sections {
     }
 }
 
-/// Bounds of matrices and of operations' outputs, and the programs' work.
+/// Bounds of matrices and of what operations write, lengths that follow from matrices and loops, and the programs' work.
 pub(crate) fn repair_claims(words: &mut [u32]) {
     let Some(sections) = Sections::of(words) else { return };
     for index in 0..sections.count(8) {
@@ -121,55 +121,72 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
     let tensor = |words: &[u32], reference: u16| {
         place(reference).map(|at| Tensor::read(&words[at..at + TENSOR_WORDS], 0)).unwrap_or_default()
     };
-    // Repeats of the open loops and the loops' vectors; deeper nests are refused anyway.
-    let (mut repeats, mut vectors, mut depth) = ([1u64; 8], [u16::MAX; 8], 0usize);
+    let matrices = |words: &[u32], index: u16| {
+        let there = usize::from(index) < sections.count(8);
+        there.then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(index)))
+    };
+    // The open loops: repeats within, iterations and vector; deeper nests are refused anyway.
+    let (mut loops, mut depth) = ([(1u64, 1u32, u16::MAX); 8], 0usize);
     let (mut work, mut macs) = (0u64, 0u64);
     for op in 0..record.ops_len as usize {
         let op = op_at(words, op);
-        let inputs = op.inputs.map(|input| tensor(words, input));
-        let written = if op.opcode == Opcode::End { vectors[depth] } else { op.output };
+        let mut inputs = op.inputs.map(|input| tensor(words, input));
+        let (repeat, iterations, vector) = loops[depth];
+        let written = if op.opcode == Opcode::End { vector } else { op.output };
         let mut output = tensor(words, written);
-        let matrix = (op.opcode == Opcode::Dense && usize::from(op.arg) < sections.count(8))
-            .then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(op.arg)));
-        if let Some(matrix) = &matrix
-            && output.kind == TensorKind::I16
+        if let Some(len) = output_len(&op, &inputs, iterations, &|index| matrices(words, index))
+            && output.kind != TensorKind::Invalid
         {
-            output.len = matrix.rows;
+            output.len = len;
+        }
+        let scratch = scratch_len(&op, &|index| matrices(words, index)).filter(|_| op.opcode == Opcode::Conv);
+        if let Some(len) = scratch {
+            inputs[2].len = len;
         }
         // The bound of an operation is defined for tensors that pass on their own.
         let sound = inputs.iter().chain([&output]).all(|t| t.frac <= 16 && t.len <= MAX_TENSOR_LEN && t.bound <= FULL);
         if let Some(at) = place(written).filter(|_| sound)
-            && let Ok(bound) = output_bound(&op, &inputs, &output, matrix.as_ref())
+            && let Ok(bounds) = output_bounds(&op, &inputs, &output, &|index| matrices(words, index))
         {
-            output.bound = bound;
+            output.bound = bounds.output;
             words[at..at + TENSOR_WORDS].copy_from_slice(&output.encode());
+            if let Some(at) = place(op.inputs[2]).filter(|_| op.opcode.writes_third()) {
+                inputs[2].bound = bounds.third;
+                words[at..at + TENSOR_WORDS].copy_from_slice(&inputs[2].encode());
+            }
         }
-        let repeat = repeats[depth];
-        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-        let mut steps = 1 + u64::from(len);
         match op.opcode {
             Opcode::Loop if depth < 7 => {
                 depth += 1;
-                (repeats[depth], vectors[depth]) = (repeat.saturating_mul(u64::from(op.imm)), op.output);
-                steps = 1;
+                loops[depth] = (repeat.saturating_mul(u64::from(op.imm)), op.imm, op.output);
             }
-            Opcode::End => {
-                depth = depth.checked_sub(1)?;
-                steps = 1;
-            }
+            Opcode::End => depth = depth.checked_sub(1)?,
             _ => {}
         }
-        if let Some(matrix) = matrix {
-            let products = u64::from(matrix.rows) * u64::from(matrix.cols);
-            steps = 1 + products + u64::from(matrix.rows);
-            macs = macs.saturating_add(products.saturating_mul(repeat));
-        }
-        work = work.saturating_add(steps.saturating_mul(repeat));
+        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
+        let cost = op_cost(&op, len, inputs[1].len, &|index| matrices(words, index));
+        work = work.saturating_add(cost.work.saturating_mul(repeat));
+        macs = macs.saturating_add(cost.macs.saturating_mul(repeat));
     }
     (record.work, record.macs) = (work, macs);
     let at = sections.programs + index * PROGRAM_WORDS;
     words[at..at + PROGRAM_WORDS].copy_from_slice(&record.encode());
     Some(())
+}
+
+/// The length that an operation's matrix, or its loop, asks of what it writes.
+fn output_len(
+    op: &Op,
+    inputs: &[Tensor; 3],
+    iterations: u32,
+    matrices: &dyn Fn(u16) -> Option<Matrix>,
+) -> Option<u32> {
+    match op.opcode {
+        Opcode::Dense => matrices(op.arg).map(|matrix| matrix.rows),
+        Opcode::Conv => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),
+        Opcode::End => inputs[0].len.checked_mul(iterations),
+        _ => None,
+    }
 }
 
 /// Gives every tensor a place of its own, except where it replaced another, and shortens no lifetime.

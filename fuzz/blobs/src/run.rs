@@ -1,6 +1,7 @@
 //! Loads a blob and runs every program that it carries.
 
 use elbo::rng::Xoshiro128PlusPlus;
+use elbo::program::{ProgramRecord, Tensor};
 use elbo::{Limits, LoadError, Model, ProgramKind, crc32_i16, crc32_words};
 use rand_core::{Rng, SeedableRng};
 
@@ -72,12 +73,26 @@ pub fn run(bytes: &[u8], work_limit: u64, memory: &mut [i16]) -> Outcome {
             let bound = vector.map_or(0, |vector| vector.bound);
             assert!(output.iter().all(|q| q.unsigned_abs() <= bound), "{kind:?} gave more than its bound {bound}");
         }
+        if let Some(log2) = scalar_bound(&model, kind) {
+            let most = 1u64 << log2.min(63);
+            assert!(nats.unsigned_abs() <= most, "{kind:?} gave {nats}, more than its bound 2^{log2}");
+        }
         let outputs = [crc32_i16(first), crc32_i16(second)];
         digest = crc32_words(&[digest, kind as u32, outputs[0], outputs[1], nats as u32, (nats >> 32) as u32]);
         programs += 1;
         steps += session.steps();
     }
     Outcome::Ran { digest, programs, steps }
+}
+
+/// The declared bound of the scalar that a program gives.
+fn scalar_bound(model: &Model<'_>, kind: ProgramKind) -> Option<u16> {
+    let blob = model.blob();
+    let mut records = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
+    let record = records.find(|record| record.kind == kind as u32)?;
+    let signature = kind.signature();
+    let reference = record.outputs.get(usize::from(signature.vectors)).filter(|_| signature.scalar)?;
+    Some(Tensor::read(blob.tensors(), record.tensors_start as usize + usize::from(*reference)).bound)
 }
 
 /// The error's kind in the highest byte, its index below.

@@ -3,44 +3,58 @@
 //! They are checked in under `fuzz/seeds`. A blob compiled today loads in every later version with the same results, or is
 //! refused with a version error; the test below holds each release to it. Write new ones with `stress --write-seeds`.
 
+mod families;
+
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::{Likelihood, Meta, SelfTest};
 
-/// Every seed by name.
-pub fn seeds() -> [(&'static str, Parts); 5] {
-    [
+/// Every seed by name. Those after the first six use operations that a build of the runtime may leave out, and cannot be
+/// assembled without them.
+pub fn seeds() -> Vec<(&'static str, Parts)> {
+    let mut seeds = plain();
+    seeds.extend([
+        ("flow", families::flow()),
+        ("dlgm", families::dlgm()),
+        ("adgm", families::adgm()),
+        ("conv", families::conv()),
+    ]);
+    seeds
+}
+
+/// The seeds that every build of the runtime loads.
+pub fn plain() -> Vec<(&'static str, Parts)> {
+    vec![
         ("bernoulli", bernoulli()),
         ("gaussian", gaussian()),
         ("elementwise", elementwise()),
         ("nested", nested()),
         ("decode", decode()),
+        ("coupling", families::coupling()),
     ]
 }
 
-/// Metadata of a model called `name`.
+/// Metadata of a VAE called `name`.
 pub fn meta(name: &str, likelihood: Likelihood, latent: u16) -> Vec<u8> {
+    meta_of("vae", name, likelihood, latent, 0)
+}
+
+/// Metadata of a model of any family.
+pub fn meta_of(family: &str, name: &str, likelihood: Likelihood, latent: u16, classes: u16) -> Vec<u8> {
     let meta = Meta {
         name,
-        family: "vae",
+        family,
         likelihood,
         shape: [1, 6],
         latent,
+        classes,
         monte_carlo_samples: 3,
         importance_samples: 4,
         feature_mean: &[],
         feature_std: &[],
         score_quantiles: [1 << 16, 2 << 16, 3 << 16, 4 << 16, 5 << 16],
-        self_test: SelfTest {
-            seed: 1,
-            input: &[1, 0],
-            sample: 0,
-            reconstruct: 0,
-            score: 0,
-            monte_carlo: 0,
-            importance: 0,
-        },
+        self_test: SelfTest { seed: 1, input: &[1, 0], digests: &[] },
     };
     let mut buffer = [0; 256];
     postcard::to_slice(&meta, &mut buffer).expect("small metadata").to_vec()

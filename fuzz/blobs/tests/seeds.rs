@@ -1,6 +1,6 @@
 //! The checked-in seeds are what the generator writes, load, and compute what they always computed.
 
-use elbo::program::{OP_WORDS, Op, Opcode};
+use elbo::program::{Matrix, OP_WORDS, Op, Opcode, ProgramKind};
 use elbo::{Arena, Limits, LoadError, Model};
 use elbo_fuzz_blobs::{Outcome, Random, SEEDS, mutate, run, seeds};
 
@@ -26,6 +26,24 @@ fn seeds_cover_every_operation() {
     }
 }
 
+#[test]
+fn seeds_cover_every_kind_and_both_packings_and_are_small() {
+    let (mut kinds, mut packings) = ([false; ProgramKind::ALL.len()], [false; 2]);
+    for (name, bytes) in SEEDS {
+        assert!(bytes.len() < 3 << 10, "{name}: {} bytes", bytes.len());
+        let model = Model::load(bytes, Limits::default()).expect("a valid seed");
+        assert!(model.arena_len() <= 1 << 10, "{name}: {} halfwords do not leave a small board room", model.arena_len());
+        for (seen, kind) in kinds.iter_mut().zip(ProgramKind::ALL) {
+            *seen |= model.program(kind).is_some();
+        }
+        for index in 0..model.blob().matrix_count() {
+            let packing = Matrix::read(model.blob().matrices(), index).packing.expect("a known packing");
+            packings[packing as usize] = true;
+        }
+    }
+    assert_eq!((kinds, packings), ([true; ProgramKind::ALL.len()], [true; 2]));
+}
+
 /// A later version computes the same from a blob of today, or refuses its version.
 #[test]
 fn seeds_compute_what_they_always_computed() {
@@ -45,6 +63,7 @@ fn seeds_compute_what_they_always_computed() {
             other => panic!("{name}: {other:?}"),
         })
         .collect();
+    assert_eq!(digests.len(), golden.len(), "{digests:#x?}");
     for ((name, digest), (_, expected)) in digests.iter().zip(golden) {
         assert!(*digest == expected || *digest == 0, "{name}: {digests:#x?}");
     }

@@ -1,0 +1,255 @@
+//! The seeds of what is not a plain VAE: flows, rank-one covariances, classes, convolutions.
+
+use super::{layer, meta_of};
+use crate::builder::{Parts, Program};
+use elbo::Likelihood;
+use elbo::kernel::{ConvGeometry, Packing};
+use elbo::program::{Opcode, ProgramKind};
+
+/// A vector of constants, as a layer of zero weights: `(first + row step) 2^-8`.
+fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32) -> u16 {
+    let bias = |row: usize| first + row as i32 * step;
+    parts.matrix([rows, cols], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24)
+}
+
+/// An affine coupling of 2 dimensions on 2: draws with their density, the density of a row, and the inverse.
+pub(super) fn coupling() -> Parts {
+    let mut parts = Parts::new();
+    let hidden = layer(&mut parts, [3, 2], Packing::Dsp4, 32768);
+    let shift = layer(&mut parts, [2, 3], Packing::RowMajor, 20000);
+    let log_scale = layer(&mut parts, [2, 3], Packing::RowMajor, 20000);
+    let network = |p: &mut Program<'_>, a: u16| {
+        let h = p.dense(a, hidden, 11);
+        let h = p.map_in_place(Opcode::Relu, &[h], 11, 0);
+        let h = p.clamp(h, 11, 0, 20000);
+        let (t, s) = (p.dense(h, shift, 11), p.dense(h, log_scale, 12));
+        (p.clamp(t, 11, -4000, 4000), p.clamp(s, 12, -2048, 2048))
+    };
+    let forward = |p: &mut Program<'_>, z: u16| {
+        let (a, b) = (p.slice(z, 0, 2), p.slice(z, 2, 2));
+        let (t, s) = network(p, a);
+        let scale = p.map(Opcode::Exp, &[s], 12, 0);
+        let b = p.map(Opcode::Mul, &[b, scale], 11, 0);
+        let b = p.map_in_place(Opcode::AddVec, &[b, t], 11, 0);
+        (p.concat(a, b, 11), s)
+    };
+    let backward = |p: &mut Program<'_>, x: u16| {
+        let (a, b) = (p.slice(x, 0, 2), p.slice(x, 2, 2));
+        let (t, s) = network(p, a);
+        let b = p.map(Opcode::SubVec, &[b, t], 11, 0);
+        let scale = p.exp_negated(s, 12, 0);
+        let b = p.map_in_place(Opcode::Mul, &[b, scale], 11, 0);
+        (p.concat(a, b, 11), s)
+    };
+    let density = |p: &mut Program<'_>, z: u16, s: u16| {
+        let (prior, log_det) = (p.scalar(Opcode::HalfSumSq, &[z], 0), p.scalar(Opcode::Sum, &[s], 0));
+        let nats = p.scalar(Opcode::Add, &[prior, log_det], 0);
+        // Half of ln 2 pi for each dimension.
+        p.offset(nats, 240_898)
+    };
+    parts.program(ProgramKind::Decode, |p| {
+        let z = p.input(4, 11, 16384);
+        let (x, _) = forward(p, z);
+        p.outputs(&[x]);
+    });
+    parts.program(ProgramKind::Invert, |p| {
+        let x = p.input(4, 11, 30000);
+        let (z, _) = backward(p, x);
+        p.outputs(&[z]);
+    });
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(4, 11, 30000);
+        let (z, s) = backward(p, x);
+        let nats = density(p, z, s);
+        p.outputs(&[nats]);
+    });
+    parts.program(ProgramKind::SampleDensity, |p| {
+        let z = p.normal(4);
+        let z = p.clamp(z, 11, -16384, 16384);
+        let (x, s) = forward(p, z);
+        let nats = density(p, z, s);
+        p.outputs(&[x, nats]);
+    });
+    parts.meta = meta_of("flow", "coupling", Likelihood::Gaussian, 4, 0);
+    parts
+}
+
+/// A posterior of planar and radial steps whose parameters the encoder gives, and steps of constants with their inverses.
+pub(super) fn flow() -> Parts {
+    let mut parts = Parts::new();
+    let mu = layer(&mut parts, [3, 5], Packing::RowMajor, 32768);
+    let logvar = layer(&mut parts, [3, 5], Packing::Dsp4, 32768);
+    let planar = layer(&mut parts, [14, 5], Packing::RowMajor, 32768);
+    let radial = layer(&mut parts, [5, 5], Packing::RowMajor, 32768);
+    let planes = constants(&mut parts, 14, 3, -90_000, 17_000);
+    let centres = constants(&mut parts, 10, 3, 60_000, -15_000);
+    let steps = [(Opcode::Planar, planes), (Opcode::Radial, centres)];
+    parts.program(ProgramKind::ScoreMonteCarlo, |p| {
+        let x = p.input(5, 11, 32767);
+        let (mu, logvar) = (p.dense(x, mu, 11), p.dense(x, logvar, 11));
+        let sigma = p.map(Opcode::Exp, &[logvar], 10, 1);
+        let mu = p.clamp(mu, 8, -2000, 2000);
+        let (planar, radial) = (p.dense(x, planar, 9), p.dense(x, radial, 8));
+        let terms = p.begin(2);
+        let noise = p.normal(3);
+        let z = p.map(Opcode::Fma, &[noise, sigma, mu], 10, 0);
+        let z = p.flow(Opcode::Planar, z, planar, false);
+        let bent = p.third();
+        let z = p.flow(Opcode::Radial, z, radial, false);
+        let stretched = p.third();
+        let log_det = p.scalar(Opcode::Add, &[bent, stretched], 0);
+        let prior = p.scalar(Opcode::HalfSumSq, &[z], 0);
+        let term = p.scalar(Opcode::Sub, &[prior, log_det], 0);
+        p.end(terms, term);
+        let y = p.scalar(Opcode::Mean, &[terms], 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Decode, |p| {
+        let z = p.input(3, 11, 8192);
+        let x = steps.into_iter().fold(z, |x, (opcode, constants)| {
+            let params = p.dense(x, constants, 8);
+            p.flow(opcode, x, params, false)
+        });
+        p.outputs(&[x]);
+    });
+    parts.program(ProgramKind::Invert, |p| {
+        let x = p.input(3, 11, 16384);
+        let z = steps.into_iter().rev().fold(x, |z, (opcode, constants)| {
+            let params = p.dense(z, constants, 8);
+            p.flow(opcode, z, params, true)
+        });
+        p.outputs(&[z]);
+    });
+    parts.meta = meta_of("flow", "flow", Likelihood::Gaussian, 3, 0);
+    parts
+}
+
+/// A posterior with a rank-one covariance, and what is missing of a row drawn.
+pub(super) fn dlgm() -> Parts {
+    let mut parts = Parts::new();
+    let [mu, logvar, factor] = [Packing::RowMajor, Packing::Dsp4, Packing::RowMajor]
+        .map(|packing| layer(&mut parts, [3, 4], packing, 32768));
+    let mean = layer(&mut parts, [4, 3], Packing::RowMajor, 32768);
+    let encoder = |p: &mut Program<'_>, x: u16| {
+        let (mu, logvar, v) = (p.dense(x, mu, 11), p.dense(x, logvar, 11), p.dense(x, factor, 9));
+        let sigma = p.map(Opcode::Exp, &[logvar], 10, 1);
+        (p.clamp(mu, 8, -2000, 2000), logvar, sigma, v)
+    };
+    let draw = |p: &mut Program<'_>, mu: u16, sigma: u16, v: u16| {
+        let noise = p.normal(3);
+        let noise = p.map(Opcode::RankOne, &[noise, v], 12, 0);
+        p.map(Opcode::Fma, &[noise, sigma, mu], 9, 0)
+    };
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(4, 11, 16384);
+        let (mu, logvar, sigma, v) = encoder(p, x);
+        let w = p.map(Opcode::Mul, &[sigma, v], 8, 0);
+        let (diagonal, rank_one) = (p.scalar(Opcode::Kl, &[mu, logvar], 0), p.scalar(Opcode::RankOneKl, &[v, w], 0));
+        let y = p.scalar(Opcode::Add, &[diagonal, rank_one], 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::ScoreImportance, |p| {
+        let x = p.input(4, 11, 16384);
+        let (mu, _, sigma, v) = encoder(p, x);
+        let terms = p.begin(3);
+        let z = draw(p, mu, sigma, v);
+        let prior = p.scalar(Opcode::HalfSumSq, &[z], 0);
+        let log_det = p.scalar(Opcode::HalfLogDet, &[v], 0);
+        let term = p.scalar(Opcode::Sub, &[log_det, prior], 0);
+        p.end(terms, term);
+        let bound = p.scalar(Opcode::LogMeanExp, &[terms], 0);
+        let y = p.scalar(Opcode::Neg, &[bound], 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Impute, |p| {
+        let (x, mask) = (p.input(4, 11, 16384), p.input(4, 0, 1));
+        let (mu, _, sigma, v) = encoder(p, x);
+        let z = draw(p, mu, sigma, v);
+        let drawn = p.dense(z, mean, 11);
+        let y = p.map_in_place(Opcode::Select, &[drawn, x, mask], 11, 0);
+        let y = p.map(Opcode::Select, &[x, y, mask], 11, 0);
+        p.outputs(&[y]);
+    });
+    parts.meta = meta_of("dlgm", "dlgm", Likelihood::Gaussian, 3, 0);
+    parts
+}
+
+/// Three classes: drawn from, told apart and summed out.
+pub(super) fn adgm() -> Parts {
+    let mut parts = Parts::new();
+    let class = layer(&mut parts, [3, 6], Packing::Dsp4, 32768);
+    let logits = layer(&mut parts, [3, 4], Packing::RowMajor, 32768);
+    let pixels = layer(&mut parts, [4, 7], Packing::RowMajor, 32768);
+    let decoder = |p: &mut Program<'_>, z: u16, class: u16| {
+        let both = p.concat(z, class, 11);
+        p.dense(both, pixels, 11)
+    };
+    parts.program(ProgramKind::SampleClass, |p| {
+        let class = p.input(3, 14, 16384);
+        let z = p.normal(4);
+        let logits = decoder(p, z, class);
+        let y = p.map_in_place(Opcode::Sigmoid, &[logits], 15, 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Classify, |p| {
+        let x = p.input(4, 14, 16384);
+        let draws = p.begin_vectors(3, 3, 15);
+        let auxiliary = p.normal(2);
+        let both = p.concat(x, auxiliary, 12);
+        let logits = p.dense(both, class, 11);
+        let probabilities = p.map(Opcode::Softmax, &[logits], 15, 0);
+        p.end(draws, probabilities);
+        let y = p.mean_vectors(draws, 3);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(4, 14, 16384);
+        let values = p.begin(3);
+        let class = p.one_hot(3, 14, 16384);
+        let decoded = decoder(p, x, class);
+        let value = p.scalar(Opcode::BernoulliNll, &[decoded, x], 0);
+        p.end(values, value);
+        let logits = p.dense(x, logits, 11);
+        let y = p.scalar(Opcode::FreeEnergy, &[values, logits], 0);
+        p.outputs(&[y]);
+    });
+    parts.meta = meta_of("adgm", "adgm", Likelihood::Bernoulli, 4, 3);
+    parts
+}
+
+/// A 4x4 image through a convolution to 2x2x2 and through a transposed one back, in grey levels.
+pub(super) fn conv() -> Parts {
+    let mut parts = Parts::new();
+    let down = ConvGeometry { height: 4, width: 4, kernel: 3, stride: 2, up: 1, pad: 1, output_padding: 0 };
+    let up = ConvGeometry { height: 2, width: 2, stride: 1, up: 2, output_padding: 1, ..down };
+    let taps = |geometry: ConvGeometry, phase: u32| geometry.taps(phase) as usize;
+    let encoder = layer(&mut parts, [2, taps(down, 0)], Packing::RowMajor, 32768);
+    let phases: Vec<u16> = (0..up.phases())
+        .map(|phase| {
+            let packing = if phase % 2 == 0 { Packing::Dsp4 } else { Packing::RowMajor };
+            layer(&mut parts, [1, 2 * taps(up, phase)], packing, 20000)
+        })
+        .collect();
+    let log_scale = layer(&mut parts, [16, 8], Packing::RowMajor, 20000);
+    let hidden = |p: &mut Program<'_>, x: u16| {
+        let h = p.conv(x, encoder, down, 11);
+        let h = p.map_in_place(Opcode::Relu, &[h], 11, 0);
+        p.clamp(h, 11, 0, 20000)
+    };
+    parts.program(ProgramKind::Reconstruct, |p| {
+        let x = p.input(16, 14, 16384);
+        let h = hidden(p, x);
+        let y = p.conv(h, phases[0], up, 14);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(16, 14, 16384);
+        let h = hidden(p, x);
+        let mean = p.conv(h, phases[0], up, 14);
+        let log_scale = p.dense(h, log_scale, 12);
+        let y = p.scalar(Opcode::LogisticNll, &[mean, log_scale, x], 0);
+        p.outputs(&[y]);
+    });
+    parts.meta = meta_of("vae", "conv", Likelihood::Logistic, 8, 0);
+    parts
+}
