@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use elbo::{Limits, Model, ProgramKind};
+use elbo::{Limits, Model, ProgramKind, VectorInfo};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -29,7 +29,7 @@ fn main() -> Result<(), Failure> {
     };
     let mut source = format!(
         "/// Halfwords of arena.\npub const ARENA: usize = {arena};\n\
-         /// Elements of the longest input, and of a program's outputs together.\npub const VALUES: usize = {values};\n"
+         /// Elements of a program's inputs together, and of its outputs.\npub const VALUES: usize = {values};\n"
     );
     let script = match (number("ELBO_MODEL_ADDRESS")?, &model) {
         (Some(address), _) => {
@@ -71,8 +71,9 @@ impl Sizes {
         let model = Model::load(&aligned, Limits::default())
             .map_err(|error| format!("ELBO_MODEL={}: the model is refused: {error}", path.display()))?;
         let values = ProgramKind::ALL.into_iter().filter_map(|kind| model.program(kind)).map(|program| {
-            let outputs: usize = program.outputs.iter().flatten().map(|vector| vector.len).sum();
-            outputs.max(program.input.map_or(0, |vector| vector.len))
+            let total =
+                |vectors: [Option<VectorInfo>; 2]| vectors.iter().flatten().map(|vector| vector.len).sum::<usize>();
+            total(program.inputs).max(total(program.outputs))
         });
         Ok(Self { arena: model.arena_len(), values: values.max().unwrap_or(0) })
     }

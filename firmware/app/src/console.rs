@@ -234,7 +234,8 @@ impl<B: Board> Console<'_, '_, B> {
             return self.fail(Failure::Unsupported);
         };
         let Some(shape) = self.shape(Program::Decode) else { return self.no_program() };
-        let latent_info = self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.inputs[0]);
+        let latent_info =
+            self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.inputs[0]);
         let latent = self.memory.input.get_mut(..usize::from(shape.input_len));
         let (Some(info), Some(latent)) = (latent_info, latent) else { return self.fail(Failure::NoRoom) };
         self.received = 0;

@@ -142,6 +142,73 @@ fn runs_are_the_runtimes() {
 }
 
 #[test]
+fn two_inputs_arrive_one_after_another() {
+    let (x, mask) = (image(), (0..64).map(|i| i % 3 - 1).collect::<Vec<i16>>());
+    let wire = bytes(&[x.clone(), mask.clone()].concat());
+    let mut requests: Vec<Request<'_>> =
+        wire.chunks(64).zip((0..).step_by(32)).map(|(bytes, offset)| Request::Input { offset, bytes }).collect();
+    requests.push(Request::Run { program: Program::Impute, seed: 6 });
+    requests.push(Request::Shape(Program::Impute));
+    let found = talk(&script(&requests), &blob());
+    let out = direct(|session| {
+        let mut out = [0; 64];
+        session.impute(&x, &mask, &mut Xoshiro128PlusPlus::seed_from_u64(6), &mut out).unwrap();
+        out
+    });
+    let values = [Answer::Values(0, out[..32].to_vec()), Answer::Values(32, out[32..].to_vec())];
+    assert_eq!(found[..2], values);
+    assert_eq!(found[2], Answer::Done);
+    assert!(matches!(found[3], Answer::Shape(ProgramShape { input_len: 128, output_len: 64, .. })));
+    // What the mask does not mark is not what arrived.
+    assert!((0..64).all(|i| mask[i] <= 0 || out[i] == x[i]) && (0..64).any(|i| out[i] != x[i]));
+
+    let without_mask = script(&[requests[0], requests[1], Request::Run { program: Program::Impute, seed: 6 }]);
+    let refused = Answer::Failure("the program reads 128 elements, and 64 have arrived".into());
+    assert_eq!(talk(&without_mask, &blob()), [refused]);
+}
+
+#[test]
+fn a_scalar_follows_the_vector() {
+    let found = talk(&script(&[Request::Run { program: Program::SampleDensity, seed: 8 }]), &blob());
+    let expected = direct(|session| {
+        let mut out = [0; 64];
+        let nats = session.sample_density(&mut Xoshiro128PlusPlus::seed_from_u64(8), &mut out).unwrap();
+        let values = |offset: usize| Answer::Values(offset as u16, out[offset..offset + 32].to_vec());
+        vec![values(0), values(32), Answer::Nats(nats.to_bits())]
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_class_is_drawn_and_recognised() {
+    let (class, x) = ([0, 0, 0, i16::MAX, 0, 0, 0, 0, 0, 0], image());
+    let (wire_class, wire_x) = (bytes(&class), bytes(&x));
+    let [first, second] = pieces(&wire_x);
+    let draw = [
+        Request::Input { offset: 0, bytes: &wire_class },
+        Request::Run { program: Program::SampleClass, seed: 2 },
+        first,
+        second,
+        Request::Run { program: Program::Classify, seed: 2 },
+    ];
+    let found = talk(&script(&draw), &blob());
+    let expected = direct(|session| {
+        let rng = || Xoshiro128PlusPlus::seed_from_u64(2);
+        let (mut out, mut probabilities) = ([0; 64], [0; 10]);
+        session.sample_class(3, &mut rng(), &mut out).unwrap();
+        session.classify(&x, &mut rng(), &mut probabilities).unwrap();
+        vec![
+            Answer::Values(0, out[..32].to_vec()),
+            Answer::Values(32, out[32..].to_vec()),
+            Answer::Done,
+            Answer::Values(0, probabilities.to_vec()),
+            Answer::Done,
+        ]
+    });
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn an_input_that_is_not_whole_is_refused() {
     let wire_x = bytes(&image());
     let [first, second] = pieces(&wire_x);
@@ -152,7 +219,7 @@ fn an_input_that_is_not_whole_is_refused() {
     // A piece is missing, arrives twice, or lies outside the buffer.
     assert_eq!(talk(&script(&[second, run]), &blob()), [refused(0)]);
     assert_eq!(talk(&script(&[first, first, run]), &blob()), [refused(32)]);
-    let outside = Request::Input { offset: 64, bytes: &[1, 2] };
+    let outside = Request::Input { offset: 128, bytes: &[1, 2] };
     assert_eq!(talk(&script(&[first, second, outside, run]), &blob()).len(), 1);
     assert!(matches!(talk(&script(&[first, second, outside, run]), &blob())[0], Answer::Nats(_)));
 }

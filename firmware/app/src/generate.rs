@@ -1,4 +1,7 @@
-//! The free-running generator: a sample of the model every half second, as text.
+//! The free-running generator: a sample of the model every half second, as text, of every class in turn where the model
+//! draws by class only.
+
+use core::num::NonZeroUsize;
 
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, ProgramKind};
@@ -26,10 +29,10 @@ pub fn generate<B: Board>(
         Ok(model) => model,
         Err(error) => return explain(board.serial(), error),
     };
-    let Some(info) = model.program(ProgramKind::Sample).and_then(|program| program.outputs[0]) else {
-        return explain(board.serial(), "the model has no program `sample`");
+    let Some(source) = Source::of(&model) else {
+        return explain(board.serial(), "the model has no program `sample` and none `sample_class`");
     };
-    let Some(image) = memory.output.get_mut(..info.len) else {
+    let Some(image) = memory.output.get_mut(..source.len) else {
         return explain(board.serial(), "a sample does not fit the board's memory");
     };
     let mut session = match model.session(memory.arena) {
@@ -38,7 +41,11 @@ pub fn generate<B: Board>(
     };
     let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
     for number in 0..most {
-        if let Err(error) = session.sample(&mut rng, image) {
+        let drawn = match source.classes {
+            None => session.sample(&mut rng, image),
+            Some(classes) => session.sample_class(number as usize % classes, &mut rng, image),
+        };
+        if let Err(error) = drawn {
             return explain(board.serial(), error);
         }
         Screen::of(&model).draw(board.serial(), image)?;
@@ -50,31 +57,77 @@ pub fn generate<B: Board>(
     board.serial().flush()
 }
 
+/// Where samples come from.
+struct Source {
+    /// Elements of a sample.
+    len: usize,
+    /// The classes that take turns, unless the model draws without one.
+    classes: Option<NonZeroUsize>,
+}
+
+impl Source {
+    fn of(model: &Model<'_>) -> Option<Self> {
+        if let Some(program) = model.program(ProgramKind::Sample) {
+            return Some(Self { len: program.outputs[0]?.len, classes: None });
+        }
+        let program = model.program(ProgramKind::SampleClass)?;
+        Some(Self { len: program.outputs[0]?.len, classes: NonZeroUsize::new(program.inputs[0]?.len) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::synthetic::{self, Recipe};
     use crate::test_board::{Buffers, TestBoard};
+    use elbo::Session;
 
-    #[test]
-    fn draws_the_samples_that_the_runtime_draws() {
-        let blob = synthetic::blob(&Recipe::default());
+    /// What generating sends, and the images that `draw` makes, as the screen shows them.
+    fn sent_and_drawn(
+        programs: &'static [ProgramKind],
+        images: usize,
+        mut draw: impl FnMut(&mut Session<'_, '_>, usize, &mut Xoshiro128PlusPlus, &mut [i16]),
+    ) -> (Vec<u8>, Vec<u8>) {
+        let blob = synthetic::blob(&Recipe { programs, classes: 3, ..Recipe::default() });
         let mut board = TestBoard::new(&[]);
-        generate(&mut board, &blob, Buffers::default().memory(), 3, 2).unwrap();
+        generate(&mut board, &blob, Buffers::default().memory(), 3, images as u32).unwrap();
         let model = Model::load(&blob, Limits::default()).unwrap();
         let mut buffers = Buffers::default();
-        let memory = buffers.memory();
-        let mut session = model.session(memory.arena).unwrap();
+        let mut session = model.session(buffers.memory().arena).unwrap();
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(3);
         let mut expected = Vec::new();
-        for _ in 0..2 {
+        for number in 0..images {
             let mut image = [0; 64];
-            session.sample(&mut rng, &mut image).unwrap();
+            draw(&mut session, number, &mut rng, &mut image);
             Screen::of(&model).draw(&mut expected, &image).unwrap();
             expected.extend(b"\r\n");
         }
-        assert_eq!(board.sent(), expected);
+        (board.sent().to_vec(), expected)
+    }
+
+    #[test]
+    fn draws_the_samples_that_the_runtime_draws() {
+        let (sent, expected) = sent_and_drawn(&ProgramKind::ALL, 2, |session, _, rng, image| {
+            session.sample(rng, image).unwrap();
+        });
+        assert_eq!(sent, expected);
         assert_eq!(expected.iter().filter(|byte| **byte == b'\n').count(), 2 * 9);
+    }
+
+    #[test]
+    fn classes_take_turns_in_a_model_that_draws_by_class_only() {
+        let (sent, expected) = sent_and_drawn(&[ProgramKind::SampleClass], 5, |session, number, rng, image| {
+            session.sample_class([0, 1, 2, 0, 1][number], rng, image).unwrap();
+        });
+        assert_eq!(sent, expected);
+        let (other, _) = sent_and_drawn(&ProgramKind::ALL, 5, |_, _, _, _| ());
+        assert_ne!(sent, other);
+    }
+
+    #[test]
+    fn a_model_that_cannot_draw_is_explained() {
+        let (sent, _) = sent_and_drawn(&[ProgramKind::Score], 1, |_, _, _, _| ());
+        assert_eq!(sent, b"the model has no program `sample` and none `sample_class`\r\n");
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_model_that_cannot_decode_is_explained() {
-        let blob = synthetic::blob(&Recipe { decode: false, ..Recipe::default() });
+        let blob = synthetic::blob(&Recipe { programs: &[ProgramKind::Sample], ..Recipe::default() });
         let mut board = TestBoard::new(&[]);
         steer(&mut board, &blob, Buffers::default().memory()).unwrap();
         assert_eq!(board.sent(), b"the model has no program `decode`\r\n");

@@ -1,10 +1,12 @@
-//! A model of random weights: a VAE with every program, for bringing up a board and for tests that need a blob and no
-//! training. Its samples look like nothing.
+//! A model of random weights: a VAE of classes with every program, for bringing up a board and for tests that need a blob
+//! and no training. Its samples look like nothing.
 
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
-use elbo::bounds::output_bound;
+use elbo::bounds::output_bounds;
 use elbo::kernel::{Packing, pack_params, pack_weights};
-use elbo::program::{MATRIX_WORDS, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramRecord, Tensor, TensorKind};
+use elbo::program::{
+    MATRIX_WORDS, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramRecord, Tensor, TensorKind, op_cost,
+};
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Likelihood, Limits, Meta, Model, ProgramKind, SelfTest, crc32_words};
 use rand_core::{Rng, SeedableRng};
@@ -22,16 +24,27 @@ pub struct Recipe {
     pub draws: u32,
     /// Order of the weights.
     pub packing: Packing,
-    /// Whether there is a program `decode`.
-    pub decode: bool,
+    /// Classes that `sample_class` and `classify` know.
+    pub classes: u32,
+    /// The programs to carry.
+    pub programs: &'static [ProgramKind],
     /// Seed of the weights.
     pub seed: u64,
 }
 
 impl Default for Recipe {
-    /// The digits' 64-64-8.
+    /// The digits' 64-64-8, ten classes and every program.
     fn default() -> Self {
-        Self { shape: [8, 8], hidden: 64, latent: 8, draws: 8, packing: Packing::RowMajor, decode: true, seed: 1 }
+        Self {
+            shape: [8, 8],
+            hidden: 64,
+            latent: 8,
+            draws: 8,
+            packing: Packing::RowMajor,
+            classes: 10,
+            programs: &ProgramKind::ALL,
+            seed: 1,
+        }
     }
 }
 
@@ -52,14 +65,14 @@ pub fn blob(recipe: &Recipe) -> Vec<u8> {
         log_variance: model.dense(recipe.latent, recipe.hidden, 1 << FRAC),
         decoder: model.dense(recipe.hidden, recipe.latent, 1 << FRAC),
         logits: model.dense(pixels, recipe.hidden, 1 << 14),
+        class_scores: model.dense(recipe.classes, recipe.hidden, 1 << FRAC),
+        class_mean: model.dense(recipe.latent, recipe.classes, 1 << 15),
     };
-    for kind in ProgramKind::ALL {
-        if kind != ProgramKind::Decode || recipe.decode {
-            let mut program = ProgramBuilder { matrices: &model.matrices, ..ProgramBuilder::new(kind) };
-            layers.program(&mut program, recipe, pixels);
-            let finished = program.finish();
-            model.programs.push(finished);
-        }
+    for &kind in recipe.programs {
+        let mut program = ProgramBuilder { matrices: &model.matrices, ..ProgramBuilder::new(kind) };
+        layers.program(&mut program, recipe, pixels);
+        let finished = program.finish();
+        model.programs.push(finished);
     }
     let meta = Meta {
         name: "synthetic",
@@ -67,12 +80,13 @@ pub fn blob(recipe: &Recipe) -> Vec<u8> {
         likelihood: Likelihood::Bernoulli,
         shape: recipe.shape,
         latent: recipe.latent as u16,
+        classes: recipe.classes as u16,
         monte_carlo_samples: recipe.draws as u16,
         importance_samples: recipe.draws as u16,
         feature_mean: &[],
         feature_std: &[],
         score_quantiles: [0; 5],
-        self_test: SelfTest { seed: 0, input: &[], sample: 0, reconstruct: 0, score: 0, monte_carlo: 0, importance: 0 },
+        self_test: SelfTest { seed: 0, input: &[], digests: &[] },
     };
     let bytes = model.finish(&postcard::to_stdvec(&meta).expect("metadata encode"));
     // The proof reads words; a vector of bytes may start anywhere.
@@ -89,33 +103,49 @@ struct Layers {
     log_variance: u16,
     decoder: u16,
     logits: u16,
+    class_scores: u16,
+    class_mean: u16,
 }
 
 impl Layers {
-    fn encode(&self, p: &mut ProgramBuilder<'_>, x: u16) -> (u16, u16) {
+    fn hidden(&self, p: &mut ProgramBuilder<'_>, x: u16) -> u16 {
         let h = p.dense(self.encoder, x);
-        let h = p.vector(Opcode::Relu, 0, &[h], FRAC);
+        p.vector(Opcode::Relu, 0, &[h], FRAC)
+    }
+
+    fn encode(&self, p: &mut ProgramBuilder<'_>, x: u16) -> (u16, u16) {
+        let h = self.hidden(p, x);
         (p.dense(self.mean, h), p.dense(self.log_variance, h))
     }
 
+    fn mean(&self, p: &mut ProgramBuilder<'_>, x: u16) -> u16 {
+        let h = self.hidden(p, x);
+        p.dense(self.mean, h)
+    }
+
+    /// A latent to logits.
     fn decode(&self, p: &mut ProgramBuilder<'_>, z: u16) -> u16 {
         let h = p.dense(self.decoder, z);
         let h = p.vector(Opcode::Tanh, 0, &[h], 15);
         p.dense(self.logits, h)
     }
 
+    /// A latent to probabilities.
+    fn image(&self, p: &mut ProgramBuilder<'_>, z: u16) -> u16 {
+        let logits = self.decode(p, z);
+        p.vector(Opcode::Sigmoid, 0, &[logits], 15)
+    }
+
     fn program(&self, p: &mut ProgramBuilder<'_>, recipe: &Recipe, pixels: u32) {
         match p.kind {
             ProgramKind::Sample => {
                 let z = p.normal(recipe.latent);
-                let logits = self.decode(p, z);
-                let x = p.vector(Opcode::Sigmoid, 0, &[logits], 15);
+                let x = self.image(p, z);
                 p.outputs(&[x]);
             }
             ProgramKind::Decode => {
                 let z = p.input(recipe.latent, FRAC);
-                let logits = self.decode(p, z);
-                let x = p.vector(Opcode::Sigmoid, 0, &[logits], 15);
+                let x = self.image(p, z);
                 p.outputs(&[x]);
             }
             ProgramKind::Encode => {
@@ -125,10 +155,47 @@ impl Layers {
             }
             ProgramKind::Reconstruct => {
                 let x = p.input(pixels, 15);
-                let (mean, _) = self.encode(p, x);
-                let logits = self.decode(p, mean);
-                let y = p.vector(Opcode::Sigmoid, 0, &[logits], 15);
+                let mean = self.mean(p, x);
+                let y = self.image(p, mean);
                 p.outputs(&[y]);
+            }
+            // A class moves the prior's mean.
+            ProgramKind::SampleClass => {
+                let class = p.input(recipe.classes, 15);
+                let mean = p.dense(self.class_mean, class);
+                let noise = p.normal(recipe.latent);
+                let z = p.vector(Opcode::AddVec, 0, &[noise, mean], FRAC);
+                let x = self.image(p, z);
+                p.outputs(&[x]);
+            }
+            ProgramKind::Classify => {
+                let x = p.input(pixels, 15);
+                let h = self.hidden(p, x);
+                let scores = p.dense(self.class_scores, h);
+                let probabilities = p.vector(Opcode::Softmax, 0, &[scores], 15);
+                p.outputs(&[probabilities]);
+            }
+            ProgramKind::Impute => {
+                let x = p.input(pixels, 15);
+                let mask = p.input(pixels, 0);
+                let mean = self.mean(p, x);
+                let noise = p.normal(recipe.latent);
+                let z = p.vector(Opcode::AddVec, 0, &[noise, mean], FRAC);
+                let drawn = self.image(p, z);
+                let y = p.vector(Opcode::Select, 0, &[x, drawn, mask], 15);
+                p.outputs(&[y]);
+            }
+            ProgramKind::Invert => {
+                let x = p.input(pixels, 15);
+                let mean = self.mean(p, x);
+                p.outputs(&[mean]);
+            }
+            // The latent's density, up to its constant.
+            ProgramKind::SampleDensity => {
+                let z = p.normal(recipe.latent);
+                let density = p.scalar(Opcode::HalfSumSq, 0, &[z]);
+                let x = self.image(p, z);
+                p.outputs(&[x, density]);
             }
             _ => self.score(p, recipe, pixels),
         }
@@ -215,7 +282,8 @@ impl ProgramBuilder<'_> {
     fn input(&mut self, len: u32, frac: u8) -> u16 {
         let tensor = self.tensor(TensorKind::I16, len, frac);
         self.tensors[usize::from(tensor)].first = 0;
-        self.record_inputs[0] = tensor;
+        let slot = usize::from(self.record_inputs[0] != NO_TENSOR);
+        self.record_inputs[slot] = tensor;
         tensor
     }
 
@@ -227,19 +295,15 @@ impl ProgramBuilder<'_> {
             self.tensors[usize::from(*input)].last = here;
         }
         let operand = |slot: usize| inputs.get(slot).map_or(Tensor::read(&[], 0), |t| self.tensors[usize::from(*t)]);
-        let matrix = (opcode == Opcode::Dense).then(|| self.matrices[usize::from(arg)]);
+        let matrix = |index: u16| self.matrices.get(usize::from(index)).copied();
         let target = usize::from(if opcode == Opcode::End { self.open_vector() } else { output });
-        let bound = output_bound(&op, &[operand(0), operand(1), operand(2)], &self.tensors[target], matrix.as_ref());
+        let operands = [operand(0), operand(1), operand(2)];
+        let bounds = output_bounds(&op, &operands, &self.tensors[target], &matrix);
         let length = inputs.first().map_or(self.tensors[target].len, |t| self.tensors[usize::from(*t)].len);
-        self.tensors[target].bound = bound.unwrap_or_else(|error| panic!("{opcode:?}: {error:?}"));
-        let macs = matrix.map_or(0, |m| u64::from(m.rows) * u64::from(m.cols));
-        let steps = match opcode {
-            Opcode::Loop | Opcode::End => 0,
-            Opcode::Dense => macs + matrix.map_or(0, |m| u64::from(m.rows)),
-            _ => u64::from(length),
-        };
-        self.work += (1 + steps) * self.repeat;
-        self.macs += macs * self.repeat;
+        let cost = op_cost(&op, length, operands[1].len, &matrix);
+        self.tensors[target].bound = bounds.unwrap_or_else(|error| panic!("{opcode:?}: {error:?}")).output;
+        self.work += cost.work * self.repeat;
+        self.macs += cost.macs * self.repeat;
         self.ops.push(op);
     }
 

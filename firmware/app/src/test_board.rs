@@ -117,14 +117,15 @@ impl Board for TestBoard {
 /// Memory for any application on the default synthetic model.
 pub struct Buffers {
     arena: elbo::Arena<1024>,
-    input: [i16; 64],
+    /// An image with a mask.
+    input: [i16; 128],
     output: [i16; 64],
     scratch: Vec<u32>,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self { arena: elbo::Arena::new(), input: [0; 64], output: [0; 64], scratch: vec![0; 2000] }
+        Self { arena: elbo::Arena::new(), input: [0; 128], output: [0; 64], scratch: vec![0; 2000] }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Loads a model from a flash address and runs every program on whatever RAM holds. Nothing else is linked, so what is
-//! in the image is the runtime.
+//! Loads a model from a flash address and runs every program on whatever RAM holds: those of a VAE, or with the feature
+//! `all` of every kind, with every operation compiled in. Nothing else is linked, so what is in the image is the runtime.
 #![no_std]
 #![no_main]
 
@@ -45,6 +45,14 @@ fn run(model: &Model<'_>, arena: &mut [i16], input: &mut [i16], output: &mut [i1
     black_box(session.score(input)?);
     black_box(session.score_monte_carlo(input, &mut rng)?);
     black_box(session.score_importance(input, &mut rng)?);
+    #[cfg(feature = "all")]
+    {
+        session.sample_class(black_box(1), &mut rng, output)?;
+        for kind in elbo::ProgramKind::ALL {
+            let (first, second) = output.split_at_mut_checked(black_box(VALUES / 2)).unwrap_or_default();
+            black_box(session.run(kind, &[input, input], &mut [first, second], &mut rng)?);
+        }
+    }
     Ok(())
 }
 
