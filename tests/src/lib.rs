@@ -11,17 +11,6 @@ pub fn data(name: &str) -> PathBuf {
 /// One golden blob of every family and likelihood.
 #[must_use]
 pub fn families() -> Vec<PathBuf> {
-    let names = [
-        "adgm",
-        "conditional",
-        "dlgm",
-        "logistic",
-        "nice",
-        "planar",
-        "posterior",
-        "radial",
-        "realnvp",
-        "wgan",
-    ];
+    let names = ["adgm", "conditional", "dlgm", "logistic", "nice", "planar", "posterior", "radial", "realnvp", "wgan"];
     names.map(|name| data(&format!("families/{name}.elbo"))).to_vec()
 }

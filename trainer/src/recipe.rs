@@ -450,22 +450,18 @@ impl Recipe {
     #[must_use]
     pub fn for_family(family: Family, spec: &str) -> Self {
         let mut recipe = Self { family, ..Self::for_data(spec) };
-        match family {
-            Family::Wgan => {
-                recipe.name = format!("wgan-{}", recipe.name);
-                recipe.model = ModelRecipe { hidden: vec![256, 256], latent: 16, ..ModelRecipe::default() };
-                recipe.wgan = Some(WganRecipe::default());
-                let train = TrainRecipe::default();
-                recipe.train = TrainRecipe {
-                    steps: 20_000,
-                    batch: 64,
-                    learning_rate: 5e-5,
-                    schedule: Schedule::Constant,
-                    validate_every: 100,
-                    ..train
-                };
-            }
-            _ => {}
+        if family == Family::Wgan {
+            recipe.name = format!("wgan-{}", recipe.name);
+            recipe.model = ModelRecipe { hidden: vec![256, 256], latent: 16, ..ModelRecipe::default() };
+            recipe.wgan = Some(WganRecipe::default());
+            recipe.train = TrainRecipe {
+                steps: 20_000,
+                batch: 64,
+                learning_rate: 5e-5,
+                schedule: Schedule::Constant,
+                validate_every: 100,
+                ..TrainRecipe::default()
+            };
         }
         recipe
     }

@@ -1,29 +1,73 @@
-//! `cargo xtask demo`: from data to digits that an emulated board draws.
+//! `cargo xtask demo`: from data to what an emulated board draws, for a model of any family.
 
 use std::fs;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::setup;
 use crate::shell::{elbo, root};
 
+/// The family that is shown.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Family {
+    /// Variational auto-encoder.
+    #[default]
+    Vae,
+    /// Deep latent Gaussian model.
+    Dlgm,
+    /// Normalizing flow that draws from an energy of the plane.
+    Flow,
+    /// Auxiliary deep generative model with 100 labels.
+    Adgm,
+    /// Skip deep generative model with 100 labels.
+    Sdgm,
+    /// Wasserstein GAN.
+    Wgan,
+}
+
+impl Family {
+    /// The arguments of `elbo train`.
+    fn training(self) -> &'static [&'static str] {
+        match self {
+            Self::Vae => &["digits"],
+            Self::Dlgm => &["digits", "--family", "dlgm", "--layers", "8,4", "--hidden", "32"],
+            Self::Flow => &["--energy", "u1"],
+            Self::Adgm => &["digits", "--family", "adgm", "--labels", "100", "--hidden", "32", "--latent", "4"],
+            Self::Sdgm => &["digits", "--family", "sdgm", "--labels", "100", "--hidden", "32", "--latent", "4"],
+            Self::Wgan => &["wgan-digits", "--conv", "4,8", "--hidden", "24", "--latent", "6", "--steps", "3000"],
+        }
+    }
+
+    /// The data that a board is given, and what it draws as a file.
+    fn data_and_picture(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Flow => ("none", "draws.svg"),
+            _ => ("digits", "draws.png"),
+        }
+    }
+}
+
 /// Trains, compiles, and runs the model on both boards.
-pub fn run() -> Result<()> {
+pub fn run(family: Family) -> Result<()> {
     setup::run()?;
     let folder = root().join("runs/demo");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    let (run, model) =
-        (folder.to_string_lossy().into_owned(), folder.join("digits.elbo").to_string_lossy().into_owned());
-    heading("Training a VAE on 8x8 digits");
-    elbo(&["train", "digits", "--out", &run])?;
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (data, picture) = family.data_and_picture();
+    let (run, model, picture) = (folder.to_string_lossy().into_owned(), path("model.elbo"), path(picture));
+    heading(&format!("Training a {family:?}"));
+    elbo(&[&["train"], family.training(), &["--out", &run]].concat())?;
     heading("Compiling it: what it needs, and what quantisation cost");
     elbo(&["compile", &run, "-o", &model])?;
     for board in ["mps2-an386", "microbit"] {
         heading(&format!("Running it on an emulated {board}"));
-        elbo(&["check", &model, "--board", board])?;
+        elbo(&["check", &model, "--board", board, "--data", data])?;
     }
+    let count = if matches!(family, Family::Flow) { "2000" } else { "64" };
+    elbo(&["sample", &model, "--count", count, "-o", &picture])?;
     println!(
         "\nThe model is {model}. Watch a board draw:  cargo run -p elbo-trainer -- flash {model} --board microbit"
     );

@@ -23,7 +23,11 @@ enum Task {
     /// Install what the other tasks need: bare-metal Rust targets and the Arm emulator
     Setup,
     /// Train, compile and run a model on emulated boards
-    Demo,
+    Demo {
+        /// The model's family
+        #[arg(long, value_enum, default_value = "vae")]
+        family: demo::Family,
+    },
     /// Everything that must hold
     Test,
     /// Instructions on every emulated core
@@ -45,7 +49,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => setup::run(),
-        Task::Demo => demo::run(),
+        Task::Demo { family } => demo::run(family),
         Task::Test => test::run(),
         Task::Bench { train: true } => bench::training(),
         Task::Bench { train: false } => bench::cores(),

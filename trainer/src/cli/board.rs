@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::columns::Columns;
+use crate::compiler::stimulus::{Role, role};
 use crate::data;
 use crate::host::{Blob, dequantize, quantize};
-use crate::compiler::stimulus::{Role, role};
 use crate::{board, plot, rows};
 
 /// What the firmware does.

@@ -84,13 +84,17 @@ fn follows(compiled: &Compiled, rows: &[Vec<f32>], nats: f64, steps: f64) {
 /// The float programs against candle: a bound that does not depend on noise, or is exact.
 #[track_caller]
 fn close(what: &str, found: f32, expected: f32) {
-    assert!((found - expected).abs() < 2e-4 * expected.abs().max(1.0), "{what}: {found} in the graph, {expected} in candle");
+    assert!(
+        (found - expected).abs() < 2e-4 * expected.abs().max(1.0),
+        "{what}: {found} in the graph, {expected} in candle"
+    );
 }
 
 #[test]
 fn flows_of_rows() {
     for kind in ["realnvp", "nice", "planar", "radial"] {
-        let recipe = format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\n");
+        let recipe =
+            format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\n");
         let model = model(&recipe, [1, 5], Kind::Table, 0);
         let rows = rows(&*model, 40);
         let compiled = compiled(&*model, &rows);
@@ -111,7 +115,9 @@ fn flows_of_rows() {
 #[test]
 fn flows_of_an_energy() {
     for kind in ["realnvp", "nice", "planar", "radial"] {
-        let recipe = format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\nenergy = 'u1'\n");
+        let recipe = format!(
+            "family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\nenergy = 'u1'\n"
+        );
         let model = model(&recipe, [1, 2], Kind::Table, 0);
         let rows = rows(&*model, 40);
         let compiled = compiled(&*model, &rows);

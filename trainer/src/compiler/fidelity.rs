@@ -180,7 +180,11 @@ pub fn fidelity(
     });
     let wrong = |classes: &[u32]| {
         [0, 1].map(|of| {
-            pairs.iter().zip(classes).filter(|(pair, class)| most_probable(&pair.vectors[of]) != **class as usize).count()
+            pairs
+                .iter()
+                .zip(classes)
+                .filter(|(pair, class)| most_probable(&pair.vectors[of]) != **class as usize)
+                .count()
         })
     };
     Ok(Fidelity {

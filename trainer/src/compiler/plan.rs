@@ -67,8 +67,7 @@ fn immediates(node: &Node, frac: u32) -> (u32, i8) {
         Immediate::None => (0, node.param),
         Immediate::Iterations(count) => (count, 0),
         Immediate::Interval(interval) => {
-            let [low, high] =
-                interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
+            let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
             (Op::interval_imm(low, high), 0)
         }
         Immediate::Start(start) => (start as u32, 0),
@@ -103,7 +102,8 @@ pub fn plan(
         let frac = fracs[at];
         let kind = if nats[at] { TensorKind::Nats } else { TensorKind::I16 };
         let here = ops.len() as u16 + 1;
-        let mut output = Tensor { kind, frac: frac as u8, len: node.len as u32, first: here, last: here, ..Tensor::default() };
+        let mut output =
+            Tensor { kind, frac: frac as u8, len: node.len as u32, first: here, last: here, ..Tensor::default() };
         let Some(opcode) = node.opcode else {
             if node.is_third() {
                 // The operation has made it.
@@ -133,8 +133,7 @@ pub fn plan(
         if opcode.writes_third() {
             op.inputs[2] = tensors.len() as u16 + 1;
         }
-        let fail =
-            |reason| PlanError { program: program.kind.name(), op: usize::from(here) - 1, opcode, reason };
+        let fail = |reason| PlanError { program: program.kind.name(), op: usize::from(here) - 1, opcode, reason };
         let mut operands = op.inputs.map(|input| tensors.get(usize::from(input)).copied().unwrap_or_default());
         if opcode.writes_third() {
             operands[2] = match opcode {
@@ -181,7 +180,15 @@ pub fn plan(
     set_lifetimes(&mut tensors, &ops, &outputs);
     place(&mut tensors, &ops);
     let second = outputs.get(1).copied().unwrap_or(NO_TENSOR);
-    Ok(PlannedProgram { kind: program.kind, ops, tensors, inputs: inputs_seen, outputs: [outputs[0], second], work, macs })
+    Ok(PlannedProgram {
+        kind: program.kind,
+        ops,
+        tensors,
+        inputs: inputs_seen,
+        outputs: [outputs[0], second],
+        work,
+        macs,
+    })
 }
 
 fn record(matrix: &QuantizedMatrix) -> Matrix {

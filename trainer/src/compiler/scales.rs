@@ -12,7 +12,7 @@ use elbo::program::{Opcode, ProgramKind};
 use super::calibrate::Ranges;
 use super::graph::{FloatModel, FloatProgram, Immediate, Node, NodeId};
 use super::quantize::finest_output;
-use super::stimulus::{InputRange, Role, role};
+use super::stimulus::{InputRange, Role, output_role, role};
 
 /// Room above the largest value seen, so that other inputs seldom saturate.
 const HEADROOM: f32 = 1.25;
@@ -108,9 +108,9 @@ impl<'p> Shape<'p> {
         let of = |slot: usize| fracs[node.inputs[slot]];
         match node.opcode {
             Some(Opcode::Dense | Opcode::Conv) => layers[node.layer].output,
-            Some(
-                Opcode::Relu | Opcode::Clamp | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial,
-            ) => of(0),
+            Some(Opcode::Relu | Opcode::Clamp | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial) => {
+                of(0)
+            }
             Some(Opcode::Concat | Opcode::Select | Opcode::AddVec | Opcode::SubVec) => of(0).min(of(1)),
             Some(Opcode::Mul | Opcode::Fma) => of(0) + of(1),
             Some(Opcode::Loop) => self.stored[at].map_or(u32::MAX, |stored| fracs[stored]),
@@ -181,14 +181,7 @@ impl<'p> Shape<'p> {
     /// Whether a node's scale can be chosen where it is written.
     fn is_free(&self, at: NodeId) -> bool {
         let node = &self.program.nodes[at];
-        let fixed = [
-            Opcode::Tanh,
-            Opcode::Sigmoid,
-            Opcode::Softmax,
-            Opcode::Normal,
-            Opcode::RankOne,
-            Opcode::OneHot,
-        ];
+        let fixed = [Opcode::Tanh, Opcode::Sigmoid, Opcode::Softmax, Opcode::Normal, Opcode::RankOne, Opcode::OneHot];
         match node.opcode {
             None => self.program.kind == ProgramKind::Decode,
             Some(opcode) => !fixed.contains(&opcode),
@@ -226,7 +219,11 @@ fn writes_nats(opcode: Opcode) -> bool {
 pub fn assign(model: &FloatModel, ranges: &Ranges, data: InputRange) -> Scales {
     let shapes: Vec<Shape<'_>> = model.programs.iter().map(Shape::new).collect();
     let mut layers: Vec<LayerScale> = (0..model.layers.len())
-        .map(|layer| LayerScale { input: 15, input_bound: 1, output: first_output(&shapes, layer, ranges.layers[layer]) })
+        .map(|layer| LayerScale {
+            input: 15,
+            input_bound: 1,
+            output: first_output(&shapes, layer, ranges.layers[layer]),
+        })
         .collect();
     let mut nodes: Vec<Vec<u32>> = Vec::new();
     for (shape, ranges) in shapes.iter().zip(&ranges.nodes) {
@@ -242,6 +239,7 @@ pub fn assign(model: &FloatModel, ranges: &Ranges, data: InputRange) -> Scales {
             scale.output = finest_output(&model.layers[layer], scale.input, scale.output);
         }
         share_phases(&shapes, &mut layers);
+        share_ends(&shapes, &mut nodes, data);
         if (&nodes, &layers) == (&before.0, &before.1) {
             break;
         }
@@ -305,6 +303,29 @@ fn share_phases(shapes: &[Shape<'_>], layers: &mut [LayerScale]) {
         let output = layers[phases.clone()].iter().map(|layer| layer.output).min();
         if let Some(output) = output {
             layers[phases].iter_mut().for_each(|layer| layer.output = output);
+        }
+    }
+}
+
+/// Programs that give and programs that take the same thing do so at one scale: real-valued rows, and the latents of flows.
+fn share_ends(shapes: &[Shape<'_>], nodes: &mut [Vec<u32>], data: InputRange) {
+    for wanted in [Role::Data, Role::Latent] {
+        if wanted == Role::Data && data == InputRange::Unit {
+            // Pixels are exact as they come in, and finer as they come out.
+            continue;
+        }
+        let mut ends = Vec::new();
+        for (at, shape) in shapes.iter().enumerate() {
+            let (program, kind) = (shape.program, shape.program.kind);
+            let inputs = program.nodes.iter().enumerate().filter(|(_, node)| node.is_input()).map(|(node, _)| node);
+            ends.extend(inputs.enumerate().filter(|(slot, _)| role(kind, *slot) == wanted).map(|(_, node)| (at, node)));
+            if output_role(kind) == Some(wanted) {
+                ends.push((at, program.outputs[0]));
+            }
+        }
+        let coarsest = ends.iter().map(|(at, node)| nodes[*at][*node]).min();
+        for (at, node) in ends {
+            nodes[at][node] = coarsest.unwrap_or(nodes[at][node]);
         }
     }
 }

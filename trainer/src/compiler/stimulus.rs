@@ -40,6 +40,20 @@ pub fn role(kind: ProgramKind, slot: usize) -> Role {
     }
 }
 
+/// The meaning of a program's first output vector, where it is one that another program may read.
+pub fn output_role(kind: ProgramKind) -> Option<Role> {
+    match kind {
+        ProgramKind::Sample
+        | ProgramKind::Decode
+        | ProgramKind::Reconstruct
+        | ProgramKind::SampleClass
+        | ProgramKind::Impute
+        | ProgramKind::SampleDensity => Some(Role::Data),
+        ProgramKind::Invert => Some(Role::Latent),
+        _ => None,
+    }
+}
+
 /// A generator of noise and stimuli, the runtime's own.
 pub fn generator(seed: u64) -> Xoshiro128PlusPlus {
     Xoshiro128PlusPlus::seed_from_u64(seed)

@@ -1,9 +1,9 @@
 //! The model families, one file per paper, and what the rest of the trainer asks of them.
 
-pub mod decoder;
-pub mod dlgm;
 pub mod adgm;
 pub mod conv;
+pub mod decoder;
+pub mod dlgm;
 pub mod flow;
 mod likelihood;
 mod params;

@@ -60,9 +60,8 @@ fn contours(sides: [std::ops::Range<f64>; 2], f: &dyn Fn([f32; 2]) -> f64) -> Ve
         range.start + (range.end - range.start) * i as f64 / CELLS as f64
     };
     let place = |i: usize, j: usize| (at(0, i), at(1, j));
-    let values: Vec<Vec<f64>> = (0..=CELLS)
-        .map(|j| (0..=CELLS).map(|i| place(i, j)).map(|(x, y)| f([x as f32, y as f32])).collect())
-        .collect();
+    let values: Vec<Vec<f64>> =
+        (0..=CELLS).map(|j| (0..=CELLS).map(|i| place(i, j)).map(|(x, y)| f([x as f32, y as f32])).collect()).collect();
     let most = values.iter().flatten().copied().filter(|v| v.is_finite()).fold(f64::NEG_INFINITY, f64::max);
     let level = |below: f64| {
         let mut segments = Vec::new();

@@ -176,8 +176,8 @@ fn convolve(geometry: ConvGeometry, layers: &[DenseLayer], x: &[f32], out: &mut 
 fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Beside {
     let mut point: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
     let params: Vec<f64> = params.iter().map(|v| f64::from(*v)).collect();
-    let (len, step): (usize, fn(&mut [f64], &[f64], bool) -> f64) =
-        if opcode == Opcode::Planar { (2 * z.len() + 1, planar) } else { (z.len() + 2, radial) };
+    let step = if opcode == Opcode::Planar { planar } else { radial };
+    let len = if opcode == Opcode::Planar { 2 * z.len() + 1 } else { z.len() + 2 };
     let mut steps: Vec<&[f64]> = params.chunks_exact(len).collect();
     if inverse {
         steps.reverse();

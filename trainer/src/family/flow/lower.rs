@@ -59,9 +59,7 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
                     shift: Affine::dense(&mut model, &format!("{name}.shift"), params, coupling.shift)?,
                     log_scale: match coupling.log_scale {
                         None => None,
-                        Some(layer) => {
-                            Some(Affine::dense(&mut model, &format!("{name}.log_scale"), params, layer)?)
-                        }
+                        Some(layer) => Some(Affine::dense(&mut model, &format!("{name}.log_scale"), params, layer)?),
                     },
                 });
             }
@@ -78,13 +76,8 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
     let forward_draws = flow.recipe.energy.is_some();
     let limit = (!forward_draws).then_some(flow.recipe.limit as f32);
     let lowering = Lowering { dim: flow.dim, steps, prior, forward_draws, limit };
-    model.programs = vec![
-        lowering.sample(),
-        lowering.decode(),
-        lowering.score(),
-        lowering.invert(),
-        lowering.sample_density(),
-    ];
+    model.programs =
+        vec![lowering.sample(), lowering.decode(), lowering.score(), lowering.invert(), lowering.sample_density()];
     Ok(model)
 }
 

@@ -187,7 +187,8 @@ fn vae(kind: FlowKind, dtype: DType) -> (Vae, Tensor, Tensor) {
         activation: Activation::Tanh,
         likelihood: Likelihood::Bernoulli,
     };
-    let vae = Vae::with_parts(spec, Parts { flow: Some(&recipe(kind, None)), ..Parts::default() }, 7, &CPU, dtype).unwrap();
+    let vae =
+        Vae::with_parts(spec, Parts { flow: Some(&recipe(kind, None)), ..Parts::default() }, 7, &CPU, dtype).unwrap();
     let mut rng = Rng::new(8);
     let p = rng.uniform(0.0, 1.0, (8, 7), dtype, &CPU).unwrap();
     let x = rng.bernoulli(&p).unwrap();
@@ -237,7 +238,10 @@ fn importance_weights_hold_the_flow_too() {
 fn couplings_and_no_steps_are_no_posterior() {
     let spec = vae(FlowKind::Planar, DType::F32).0.spec().clone();
     for flow in [recipe(FlowKind::RealNvp, None), FlowRecipe { steps: 0, ..recipe(FlowKind::Planar, None) }] {
-        assert!(Vae::with_parts(spec.clone(), Parts { flow: Some(&flow), ..Parts::default() }, 7, &CPU, DType::F32).is_err());
+        assert!(
+            Vae::with_parts(spec.clone(), Parts { flow: Some(&flow), ..Parts::default() }, 7, &CPU, DType::F32)
+                .is_err()
+        );
     }
 }
 
