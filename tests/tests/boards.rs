@@ -83,7 +83,7 @@ fn families_have_the_hosts_bits(name: &str, address: u32) {
         let mut client = Emulator::start(board, &image).unwrap().connect().unwrap();
         let result = compare(&mut client, &path, &rows, 40, 5).unwrap();
         println!("{name}: {} values of {} equal", result.values, meta.name);
-        assert!(result.values > 400, "{}", path.display());
+        assert!(result.values >= 400, "{}", path.display());
     }
 }
 
