@@ -1,8 +1,9 @@
 //! What is known before flashing: layers with their ranges and scales, memory, and the cost of every program.
 
 use super::Compiled;
-use elbo::Model;
+use elbo::kernel::ConvGeometry;
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor};
+use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
 /// Instructions a multiply-accumulate and an element cost, measured by `cargo xtask bench`; for the estimates only.
@@ -77,10 +78,24 @@ pub fn disassembly(model: &Model<'_>) -> String {
             match op.opcode {
                 Opcode::Dense => operands.push(format!("matrix {}", op.arg)),
                 Opcode::Loop => operands.push(format!("{} times", op.imm)),
+                Opcode::Slice => operands.push(format!("from {}", op.imm)),
+                Opcode::Offset => operands.push(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
+                Opcode::Clamp => operands.push(format!("{:?}", op.interval())),
+                Opcode::Planar | Opcode::Radial if op.param == 1 => operands.push("inverse".into()),
+                Opcode::Conv => {
+                    let g = ConvGeometry::unpack(op.imm, op.param);
+                    let (kernel, step) =
+                        (g.kernel, if g.up > 1 { format!("up {}", g.up) } else { format!("stride {}", g.stride) });
+                    operands.push(format!("{}x{}, kernel {kernel}, {step}, matrix {}", g.height, g.width, op.arg));
+                }
                 _ => {}
             }
             let indent = "  ".repeat(depth);
-            let _ = writeln!(text, "{indent}{} = {:?}({})", tensor(op.output), op.opcode, operands.join(", "));
+            let written = match op.opcode.writes_third() {
+                true => format!("{}, {}", tensor(op.output), tensor(op.inputs[2])),
+                false => tensor(op.output),
+            };
+            let _ = writeln!(text, "{indent}{written} = {:?}({})", op.opcode, operands.join(", "));
             depth += usize::from(op.opcode == Opcode::Loop);
         }
     }
