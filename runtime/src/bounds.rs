@@ -97,7 +97,7 @@ pub fn output_bounds(
             FLOW_LOG_DET_LOG2
         }
         Opcode::Conv => {
-            require(c.kind == TensorKind::I16, Kind)?;
+            require(c.kind == TensorKind::I16 && matrices(op.arg).is_some(), Kind)?;
             require(scratch_len(op, matrices) == Some(c.len), Shape)?;
             FULL
         }

@@ -4,69 +4,12 @@
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Arena, Limits, Model, Nats, Noise};
+use elbo::{Arena, Limits, Model, Noise};
 use elbo_fuzz_blobs::builder::{Parts, Program};
 use proptest::prelude::*;
 
-/// Noise that counts: 100, -200, 300, ... in order of dimension.
-#[derive(Default)]
-struct Counted(i16);
-
-impl Noise for Counted {
-    fn normal(&mut self, out: &mut [i16]) {
-        out.fill_with(|| {
-            self.0 += 1;
-            if self.0 % 2 == 0 { -100 * self.0 } else { 100 * self.0 }
-        });
-    }
-}
-
-fn counted(n: i16) -> f64 {
-    f64::from(if n % 2 == 0 { -100 * n } else { 100 * n }) / 4096.0
-}
-
-/// Builds the program, runs it over `x` and returns the output vector or the scalar.
-fn run(kind: ProgramKind, parts: &mut Parts, x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> (Vec<i16>, i64) {
-    parts.program(kind, write);
-    let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
-    let mut arena = Arena::<4096>::new();
-    arena.as_mut_slice().fill(0x5555);
-    let mut session = model.session(arena.as_mut_slice()).expect("large enough");
-    let info = model.program(kind).expect("there");
-    let mut out = vec![0; info.outputs[0].map_or(0, |vector| vector.len)];
-    let mut noise = Counted::default();
-    let nats = match kind {
-        ProgramKind::Sample => session.sample(&mut noise, &mut out).map(|()| Nats::default()),
-        ProgramKind::Reconstruct => session.reconstruct(x, &mut out).map(|()| Nats::default()),
-        ProgramKind::Score => session.score(x),
-        ProgramKind::ScoreMonteCarlo => session.score_monte_carlo(x, &mut noise),
-        _ => session.score_importance(x, &mut noise),
-    }
-    .expect("runs");
-    assert_eq!(session.steps(), info.work);
-    (out, nats.to_bits())
-}
-
-fn vector(x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> Vec<i16> {
-    run(ProgramKind::Reconstruct, &mut Parts::new(), x, write).0
-}
-
-fn score(x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> f64 {
-    run(ProgramKind::Score, &mut Parts::new(), x, write).1 as f64 / 65536.0
-}
-
-fn value(q: i16, frac: i32) -> f64 {
-    f64::from(q) * f64::from(-frac).exp2()
-}
-
-fn softplus(v: f64) -> f64 {
-    v.max(0.0) + (-v.abs()).exp().ln_1p()
-}
-
-fn any_vector() -> impl Strategy<Value = Vec<i16>> {
-    prop::collection::vec(prop_oneof![any::<i16>(), -300i16..300, Just(i16::MIN), Just(i16::MAX)], 1..20)
-}
+mod common;
+use common::{any_vector, counted, run, run_all, score, softplus, value, vector};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
