@@ -292,6 +292,7 @@ impl Opcode {
     }
 
     /// Whether this build of the runtime has the operation: see the crate's features.
+    #[allow(clippy::match_like_matches_macro, reason = "the arms differ in builds with some of the features")]
     pub const fn compiled(self) -> bool {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),

@@ -55,12 +55,7 @@ impl<'b, 'a> Session<'b, 'a> {
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::NoSuchClass`], [`SessionError::OutputLength`].
-    pub fn sample_class(
-        &mut self,
-        class: usize,
-        noise: &mut impl Noise,
-        out: &mut [i16],
-    ) -> Result<(), SessionError> {
+    pub fn sample_class(&mut self, class: usize, noise: &mut impl Noise, out: &mut [i16]) -> Result<(), SessionError> {
         self.call(ProgramKind::SampleClass, Given::Class(class), &mut [out], noise).map(|_| ())
     }
 
@@ -184,8 +179,7 @@ impl<'b, 'a> Session<'b, 'a> {
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
         for (slot, tensor) in record.outputs.into_iter().enumerate().take(vectors) {
-            let (expected, given) =
-                (scope.tensor(tensor).len as usize, outputs.get(slot).map_or(0, |out| out.len()));
+            let (expected, given) = (scope.tensor(tensor).len as usize, outputs.get(slot).map_or(0, |out| out.len()));
             if expected != given {
                 return Err(SessionError::OutputLength { expected, given });
             }
@@ -264,7 +258,8 @@ impl<'b, 'a> Session<'b, 'a> {
                 }
                 #[cfg(feature = "adgm")]
                 Opcode::OneHot => {
-                    let iteration = depth.checked_sub(1).and_then(|top| loops.get(top)).map_or(0, |frame| frame.iteration);
+                    let iteration =
+                        depth.checked_sub(1).and_then(|top| loops.get(top)).map_or(0, |frame| frame.iteration);
                     let out = vector_mut(self.arena, &output).unwrap_or_default();
                     out.fill(0);
                     if let Some(chosen) = out.get_mut(usize::from(iteration)) {

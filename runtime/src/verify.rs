@@ -318,7 +318,10 @@ impl<'b> Scope<'b> {
                 require(input.first == here && tensor != op.output, Fault::Operand)?;
                 // Scratch is not filled to its end, so that reading it would show what the arena held before.
                 let scratch = op.opcode == Opcode::Conv;
-                require(!scratch || input.last == here, Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) })?;
+                require(
+                    !scratch || input.last == here,
+                    Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) },
+                )?;
                 continue;
             }
             let alive = input.first < here && here <= input.last && !loops.hides(input);

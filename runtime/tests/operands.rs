@@ -30,6 +30,7 @@ fn matrix(rows: u32, cols: u32, output_bound: u16) -> Matrix {
 /// 3x3 pixels of two channels to 5x5 of three: phases with 4, 2, 2 and 1 taps.
 const UP: ConvGeometry = ConvGeometry { height: 3, width: 3, kernel: 3, stride: 1, up: 2, pad: 1, output_padding: 0 };
 /// 3x3 pixels of two channels to 2x2 of three.
+#[cfg(feature = "conv")]
 const DOWN: ConvGeometry = ConvGeometry { stride: 2, up: 1, ..UP };
 
 fn case(opcode: Opcode) -> Case {
@@ -303,7 +304,9 @@ fn results_that_cannot_be_bounded() {
         (case.inputs[2].frac, case.output.frac) = (10, 10);
         case.inputs[0].bound = 200;
     });
-    gives(Opcode::Mul, Ok(1 << 10), |case| (case.inputs[0].bound, case.inputs[1].bound, case.output.frac) = (32768, 32768, 0));
+    gives(Opcode::Mul, Ok(1 << 10), |case| {
+        (case.inputs[0].bound, case.inputs[1].bound, case.output.frac) = (32768, 32768, 0)
+    });
     for opcode in [Opcode::AddVec, Opcode::SubVec] {
         // Scales 15 apart: 2^30 and 2^15 fit 31 bits, and two of 2^30 do not.
         gives(opcode, Ok(32768), |case| {

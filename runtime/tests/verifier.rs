@@ -6,7 +6,7 @@ use elbo::kernel::Packing;
 use elbo::program::{NO_TENSOR, Op, Opcode, PROGRAM_WORDS, ProgramKind, TensorKind};
 use elbo::{Arena, Limits, LoadError, Model, SessionError};
 use elbo_fuzz_blobs::builder::{Parts, seal};
-use elbo_fuzz_blobs::seeds;
+use elbo_fuzz_blobs::{SEEDS, seeds};
 use rand_core::SeedableRng;
 
 /// Programs, with their tensors and operations counted from the start of the sections:
@@ -113,8 +113,8 @@ fn every_truncation_is_named_and_what_follows_is_ignored() {
 
 #[test]
 fn every_flipped_bit_is_caught() {
-    for (name, parts) in seeds::seeds() {
-        let mut words = parts.words();
+    for (name, bytes) in SEEDS {
+        let mut words: Vec<u32> = bytemuck::cast_slice(bytes).to_vec();
         for word in 0..words.len() {
             for bit in 0..32 {
                 words[word] ^= 1 << bit;

@@ -3,9 +3,7 @@
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
 use elbo::bounds::{FULL, output_bounds, scratch_len};
 use elbo::kernel::{ConvGeometry, Packing, pack_params, pack_weights};
-use elbo::program::{
-    Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind, op_cost,
-};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind, op_cost};
 
 /// The records of a blob, still editable.
 #[derive(Clone, Debug)]
@@ -141,8 +139,7 @@ fn work(ops: &[Op], tensors: &[Tensor], matrices: &[Matrix]) -> (u64, u64) {
     for op in ops {
         let repeat = repeats[repeats.len() - 1];
         let first = if op.opcode.inputs() == 0 { op.output } else { op.inputs[0] };
-        let cost =
-            op_cost(op, len(first), len(op.inputs[1]), &|index| matrices.get(usize::from(index)).copied());
+        let cost = op_cost(op, len(first), len(op.inputs[1]), &|index| matrices.get(usize::from(index)).copied());
         work += repeat * cost.work;
         macs += repeat * cost.macs;
         match op.opcode {

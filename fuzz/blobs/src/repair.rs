@@ -175,12 +175,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
 }
 
 /// The length that an operation's matrix, or its loop, asks of what it writes.
-fn output_len(
-    op: &Op,
-    inputs: &[Tensor; 3],
-    iterations: u32,
-    matrices: &dyn Fn(u16) -> Option<Matrix>,
-) -> Option<u32> {
+fn output_len(op: &Op, inputs: &[Tensor; 3], iterations: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<u32> {
     match op.opcode {
         Opcode::Dense => matrices(op.arg).map(|matrix| matrix.rows),
         Opcode::Conv => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),

@@ -1,7 +1,7 @@
 //! Loads a blob and runs every program that it carries.
 
-use elbo::rng::Xoshiro128PlusPlus;
 use elbo::program::{ProgramRecord, Tensor};
+use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, LoadError, Model, ProgramKind, crc32_i16, crc32_words};
 use rand_core::{Rng, SeedableRng};
 

@@ -32,7 +32,11 @@ fn seeds_cover_every_kind_and_both_packings_and_are_small() {
     for (name, bytes) in SEEDS {
         assert!(bytes.len() < 3 << 10, "{name}: {} bytes", bytes.len());
         let model = Model::load(bytes, Limits::default()).expect("a valid seed");
-        assert!(model.arena_len() <= 1 << 10, "{name}: {} halfwords do not leave a small board room", model.arena_len());
+        assert!(
+            model.arena_len() <= 1 << 10,
+            "{name}: {} halfwords do not leave a small board room",
+            model.arena_len()
+        );
         for (seen, kind) in kinds.iter_mut().zip(ProgramKind::ALL) {
             *seen |= model.program(kind).is_some();
         }

@@ -80,4 +80,3 @@ pub fn softplus(v: f64) -> f64 {
 pub fn any_vector() -> impl Strategy<Value = Vec<i16>> {
     prop::collection::vec(prop_oneof![any::<i16>(), -300i16..300, Just(i16::MIN), Just(i16::MAX)], 1..20)
 }
-

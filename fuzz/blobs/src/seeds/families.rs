@@ -127,8 +127,8 @@ pub(super) fn flow() -> Parts {
 /// A posterior with a rank-one covariance, and what is missing of a row drawn.
 pub(super) fn dlgm() -> Parts {
     let mut parts = Parts::new();
-    let [mu, logvar, factor] = [Packing::RowMajor, Packing::Dsp4, Packing::RowMajor]
-        .map(|packing| layer(&mut parts, [3, 4], packing, 32768));
+    let [mu, logvar, factor] =
+        [Packing::RowMajor, Packing::Dsp4, Packing::RowMajor].map(|packing| layer(&mut parts, [3, 4], packing, 32768));
     let mean = layer(&mut parts, [4, 3], Packing::RowMajor, 32768);
     let encoder = |p: &mut Program<'_>, x: u16| {
         let (mu, logvar, v) = (p.dense(x, mu, 11), p.dense(x, logvar, 11), p.dense(x, factor, 9));

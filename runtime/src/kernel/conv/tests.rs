@@ -233,7 +233,7 @@ proptest! {
         let mut g = ConvGeometry::unpack(imm, param);
         let mut patch = [0; 40];
         g.gather(&[1; 30], channels as usize, phase, at, &mut patch);
-        let _ = (g.is_valid(), g.output(), g.taps(phase), g.macs(channels as u32, 3));
+        let _ = (g.is_valid(), g.output(), g.taps(phase), g.macs(channels, 3));
         let _ = (g.input_len(channels), g.output_len(channels), g.scratch_len(channels, channels));
         (g.height, g.width) = (g.height % 6, g.width % 6);
         let params = [0; 8];
