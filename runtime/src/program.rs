@@ -790,9 +790,11 @@ mod tests {
 
     #[test]
     fn work_is_what_an_operation_touches() {
-        let matrix = |rows, cols| move |_: u16| {
-            let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
-            Some(Matrix { rows, cols, packing, input_bound, output_bound, params: 0, weights: 0 })
+        let matrix = |rows, cols| {
+            move |_: u16| {
+                let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
+                Some(Matrix { rows, cols, packing, input_bound, output_bound, params: 0, weights: 0 })
+            }
         };
         let op = |opcode| Op { opcode, param: 0, output: 0, inputs: [0; 3], arg: 0, imm: 0 };
         let cost = |opcode| op_cost(&op(opcode), 10, 100, &matrix(3, 5));
