@@ -97,7 +97,7 @@ pub fn output_bounds(
             FLOW_LOG_DET_LOG2
         }
         Opcode::Conv => {
-            require(c.kind == TensorKind::I16, Kind)?;
+            require(c.kind == TensorKind::I16 && matrices(op.arg).is_some(), Kind)?;
             require(scratch_len(op, matrices) == Some(c.len), Shape)?;
             FULL
         }
@@ -257,7 +257,8 @@ fn output_bound(
 /// Bound of `a`'s elements rounded to `frac` fractional bits and saturated.
 fn rounded_bound(a: &Tensor, frac: u32) -> Result<u16, OperandError> {
     let shift = u32::from(a.frac).checked_sub(frac).ok_or(OperandError::Scale)?;
-    Ok(((u32::from(a.bound) + ((1 << shift) >> 1)) >> shift).clamp(1, u32::from(FULL)) as u16)
+    let half = (1u32 << shift) >> 1;
+    Ok(((u32::from(a.bound) + half) >> shift).clamp(1, u32::from(FULL)) as u16)
 }
 
 /// Fractional bits at which [`Opcode::Fma`], `Mul`, `AddVec` and `SubVec` compute before they round to the output's.

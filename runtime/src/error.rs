@@ -78,7 +78,8 @@ pub enum LoadError {
         /// The tensor.
         tensor: u16,
     },
-    /// A tensor is not written by the operation that its record names, or its lifetime is empty or leaves its loop.
+    /// A tensor is not written by the operation that its record names, or its lifetime is empty or leaves its loop, or it is
+    /// a convolution's scratch and outlives it.
     Lifetime {
         /// The tensor.
         tensor: u16,
@@ -105,7 +106,7 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
-    /// An operation reads a tensor before it is written or after its last use.
+    /// An operation reads a tensor before it is written or after its last use, or a loop's before the loop ends.
     NotAlive {
         /// The operation.
         op: u16,
@@ -125,7 +126,8 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
-    /// Loops are not properly nested, are nested too deeply, or run zero or too many times.
+    /// Loops are not properly nested, are nested too deeply, or run zero or too many times, or a class is asked of a loop
+    /// outside of all.
     Loop {
         /// The operation.
         op: u16,
@@ -135,7 +137,7 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
-    /// A program declares another amount of work than it does, or more than the caller's limit.
+    /// A program declares another amount of work than it does, or does more than the caller's limit or 64 bits allow.
     Work {
         /// The program.
         program: u16,

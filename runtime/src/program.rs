@@ -292,6 +292,7 @@ impl Opcode {
     }
 
     /// Whether this build of the runtime has the operation: see the crate's features.
+    #[allow(clippy::match_like_matches_macro, reason = "the arms differ in builds with some of the features")]
     pub const fn compiled(self) -> bool {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
@@ -785,6 +786,43 @@ mod tests {
             macs: 12345,
         };
         assert_eq!(ProgramRecord::read(&program.encode(), 0), program);
+    }
+
+    #[test]
+    fn work_is_what_an_operation_touches() {
+        let matrix = |rows, cols| {
+            move |_: u16| {
+                let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
+                Some(Matrix { rows, cols, packing, input_bound, output_bound, params: 0, weights: 0 })
+            }
+        };
+        let op = |opcode| Op { opcode, param: 0, output: 0, inputs: [0; 3], arg: 0, imm: 0 };
+        let cost = |opcode| op_cost(&op(opcode), 10, 100, &matrix(3, 5));
+        let work = |opcode| cost(opcode).work;
+        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (11, 1, 10));
+        assert_eq!(op_cost(&op(Opcode::End), 1, 0, &matrix(3, 5)).work, 1);
+        assert_eq!((work(Opcode::Concat), work(Opcode::Radial), work(Opcode::Planar)), (111, 101, 101));
+        assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+        assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
+        // More weights than 32 bits count.
+        let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
+        assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
+    }
+
+    #[cfg(feature = "conv")]
+    #[test]
+    fn work_of_the_largest_convolution_fits() {
+        let geometry =
+            ConvGeometry { height: 255, width: 255, kernel: 15, stride: 1, up: 15, pad: 0, output_padding: 14 };
+        let (imm, param) = geometry.pack();
+        let op = Op { opcode: Opcode::Conv, param, output: 0, inputs: [0; 3], arg: 0, imm };
+        for size in [1 << 16, u32::MAX] {
+            let packing = Some(Packing::RowMajor);
+            let matrix =
+                Matrix { rows: size, cols: size, packing, input_bound: 1, output_bound: 1, params: 0, weights: 0 };
+            let cost = op_cost(&op, 1, 0, &|_| Some(matrix));
+            assert!(cost.work > cost.macs || cost.macs == u64::MAX, "{cost:?}");
+        }
     }
 
     #[test]

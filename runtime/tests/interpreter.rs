@@ -4,69 +4,12 @@
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Arena, Limits, Model, Nats, Noise};
-use elbo_fuzz_blobs::builder::{Parts, Program};
+use elbo::{Arena, Limits, Model};
+use elbo_fuzz_blobs::builder::Parts;
 use proptest::prelude::*;
 
-/// Noise that counts: 100, -200, 300, ... in order of dimension.
-#[derive(Default)]
-struct Counted(i16);
-
-impl Noise for Counted {
-    fn normal(&mut self, out: &mut [i16]) {
-        out.fill_with(|| {
-            self.0 += 1;
-            if self.0 % 2 == 0 { -100 * self.0 } else { 100 * self.0 }
-        });
-    }
-}
-
-fn counted(n: i16) -> f64 {
-    f64::from(if n % 2 == 0 { -100 * n } else { 100 * n }) / 4096.0
-}
-
-/// Builds the program, runs it over `x` and returns the output vector or the scalar.
-fn run(kind: ProgramKind, parts: &mut Parts, x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> (Vec<i16>, i64) {
-    parts.program(kind, write);
-    let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
-    let mut arena = Arena::<4096>::new();
-    arena.as_mut_slice().fill(0x5555);
-    let mut session = model.session(arena.as_mut_slice()).expect("large enough");
-    let info = model.program(kind).expect("there");
-    let mut out = vec![0; info.outputs[0].map_or(0, |vector| vector.len)];
-    let mut noise = Counted::default();
-    let nats = match kind {
-        ProgramKind::Sample => session.sample(&mut noise, &mut out).map(|()| Nats::default()),
-        ProgramKind::Reconstruct => session.reconstruct(x, &mut out).map(|()| Nats::default()),
-        ProgramKind::Score => session.score(x),
-        ProgramKind::ScoreMonteCarlo => session.score_monte_carlo(x, &mut noise),
-        _ => session.score_importance(x, &mut noise),
-    }
-    .expect("runs");
-    assert_eq!(session.steps(), info.work);
-    (out, nats.to_bits())
-}
-
-fn vector(x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> Vec<i16> {
-    run(ProgramKind::Reconstruct, &mut Parts::new(), x, write).0
-}
-
-fn score(x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> f64 {
-    run(ProgramKind::Score, &mut Parts::new(), x, write).1 as f64 / 65536.0
-}
-
-fn value(q: i16, frac: i32) -> f64 {
-    f64::from(q) * f64::from(-frac).exp2()
-}
-
-fn softplus(v: f64) -> f64 {
-    v.max(0.0) + (-v.abs()).exp().ln_1p()
-}
-
-fn any_vector() -> impl Strategy<Value = Vec<i16>> {
-    prop::collection::vec(prop_oneof![any::<i16>(), -300i16..300, Just(i16::MIN), Just(i16::MAX)], 1..20)
-}
+mod common;
+use common::{Counted, any_vector, counted, run, run_all, score, softplus, value, vector};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
@@ -161,6 +104,101 @@ proptest! {
             let shift = 1i128 << (11 + fb - fy);
             prop_assert_eq!(i128::from(out), (sum + shift / 2).div_euclid(shift).clamp(-32768, 32767));
         }
+    }
+
+    #[test]
+    fn products_sums_and_differences(x in any_vector(), fb in 0u8..=11, drop in 0u8..=11, in_place: bool) {
+        // b is x rounded to fb bits.
+        let round = |q: i128, bits: u8| (q + (1i128 << bits >> 1)).div_euclid(1 << bits);
+        for opcode in [Opcode::Mul, Opcode::AddVec, Opcode::SubVec] {
+            let frac = if opcode == Opcode::Mul { 11 + fb } else { 11 };
+            let out = vector(&x, |p| {
+                let x = p.input(x.len() as u32, 11, 32768);
+                let b = p.clamp(x, fb, -9000, 9000);
+                let fy = (frac - drop).min(15);
+                let y = if in_place { p.map_in_place(opcode, &[b, x], fy, 0) } else { p.map(opcode, &[x, b], fy, 0) };
+                p.outputs(&[y]);
+            });
+            for (q, out) in x.iter().zip(out) {
+                let b = round(i128::from(*q), 11 - fb).clamp(-9000, 9000);
+                let q = i128::from(*q);
+                let exact = match opcode {
+                    Opcode::Mul => q * b,
+                    Opcode::AddVec => q + (b << (11 - fb)),
+                    // In place it is the first that is b.
+                    _ if in_place => (b << (11 - fb)) - q,
+                    _ => q - (b << (11 - fb)),
+                };
+                let rounded = round(exact, frac - (frac - drop).min(15));
+                prop_assert_eq!(i128::from(out), rounded.clamp(-32768, 32767), "{:?}", opcode);
+            }
+        }
+    }
+
+    #[test]
+    fn concatenations_and_slices(x in any_vector(), drop in 0u8..=11, at in 0usize..20) {
+        let (n, at) = (x.len(), at % x.len());
+        let out = vector(&x, |p| {
+            let x = p.input(n as u32, 11, 32768);
+            let low = p.map(Opcode::Relu, &[x], 11, 0);
+            let tail = p.slice(x, at as u32, (n - at) as u32);
+            let y = p.concat(tail, low, 11 - drop);
+            p.outputs(&[y]);
+        });
+        let expected = x[at..].iter().copied().chain(x.iter().map(|q| (*q).max(0)));
+        let round = |q: i16| (i32::from(q) + (1 << drop >> 1)).div_euclid(1 << drop).min(32767) as i16;
+        prop_assert_eq!(out, expected.map(round).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn two_vectors_and_a_choice(x in any_vector(), mask in any_vector(), in_place in 0usize..3) {
+        let n = x.len().min(mask.len());
+        let (x, mask) = (&x[..n], &mask[..n]);
+        let ([out, _], _) = run_all(ProgramKind::Impute, &mut Parts::new(), &[x, mask], |p| {
+            let (x, mask) = (p.input(n as u32, 11, 32768), p.input(n as u32, 3, 30000));
+            let zeros = p.clamp(x, 11, 0, 0);
+            let y = match in_place {
+                0 => p.map(Opcode::Select, &[x, zeros, mask], 11, 0),
+                1 => {
+                    let other = p.map(Opcode::AddVec, &[x, zeros], 11, 0);
+                    p.map_in_place(Opcode::Select, &[other, zeros, mask], 11, 0)
+                }
+                _ => {
+                    let other = p.map(Opcode::AddVec, &[x, zeros], 11, 0);
+                    let y = p.map(Opcode::Select, &[other, zeros, mask], 11, 0);
+                    // What is chosen by itself.
+                    p.map_in_place(Opcode::Select, &[y, zeros, y], 11, 0)
+                }
+            };
+            p.outputs(&[y]);
+        });
+        let chosen = x.iter().zip(mask).map(|(x, mask)| if *mask > 0 { *x } else { 0 });
+        let chosen = chosen.map(|q| if in_place == 2 { q.max(0) } else { q });
+        prop_assert_eq!(out, chosen.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn exponentials_of_what_is_negated(x in any_vector(), param in -11i8..=5, frac in 0u8..=15) {
+        let out = vector(&x, |p| {
+            let x = p.input(x.len() as u32, 11, 32768);
+            let y = p.exp_negated(x, frac, param);
+            p.outputs(&[y]);
+        });
+        for (q, out) in x.iter().zip(out) {
+            let expected = ((-value(*q, 11 + i32::from(param))).exp() * f64::from(frac).exp2()).min(32767.0);
+            prop_assert!((f64::from(out) - expected).abs() < 1.0 + expected * 1e-4, "{out} {expected}");
+        }
+    }
+
+    #[test]
+    fn constants(x in any_vector(), constant: i32) {
+        let (_, got) = run(ProgramKind::Score, &mut Parts::new(), &x, |p| {
+            let x = p.input(x.len() as u32, 15, 32768);
+            let sum = p.scalar(Opcode::Sum, &[x], 1);
+            let y = p.offset(sum, constant);
+            p.outputs(&[y]);
+        });
+        prop_assert_eq!(got, x.iter().map(|q| i64::from(*q)).sum::<i64>() + i64::from(constant));
     }
 
     #[test]
@@ -273,4 +311,66 @@ fn a_generator_of_words_is_noise() {
     session.sample(&mut rng, &mut out).expect("runs");
     elbo::normal::fill_normal(&mut same, &mut expected);
     assert_eq!(out, expected);
+}
+
+/// Every kind by its own name: what goes in is what the program reads, and what comes out what it wrote.
+#[test]
+fn every_kind_by_name() {
+    let mut parts = Parts::new();
+    for kind in ProgramKind::ALL {
+        parts.program(kind, |p| {
+            let signature = kind.signature();
+            let inputs: Vec<u16> = (0..signature.inputs).map(|slot| p.input(3, 12, 4096 + u16::from(slot))).collect();
+            let vector = inputs.first().copied().unwrap_or_else(|| p.normal(3));
+            // A number of its own for each kind.
+            let halved = p.clamp(inputs.get(1).copied().unwrap_or(vector), 12, i16::MIN, 4000 - kind as i16);
+            let sum = p.scalar(Opcode::Sum, &[vector], 0);
+            let scalar = p.offset(sum, kind as i32);
+            let outputs = [halved, if signature.vectors == 2 { vector } else { scalar }];
+            match (signature.vectors, signature.scalar) {
+                (0, _) => p.outputs(&[scalar]),
+                (1, false) => p.outputs(&[halved]),
+                _ => p.outputs(&outputs),
+            }
+        });
+    }
+    let words = parts.words();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let mut arena = Arena::<64>::new();
+    let mut session = model.session(arena.as_mut_slice()).expect("large enough");
+    let x = [100, 5000, -5000];
+    let noise = &mut Counted::default();
+    let mut out = [0; 3];
+    let most = |kind: ProgramKind| 4000 - kind as i16;
+    let nats = |kind: ProgramKind, sum: i64| elbo::Nats::from_bits((sum << 4) + kind as i64);
+
+    session.sample(noise, &mut out).expect("runs");
+    assert_eq!(out, [100, -200, 300]);
+    session.decode(&x, &mut out).expect("runs");
+    assert_eq!(out, [100, most(ProgramKind::Decode), -4096]);
+    let mut second = [0; 3];
+    session.encode(&x, &mut out, &mut second).expect("runs");
+    assert_eq!((out, second), ([100, most(ProgramKind::Encode), -4096], [100, 4096, -4096]));
+    session.reconstruct(&x, &mut out).expect("runs");
+    assert_eq!(out, [100, most(ProgramKind::Reconstruct), -4096]);
+    session.invert(&x, &mut out).expect("runs");
+    assert_eq!(out, [100, most(ProgramKind::Invert), -4096]);
+    assert_eq!(session.score(&x), Ok(nats(ProgramKind::Score, 100)));
+    assert_eq!(session.score_monte_carlo(&x, noise), Ok(nats(ProgramKind::ScoreMonteCarlo, 100)));
+    assert_eq!(session.score_importance(&x, noise), Ok(nats(ProgramKind::ScoreImportance, 100)));
+    session.classify(&x, noise, &mut out).expect("runs");
+    assert_eq!(out, [100, most(ProgramKind::Classify), -4096]);
+    session.impute(&x, &[7, -9, 5000], noise, &mut out).expect("runs");
+    assert_eq!(out, [7, -9, most(ProgramKind::Impute)]);
+    // The draws so far are 1 to 3.
+    assert_eq!(session.sample_density(noise, &mut out), Ok(nats(ProgramKind::SampleDensity, -500)));
+    assert_eq!(out, [-400, 500, -600]);
+    for class in 0..3 {
+        session.sample_class(class, noise, &mut out).expect("runs");
+        let mut expected = [0; 3];
+        expected[class] = most(ProgramKind::SampleClass);
+        assert_eq!(out, expected);
+    }
+    session.run(ProgramKind::SampleClass, &[&x], &mut [&mut out], noise).expect("runs");
+    assert_eq!(out, [100, most(ProgramKind::SampleClass), -4096], "any weights, not one class alone");
 }

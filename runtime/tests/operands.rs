@@ -1,16 +1,17 @@
-//! `bounds::output_bound`: what every operation asks of its operands, one broken requirement at a time.
+//! `bounds::output_bounds`: what every operation asks of its operands, one broken requirement at a time.
 
-use elbo::bounds::{OperandError as E, output_bound};
-use elbo::kernel::Packing;
+use elbo::bounds::{OperandError as E, output_bounds};
+use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind};
 
-/// Operands that hold, and the bound that follows.
+/// Operands that hold, and the bounds that follow.
 struct Case {
     op: Op,
     inputs: [Tensor; 3],
     output: Tensor,
-    matrix: Option<Matrix>,
+    matrices: Vec<Matrix>,
     bound: u16,
+    third: u16,
 }
 
 fn vector(frac: u8, bound: u16, len: u32) -> Tensor {
@@ -21,34 +22,60 @@ fn nats(bound: u16, len: u32) -> Tensor {
     Tensor { kind: TensorKind::Nats, frac: 16, bound, len, ..Tensor::default() }
 }
 
+fn matrix(rows: u32, cols: u32, output_bound: u16) -> Matrix {
+    let packing = Some(Packing::RowMajor);
+    Matrix { rows, cols, packing, input_bound: 100, output_bound, params: 0, weights: 0 }
+}
+
+/// 3x3 pixels of two channels to 5x5 of three: phases with 4, 2, 2 and 1 taps.
+const UP: ConvGeometry = ConvGeometry { height: 3, width: 3, kernel: 3, stride: 1, up: 2, pad: 1, output_padding: 0 };
+/// 3x3 pixels of two channels to 2x2 of three.
+#[cfg(feature = "conv")]
+const DOWN: ConvGeometry = ConvGeometry { stride: 2, up: 1, ..UP };
+
 fn case(opcode: Opcode) -> Case {
     let (a, none) = (vector(11, 100, 5), Tensor::default());
-    let matrix = Matrix {
-        rows: 3,
-        cols: 5,
-        packing: Some(Packing::RowMajor),
-        input_bound: 100,
-        output_bound: 77,
-        params: 0,
-        weights: 0,
-    };
+    let scratch = |len| vector(0, 1, len);
     let (inputs, output, bound) = match opcode {
         Opcode::Dense => ([a, none, none], vector(9, 1, 3), 77),
         Opcode::Relu => ([a, none, none], vector(11, 1, 5), 100),
-        Opcode::Tanh | Opcode::Sigmoid => ([a, none, none], vector(15, 1, 5), 32767),
+        Opcode::Tanh | Opcode::Sigmoid | Opcode::Softmax => ([a, none, none], vector(15, 1, 5), 32767),
         // exp(100 / 2048) at 10 bits.
         Opcode::Exp => ([a, none, none], vector(10, 1, 5), 1075),
         Opcode::Clamp => ([a, none, none], vector(10, 1, 5), 0x300),
         // (100 100 + (100 << 11) + 2^11) >> 12.
         Opcode::Fma => ([a, a, a], vector(10, 1, 5), 52),
+        // (100 200 + 2^9) >> 10.
+        Opcode::Mul => ([a, vector(9, 200, 5), none], vector(10, 1, 5), 20),
+        // (100 + (200 << 2) + 2^0) >> 1.
+        Opcode::AddVec | Opcode::SubVec => ([a, vector(9, 200, 5), none], vector(10, 1, 5), 450),
+        // (300 + 2^0) >> 1 of the second.
+        Opcode::Concat => ([vector(12, 500, 5), vector(11, 300, 2), none], vector(10, 1, 7), 150),
+        Opcode::Slice => ([a, none, none], vector(11, 1, 2), 100),
+        Opcode::Select => ([a, vector(11, 101, 5), vector(3, 7, 5)], vector(11, 1, 5), 101),
+        Opcode::OneHot => ([none; 3], vector(14, 1, 5), 16384),
+        Opcode::MeanVec => ([vector(11, 100, 6), none, none], vector(11, 1, 2), 100),
+        Opcode::RankOne => ([vector(12, 100, 5), vector(8, 9, 5), none], vector(12, 1, 5), 32768),
+        // Two steps of w, u (2) and b; of z0 (2), alpha and beta.
+        Opcode::Planar => ([vector(8, 100, 2), vector(15, 9, 10), nats(0, 1)], vector(8, 1, 2), 32768),
+        Opcode::Radial => ([vector(8, 100, 2), vector(15, 9, 8), nats(0, 1)], vector(8, 1, 2), 32768),
+        // Patches of 2x2 taps of two channels, a pixel of three, each rounded up to four.
+        Opcode::Conv => ([vector(11, 100, 18), none, scratch(8 + 4)], vector(9, 1, 5 * 5 * 3), 44),
         Opcode::Normal => ([none; 3], vector(12, 1, 5), elbo::normal::MAX as u16),
         Opcode::BernoulliNll => ([a, a, none], nats(0, 1), 36),
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
+        // 2^40 for each of five.
+        Opcode::LogisticNll => ([a, a, a], nats(0, 1), 43),
         Opcode::Kl => ([a, a, none], nats(0, 1), 45),
         Opcode::HalfSumSq => ([a, none, none], nats(0, 1), 17),
+        // Below 64 nats, whatever the vector.
+        Opcode::HalfLogDet => ([a, none, none], nats(0, 1), 22),
+        Opcode::RankOneKl => ([a, vector(8, 1 << 14, 5), none], nats(0, 1), 32),
+        Opcode::FreeEnergy => ([nats(30, 5), a, none], nats(0, 1), 32),
         Opcode::Sum => ([a, none, none], nats(0, 1), 15),
         Opcode::Add | Opcode::Sub => ([nats(9, 1), nats(30, 1), none], nats(0, 1), 31),
         Opcode::Neg => ([nats(9, 1), none, none], nats(0, 1), 9),
+        Opcode::Offset => ([nats(9, 1), none, none], nats(0, 1), 32),
         Opcode::Loop => ([none; 3], nats(33, 4), 33),
         Opcode::End => ([nats(9, 1), none, none], nats(0, 4), 9),
         Opcode::Mean => ([nats(9, 4), none, none], nats(0, 1), 9),
@@ -58,63 +85,141 @@ fn case(opcode: Opcode) -> Case {
     let imm = match opcode {
         Opcode::Loop => 4,
         Opcode::Clamp => Op::interval_imm(-0x300, 20),
+        Opcode::Slice => 3,
+        Opcode::OneHot => 16384,
+        Opcode::Offset => u32::MAX,
+        Opcode::Conv => UP.pack().0,
+        _ => 0,
+    };
+    let matrices = match opcode {
+        Opcode::Dense => vec![matrix(3, 5, 77)],
+        // The first phase has the middle tap alone.
+        Opcode::Conv => vec![matrix(3, 2, 5), matrix(3, 4, 44), matrix(3, 4, 7), matrix(3, 8, 9)],
+        _ => Vec::new(),
+    };
+    let third = match opcode {
+        Opcode::Planar | Opcode::Radial => 52,
+        Opcode::Conv => 32768,
         _ => 0,
     };
     let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm };
-    Case { op, inputs, output, matrix: (opcode == Opcode::Dense).then_some(matrix), bound }
+    Case { op, inputs, output, matrices, bound, third }
 }
 
 impl Case {
-    fn bound(&self) -> Result<u16, E> {
-        output_bound(&self.op, &self.inputs, &self.output, self.matrix.as_ref())
+    fn bounds(&self) -> Result<[u16; 2], E> {
+        let matrices = |index: u16| self.matrices.get(usize::from(index)).copied();
+        output_bounds(&self.op, &self.inputs, &self.output, &matrices).map(|bounds| [bounds.output, bounds.third])
     }
+}
+
+/// Those that this build has.
+fn opcodes() -> impl Iterator<Item = Opcode> {
+    Opcode::ALL.into_iter().filter(|opcode| opcode.compiled())
 }
 
 #[track_caller]
 fn gives(opcode: Opcode, expected: Result<u16, E>, edit: impl FnOnce(&mut Case)) {
     let mut case = case(opcode);
     edit(&mut case);
-    assert_eq!(case.bound(), expected, "{opcode:?}");
+    let expected = if opcode.compiled() { expected } else { Err(E::Kind) };
+    assert_eq!(case.bounds().map(|bounds| bounds[0]), expected, "{opcode:?}");
 }
 
 #[test]
 fn bounds_that_follow() {
     for opcode in Opcode::ALL {
         let case = case(opcode);
-        assert_eq!(case.bound(), Ok(case.bound), "{opcode:?}");
+        let expected = if opcode.compiled() { Ok([case.bound, case.third]) } else { Err(E::Kind) };
+        assert_eq!(case.bounds(), expected, "{opcode:?}");
     }
-    assert_eq!(case(Opcode::Invalid).bound(), Err(E::Kind));
+    assert_eq!(case(Opcode::Invalid).bounds(), Err(E::Kind));
+}
+
+#[test]
+fn what_is_written_declares_nothing() {
+    for opcode in opcodes().filter(|opcode| *opcode != Opcode::Loop) {
+        let mut case = case(opcode);
+        case.output.bound = 13;
+        if opcode.writes_third() {
+            case.inputs[2].bound = 13;
+        }
+        assert_eq!(case.bounds(), Ok([case.bound, case.third]), "{opcode:?}");
+    }
+}
+
+#[test]
+fn operands_that_do_not_exist_have_no_effect() {
+    for opcode in opcodes() {
+        let mut case = case(opcode);
+        let used = if opcode.writes_third() { 3 } else { opcode.inputs() };
+        let unused = if opcode == Opcode::Conv { 1..2 } else { used..3 };
+        for slot in unused {
+            case.inputs[slot] = vector(3, 999, 77);
+        }
+        assert_eq!(case.bounds(), Ok([case.bound, case.third]), "{opcode:?}");
+    }
 }
 
 #[test]
 fn operands_of_the_wrong_type() {
-    for opcode in Opcode::ALL {
-        for slot in 0..opcode.inputs() {
+    for opcode in opcodes() {
+        let written = opcode.writes_third().then_some(2);
+        for slot in (0..opcode.inputs()).chain(written) {
             for kind in [TensorKind::I16, TensorKind::Nats, TensorKind::Invalid] {
                 if kind != case(opcode).inputs[slot].kind {
                     gives(opcode, Err(E::Kind), |case| case.inputs[slot].kind = kind);
                 }
             }
         }
-        if opcode != Opcode::End {
+        // A loop's vector is of either type, and its end compares it with what is stored.
+        if !matches!(opcode, Opcode::Loop) {
             gives(opcode, Err(E::Kind), |case| case.output.kind = TensorKind::Invalid);
         }
     }
-    gives(Opcode::Dense, Err(E::Kind), |case| case.matrix = None);
+    gives(Opcode::Dense, Err(E::Kind), |case| case.matrices.clear());
+    gives(Opcode::Dense, Err(E::Kind), |case| case.op.arg = 1);
+    gives(Opcode::End, Ok(9), |case| (case.inputs[0], case.output) = (vector(11, 9, 3), vector(11, 1, 12)));
 }
 
 #[test]
 fn operands_of_other_lengths() {
-    for opcode in Opcode::ALL {
-        // Reductions take vectors of any length.
-        let free = matches!(opcode, Opcode::HalfSumSq | Opcode::Sum | Opcode::Mean | Opcode::LogMeanExp);
+    use Opcode as O;
+    for opcode in opcodes() {
+        // Reductions take vectors of any length, and so do loops, which the verifier counts.
+        let free = matches!(opcode, O::HalfSumSq | O::HalfLogDet | O::Sum | O::Mean | O::LogMeanExp | O::End);
         for slot in 0..if free { 0 } else { opcode.inputs() } {
-            gives(opcode, Err(E::Shape), |case| case.inputs[slot].len += 1);
+            // A slice may be of a longer vector.
+            let expected = if opcode == O::Slice { Ok(100) } else { Err(E::Shape) };
+            gives(opcode, expected, |case| case.inputs[slot].len += 1);
         }
-        if !matches!(opcode, Opcode::Normal | Opcode::End) {
-            gives(opcode, Err(E::Shape), |case| case.output.len += 1);
+        if !matches!(opcode, O::Normal | O::OneHot | O::End) {
+            let more = if opcode == O::MeanVec { 2 } else { 1 };
+            gives(opcode, Err(E::Shape), |case| case.output.len += more);
         }
     }
+    gives(O::Slice, Ok(100), |case| case.op.imm = 0);
+    gives(O::Slice, Err(E::Shape), |case| case.op.imm = 4);
+    gives(O::Slice, Err(E::Shape), |case| case.op.imm = u32::MAX - 1);
+    gives(O::MeanVec, Ok(100), |case| case.output.len = 3);
+    gives(O::MeanVec, Ok(100), |case| case.output.len = 6);
+    gives(O::MeanVec, Err(E::Shape), |case| case.output.len = 12);
+    gives(O::Concat, Err(E::Shape), |case| case.inputs[0].len = 1 << 16);
+    for opcode in [O::Planar, O::Radial] {
+        gives(opcode, Err(E::Shape), |case| case.inputs[2].len = 2);
+        gives(opcode, Err(E::Shape), |case| case.inputs[1].len = 1);
+        // One step of the most dimensions that there may be, and one more.
+        for (n, expected) in [(1024, Ok(32768)), (1025, Err(E::Shape)), (65536, Err(E::Shape))] {
+            gives(opcode, expected, |case| {
+                (case.inputs[0].len, case.output.len) = (n, n);
+                case.inputs[1].len = if opcode == O::Planar { 2 * n + 1 } else { n + 2 };
+            });
+        }
+    }
+    gives(O::Loop, Ok(33), |case| (case.op.imm, case.output.len) = (4, 12));
+    gives(O::Loop, Ok(33), |case| (case.op.imm, case.output) = (4, vector(11, 33, 12)));
+    gives(O::Loop, Err(E::Shape), |case| case.op.imm = 0);
+    gives(O::Loop, Err(E::Shape), |case| case.op.imm = 8);
 }
 
 #[test]
@@ -125,9 +230,12 @@ fn scales_that_are_not_supported() {
     gives(Opcode::Sigmoid, wrong, |case| case.op.param = 6);
     gives(Opcode::Tanh, wrong, |case| case.op.param = -12);
     gives(Opcode::Tanh, Ok(32767), |case| case.op.param = 5);
+    gives(Opcode::Softmax, wrong, |case| case.output.frac = 14);
     gives(Opcode::Exp, wrong, |case| case.op.param = 6);
     gives(Opcode::Exp, Ok(32767), |case| case.op.param = -11);
     gives(Opcode::Exp, Ok(1), |case| (case.inputs[0].bound, case.output.frac) = (1, 0));
+    gives(Opcode::Exp, Ok(1075), |case| case.op.imm = 1);
+    gives(Opcode::Exp, wrong, |case| case.op.imm = 2);
     gives(Opcode::Clamp, wrong, |case| case.output.frac = 12);
     gives(Opcode::Clamp, Err(E::Bound), |case| case.op.imm = Op::interval_imm(1, 0));
     gives(Opcode::Clamp, Ok(1), |case| case.op.imm = 0);
@@ -137,17 +245,47 @@ fn scales_that_are_not_supported() {
         case.inputs.iter_mut().for_each(|input| input.frac = 5);
         case.output.frac = 11;
     });
+    gives(Opcode::Mul, wrong, |case| (case.inputs[0].frac, case.inputs[1].frac) = (4, 5));
+    for opcode in [Opcode::AddVec, Opcode::SubVec] {
+        gives(opcode, wrong, |case| case.output.frac = 12);
+        gives(opcode, Ok(900), |case| case.output.frac = 11);
+    }
+    gives(Opcode::Concat, wrong, |case| case.output.frac = 12);
+    gives(Opcode::Concat, Ok(300), |case| case.output.frac = 11);
+    gives(Opcode::Slice, wrong, |case| case.output.frac = 10);
+    gives(Opcode::Select, wrong, |case| case.inputs[0].frac = 10);
+    gives(Opcode::Select, wrong, |case| case.inputs[1].frac = 10);
+    gives(Opcode::Select, wrong, |case| case.output.frac = 10);
+    gives(Opcode::MeanVec, wrong, |case| case.output.frac = 12);
+    gives(Opcode::RankOne, wrong, |case| (case.inputs[0].frac, case.output.frac) = (11, 11));
+    gives(Opcode::RankOne, wrong, |case| case.output.frac = 11);
+    gives(Opcode::RankOne, wrong, |case| case.inputs[1].frac = 7);
+    for opcode in [Opcode::Planar, Opcode::Radial] {
+        gives(opcode, wrong, |case| case.output.frac = 9);
+        gives(opcode, wrong, |case| (case.inputs[0].frac, case.output.frac) = (7, 7));
+        gives(opcode, wrong, |case| case.inputs[1].frac = 7);
+        gives(opcode, wrong, |case| case.op.param = 2);
+        gives(opcode, wrong, |case| case.op.param = -1);
+        gives(opcode, Ok(32768), |case| case.op.param = 1);
+    }
     gives(Opcode::Normal, wrong, |case| case.output.frac = 11);
     gives(Opcode::BernoulliNll, wrong, |case| case.inputs[0].frac = 0);
-    gives(Opcode::GaussianNll, wrong, |case| case.inputs[2].frac = 10);
-    gives(Opcode::GaussianNll, wrong, |case| (case.inputs[0].frac, case.inputs[2].frac) = (7, 7));
-    gives(Opcode::GaussianNll, Ok(48), |case| (case.inputs[0].frac, case.inputs[2].frac) = (8, 8));
-    gives(Opcode::GaussianNll, wrong, |case| case.inputs[1].frac = 10);
+    for opcode in [Opcode::GaussianNll, Opcode::LogisticNll] {
+        let bound = Ok(case(opcode).bound);
+        gives(opcode, wrong, |case| case.inputs[2].frac = 10);
+        gives(opcode, wrong, |case| (case.inputs[0].frac, case.inputs[2].frac) = (7, 7));
+        gives(opcode, bound, |case| (case.inputs[0].frac, case.inputs[2].frac) = (8, 8));
+        gives(opcode, wrong, |case| case.inputs[1].frac = 10);
+    }
     gives(Opcode::Kl, wrong, |case| case.inputs[1].frac = 10);
+    gives(Opcode::HalfLogDet, wrong, |case| case.inputs[0].frac = 7);
+    gives(Opcode::RankOneKl, wrong, |case| case.inputs[0].frac = 7);
+    gives(Opcode::RankOneKl, wrong, |case| case.inputs[1].frac = 7);
     gives(Opcode::Sum, wrong, |case| case.op.param = 14);
     gives(Opcode::Sum, wrong, |case| case.op.param = -12);
     gives(Opcode::Sum, Ok(10), |case| case.op.param = 13);
     gives(Opcode::Sum, Ok(26), |case| case.op.param = -11);
+    gives(Opcode::End, wrong, |case| (case.inputs[0], case.output) = (vector(11, 9, 3), vector(10, 1, 12)));
 }
 
 #[test]
@@ -166,12 +304,39 @@ fn results_that_cannot_be_bounded() {
         (case.inputs[2].frac, case.output.frac) = (10, 10);
         case.inputs[0].bound = 200;
     });
+    gives(Opcode::Mul, Ok(1 << 10), |case| {
+        (case.inputs[0].bound, case.inputs[1].bound, case.output.frac) = (32768, 32768, 0)
+    });
+    for opcode in [Opcode::AddVec, Opcode::SubVec] {
+        // Scales 15 apart: 2^30 and 2^15 fit 31 bits, and two of 2^30 do not.
+        gives(opcode, Ok(32768), |case| {
+            (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 32768, 5), vector(0, 32768, 5), 15);
+        });
+        gives(opcode, Ok(1), |case| {
+            (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 1, 5), vector(15, 1, 5), 0);
+        });
+        gives(opcode, Ok(32768), |case| {
+            (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 32768, 5), vector(15, 32768, 5), 15);
+        });
+    }
+    gives(Opcode::OneHot, wrong, |case| case.op.imm = 0);
+    gives(Opcode::OneHot, wrong, |case| case.op.imm = 32768);
+    gives(Opcode::OneHot, Ok(32767), |case| case.op.imm = 32767);
+    gives(Opcode::Concat, Ok(32768), |case| case.inputs[0] = vector(10, 32768, 5));
+    gives(Opcode::Concat, Ok(1), |case| {
+        (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 1, 5), vector(15, 1, 2), 0);
+    });
     gives(Opcode::Add, Ok(62), |case| case.inputs[0].bound = 61);
     gives(Opcode::Add, wrong, |case| case.inputs[0].bound = 62);
     gives(Opcode::Sub, wrong, |case| case.inputs[1].bound = 62);
+    gives(Opcode::Offset, Ok(62), |case| case.inputs[0].bound = 61);
+    gives(Opcode::Offset, wrong, |case| case.inputs[0].bound = 62);
     gives(Opcode::Mean, Ok(60), |case| case.inputs[0].bound = 60);
     gives(Opcode::Mean, wrong, |case| case.inputs[0].bound = 61);
     gives(Opcode::LogMeanExp, wrong, |case| case.inputs[0].bound = 62);
+    // What is beyond 2^46 counts as that, and entropies take up to 12 nats.
+    gives(Opcode::FreeEnergy, Ok(48), |case| case.inputs[0].bound = 62);
+    gives(Opcode::FreeEnergy, Ok(22), |case| case.inputs[0].bound = 0);
     gives(Opcode::HalfSumSq, wrong, |case| {
         case.inputs[0] = vector(0, 32768, 1 << 17);
     });
@@ -185,4 +350,82 @@ fn results_that_cannot_be_bounded() {
         case.inputs = [vector(0, 32768, 65536), vector(11, 32768, 65536), Tensor::default()];
     });
     gives(Opcode::GaussianNll, Ok(61), |case| case.inputs.iter_mut().for_each(|input| input.len = 65536));
+    gives(Opcode::LogisticNll, Ok(56), |case| case.inputs.iter_mut().for_each(|input| input.len = 65536));
+    gives(Opcode::HalfLogDet, Ok(22), |case| case.inputs[0] = vector(8, 32768, 65536));
+    gives(Opcode::RankOneKl, Ok(47), |case| {
+        (case.inputs[0].len, case.inputs[1]) = (65536, vector(8, 32768, 65536));
+    });
+}
+
+#[cfg(feature = "conv")]
+#[test]
+fn convolutions() {
+    let conv = |expected, edit: &dyn Fn(&mut Case)| gives(Opcode::Conv, expected, edit);
+    let shape = Err(E::Shape);
+    conv(Err(E::Kind), &|case| _ = case.matrices.pop());
+    conv(Err(E::Kind), &|case| case.op.arg = 1 << 15);
+    conv(Err(E::Kind), &|case| case.op.arg = u16::MAX);
+    // The second matrix in the first phase has two taps too many.
+    conv(shape, &|case| case.op.arg = 1);
+    conv(shape, &|case| case.matrices.swap(0, 3));
+    for phase in 0..4 {
+        conv(shape, &|case| case.matrices[phase].rows = 2);
+        conv(shape, &|case| case.matrices[phase].cols += 1);
+        conv(Err(E::Bound), &|case| case.matrices[phase].input_bound = 99);
+        conv(Ok(55), &|case| case.matrices[phase].output_bound = 55);
+    }
+    conv(shape, &|case| case.inputs[2].len += 4);
+    conv(shape, &|case| case.inputs[2].len -= 4);
+    // No geometry: nothing across, no kernel, a stride beside an upsampling, a phase without a tap, no output.
+    let geometry = |edit: &dyn Fn(&mut ConvGeometry)| {
+        conv(shape, &|case| {
+            let mut geometry = UP;
+            edit(&mut geometry);
+            (case.op.imm, case.op.param) = geometry.pack();
+        });
+    };
+    geometry(&|g| g.height = 0);
+    geometry(&|g| g.width = 0);
+    geometry(&|g| g.kernel = 0);
+    geometry(&|g| g.stride = 0);
+    geometry(&|g| g.stride = 2);
+    geometry(&|g| g.up = 0);
+    geometry(&|g| g.up = 4);
+    geometry(&|g| g.pad = 15);
+    geometry(&|g| g.output_padding = 2);
+    geometry(&|g| g.output_padding = 255);
+    // One more of anything is another image.
+    geometry(&|g| g.height = 4);
+    geometry(&|g| g.width = 2);
+    geometry(&|g| g.kernel = 4);
+    geometry(&|g| g.pad = 0);
+    geometry(&|g| g.output_padding = 1);
+
+    let down = |case: &mut Case| {
+        (case.op.imm, case.op.param) = DOWN.pack();
+        case.matrices = vec![matrix(3, 18, 12)];
+        (case.inputs[2].len, case.output.len) = (20 + 4, 2 * 2 * 3);
+    };
+    conv(Ok(12), &down);
+    conv(shape, &|case| {
+        down(case);
+        case.op.param = 1;
+    });
+    // Channels that no image has, and images that no tensor holds.
+    conv(shape, &|case| {
+        down(case);
+        case.matrices[0].cols = 8;
+    });
+    for (rows, cols) in [(65536, 65536), (u32::MAX, u32::MAX), (3, 0), (0, 18)] {
+        conv(shape, &|case| {
+            down(case);
+            case.matrices[0] = matrix(rows, cols, 12);
+        });
+    }
+    let large = ConvGeometry { height: 255, width: 255, kernel: 1, stride: 1, up: 1, pad: 0, output_padding: 0 };
+    conv(shape, &|case| {
+        (case.op.imm, case.op.param) = large.pack();
+        case.matrices = vec![matrix(65536, 65536, 12)];
+        (case.inputs[0].len, case.inputs[2].len, case.output.len) = (65536, 2 << 16, 65536);
+    });
 }

@@ -6,7 +6,7 @@ use elbo::kernel::Packing;
 use elbo::program::{NO_TENSOR, Op, Opcode, PROGRAM_WORDS, ProgramKind, TensorKind};
 use elbo::{Arena, Limits, LoadError, Model, SessionError};
 use elbo_fuzz_blobs::builder::{Parts, seal};
-use elbo_fuzz_blobs::seeds;
+use elbo_fuzz_blobs::{SEEDS, seeds};
 use rand_core::SeedableRng;
 
 /// Programs, with their tensors and operations counted from the start of the sections:
@@ -69,7 +69,7 @@ fn words_break(expected: LoadError, edit: impl FnOnce(&mut Vec<u32>)) {
 fn the_unbroken_blobs_load() {
     assert_eq!(load(&base().words()), Ok(()));
     assert_eq!(load(&Parts::new().words()), Ok(()));
-    for (name, parts) in seeds::seeds() {
+    for (name, parts) in seeds::plain() {
         assert_eq!(load(&parts.words()), Ok(()), "{name}");
     }
 }
@@ -82,7 +82,9 @@ fn containers() {
         assert_eq!(Model::load(&bytes[shift..], Limits::default()).err(), Some(E::Misaligned));
     }
     words_break(E::NotABlob, |words| words[0] ^= 1 << 24);
-    words_break(E::Version { found: 2, supported: 1 }, |words| words[1] = 2);
+    for found in [0, 1, 3, u32::MAX] {
+        words_break(E::Version { found, supported: 2 }, |words| words[1] = found);
+    }
     for count in 5..=10 {
         words_break(E::Layout, |words| words[count] += 5);
         words_break(E::Layout, |words| words[count] = u32::MAX);
@@ -111,8 +113,8 @@ fn every_truncation_is_named_and_what_follows_is_ignored() {
 
 #[test]
 fn every_flipped_bit_is_caught() {
-    for (name, parts) in seeds::seeds() {
-        let mut words = parts.words();
+    for (name, bytes) in SEEDS {
+        let mut words: Vec<u32> = bytemuck::cast_slice(bytes).to_vec();
         for word in 0..words.len() {
             for bit in 0..32 {
                 words[word] ^= 1 << bit;
@@ -192,7 +194,7 @@ fn the_widest_row_overflows_and_a_lighter_one_does_not() {
 #[test]
 fn programs() {
     breaks(E::ProgramKind { program: 1 }, |p| p.programs[1].kind = 0);
-    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = 8);
+    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = 13);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::Reconstruct as u32);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind |= 1 << 8);
     words_break(E::ProgramKind { program: 2 }, |words| words[HEADER_WORDS + 2 * PROGRAM_WORDS + 7] = 1);
@@ -227,7 +229,9 @@ fn signatures() {
     breaks(wrong(0), |p| p.programs[0].outputs[1] = 2);
     breaks(wrong(0), |p| p.programs[0].outputs[0] = 0);
     breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Sample as u32);
-    breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Encode as u32);
+    for kind in [ProgramKind::Encode, ProgramKind::Impute, ProgramKind::SampleDensity] {
+        breaks(wrong(0), |p| p.programs[0].kind = kind as u32);
+    }
     breaks(wrong(0), |p| p.programs[0].kind = ProgramKind::Score as u32);
     breaks(wrong(1), |p| p.programs[1].outputs[0] = 4);
     breaks(wrong(1), |p| p.programs[1].inputs[0] = 1);
@@ -346,6 +350,46 @@ fn operations() {
     breaks(E::Bound { op: 8 }, |p| p.tensors[9].bound = 4097);
 }
 
+/// Two inputs, of which one stays where the other is positive.
+fn impute() -> Parts {
+    let mut parts = Parts::new();
+    parts.program(ProgramKind::Impute, |p| {
+        let (x, mask) = (p.input(3, 12, 4096), p.input(3, 0, 1));
+        let y = p.map(Opcode::Select, &[x, x, mask], 12, 0);
+        p.outputs(&[y]);
+    });
+    parts
+}
+
+#[test]
+fn two_inputs() {
+    assert_eq!(load(&impute().words()), Ok(()));
+    let breaks = |expected, edit: &dyn Fn(&mut Parts)| {
+        let mut parts = impute();
+        edit(&mut parts);
+        assert_eq!(load(&parts.words()), Err(expected));
+    };
+    let signature = E::Signature { program: 0 };
+    breaks(signature, &|p| p.programs[0].inputs = [0, 0]);
+    breaks(signature, &|p| p.programs[0].inputs = [1, 1]);
+    breaks(signature, &|p| p.programs[0].inputs = [0, NO_TENSOR]);
+    breaks(signature, &|p| p.programs[0].inputs = [NO_TENSOR, 1]);
+    breaks(signature, &|p| p.programs[0].inputs = [0, 2]);
+    breaks(signature, &|p| p.programs[0].inputs = [0, 3]);
+    breaks(signature, &|p| p.programs[0].kind = ProgramKind::Decode as u32);
+    breaks(signature, &|p| p.tensors[1].kind = TensorKind::Nats);
+    breaks(signature, &|p| p.tensors[1].first = 1);
+    // Another input's place, even one that nothing reads.
+    breaks(E::Overlap { tensor: 0, with: 1 }, &|p| p.tensors[1].offset = p.tensors[0].offset);
+    breaks(E::Overlap { tensor: 0, with: 1 }, &|p| {
+        p.tensors[1].offset = p.tensors[0].offset;
+        (p.ops[0].inputs[2], p.tensors[1].last) = (0, 0);
+    });
+    let mut swapped = impute();
+    swapped.programs[0].inputs = [1, 0];
+    assert_eq!(load(&swapped.words()), Ok(()), "either order");
+}
+
 #[test]
 fn loops() {
     // The count comes before the vector's length, which no count above 65536 can match.
@@ -394,10 +438,115 @@ fn loops() {
     };
     assert_eq!(deep(4), Ok(()));
     assert_eq!(deep(5), Err(E::Loop { op: 4 }));
+    // A loop's vector is of what its iterations give.
+    let vectors = || {
+        let mut parts = Parts::new();
+        parts.program(ProgramKind::Reconstruct, |p| {
+            let x = p.input(3, 12, 4096);
+            let rows = p.begin_vectors(2, 3, 12);
+            let y = p.map(Opcode::Relu, &[x], 12, 0);
+            p.end(rows, y);
+            p.outputs(&[rows]);
+        });
+        parts
+    };
+    assert_eq!(load(&vectors().words()), Ok(()));
+    let breaks_vectors = |expected, edit: &dyn Fn(&mut Parts)| {
+        let mut parts = vectors();
+        edit(&mut parts);
+        assert_eq!(load(&parts.words()), Err(expected));
+    };
+    breaks_vectors(E::Shape { op: 0 }, &|p| p.tensors[1].len = 7);
+    breaks_vectors(E::Shape { op: 2 }, &|p| p.tensors[1].len = 8);
+    breaks_vectors(E::Shape { op: 2 }, &|p| p.tensors[1].len = 4);
+    breaks_vectors(E::Shape { op: 2 }, &|p| p.ops[0].imm = 3);
+    breaks_vectors(E::Scale { op: 2 }, &|p| p.tensors[1].frac = 11);
+    breaks_vectors(E::Bound { op: 2 }, &|p| p.tensors[1].bound = 4095);
+    breaks_vectors(E::NotAlive { op: 1 }, &|p| p.ops[1].inputs[0] = 1);
+    breaks_vectors(E::NotAlive { op: 2 }, &|p| p.ops[2].inputs[0] = 1);
+    breaks_vectors(E::Work { program: 0 }, &|p| p.programs[0].work -= 2);
+    breaks_vectors(E::Operand { op: 2 }, &|p| {
+        // Scalars of the same number.
+        let nats = elbo::program::Tensor { kind: TensorKind::Nats, frac: 16, bound: 9, ..p.tensors[1] };
+        p.programs[0].kind = ProgramKind::Score as u32;
+        p.tensors[1] = elbo::program::Tensor { offset: p.arena_len, last: 3, ..nats };
+        p.arena_len += nats.extent();
+        p.tensors.push(elbo::program::Tensor { len: 1, first: 4, last: 5, offset: p.arena_len, ..nats });
+        p.arena_len += 4;
+        p.ops.push(Op { opcode: Opcode::Mean, output: 3, inputs: [1, NO_TENSOR, NO_TENSOR], imm: 0, ..p.ops[0] });
+        (p.programs[0].ops_len, p.programs[0].tensors_len, p.programs[0].outputs[0]) = (4, 4, 3);
+        p.tensors[1].last = 4;
+    });
     // A vector is not read before its loop ends; an end writes no tensor of its own.
     breaks(E::NotAlive { op: 6 }, |p| p.ops[6].inputs[0] = 1);
     breaks(E::Lifetime { tensor: 4 }, |p| p.tensors[4].last = 5 - 1);
     breaks(E::Bound { op: 6 }, |p| p.tensors[4].bound += 1);
+}
+
+/// What 64 bits do not count is refused, whatever the record and the caller say.
+#[test]
+fn work_beyond_any_count() {
+    let mut parts = Parts::new();
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(1, 0, 1);
+        let vectors: Vec<u16> = (0..4).map(|_| p.begin(2)).collect();
+        let mut a = p.scalar(Opcode::Sum, &[x], 0);
+        for vector in vectors.into_iter().rev() {
+            p.end(vector, a);
+            a = p.scalar(Opcode::Mean, &[vector], 0);
+        }
+        p.outputs(&[a]);
+    });
+    for op in parts.ops.iter_mut().filter(|op| op.opcode == Opcode::Loop) {
+        op.imm = 65536;
+        parts.tensors[usize::from(op.output)].len = 65536;
+    }
+    parts.arena_len = 0;
+    for tensor in &mut parts.tensors {
+        tensor.offset = parts.arena_len;
+        parts.arena_len += tensor.extent();
+    }
+    let limits = Limits { max_work: u64::MAX };
+    for work in [u64::MAX, u64::MAX - 1, 0] {
+        parts.programs[0].work = work;
+        assert_eq!(Model::load(bytemuck::cast_slice(&parts.words()), limits).err(), Some(E::Work { program: 0 }));
+    }
+}
+
+#[test]
+fn classes_and_missing_vectors() {
+    let mut parts = impute();
+    parts.program(ProgramKind::SampleClass, |p| {
+        let class = p.input(3, 14, 16384);
+        let y = p.map(Opcode::Relu, &[class], 14, 0);
+        p.outputs(&[y]);
+    });
+    let words = parts.words();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let mut arena = Arena::<64>::new();
+    let mut session = model.session(arena.as_mut_slice()).expect("large enough");
+    let noise = &mut elbo::rng::Xoshiro128PlusPlus::seed_from_u64(1);
+    let (x, mut out) = ([5i16; 3], [7i16; 3]);
+    for class in [3, usize::MAX] {
+        assert_eq!(session.sample_class(class, noise, &mut out), Err(SessionError::NoSuchClass { classes: 3, class }));
+    }
+    let short = SessionError::OutputLength { expected: 3, given: 2 };
+    assert_eq!(session.sample_class(9, noise, &mut out[..2]), Err(short));
+    assert_eq!(session.run(ProgramKind::Impute, &[&x, &x], &mut [&mut out[..2]], noise), Err(short));
+    let missing = SessionError::OutputLength { expected: 3, given: 0 };
+    assert_eq!(session.run(ProgramKind::Impute, &[&x, &x], &mut [], noise), Err(missing));
+    for (inputs, given) in [(&[&x[..], &x[..2]][..], 2), (&[&x[..2], &x[..]], 2), (&[&x[..]], 0), (&[], 0)] {
+        let error = SessionError::InputLength { expected: 3, given };
+        assert_eq!(session.run(ProgramKind::Impute, inputs, &mut [&mut out], noise), Err(error));
+    }
+    assert_eq!(session.invert(&x, &mut out), Err(SessionError::ProgramAbsent));
+    assert_eq!((out, session.steps()), ([7; 3], 0), "nothing ran and nothing was written");
+    assert_eq!(session.sample_class(2, noise, &mut out), Ok(()));
+    assert_eq!(out, [0, 0, 16384]);
+    // What a program does not take is not looked at.
+    let more: [&[i16]; 3] = [&x, &x, &[]];
+    assert_eq!(session.run(ProgramKind::Impute, &more, &mut [&mut out, &mut []], noise), Ok(elbo::Nats::default()));
+    assert_eq!(out, x);
 }
 
 #[test]

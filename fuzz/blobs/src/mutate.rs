@@ -91,7 +91,7 @@ fn mutate_once(words: &mut [u32], len: usize, random: &mut Random) -> usize {
         }
         return len;
     };
-    match random.below(20) {
+    match random.below(22) {
         0 => patch(words, 0, HEADER_WORDS, random),
         1 => patch(words, sections.programs, sections.count(5) * PROGRAM_WORDS, random),
         2 | 3 => patch(words, sections.tensors, sections.count(6) * TENSOR_WORDS, random),
@@ -107,7 +107,8 @@ fn mutate_once(words: &mut [u32], len: usize, random: &mut Random) -> usize {
         15 => swap_records(words, &sections, random),
         16 => return insert_or_delete(words, len, &sections, random),
         17 => copy_record(words, &sections, random),
-        18 => words[4] = words[4].wrapping_add(4 * random.below(64) as u32),
+        18 | 19 => rewire(words, &sections, random),
+        20 => words[4] = words[4].wrapping_add(4 * random.below(64) as u32),
         _ => return resize(words, len, random),
     }
     len
@@ -172,9 +173,9 @@ fn loop_count(words: &mut [u32], sections: &Sections, random: &mut Random) {
     let before = op.imm.max(1);
     op.imm = random.pick(&[0, 1, 2, 3, 5, 9, 17, 300, 65536, 65537]);
     write_op(words, sections, (index, op));
-    // Not only the vector of this program: a guess that often fits.
-    let at = (sections.owner(words, index) + usize::from(op.output)) * TENSOR_WORDS + sections.tensors + 1;
-    if at < sections.ops {
+    let Some(record) = sections.owner(words, index) else { return };
+    if u32::from(op.output) < record.tensors_len {
+        let at = (record.tensors_start as usize + usize::from(op.output)) * TENSOR_WORDS + sections.tensors + 1;
         words[at] = (words[at] / before).max(1).wrapping_mul(op.imm);
     }
 }
@@ -227,6 +228,23 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
         2 => op.arg = random.below(sections.count(8) + 1) as u16,
         _ => op.output = random.below(sections.count(6).min(24)) as u16,
     }
+    write_op(words, sections, (index, op));
+}
+
+/// Has an operation read another tensor of its program, which then lives long enough: results that nobody was meant to
+/// read, such as scratch and the vectors of open loops, or one vector twice.
+fn rewire(words: &mut [u32], sections: &Sections, random: &mut Random) {
+    let Some((index, mut op)) = any_op(words, sections, random, |op| op.opcode.inputs() > 0) else { return };
+    let Some(record) = sections.owner(words, index) else { return };
+    let reference = random.below(record.tensors_len as usize);
+    let at = (record.tensors_start as usize + reference) * TENSOR_WORDS + sections.tensors;
+    if record.tensors_len == 0 {
+        return;
+    }
+    let mut tensor = Tensor::read(&words[at..at + TENSOR_WORDS], 0);
+    tensor.last = tensor.last.max((index - record.ops_start as usize) as u16 + 1);
+    words[at..at + TENSOR_WORDS].copy_from_slice(&tensor.encode());
+    op.inputs[random.below(op.opcode.inputs())] = reference as u16;
     write_op(words, sections, (index, op));
 }
 

@@ -55,12 +55,12 @@ impl Sections {
         &words[self.programs..self.tensors]
     }
 
-    /// First tensor of the program that has operation `op`.
-    pub fn owner(&self, words: &[u32], op: usize) -> usize {
-        (0..self.count(5))
-            .map(|index| ProgramRecord::read(self.programs(words), index))
-            .find(|record| op.checked_sub(record.ops_start as usize).is_some_and(|i| i < record.ops_len as usize))
-            .map_or(0, |record| record.tensors_start.min(MAX_RECORDS) as usize)
+    /// The program that has operation `op`, with ranges that are inside.
+    pub fn owner(&self, words: &[u32], op: usize) -> Option<ProgramRecord> {
+        let has = |record: &ProgramRecord| {
+            op.checked_sub(record.ops_start as usize).is_some_and(|i| i < record.ops_len as usize)
+        };
+        (0..self.count(5)).filter_map(|index| self.program(words, index)).map(|(record, ..)| record).find(has)
     }
 
     /// Ranges of a program's operations and tensors, in records, when they are inside.

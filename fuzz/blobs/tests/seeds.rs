@@ -57,6 +57,11 @@ fn seeds_compute_what_they_always_computed() {
         ("elementwise", 0x8b240baf),
         ("nested", 0x2dc56b7c),
         ("decode", 0x427718aa),
+        ("coupling", 0x2662ff8a),
+        ("flow", 0xc6ede3c2),
+        ("dlgm", 0xc26096aa),
+        ("adgm", 0x7dfb82f0),
+        ("conv", 0x4161dc39),
     ];
     let mut arena = Arena::<4096>::new();
     let digests: Vec<(&str, u32)> = SEEDS

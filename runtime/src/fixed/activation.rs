@@ -111,6 +111,7 @@ mod tests {
         assert!(error <= 1.25);
     }
 
+    #[cfg(feature = "flow")]
     #[test]
     fn tanh_fine_error_over_every_argument() {
         let (mut error, mut previous) = (0.0f64, i32::MIN);

@@ -247,7 +247,9 @@ pub(super) fn conv() -> Parts {
         let h = hidden(p, x);
         let mean = p.conv(h, phases[0], up, 14);
         let log_scale = p.dense(h, log_scale, 12);
-        let y = p.scalar(Opcode::LogisticNll, &[mean, log_scale, x], 0);
+        let nll = p.scalar(Opcode::LogisticNll, &[mean, log_scale, x], 0);
+        let prior = p.scalar(Opcode::HalfSumSq, &[h], 0);
+        let y = p.scalar(Opcode::Add, &[nll, prior], 0);
         p.outputs(&[y]);
     });
     parts.meta = meta_of("vae", "conv", Likelihood::Logistic, 8, 0);
