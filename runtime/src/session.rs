@@ -220,9 +220,12 @@ impl<'b, 'a> Session<'b, 'a> {
                 }
             }
             Given::Class(class) => {
-                slots.fill(0);
-                let chosen = slots.get_mut(class).ok_or(SessionError::NoSuchClass { classes: expected, class })?;
-                *chosen = bound.min(i32::from(i16::MAX)) as i16;
+                if class >= expected {
+                    return Err(SessionError::NoSuchClass { classes: expected, class });
+                }
+                for (index, slot) in slots.iter_mut().enumerate() {
+                    *slot = if index == class { bound.min(i32::from(i16::MAX)) as i16 } else { 0 };
+                }
             }
         }
         Ok(())
