@@ -168,14 +168,7 @@ impl ConvGeometry {
 
     /// Copies the patch that output `(j_y, j_x)` of a phase sees into `patch`, zeros for what lies outside the image:
     /// `taps(phase) * channels` halfwords, fewer where `patch` is shorter.
-    pub fn gather<T: Copy + Default>(
-        self,
-        x: &[T],
-        channels: usize,
-        phase: u32,
-        output: (u32, u32),
-        patch: &mut [T],
-    ) {
+    pub fn gather<T: Copy + Default>(self, x: &[T], channels: usize, phase: u32, output: (u32, u32), patch: &mut [T]) {
         let (y, x_phase) = self.split(phase);
         self.copy(x, channels, (self.axis(y), self.axis(x_phase)), output, patch);
     }
