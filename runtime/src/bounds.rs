@@ -261,7 +261,7 @@ fn output_bound(
 #[inline(never)]
 fn rounded_bound(a: &Tensor, frac: u32) -> Result<u16, OperandError> {
     let shift = u32::from(a.frac).checked_sub(frac).ok_or(OperandError::Scale)?;
-    Ok((u32::from(a.bound) + ((1 << shift) >> 1) >> shift).clamp(1, u32::from(FULL)) as u16)
+    Ok(((u32::from(a.bound) + ((1 << shift) >> 1)) >> shift).clamp(1, u32::from(FULL)) as u16)
 }
 
 /// Fractional bits at which [`Opcode::Fma`], `Mul`, `AddVec` and `SubVec` compute before they round to the output's.

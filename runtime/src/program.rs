@@ -292,6 +292,7 @@ impl Opcode {
     }
 
     /// Whether this build of the runtime has the operation: see the crate's features.
+    #[allow(clippy::match_like_matches_macro, reason = "without features the arms are all the same")]
     pub const fn compiled(self) -> bool {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
