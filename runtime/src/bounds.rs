@@ -47,6 +47,7 @@ fn ceil_log2(n: u32) -> u32 {
 }
 
 /// log2 bound of a sum of `n` terms below 2^`term` at `frac` fractional bits, brought to Q16.
+#[inline(never)]
 fn sum_log2(n: u32, term: u32, frac: u32) -> u32 {
     term + ceil_log2(n) + 16u32.saturating_sub(frac)
 }
@@ -129,6 +130,8 @@ fn output_bound(
     // Bounds of activations; those of nats are logarithms, with one limit for all.
     let log2 = match op.opcode {
         Opcode::Invalid => return Err(Kind),
+        // Here again, so that what is not compiled in leaves no code behind.
+        opcode if !opcode.compiled() => return Err(Kind),
         Opcode::Dense => {
             let matrix = matrices(op.arg).ok_or(Kind)?;
             require(n == matrix.cols && output.len == matrix.rows, Shape)?;
@@ -156,11 +159,11 @@ fn output_bound(
         }
         Opcode::Fma | Opcode::Mul | Opcode::AddVec | Opcode::SubVec => return element_bound(op.opcode, [a, b, c], fy),
         Opcode::Concat => {
-            require(u64::from(a.len) + u64::from(b.len) == u64::from(output.len), Shape)?;
+            require(a.len.checked_add(b.len) == Some(output.len), Shape)?;
             return Ok(rounded_bound(a, fy)?.max(rounded_bound(b, fy)?));
         }
         Opcode::Slice => {
-            require(u64::from(op.imm) + u64::from(output.len) <= u64::from(n), Shape)?;
+            require(n.checked_sub(op.imm).is_some_and(|rest| output.len <= rest), Shape)?;
             require(fa == fy, Scale)?;
             return Ok(a.bound);
         }
@@ -255,6 +258,7 @@ fn output_bound(
 }
 
 /// Bound of `a`'s elements rounded to `frac` fractional bits and saturated.
+#[inline(never)]
 fn rounded_bound(a: &Tensor, frac: u32) -> Result<u16, OperandError> {
     let shift = u32::from(a.frac).checked_sub(frac).ok_or(OperandError::Scale)?;
     let half = (1u32 << shift) >> 1;
@@ -269,23 +273,26 @@ pub(crate) fn element_frac(opcode: Opcode, [a, b]: [u32; 2]) -> u32 {
 /// Bound of an element-wise product or sum: every intermediate fits 32 bits.
 fn element_bound(opcode: Opcode, [a, b, c]: [&Tensor; 3], fy: u32) -> Result<u16, OperandError> {
     use OperandError::{Bound, Scale};
-    let [fa, fb, fc] = [a, b, c].map(|tensor| u32::from(tensor.frac));
-    let frac = element_frac(opcode, [fa, fb]);
-    require(fy <= frac, Scale)?;
-    let shift = frac - fy;
-    let half = (1u64 << shift) >> 1;
-    let [qa, qb, qc] = [a, b, c].map(|tensor| u64::from(tensor.bound));
-    let largest = half
-        + match opcode {
-            Opcode::AddVec | Opcode::SubVec => (qa << (frac - fa)) + (qb << (frac - fb)),
-            Opcode::Mul => qa * qb,
-            _ => {
-                require(fc <= frac, Scale)?;
-                qa * qb + (qc << (frac - fc))
-            }
-        };
-    require(largest <= i32::MAX as u64, Bound)?;
-    Ok((largest as u32 >> shift).clamp(1, u32::from(FULL)) as u16)
+    let sum = matches!(opcode, Opcode::AddVec | Opcode::SubVec);
+    let frac = element_frac(opcode, [a, b].map(|tensor| u32::from(tensor.frac)));
+    let shift = frac.checked_sub(fy).ok_or(Scale)?;
+    let first = if sum { aligned_bound(a, frac)? } else { u32::from(a.bound) * u32::from(b.bound) };
+    let second = match opcode {
+        Opcode::Mul => 0,
+        _ => aligned_bound(if sum { b } else { c }, frac)?,
+    };
+    let largest = (1u32 << shift >> 1).checked_add(first).and_then(|part| part.checked_add(second));
+    let largest = largest.filter(|largest| *largest <= i32::MAX as u32).ok_or(Bound)?;
+    Ok((largest >> shift).clamp(1, u32::from(FULL)) as u16)
+}
+
+/// Bound of a tensor's elements at `frac <= 30` fractional bits, not fewer than it has.
+#[inline(never)]
+fn aligned_bound(tensor: &Tensor, frac: u32) -> Result<u32, OperandError> {
+    let shift = frac.checked_sub(u32::from(tensor.frac)).ok_or(OperandError::Scale)?;
+    let bound = u32::from(tensor.bound);
+    require(bound <= i32::MAX as u32 >> shift, OperandError::Bound)?;
+    Ok(bound << shift)
 }
 
 /// Halfwords of scratch that a convolution needs, if it is one.

@@ -1,8 +1,12 @@
 //! CRC-32 (IEEE 802.3, reflected, as in zlib) over little-endian words.
 //!
-//! One table of 256 words; a word of the blob costs four look-ups, about six instructions a byte on a Cortex-M0.
+//! One table of 256 words for cores without bit-field instructions, about six instructions a byte on a Cortex-M0. Others
+//! read a byte's two halves apart, in tables of 16 words: 900 bytes of flash less for two instructions a byte more.
 
-const TABLE: [u32; 256] = {
+/// Whether shifts and masks are dear enough to be worth a kilobyte: on Armv6-M.
+const WIDE: bool = cfg!(elbo_m0);
+
+const BYTES: [u32; 256] = {
     let mut table = [0u32; 256];
     let mut i = 0;
     while i < 256 {
@@ -18,12 +22,31 @@ const TABLE: [u32; 256] = {
     table
 };
 
-static CRC_TABLE: [u32; 256] = TABLE;
+/// The table's entries of every sixteenth byte from 0 on, or of the first sixteen bytes: it is linear in the bits.
+const fn halves(stride: usize) -> [u32; 16] {
+    let mut table = [0u32; 16];
+    let mut i = 0;
+    while i < 16 {
+        table[i] = BYTES[i * stride];
+        i += 1;
+    }
+    table
+}
+
+static BYTE_TABLE: [u32; 256] = BYTES;
+static LOW_TABLE: [u32; 16] = halves(1);
+static HIGH_TABLE: [u32; 16] = halves(16);
 
 #[inline(always)]
 fn step(crc: u32) -> u32 {
-    // The index is a byte and the table has 256 entries: the bounds check disappears.
-    (crc >> 8) ^ CRC_TABLE[(crc & 0xFF) as usize]
+    // The indices are a byte or half of one: the bounds checks disappear.
+    let byte = if WIDE { BYTE_TABLE[(crc & 0xFF) as usize] } else { from_halves(crc) };
+    (crc >> 8) ^ byte
+}
+
+#[inline(always)]
+fn from_halves(byte: u32) -> u32 {
+    LOW_TABLE[(byte & 0xF) as usize] ^ HIGH_TABLE[(byte >> 4 & 0xF) as usize]
 }
 
 /// CRC-32 of the little-endian bytes of `words`.
@@ -47,5 +70,10 @@ mod tests {
         assert_eq!(crc32_words(&words), 0x9AE0_DAAF);
         assert_eq!(crc32_i16(&[0x3231, 0x3433, 0x3635, 0x3837]), 0x9AE0_DAAF);
         assert_eq!(crc32_words(&[]), 0);
+    }
+
+    #[test]
+    fn both_tables_are_the_same() {
+        assert!((0..256).all(|byte| from_halves(byte) == BYTE_TABLE[byte as usize]));
     }
 }

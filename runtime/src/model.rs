@@ -114,9 +114,12 @@ impl<'b> Model<'b> {
     }
 
     pub(crate) fn find(&self, kind: ProgramKind) -> Option<(ProgramRecord, Scope<'b>)> {
-        (0..self.blob.program_count())
-            .map(|index| ProgramRecord::read(self.blob.programs(), index))
-            .find(|record| record.kind == kind as u32)
-            .and_then(|record| Some((record, Scope::new(&self.blob, &record)?)))
+        for index in 0..self.blob.program_count() {
+            let record = ProgramRecord::read(self.blob.programs(), index);
+            if record.kind == kind as u32 {
+                return Some((record, Scope::new(&self.blob, &record)?));
+            }
+        }
+        None
     }
 }

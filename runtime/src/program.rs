@@ -21,8 +21,8 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
 
 /// The record of `N` words at `index` of a section; zeros past its end.
 #[inline(always)]
-fn record<const N: usize>(words: &[u32], index: usize) -> [u32; N] {
-    words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
+    words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
 }
 
 fn halves(word: u32) -> [u16; 2] {
@@ -446,6 +446,13 @@ impl Op {
         self.output == tensor || (self.opcode.writes_third() && self.inputs[2] == tensor)
     }
 
+    /// Whether the operation at `index` of a section writes this tensor. Most do as their output, and one word tells.
+    #[inline]
+    pub(crate) fn read_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
+        let [_, output] = halves(word(ops, index.wrapping_mul(OP_WORDS)));
+        output == tensor || Self::read(ops, index).writes(tensor)
+    }
+
     /// The ends of a `Clamp`'s interval, lowest first.
     #[inline]
     pub fn interval(&self) -> (i16, i16) {
@@ -460,7 +467,7 @@ impl Op {
     /// The operation at `index` of a section of records.
     #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
-        let [w0, w1, w2, imm] = record::<OP_WORDS>(ops, index);
+        let [w0, w1, w2, imm] = *record::<OP_WORDS>(ops, index);
         let ([a, b], [c, arg]) = (halves(w1), halves(w2));
         Self {
             opcode: Opcode::from_code(w0 & 0xFF),
@@ -522,7 +529,7 @@ impl Tensor {
     /// The tensor at `index` of a section of records.
     #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
-        let [w0, len, offset, lifetime] = record::<TENSOR_WORDS>(tensors, index);
+        let [w0, len, offset, lifetime] = *record::<TENSOR_WORDS>(tensors, index);
         let [first, last] = halves(lifetime);
         Self {
             kind: match w0 & 0xFF {
@@ -539,11 +546,11 @@ impl Tensor {
         }
     }
 
-    /// `first` and `last` of the tensor at `index`.
+    /// `first` and `last` of a record.
     #[inline]
-    pub fn read_lifetime(tensors: &[u32], index: usize) -> (u16, u16) {
-        let lifetime = word(tensors, index.wrapping_mul(TENSOR_WORDS).wrapping_add(3));
-        (lifetime as u16, (lifetime >> 16) as u16)
+    pub(crate) fn lifetime(record: &[u32; TENSOR_WORDS]) -> (u16, u16) {
+        let [first, last] = halves(record[3]);
+        (first, last)
     }
 
     /// The record's words.
@@ -593,7 +600,7 @@ impl Matrix {
     /// The matrix at `index` of a section of records.
     #[inline(never)]
     pub fn read(matrices: &[u32], index: usize) -> Self {
-        let [rows, cols, packing, bounds, params, weights] = record::<MATRIX_WORDS>(matrices, index);
+        let [rows, cols, packing, bounds, params, weights] = *record::<MATRIX_WORDS>(matrices, index);
         let [input_bound, output_bound] = halves(bounds);
         Self { rows, cols, packing: Packing::from_tag(packing), input_bound, output_bound, params, weights }
     }
@@ -661,7 +668,7 @@ impl ProgramRecord {
     #[inline(never)]
     pub fn read(programs: &[u32], index: usize) -> Self {
         let [kind, ops_start, ops_len, tensors_start, tensors_len, inputs, outputs, reserved, w0, w1, m0, m1] =
-            record::<PROGRAM_WORDS>(programs, index);
+            *record::<PROGRAM_WORDS>(programs, index);
         let long = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         Self {
             // Bits that must be zero make a kind that there is none of.

@@ -214,9 +214,12 @@ impl<'b, 'a> Session<'b, 'a> {
                 }
             }
             Given::Class(class) => {
-                slots.fill(0);
-                let chosen = slots.get_mut(class).ok_or(SessionError::NoSuchClass { classes: expected, class })?;
-                *chosen = bound.min(i32::from(i16::MAX)) as i16;
+                if class >= expected {
+                    return Err(SessionError::NoSuchClass { classes: expected, class });
+                }
+                for (index, slot) in slots.iter_mut().enumerate() {
+                    *slot = if index == class { bound.min(i32::from(i16::MAX)) as i16 } else { 0 };
+                }
             }
         }
         Ok(())
@@ -302,19 +305,25 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
         Opcode::Dense => {
             let _ = dense(arena, scope, op, a, y);
         }
-        Opcode::Tanh => map(arena, a, y, |q| fixed::tanh(to_q16(i32::from(q), read)) as i16),
-        Opcode::Sigmoid => map(arena, a, y, |q| fixed::sigmoid(to_q16(i32::from(q), read)) as i16),
-        Opcode::Exp => {
-            let scale = frac(y);
-            let sign = if op.imm == 0 { 1 } else { -1 };
-            let exp = |q: i16| fixed::exp(sign * to_q16(i32::from(q), read), scale);
-            map(arena, a, y, |q| exp(q).min(i16::MAX as u64) as i16);
-        }
-        Opcode::Relu | Opcode::Clamp => {
-            let (low, high) = if op.opcode == Opcode::Relu { (0, i16::MAX) } else { op.interval() };
-            let shift = frac(a).saturating_sub(frac(y)).min(15);
-            let half = (1i32 << shift) >> 1;
-            map(arena, a, y, |q| ((i32::from(q) + half) >> shift).min(i32::from(high)).max(i32::from(low)) as i16);
+        Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp | Opcode::Relu | Opcode::Clamp => {
+            let out = moved(arena, a, y).iter_mut();
+            match op.opcode {
+                Opcode::Tanh => out.for_each(|q| *q = fixed::tanh(to_q16(i32::from(*q), read)) as i16),
+                Opcode::Sigmoid => out.for_each(|q| *q = fixed::sigmoid(to_q16(i32::from(*q), read)) as i16),
+                Opcode::Exp => {
+                    let scale = frac(y);
+                    let sign = if op.imm == 0 { 1 } else { -1 };
+                    let exp = |q: i16| fixed::exp(sign * to_q16(i32::from(q), read), scale);
+                    out.for_each(|q| *q = exp(*q).min(i16::MAX as u64) as i16);
+                }
+                _ => {
+                    let (low, high) = if op.opcode == Opcode::Relu { (0, i16::MAX) } else { op.interval() };
+                    let shift = frac(a).saturating_sub(frac(y)).min(15);
+                    let half = (1i32 << shift) >> 1;
+                    let rounded = |q: i16| (i32::from(q) + half) >> shift;
+                    out.for_each(|q| *q = rounded(*q).min(i32::from(high)).max(i32::from(low)) as i16);
+                }
+            }
         }
         Opcode::Fma | Opcode::Mul | Opcode::AddVec | Opcode::SubVec => elements(arena, op.opcode, inputs, y),
         Opcode::Concat => {
@@ -372,27 +381,28 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
                 kernel::conv(x, kernel::ConvGeometry::unpack(op.imm, op.param), matrices, scratch, out);
             }
         }
-        Opcode::Offset => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(i64::from(op.imm as i32))),
-        Opcode::Add => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_add(read_scalar(arena, b, 0))),
-        Opcode::Sub => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_sub(read_scalar(arena, b, 0))),
-        Opcode::Neg => write_scalar(arena, y, 0, read_scalar(arena, a, 0).wrapping_neg()),
         _ => {
-            let v = |tensor: &Tensor| vector(arena, tensor).unwrap_or_default();
+            let [va, vb, vc] = inputs.each_ref().map(|tensor| vector(arena, tensor).unwrap_or_default());
             let scalars = (0..a.len).map(|i| read_scalar(arena, a, i));
+            let [first, second] = [a, b].map(|tensor| read_scalar(arena, tensor, 0));
             let nats = match op.opcode {
-                Opcode::BernoulliNll => density::bernoulli_nll(v(a), frac(a), v(b), frac(b)),
-                Opcode::GaussianNll => density::gaussian_nll(v(a), v(b), frac(b), v(c), frac(c)),
-                Opcode::Kl => density::kl(v(a), frac(a), v(b), frac(b)),
-                Opcode::HalfSumSq => density::half_sum_sq(v(a), frac(a)),
-                Opcode::Sum => density::sum(v(a), read),
+                Opcode::Offset => first.wrapping_add(i64::from(op.imm as i32)),
+                Opcode::Add => first.wrapping_add(second),
+                Opcode::Sub => first.wrapping_sub(second),
+                Opcode::Neg => first.wrapping_neg(),
+                Opcode::BernoulliNll => density::bernoulli_nll(va, frac(a), vb, frac(b)),
+                Opcode::GaussianNll => density::gaussian_nll(va, vb, frac(b), vc, frac(c)),
+                Opcode::Kl => density::kl(va, frac(a), vb, frac(b)),
+                Opcode::HalfSumSq => density::half_sum_sq(va, frac(a)),
+                Opcode::Sum => density::sum(va, read),
                 #[cfg(feature = "dlgm")]
-                Opcode::HalfLogDet => crate::rank_one::half_log_det(v(a), frac(a)),
+                Opcode::HalfLogDet => crate::rank_one::half_log_det(va, frac(a)),
                 #[cfg(feature = "dlgm")]
-                Opcode::RankOneKl => crate::rank_one::kl_correction(v(a), frac(a), v(b), frac(b)),
+                Opcode::RankOneKl => crate::rank_one::kl_correction(va, frac(a), vb, frac(b)),
                 #[cfg(feature = "logistic")]
-                Opcode::LogisticNll => density::logistic_nll(v(a), v(b), frac(b), v(c), frac(c)),
+                Opcode::LogisticNll => density::logistic_nll(va, vb, frac(b), vc, frac(c)),
                 #[cfg(feature = "adgm")]
-                Opcode::FreeEnergy => crate::categorical::free_energy(scalars, v(b), frac(b)),
+                Opcode::FreeEnergy => crate::categorical::free_energy(scalars, vb, frac(b)),
                 Opcode::Mean => density::mean(scalars),
                 Opcode::LogMeanExp => fixed::log_mean_exp(scalars),
                 _ => return,
@@ -408,14 +418,6 @@ fn dense(arena: &mut [i16], scope: &Scope<'_>, op: &Op, a: &Tensor, y: &Tensor) 
     let (x, out) = apart(arena, a, y)?;
     kernel::dense(&matrix, x, out);
     Some(())
-}
-
-/// y = f(a), in y's place: one loop for each function, whether or not it works in place.
-#[inline(always)]
-fn map(arena: &mut [i16], a: &Tensor, y: &Tensor, f: impl Fn(i16) -> i16) {
-    for q in moved(arena, a, y) {
-        *q = f(*q);
-    }
 }
 
 /// y's elements, filled with a's unless they are the same.
@@ -464,21 +466,18 @@ fn elements(arena: &mut [i16], opcode: Opcode, inputs: &[Tensor; 3], y: &Tensor)
     let align = |tensor: &Tensor| frac.saturating_sub(u32::from(tensor.frac)).min(31);
     let shift = frac.saturating_sub(u32::from(y.frac)).min(31);
     let half = (1i32 << shift) >> 1;
-    // A sum is a product with ones: one loop for all.
-    let (product, sign) = match opcode {
-        Opcode::AddVec => (false, 1),
-        Opcode::SubVec => (false, -1),
-        _ => (true, 1),
+    // One loop for all: a sum is a product with a power of two, and a product adds nothing.
+    let (product, third, sign) = match opcode {
+        Opcode::Fma => (true, c, 1),
+        Opcode::Mul => (true, b, 0),
+        Opcode::AddVec => (false, b, 1),
+        _ => (false, b, -1),
     };
-    let third = if opcode == Opcode::Fma { c } else { b };
-    let (align_a, align_third) = (align(a), align(third));
+    let (unit, third_unit) = (1i32 << align(a), sign << align(third));
     for i in 0..y.len {
-        let (qa, qb) = (at(arena, a.offset, i), at(arena, b.offset, i));
-        let mut sum = if product { qa.wrapping_mul(qb) } else { qa.wrapping_shl(align_a) };
-        if opcode != Opcode::Mul {
-            let third = at(arena, third.offset, i).wrapping_shl(align_third);
-            sum = if sign < 0 { sum.wrapping_sub(third) } else { sum.wrapping_add(third) };
-        }
+        let factor = if product { at(arena, b.offset, i) } else { unit };
+        let sum = at(arena, a.offset, i).wrapping_mul(factor);
+        let sum = sum.wrapping_add(at(arena, third.offset, i).wrapping_mul(third_unit));
         put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
     }
 }

@@ -54,15 +54,15 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
         if !dims.contains(&m.rows) || !dims.contains(&m.cols) || !(1..=FULL).contains(&m.input_bound) {
             return Err(LoadError::MatrixShape { matrix });
         }
-        let layout = LoadError::MatrixLayout { matrix };
-        let mut take = |at: u32, len: u32| {
-            let end = cursor.checked_add(len).filter(|_| at == cursor).ok_or(layout)?;
-            let section = data.get(cursor as usize..end as usize).ok_or(layout)?;
-            cursor = end;
-            Ok(section)
+        let place = || {
+            let middle =
+                cursor.checked_add(m.params_len()).filter(|middle| m.params == cursor && m.weights == *middle)?;
+            let end = middle.checked_add(m.weights_len())?;
+            let section = data.get(cursor as usize..end as usize)?;
+            Some((end, section.split_at_checked(m.params_len() as usize)?))
         };
-        let params = take(m.params, m.params_len())?;
-        let weights = take(m.weights, m.weights_len())?;
+        let (end, (params, weights)) = place().ok_or(LoadError::MatrixLayout { matrix })?;
+        cursor = end;
         verify_rows(&m, packing, params, weights, matrix)?;
     }
     if cursor as usize == data.len() {
@@ -138,6 +138,14 @@ fn abs_lanes(word: u32) -> u32 {
     (abs & 0x00FF_00FF) + ((abs >> 8) & 0x00FF_00FF)
 }
 
+/// `len` records of `size` words from the one at `start` on.
+#[inline(never)]
+fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
+    let count = words.len() / size;
+    let end = start.checked_add(len).filter(|end| *end as usize <= count)?;
+    words.get(start as usize * size..end as usize * size)
+}
+
 /// One program's records.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'b> {
@@ -153,13 +161,9 @@ pub(crate) struct Scope<'b> {
 impl<'b> Scope<'b> {
     /// The records that `record` names, or nothing when they are not there.
     pub fn new(blob: &Blob<'b>, record: &ProgramRecord) -> Option<Self> {
-        let section = |words: &'b [u32], start: u32, len: u32, size: usize| {
-            let end = start.checked_add(len)?;
-            words.get((start as usize).checked_mul(size)?..(end as usize).checked_mul(size)?)
-        };
         Some(Self {
-            ops: section(blob.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
-            tensors: section(blob.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
+            ops: records(blob.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
+            tensors: records(blob.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
             matrices: blob.matrices(),
             data: blob.data(),
             arena_len: blob.arena_len(),
@@ -186,22 +190,22 @@ impl<'b> Scope<'b> {
     fn verify_signature(&self, record: &ProgramRecord, kind: ProgramKind) -> Option<()> {
         let signature = kind.signature();
         let past_the_end = self.op_count() as u16 + 1;
-        let check = |refs: [u16; 2], used: u8, holds: &dyn Fn(u8, Tensor) -> bool| {
-            refs.into_iter().zip(0u8..).all(|(tensor, slot)| {
-                if slot < used {
-                    holds(slot, Tensor::read(self.tensors, usize::from(tensor)))
-                } else {
-                    tensor == NO_TENSOR
-                }
-            })
-        };
-        let inputs = check(record.inputs, signature.inputs, &|_, t| t.kind == TensorKind::I16 && t.first == 0);
-        let outputs = check(record.outputs, signature.outputs(), &|slot, t| {
-            let nats = t.kind == TensorKind::Nats;
-            t.kind == signature.output(slot) && t.last == past_the_end && (!nats || t.len == 1)
-        });
-        let [first, second] = record.inputs;
-        (inputs && outputs && (first != second || second == NO_TENSOR)).then_some(())
+        let ([a, b], [c, d]) = (record.inputs, record.outputs);
+        let mut holds = a != b || b == NO_TENSOR;
+        for (reference, place) in [a, b, c, d].into_iter().zip(0u8..) {
+            let (t, slot) = (self.tensor(reference), place & 1);
+            let (used, kind, alive) = if place < 2 {
+                (signature.inputs, TensorKind::I16, t.first == 0)
+            } else {
+                (signature.outputs(), signature.output(slot), t.last == past_the_end)
+            };
+            holds &= if slot < used {
+                t.kind == kind && alive && (kind == TensorKind::I16 || t.len == 1)
+            } else {
+                reference == NO_TENSOR
+            };
+        }
+        holds.then_some(())
     }
 
     fn verify_tensors(&self, record: &ProgramRecord) -> Result<(), LoadError> {
@@ -222,7 +226,7 @@ impl<'b> Scope<'b> {
             }
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => op < self.op_count() && Op::read(self.ops, op).writes(index as u16),
+                Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
             };
             if !written || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
@@ -235,9 +239,10 @@ impl<'b> Scope<'b> {
         for first in 0..self.tensor_count() {
             let a = Tensor::read(self.tensors, first);
             let end = a.offset + a.extent();
-            for second in first + 1..self.tensor_count() {
+            let records = self.tensors.as_chunks().0.iter().enumerate();
+            for (second, record) in records.skip(first + 1) {
                 // Most pairs are apart in time, and one word tells.
-                let (b_first, b_last) = Tensor::read_lifetime(self.tensors, second);
+                let (b_first, b_last) = Tensor::lifetime(record);
                 if b_first > a.last || a.first > b_last {
                     continue;
                 }
@@ -358,9 +363,7 @@ impl<'b> Scope<'b> {
         require(!form.has(Form::WRITES_THIRD) || bounds.third == inputs[2].bound, Fault::Bound)?;
 
         let cost = self.cost(&op, &inputs, &output);
-        // A 64-bit product that may overflow is dear on a Cortex-M0, and most operations run once.
-        let times = |steps: u64| if repeat == 1 { steps } else { steps.saturating_mul(repeat) };
-        Ok(Cost { work: times(cost.work), macs: times(cost.macs) })
+        Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
     }
 
     /// What one execution of an operation costs.
@@ -392,12 +395,11 @@ impl<'b> Scope<'b> {
     /// What is written inside a loop dies inside it; its vector lives at least until its end; what is read inside
     /// and was written before lives until the end too, since every iteration reads it again.
     fn verify_loop_lifetimes(&self, start: u16, end: u16) -> Result<(), Fault> {
-        for index in 0..self.tensor_count() {
-            let t = Tensor::read(self.tensors, index);
-            let before = t.first <= start;
-            let alive_inside = t.last > start && t.last < end;
-            let wrong =
-                if before { alive_inside || (t.first == start && t.last < end) } else { t.first < end && t.last > end };
+        for (index, record) in self.tensors.as_chunks().0.iter().enumerate() {
+            let (first, last) = Tensor::lifetime(record);
+            let before = first <= start;
+            let alive_inside = last > start && last < end;
+            let wrong = if before { alive_inside || (first == start && last < end) } else { first < end && last > end };
             require(!wrong, Fault::Lifetime { tensor: self.tensors_start.wrapping_add(index as u16) })?;
         }
         Ok(())
@@ -423,6 +425,12 @@ fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
+/// `steps` times `repeat`, saturated. A 64-bit product is dear on a Cortex-M0, and most fit 32 bits.
+#[inline(never)]
+fn repeated(steps: u64, repeat: u64) -> u64 {
+    if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
+}
+
 /// The loops around an operation, outermost first.
 #[derive(Default)]
 struct Loops {
@@ -437,7 +445,7 @@ impl Loops {
 
     /// How often the body of the innermost loop runs, saturated.
     fn repeat(&self) -> u64 {
-        self.around().fold(1u64, |product, (_, more)| product.saturating_mul(u64::from(*more) + 1))
+        self.around().fold(1u64, |product, (_, more)| repeated(u64::from(*more) + 1, product))
     }
 
     fn open(&mut self, start: u16, count: u32) -> Option<()> {

@@ -25,7 +25,7 @@ pub fn cores() -> Result<()> {
         let normal = client.instructions(Bench::Normal { count }, 10)?;
         println!("  normal draw                   {:>12.1}", normal / f64::from(count));
         for program in Program::ALL {
-            let shape = client.shape(program)?;
+            let Some(shape) = client.find_shape(program)? else { continue };
             let instructions = client.instructions(Bench::Program(program), 3)?;
             let name = format!("{program:?}");
             println!(

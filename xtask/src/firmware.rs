@@ -114,7 +114,7 @@ const ORIGINS: [&str; 5] = [
     "elbo",
     "elbo, inlined into its caller",
     "elbo's tables",
-    "arithmetic and memory routines of the compiler",
+    "the core library, arithmetic and memory routines of the compiler",
     "vector table and start-up",
 ];
 
@@ -127,7 +127,10 @@ fn breakdown(image: &Path) -> Result<[u64; ORIGINS.len()]> {
             if last.chars().any(|letter| letter.is_ascii_lowercase()) { 0 } else { 2 }
         } else if name.starts_with("minimal::") {
             1
-        } else if name.starts_with("compiler_builtins::") || name.starts_with("__aeabi_") || name == "__divmoddi4" {
+        } else if ["compiler_builtins::", "__aeabi_", "__divmoddi4", "core::", "<core::"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
             3
         } else {
             continue;

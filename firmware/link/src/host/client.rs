@@ -10,7 +10,8 @@ use embedded_io::ErrorType;
 
 use super::emulator::Emulator;
 use crate::{
-    Bench, CHUNK, Fault, FrameError, FrameReader, Fuzzed, Program, ProgramShape, Reply, Request, StackUse, write_frame,
+    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Fuzzed, Program, ProgramShape, Reply, Request, StackUse,
+    write_frame,
 };
 
 /// How long a board may be silent. A slow program on an emulated core takes a few seconds.
@@ -95,6 +96,16 @@ impl Client {
         self.send(&Request::Shape(program))?;
         self.receive(|reply| match reply {
             Reply::Shape(shape) => Some(shape),
+            _ => None,
+        })
+    }
+
+    /// The shapes and costs of a program, or nothing when the model does not carry it.
+    pub fn find_shape(&mut self, program: Program) -> Result<Option<ProgramShape>> {
+        self.send(&Request::Shape(program))?;
+        self.receive(|reply| match reply {
+            Reply::Shape(shape) => Some(Some(shape)),
+            Reply::Failure(Failure::NoProgram) => Some(None),
             _ => None,
         })
     }
@@ -224,10 +235,10 @@ impl Client {
 
     fn receive<T>(&mut self, wanted: impl FnOnce(Reply<'_>) -> Option<T>) -> Result<T> {
         match self.reader.read(&mut self.port) {
-            Ok(Reply::Failure(failure)) => bail!("{} refused: {failure}", self.name),
-            Ok(reply) => {
-                wanted(reply).with_context(|| format!("{} gave an answer to another question: {reply:?}", self.name))
-            }
+            Ok(reply) => wanted(reply).with_context(|| match reply {
+                Reply::Failure(failure) => format!("{} refused: {failure}", self.name),
+                _ => format!("{} gave an answer to another question: {reply:?}", self.name),
+            }),
             Err(error) => {
                 let words = self.last_words();
                 let name = self.name;
@@ -313,7 +324,6 @@ impl embedded_io::Read for Port {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Failure;
     use std::os::unix::net::UnixStream;
 
     /// A client, and the board's end of its connection.
@@ -340,6 +350,17 @@ mod tests {
         answer(&mut board, &[piece(0, &[1, 0, 2, 0]), piece(2, &[0xff, 0xff]), Reply::Done, Reply::Nats(-5)]);
         assert_eq!(client.sample(0, 1).unwrap(), [1, 2, -1]);
         assert_eq!(client.score(Program::Score, &[1; 40], 0).unwrap(), -5);
+    }
+
+    #[test]
+    fn a_program_that_is_absent_is_no_failure() {
+        let (mut client, mut board) = connected();
+        let shape = ProgramShape { input_len: 1, output_len: 2, work: 3, macs: 4 };
+        let failures = [Failure::NoProgram, Failure::NoModel("none"), Failure::NoProgram].map(Reply::Failure);
+        answer(&mut board, &[&[Reply::Shape(shape)], &failures[..]].concat());
+        assert_eq!(client.find_shape(Program::Score).unwrap(), Some(shape));
+        assert_eq!(client.find_shape(Program::Invert).unwrap(), None);
+        assert!(client.find_shape(Program::Invert).is_err() && client.shape(Program::Invert).is_err());
     }
 
     #[test]
@@ -371,9 +392,9 @@ mod tests {
         let (mut client, mut board) = connected();
         let text = |result: Result<i64>| result.unwrap_err().to_string();
         assert!(text(client.score(Program::Score, &[], 0)).contains("test has been silent"));
-        answer(&mut board, &[Reply::Failure(Failure::NoProgram), Reply::Done]);
+        answer(&mut board, &[Reply::Failure(Failure::NoProgram), Reply::Ticks(1)]);
         assert_eq!(text(client.score(Program::Score, &[], 0)), "test refused: the model has no such program");
-        assert!(text(client.score(Program::Score, &[], 0)).contains("another question: Done"));
+        assert!(text(client.score(Program::Score, &[], 0)).contains("another question: Ticks(1)"));
         board.write_all(&[9, 9, 9, 0]).unwrap();
         assert!(text(client.score(Program::Score, &[], 0)).contains("no message"));
         drop(board);
