@@ -296,7 +296,7 @@ impl Opcode {
     pub const fn compiled(self) -> bool {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
-            Self::RankOne | Self::HalfLogDet | Self::RankOneKl => cfg!(feature = "dlgm"),
+            Self::Select | Self::RankOne | Self::HalfLogDet | Self::RankOneKl => cfg!(feature = "dlgm"),
             Self::Planar | Self::Radial => cfg!(feature = "flow"),
             Self::Conv => cfg!(feature = "conv"),
             Self::LogisticNll => cfg!(feature = "logistic"),

@@ -10,7 +10,7 @@ use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::program::{MAX_LOOP_DEPTH, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind};
 use crate::verify::Scope;
-use crate::{Model, density, fixed, kernel};
+use crate::{Model, density, fixed, kernel, normal};
 
 /// A verified model with the memory to run it.
 #[derive(Debug)]
@@ -272,6 +272,8 @@ impl<'b, 'a> Session<'b, 'a> {
                 Opcode::Normal => {
                     if let Some(out) = vector_mut(self.arena, &output) {
                         noise.normal(out);
+                        // The proof is for what the runtime's own noise can give.
+                        out.iter_mut().for_each(|q| *q = (*q).min(normal::MAX).max(-normal::MAX));
                     }
                 }
                 _ => step(self.arena, scope, &op, &inputs, &output),
@@ -331,6 +333,7 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
             copy(arena, b.offset, b.len, y.offset.wrapping_add(a.len), frac(b).saturating_sub(frac(y)));
         }
         Opcode::Slice => copy(arena, a.offset.wrapping_add(op.imm), y.len, y.offset, 0),
+        #[cfg(feature = "dlgm")]
         Opcode::Select => {
             for i in 0..y.len {
                 let chosen = if at(arena, c.offset, i) > 0 { a } else { b };

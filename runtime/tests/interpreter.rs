@@ -150,6 +150,7 @@ proptest! {
         prop_assert_eq!(out, expected.map(round).collect::<Vec<_>>());
     }
 
+    #[cfg(feature = "dlgm")]
     #[test]
     fn two_vectors_and_a_choice(x in any_vector(), mask in any_vector(), in_place in 0usize..3) {
         let n = x.len().min(mask.len());
@@ -373,4 +374,28 @@ fn every_kind_by_name() {
     }
     session.run(ProgramKind::SampleClass, &[&x], &mut [&mut out], noise).expect("runs");
     assert_eq!(out, [100, most(ProgramKind::SampleClass), -4096], "any weights, not one class alone");
+}
+
+/// Noise of its own making may say anything.
+struct Loud;
+
+impl Noise for Loud {
+    fn normal(&mut self, out: &mut [i16]) {
+        out.fill(i16::MIN);
+    }
+}
+
+#[test]
+fn noise_is_kept_within_what_the_proof_is_for() {
+    let mut parts = Parts::new();
+    parts.program(ProgramKind::Sample, |p| {
+        let z = p.normal(3);
+        p.outputs(&[z]);
+    });
+    let words = parts.words();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let mut arena = Arena::<8>::new();
+    let mut out = [0; 3];
+    model.session(arena.as_mut_slice()).expect("large enough").sample(&mut Loud, &mut out).expect("runs");
+    assert_eq!(out, [-elbo::normal::MAX; 3]);
 }

@@ -350,12 +350,12 @@ fn operations() {
     breaks(E::Bound { op: 8 }, |p| p.tensors[9].bound = 4097);
 }
 
-/// Two inputs, of which one stays where the other is positive.
+/// Two inputs, of which one keeps what the other marks.
 fn impute() -> Parts {
     let mut parts = Parts::new();
     parts.program(ProgramKind::Impute, |p| {
         let (x, mask) = (p.input(3, 12, 4096), p.input(3, 0, 1));
-        let y = p.map(Opcode::Select, &[x, x, mask], 12, 0);
+        let y = p.map(Opcode::Mul, &[x, mask], 12, 0);
         p.outputs(&[y]);
     });
     parts
