@@ -273,7 +273,7 @@ impl<'b, 'a> Session<'b, 'a> {
                     if let Some(out) = vector_mut(self.arena, &output) {
                         noise.normal(out);
                         // The proof is for what the runtime's own noise can give.
-                        out.iter_mut().for_each(|q| *q = (*q).min(normal::MAX).max(-normal::MAX));
+                        out.iter_mut().for_each(|q| *q = (*q).clamp(-normal::MAX, normal::MAX));
                     }
                 }
                 _ => step(self.arena, scope, &op, &inputs, &output),

@@ -379,7 +379,7 @@ fn every_kind_by_name() {
 /// Noise of its own making may say anything.
 struct Loud;
 
-impl Noise for Loud {
+impl elbo::Noise for Loud {
     fn normal(&mut self, out: &mut [i16]) {
         out.fill(i16::MIN);
     }
