@@ -52,22 +52,22 @@ pub(super) struct Args {
     #[command(flatten)]
     columns: Columns,
     /// Steps of a flow (family flow): planar, radial, nice or realnvp.
-    #[arg(long, value_name = "KIND", value_parser = word::<FlowKind>)]
+    #[arg(long, help_heading = "Flows", value_name = "KIND", value_parser = word::<FlowKind>)]
     flow: Option<FlowKind>,
     /// Number of steps of a flow; by default 32, or 8 couplings.
-    #[arg(long, value_name = "K")]
+    #[arg(long, help_heading = "Flows", value_name = "K")]
     flow_steps: Option<usize>,
     /// Learn to draw from an energy of the plane instead of from data (family flow): u1, u2, u3 or u4.
-    #[arg(long, value_parser = word::<Energy>)]
+    #[arg(long, help_heading = "Flows", value_parser = word::<Energy>)]
     energy: Option<Energy>,
     /// Flow on the latent of a VAE, its parameters from the encoder: planar or radial.
-    #[arg(long, value_name = "KIND", value_parser = word::<FlowStep>, conflicts_with_all = ["flow", "energy"])]
+    #[arg(long, help_heading = "Flows", value_name = "KIND", value_parser = word::<FlowStep>, conflicts_with_all = ["flow", "energy"])]
     posterior: Option<FlowStep>,
     /// Number of steps of that flow; by default 10.
-    #[arg(long, value_name = "K", requires = "posterior")]
+    #[arg(long, help_heading = "Flows", value_name = "K", requires = "posterior")]
     posterior_steps: Option<usize>,
     /// Steps over which log p comes to count in full in a flow's free energy.
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, help_heading = "Flows", value_name = "STEPS")]
     anneal_steps: Option<u64>,
     /// Share of the train rows taken for validation.
     #[arg(long, value_name = "SHARE")]
@@ -76,10 +76,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "SEED")]
     split_seed: Option<u64>,
     /// Train rows that keep their label (adgm, sdgm); 0 for all.
-    #[arg(long)]
+    #[arg(long, help_heading = "Auxiliary deep generative models")]
     labels: Option<usize>,
     /// Dimensions of the auxiliary variable (adgm, sdgm, avae).
-    #[arg(long)]
+    #[arg(long, help_heading = "Auxiliary deep generative models")]
     auxiliary: Option<usize>,
     /// Widths of the encoder's hidden layers; the decoder mirrors them.
     #[arg(long, value_delimiter = ',', value_name = "WIDTHS")]
@@ -94,22 +94,22 @@ pub(super) struct Args {
     #[arg(long, value_parser = word::<Likelihood>)]
     likelihood: Option<Likelihood>,
     /// Sizes of a DLGM's stochastic layers, from the data up.
-    #[arg(long, value_delimiter = ',', value_name = "SIZES")]
+    #[arg(long, help_heading = "Deep latent Gaussian models", value_delimiter = ',', value_name = "SIZES")]
     layers: Option<Vec<usize>>,
     /// diagonal or rank1: covariance of a DLGM's recognition model.
-    #[arg(long, value_parser = word::<Covariance>)]
+    #[arg(long, help_heading = "Deep latent Gaussian models", value_parser = word::<Covariance>)]
     covariance: Option<Covariance>,
     /// Noise on a DLGM's recognition model in training: probability of flipping a bit, or deviation.
-    #[arg(long, value_name = "NOISE")]
+    #[arg(long, help_heading = "Deep latent Gaussian models", value_name = "NOISE")]
     input_noise: Option<f64>,
     /// Variance of the Gaussian prior of a DLGM's generative weights; 0 for none.
-    #[arg(long, value_name = "VARIANCE")]
+    #[arg(long, help_heading = "Deep latent Gaussian models", value_name = "VARIANCE")]
     weight_prior: Option<f64>,
     /// Channels of convolutions between an image and the dense layers.
     #[arg(long, value_delimiter = ',', value_name = "CHANNELS")]
     conv: Option<Vec<usize>>,
     /// What keeps a WGAN's critic Lipschitz: clip, penalty or spectral.
-    #[arg(long, value_parser = word::<Constraint>)]
+    #[arg(long, help_heading = "Wasserstein GAN", value_parser = word::<Constraint>)]
     constraint: Option<Constraint>,
     /// Optimiser steps.
     #[arg(long)]
