@@ -23,7 +23,7 @@ pub fn rotate(eps: &mut [i16], v: &[i16], v_frac: u32) {
     let up = grown.leading_zeros().saturating_sub(2) & !1;
     let grown = grown << up;
     // The root is at most the square, so their sum stays below 2^63.
-    let denominator = grown + (u64::from(sqrt(grown)) << (frac + up / 2));
+    let denominator = grown + (u64::from(fixed::sqrt_rem(grown).0) << (frac + up / 2));
     let (kappa, kappa_exponent) = mantissa(divide(1 << 62, ((denominator >> 31) as u32).div_ceil(2)));
 
     let (dot_size, dot_exponent) = mantissa(dot.unsigned_abs());
@@ -74,23 +74,6 @@ fn sum_of_squares(v: &[i16]) -> u64 {
 fn mantissa(x: u64) -> (u32, u32) {
     let cut = 33u32.saturating_sub(x.leading_zeros());
     ((x >> cut) as u32, cut)
-}
-
-/// The square root, rounded down, bit by bit: it runs once a layer.
-#[inline(never)]
-fn sqrt(mut rest: u64) -> u32 {
-    let mut root = 0u64;
-    let mut bit = 1u64 << 62;
-    while bit != 0 {
-        let trial = root | bit;
-        root >>= 1;
-        if rest >= trial {
-            rest -= trial;
-            root |= bit;
-        }
-        bit >>= 2;
-    }
-    root as u32
 }
 
 #[cfg(test)]
@@ -184,13 +167,6 @@ mod tests {
             let error = got - LSB * exact_correction(&exact_v, &exact_w);
             let bound = 1.3 + (-28f64).exp2() * LSB * 0.5 * dot(&exact_w, &exact_w) / grown;
             prop_assert!(error.abs() <= bound, "{error} {bound}");
-        }
-
-        #[test]
-        fn square_roots_are_the_largest_that_fit(n: u64, shift in 0u32..64) {
-            let n = n >> shift;
-            let root = u128::from(sqrt(n));
-            prop_assert!(root * root <= u128::from(n) && u128::from(n) < (root + 1) * (root + 1));
         }
 
         #[test]

@@ -27,6 +27,8 @@ pub use activation::{sigmoid, softplus, tanh};
 pub(crate) use explog::ln_q45;
 pub use explog::{exp, ln, log_mean_exp};
 pub use root::sqrt;
+#[cfg(feature = "dlgm")]
+pub(crate) use root::sqrt_rem;
 
 /// The one step from an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
 ///

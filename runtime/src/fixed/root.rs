@@ -3,6 +3,13 @@
 /// Square root of an integer, rounded to nearest: of Q2n in Qn. At most 0.5 LSB from the true value, and never decreasing;
 /// `u32::MAX` where it would be 2^32.
 pub fn sqrt(x: u64) -> u32 {
+    let (root, rest) = sqrt_rem(x);
+    // (root + 1/2)^2 lies between the integers root^2 + root and the next.
+    if rest > u64::from(root) { root.saturating_add(1) } else { root }
+}
+
+/// The square root of an integer, rounded down, and what its square leaves of `x`.
+pub(crate) fn sqrt_rem(x: u64) -> (u32, u64) {
     let (mut rest, mut root) = (x, 0u64);
     let mut bit = 1u64 << 62;
     while bit != 0 {
@@ -14,9 +21,7 @@ pub fn sqrt(x: u64) -> u32 {
         }
         bit >>= 2;
     }
-    // (root + 1/2)^2 lies between the integers root^2 + root and the next.
-    let rounded = root + u64::from(rest > root);
-    u32::try_from(rounded).unwrap_or(u32::MAX)
+    (root as u32, rest)
 }
 
 #[cfg(test)]
@@ -51,6 +56,9 @@ mod tests {
         fn sqrt_is_nearest_everywhere(x: u64, shift in 0u32..64, root: u32) {
             let x = x >> shift;
             prop_assert!(nearest(x, sqrt(x)));
+            let (floor, rest) = sqrt_rem(x);
+            prop_assert_eq!(u64::from(floor).pow(2) + rest, x);
+            prop_assert!(rest <= 2 * u64::from(floor));
             let square = u64::from(root) * u64::from(root);
             prop_assert_eq!([sqrt(square), sqrt(square.saturating_sub(1)).max(root.min(1))], [root, root]);
         }

@@ -93,49 +93,27 @@ impl CustomOp2 for BernoulliNll {
     }
 }
 
-/// `1/2 sum (v + (x - m)^2 exp(-v) + ln 2 pi)`.
-pub(super) struct GaussianNll;
+/// Of a row's `m`, `v`, `x` and the gradient of its value: the gradients of `m` and `v`.
+type RowBackward = fn(&[f32], &[f32], &[f32], f32, &mut [f32], &mut [f32]);
 
-impl CustomOp3 for GaussianNll {
-    fn name(&self) -> &'static str {
-        "elbo-gaussian-nll"
-    }
-
-    fn cpu_fwd(
-        &self,
-        m: &CpuStorage,
-        lm: &Layout,
-        v: &CpuStorage,
-        lv: &Layout,
-        x: &CpuStorage,
-        lx: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        forward(self.name(), [(m, lm), (v, lv), (x, lx)], |[m, v, x]| math::gaussian_row(m, v, x))
-    }
-
-    fn bwd(
-        &self,
-        m: &Tensor,
-        v: &Tensor,
-        x: &Tensor,
-        _: &Tensor,
-        g: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let row = |[m, v, x]: [&[f32]; 3], g, [dm, dv]: [&mut [f32]; 2]| {
-            math::gaussian_row_backward(m, v, x, g, dm, dv);
-        };
-        let [dm, dv] = backward([m, v, x], g, row)?;
-        let dx = if x.track_op() { Some(dm.neg()?) } else { None };
-        Ok((Some(dm), Some(dv), dx))
-    }
+/// `-ln p(x)` summed over a row, where `p` has location `m` and scale `v`; the gradient of `x` is that of `m`, negated.
+pub(super) struct LocationScaleNll {
+    name: &'static str,
+    row: fn(&[f32], &[f32], &[f32]) -> f32,
+    row_backward: RowBackward,
 }
 
-/// The discretised logistic's `sum -ln(sigmoid(u) - sigmoid(v))`.
-pub(super) struct LogisticNll;
+/// `1/2 sum (v + (x - m)^2 exp(-v) + ln 2 pi)`.
+pub(super) const GAUSSIAN_NLL: LocationScaleNll =
+    LocationScaleNll { name: "elbo-gaussian-nll", row: math::gaussian_row, row_backward: math::gaussian_row_backward };
 
-impl CustomOp3 for LogisticNll {
+/// The discretised logistic's `sum -ln(sigmoid(u) - sigmoid(v))`.
+pub(super) const LOGISTIC_NLL: LocationScaleNll =
+    LocationScaleNll { name: "elbo-logistic-nll", row: math::logistic_row, row_backward: math::logistic_row_backward };
+
+impl CustomOp3 for LocationScaleNll {
     fn name(&self) -> &'static str {
-        "elbo-logistic-nll"
+        self.name
     }
 
     fn cpu_fwd(
@@ -147,7 +125,7 @@ impl CustomOp3 for LogisticNll {
         x: &CpuStorage,
         lx: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        forward(self.name(), [(m, lm), (v, lv), (x, lx)], |[m, v, x]| math::logistic_row(m, v, x))
+        forward(self.name, [(m, lm), (v, lv), (x, lx)], |[m, v, x]| (self.row)(m, v, x))
     }
 
     fn bwd(
@@ -159,7 +137,7 @@ impl CustomOp3 for LogisticNll {
         g: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let row = |[m, v, x]: [&[f32]; 3], g, [dm, dv]: [&mut [f32]; 2]| {
-            math::logistic_row_backward(m, v, x, g, dm, dv);
+            (self.row_backward)(m, v, x, g, dm, dv);
         };
         let [dm, dv] = backward([m, v, x], g, row)?;
         let dx = if x.track_op() { Some(dm.neg()?) } else { None };

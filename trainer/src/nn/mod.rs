@@ -147,7 +147,7 @@ pub fn gaussian_nll(mean: &Tensor, logvar: &Tensor, x: &Tensor) -> Result<Tensor
     if !fusible(&[mean, logvar, x]) {
         return composed::gaussian_nll(mean, logvar, x);
     }
-    mean.contiguous()?.apply_op3(&logvar.contiguous()?, &x.contiguous()?, density::GaussianNll)
+    mean.contiguous()?.apply_op3(&logvar.contiguous()?, &x.contiguous()?, density::GAUSSIAN_NLL)
 }
 
 /// Negative log-likelihood in nats of grey values of 256 levels under a discretised logistic distribution (arXiv
@@ -166,7 +166,7 @@ pub fn logistic_nll(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Result<Ten
     if !fusible(&[mean, log_scale, x]) {
         return composed::logistic_nll(mean, log_scale, x);
     }
-    mean.contiguous()?.apply_op3(&log_scale.contiguous()?, &x.contiguous()?, density::LogisticNll)
+    mean.contiguous()?.apply_op3(&log_scale.contiguous()?, &x.contiguous()?, density::LOGISTIC_NLL)
 }
 
 /// Reparameterisation `z = mu + exp(logvar / 2) eps` (arXiv 1312.6114, section 2.4). All shapes are equal.
