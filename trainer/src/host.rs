@@ -2,7 +2,7 @@
 
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, LoadError, Model, Nats, ProgramInfo, VectorInfo};
+use elbo::{Limits, LoadError, Model, Nats, ProgramInfo, SessionError, VectorInfo};
 use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use std::io;
@@ -67,6 +67,31 @@ impl Blob {
         };
         Ok(rows.par_iter().map_init(|| HostArena::new(&model), score).flatten().collect())
     }
+}
+
+/// The samples that a board draws from this seed: of a class-conditional model the classes in turn. `None` where the model
+/// cannot sample.
+///
+/// # Errors
+/// The runtime's reason to refuse.
+pub fn draws(model: &Model<'_>, count: usize, seed: u64) -> Result<Option<Vec<Vec<f32>>>, SessionError> {
+    let kinds = [ProgramKind::Sample, ProgramKind::SampleClass];
+    let Some(kind) = kinds.into_iter().find(|kind| model.program(*kind).is_some()) else { return Ok(None) };
+    let Some(info) = model.program(kind).and_then(|p| p.outputs[0]) else { return Ok(None) };
+    let classes = model.meta().map_or(1, |meta| usize::from(meta.classes).max(1));
+    let mut arena = HostArena::new(model);
+    let mut session = model.session(arena.as_mut_slice())?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
+    let mut samples = Vec::with_capacity(count);
+    for index in 0..count {
+        let mut out = vec![0; info.len];
+        match kind {
+            ProgramKind::SampleClass => session.sample_class(index % classes, &mut rng, &mut out)?,
+            _ => session.sample(&mut rng, &mut out)?,
+        }
+        samples.push(dequantize(&out, &info));
+    }
+    Ok(Some(samples))
 }
 
 /// A row of data at the scale at which the programs of `model` read it; nothing where none does.

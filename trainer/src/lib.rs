@@ -9,6 +9,7 @@ pub mod family;
 pub mod host;
 pub mod judge;
 pub mod nn;
+mod plane;
 pub mod plot;
 pub mod recipe;
 pub mod roc;

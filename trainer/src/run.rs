@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, Dataset, Kind};
 use crate::family::{Model, Objective};
+use crate::plane;
 use crate::plot;
 use crate::recipe::{DataShape, Recipe, RecipeError};
 use crate::train::noise::{Purpose, generator};
@@ -305,50 +306,14 @@ pub(crate) fn draw(
     }
     if model.exact() && dataset.dim == 2 {
         let path = out.join("density.png");
-        let seed = recipe.train.seed;
-        plane(recipe, dataset, model, seed)
-            .map_err(io::Error::other)
-            .and_then(|panels| plot::sample_grid(&path, &panels, [PLANE; 2], 3, 3))
-            .map_err(|e| (path, e))?;
+        let panels = || -> candle_core::Result<Vec<plane::Panel>> {
+            let mut rng = generator(recipe.train.seed, Purpose::Pictures, 0);
+            let target = plane::target(recipe, dataset)?;
+            Ok(vec![target, plane::density(model)?, plane::histogram(&plane::draws(model, &mut rng)?)])
+        };
+        panels().map_err(io::Error::other).and_then(|panels| plane::write(&path, panels)).map_err(|e| (path, e))?;
     }
     Ok(())
-}
-
-/// Cells along a side of the plane's pictures, and half of what they cover.
-const PLANE: usize = 100;
-const PLANE_HALF: f32 = 4.0;
-
-/// What a model in two dimensions learnt from, its density and its draws over the plane, in shares of the largest.
-fn plane(recipe: &Recipe, dataset: &Dataset, model: &dyn Model, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
-    let cell = 2.0 * PLANE_HALF / PLANE as f32;
-    let at = |i: usize| (i as f32 + 0.5) * cell - PLANE_HALF;
-    let centres: Vec<f32> = (0..PLANE * PLANE).flat_map(|i| [at(i % PLANE), -at(i / PLANE)]).collect();
-    let centres = Tensor::from_vec(centres, (PLANE * PLANE, 2), &Device::Cpu)?;
-    let histogram = |points: &[f32]| {
-        let mut counts = vec![0.0f32; PLANE * PLANE];
-        for point in points.chunks_exact(2) {
-            let [column, row] = [point[0], -point[1]].map(|v| ((v + PLANE_HALF) / cell).floor());
-            if [column, row].iter().all(|v| (0.0..PLANE as f32).contains(v)) {
-                counts[row as usize * PLANE + column as usize] += 1.0;
-            }
-        }
-        counts
-    };
-    let mut rng = generator(seed, Purpose::Pictures, 0);
-    let target = match recipe.energy() {
-        Some(energy) => energy.potential(&centres)?.neg()?.exp()?.to_vec1()?,
-        None => histogram(&dataset.train.x),
-    };
-    let density = match model.bound(&centres, &mut rng)? {
-        Some(log_density) => log_density.exp()?.to_vec1()?,
-        None => candle_core::bail!("a density without values"),
-    };
-    let draws = histogram(&model.sample(20_000, &mut rng)?.flatten_all()?.to_vec1::<f32>()?);
-    let shares = |values: Vec<f32>| {
-        let most = values.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
-        values.into_iter().map(|v| v / most).collect()
-    };
-    Ok([target, density, draws].into_iter().map(shares).collect())
 }
 
 /// 64 samples.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::columns::Columns;
 use crate::compiler::report;
 use crate::data::{self, Split};
-use crate::host::{Blob, HostArena, dequantize, quantize};
+use crate::host::{Blob, HostArena, draws, quantize};
 use crate::{family, plot, roc, rows};
 
 /// Options of `elbo inspect`.
@@ -125,7 +125,7 @@ pub fn sample(args: &Sample) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let samples = draw(&model, args)?;
+    let samples = draws(&model, args.count, args.seed)?.context("the model cannot sample")?;
     let shape = meta.shape.map(usize::from);
     if args.text {
         samples.iter().for_each(|image| println!("{}", plot::text_art(image, shape)));
@@ -152,27 +152,6 @@ pub fn sample(args: &Sample) -> Result<()> {
     }
     println!("wrote {} samples to {}", samples.len(), path.display());
     Ok(())
-}
-
-/// The samples that a board draws from this seed: of a class-conditional model the classes in turn.
-fn draw(model: &Model<'_>, args: &Sample) -> Result<Vec<Vec<f32>>> {
-    let kinds = [ProgramKind::Sample, ProgramKind::SampleClass];
-    let kind = kinds.into_iter().find(|kind| model.program(*kind).is_some()).context("the model cannot sample")?;
-    let info = model.program(kind).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
-    let classes = usize::from(model.meta()?.classes).max(1);
-    let mut arena = HostArena::new(model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
-    let mut samples = Vec::with_capacity(args.count);
-    for index in 0..args.count {
-        let mut out = vec![0; info.len];
-        match kind {
-            ProgramKind::SampleClass => session.sample_class(index % classes, &mut rng, &mut out)?,
-            _ => session.sample(&mut rng, &mut out)?,
-        }
-        samples.push(dequantize(&out, &info));
-    }
-    Ok(samples)
 }
 
 /// Points over the contours of their density, where the model has an exact one.

@@ -1,6 +1,6 @@
 //! `elbo compile`: a run folder becomes a blob, and the reports say what that cost.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use elbo::Limits;
 use elbo::kernel::Packing;
@@ -9,7 +9,9 @@ use std::path::PathBuf;
 
 use crate::compiler::fidelity::{Labels, fidelity};
 use crate::compiler::{About, Compiled, Options, compile, report};
+use crate::host::draws;
 use crate::nn::Rng;
+use crate::plane;
 use crate::roc;
 use crate::rows::model_rows;
 use crate::run::Run;
@@ -28,7 +30,8 @@ pub enum Target {
 #[command(after_help = "\
 Examples:
   elbo compile runs/digits -o digits.elbo
-  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs")]
+  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs
+  elbo compile runs/energy-u1-s0 -o u1.elbo --density u1.png")]
 pub struct Args {
     /// Run folder that `elbo train` wrote.
     pub run: PathBuf,
@@ -53,6 +56,10 @@ pub struct Args {
     /// Seed of binarisation, noise and self-test.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Writes a PNG of a flow in two dimensions: what it learnt from, its density in floating point, that of the integers and
+    /// their draws, side by side.
+    #[arg(long, value_name = "FILE")]
+    pub density: Option<PathBuf>,
     /// Also lists the operations of every program.
     #[arg(long)]
     pub programs: bool,
@@ -66,6 +73,9 @@ pub fn run(args: &Args) -> Result<()> {
     let run = Run::open(&args.run)?;
     let dataset = run.dataset()?;
     let model = run.model()?;
+    if args.density.is_some() && !(model.exact() && dataset.dim == 2) {
+        bail!("--density: `{}` is no flow in two dimensions", run.recipe.name);
+    }
     let mut export = run.recipe.export.clone();
     export.monte_carlo_samples = args.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
     export.importance_samples = args.importance_samples.unwrap_or(export.importance_samples);
@@ -108,7 +118,23 @@ pub fn run(args: &Args) -> Result<()> {
         marks.truncate(test.len());
     }
     let labels = Labels { anomalous: anomalous.as_deref(), classes: dataset.test.labels.as_deref() };
-    print_report(&compiled, &test, labels, args)
+    print_report(&compiled, &test, labels, args)?;
+    if let Some(path) = &args.density {
+        let mut panels = vec![plane::target(&run.recipe, &dataset)?, plane::density(&*model)?];
+        panels.extend(of_integers(&compiled, args.seed)?);
+        plane::write(path, panels).with_context(|| format!("{}: cannot be written", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Density and draws of the integer programs over the plane.
+fn of_integers(compiled: &Compiled, seed: u64) -> Result<Vec<plane::Panel>> {
+    let centres: Vec<Vec<f32>> = plane::centres().into_iter().map(Vec::from).collect();
+    let density: Vec<f32> = compiled.blob.scores(&centres)?.iter().map(|nats| (-nats.to_f64()).exp() as f32).collect();
+    let draws = draws(&compiled.blob.load(Limits::default())?, plane::DRAWS, seed)?;
+    let draws = draws.map(|points| plane::histogram(&points.concat()));
+    Ok([Some(density).filter(|density| !density.is_empty()), draws].into_iter().flatten().collect())
 }
 
 fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args: &Args) -> Result<()> {

@@ -4,15 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use elbo::Limits;
-use elbo::program::ProgramKind;
-use elbo::rng::Xoshiro128PlusPlus;
-use rand_core::SeedableRng;
 
 use crate::data::{self, DataOptions, Dataset};
 use crate::evaluate::scores;
-use crate::host::{Blob, HostArena, dequantize};
+use crate::host::{Blob, draws};
 use crate::judge::{Classifier, Judgement, STEPS};
 use crate::nn::{Rng, on_pool};
+use crate::recipe::Family;
 use crate::roc;
 use crate::run::Run;
 use crate::train::noise::{Purpose, generator};
@@ -64,14 +62,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             images.extend(drawn.flatten_all()?.to_vec1::<f32>()?);
         }
         report(&images, &dataset, args)?;
-        let mut rng = Rng::new(args.seed);
-        let noise: Vec<f32> = dataset.test.x.iter().map(|_| rng.unit() as f32).collect();
-        let rows = [dataset.test.x.clone(), noise].concat();
-        if let Some(scores) = on_pool(|| scores(&*model, &rows))? {
-            let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
-            if let Some(area) = roc::auc(&scores, &strange) {
-                println!("critic's AUC      {area:.4}, test rows against uniform noise");
-            }
+        if let Some(scores) = on_pool(|| scores(&*model, &against_noise(&dataset, args.seed)))? {
+            report_critic(&scores, &dataset);
         }
         return Ok(());
     }
@@ -83,20 +75,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
     let model =
         blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
-    let info = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]).context("the model cannot sample")?;
-    if info.len != dataset.dim {
-        bail!("the model draws {} values, but `{}` has rows of {}", info.len, dataset.name, dataset.dim);
+    let images = draws(&model, args.count, args.seed)?.context("the model cannot sample")?.concat();
+    if images.len() != args.count * dataset.dim {
+        let width = images.len() / args.count;
+        bail!("the model draws {width} values, but `{}` has rows of {}", dataset.name, dataset.dim);
     }
-    let mut arena = HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
-    let mut images = Vec::with_capacity(args.count * dataset.dim);
-    let mut image = vec![0; info.len];
-    for _ in 0..args.count {
-        session.sample(&mut rng, &mut image)?;
-        images.extend(dequantize(&image, &info));
+    report(&images, &dataset, args)?;
+    if model.meta()?.family == Family::Wgan.name() {
+        let rows: Vec<Vec<f32>> =
+            against_noise(&dataset, args.seed).chunks_exact(dataset.dim).map(<[f32]>::to_vec).collect();
+        let scores: Vec<f64> = blob.scores(&rows)?.iter().map(|score| score.to_f64()).collect();
+        report_critic(&scores, &dataset);
     }
-    report(&images, &dataset, args)
+    Ok(())
+}
+
+/// The test rows and behind them as many of uniform noise.
+fn against_noise(dataset: &Dataset, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed);
+    let noise: Vec<f32> = dataset.test.x.iter().map(|_| rng.unit() as f32).collect();
+    [dataset.test.x.as_slice(), &noise].concat()
+}
+
+/// How well the critic tells the rows of [`against_noise`] apart.
+fn report_critic(scores: &[f64], dataset: &Dataset) {
+    let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
+    if let Some(area) = roc::auc(scores, &strange) {
+        println!("critic's AUC      {area:.4}, test rows against uniform noise");
+    }
 }
 
 fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> {

@@ -22,6 +22,9 @@ pub use recipe::DlgmRecipe;
 /// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
 pub const V_BOUND: f64 = 8.0;
 
+/// Scale of the layers that give the rank-1 factors, whose gradients are mostly noise while the factors are small.
+const V_SCALE: f64 = 0.01;
+
 /// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +135,7 @@ impl Dlgm {
             let mut head = |name: &str| params.dense(&format!("{name}.{l}"), encoder.out, size);
             let (mu, logvar) = (head("mu")?, head("logvar")?);
             let v = (spec.covariance == Covariance::Rank1).then(|| head("v")).transpose()?;
+            let v = v.map(|v| v.scaled(V_SCALE));
             recognition.push((mu, logvar, v));
         }
         let generative = params.vars().len();
@@ -180,9 +184,9 @@ impl Dlgm {
     }
 
     /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
-    /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
-    /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`; `decoder.*`, `head` and, with a Gaussian
-    /// likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
+    /// with rank 1, `v.l`, which acts at a scale of 1/100. Generative: for every layer `noise.l.weight` (`G_l`, no bias)
+    /// and, below another layer, the hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`;
+    /// `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
     }

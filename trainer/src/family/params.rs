@@ -50,7 +50,27 @@ impl Params {
         let (w, b) = self.rng.dense(inp, out, self.dtype, &self.device)?;
         self.vars.push((format!("{name}.weight"), w));
         self.vars.push((format!("{name}.bias"), b));
-        Ok(Dense { at: self.vars.len() - 2, inp, out })
+        Ok(Dense { at: self.vars.len() - 2, inp, out, scale: 1.0 })
+    }
+
+    /// A dense layer as [`Params::dense`] names it that starts as a constant, which `values` draws; `scale` as in
+    /// [`Dense::scaled`].
+    ///
+    /// # Errors
+    /// As [`Params::dense`].
+    pub fn constant(
+        &mut self,
+        name: &str,
+        inp: usize,
+        scale: f64,
+        values: impl FnOnce(&mut Rng) -> Vec<f32>,
+    ) -> Result<Dense> {
+        let bias: Vec<f32> = values(&mut self.rng).into_iter().map(|v| v / scale as f32).collect();
+        let layer = self.dense(name, inp, bias.len())?.scaled(scale);
+        let set = |slot: Slot, values: &Tensor| self.set(slot, &values.to_dtype(self.dtype)?.to_device(&self.device)?);
+        set(layer.weight(), &Tensor::zeros((layer.out, inp), DType::F32, &Device::Cpu)?)?;
+        set(layer.bias(), &Tensor::from_vec(bias, layer.out, &Device::Cpu)?)?;
+        Ok(layer)
     }
 
     /// Dense layers `NAME.0`, `NAME.1` and so on of these widths, each followed by `activation`.
@@ -148,9 +168,19 @@ pub struct Dense {
     pub inp: usize,
     /// Number of outputs.
     pub out: usize,
+    /// What weights and biases are multiplied by before they act.
+    scale: f64,
 }
 
 impl Dense {
+    /// The layer with weights and biases multiplied by `scale` before they act. An optimiser that normalises gradients, as
+    /// Adam does, then moves what the layer gives `scale` times as fast (the equalised learning rate of arXiv 1710.10196,
+    /// section 4.1): for outputs whose gradient is mostly noise.
+    #[must_use]
+    pub fn scaled(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
     /// The variable of the weights, `[out, inp]`.
     pub fn weight(self) -> Slot {
         Slot(self.at)
@@ -166,7 +196,11 @@ impl Dense {
     /// # Errors
     /// A batch of another width, type or device.
     pub fn apply(self, params: &Params, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        nn::linear(x, params.get(self.weight()), params.get(self.bias()), activation)
+        let (w, b) = (params.get(self.weight()), params.get(self.bias()));
+        if self.scale == 1.0 {
+            return nn::linear(x, w, b, activation);
+        }
+        nn::linear(x, &(w * self.scale)?, &(b * self.scale)?, activation)
     }
 
     /// A copy as plain numbers.
@@ -174,7 +208,8 @@ impl Dense {
     /// # Errors
     /// Whatever candle reports.
     pub fn layer(self, params: &Params) -> Result<DenseLayer> {
-        let (w, b) = (params.values(self.weight())?, params.values(self.bias())?);
+        let (mut w, mut b) = (params.values(self.weight())?, params.values(self.bias())?);
+        w.iter_mut().chain(&mut b).for_each(|v| *v *= self.scale as f32);
         Ok(DenseLayer { w, b, out: self.out, inp: self.inp })
     }
 }

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{Covariance, Dlgm, DlgmRecipe, DlgmSpec, Posterior, Regularisation, V_BOUND};
+use super::{Covariance, Dlgm, DlgmRecipe, DlgmSpec, Posterior, Regularisation, V_BOUND, V_SCALE};
 use crate::family::vae::Estimator;
 use crate::family::{Likelihood, Model};
 use crate::nn::{Activation, Rng};
@@ -278,7 +278,7 @@ fn an_exact_posterior_gives_the_exact_likelihood() {
             ("logvar.1.weight", &[0.0; 3]),
             ("logvar.1.bias", &[0.0; 3]),
             ("v.1.weight", &[0.0; 3]),
-            ("v.1.bias", &w.map(|w| w / t.sqrt())),
+            ("v.1.bias", &w.map(|w| w / t.sqrt() / V_SCALE)),
         ],
     );
     let points = [-2.0, 0.1, 3.0];
@@ -475,7 +475,10 @@ fn imputation_keeps_what_is_observed_and_refuses_nonsense() {
 #[test]
 fn far_heads_are_clamped_and_stay_finite() {
     let (dlgm, x, eps) = setting(spec(&[3], Likelihood::Gaussian, Covariance::Rank1), DType::F32);
-    set(&dlgm, &[("v.1.bias", &[500.0; 3]), ("logvar.1.bias", &[-200.0; 3]), ("head_logvar.bias", &[-200.0; 7])]);
+    set(
+        &dlgm,
+        &[("v.1.bias", &[50.0 / V_SCALE; 3]), ("logvar.1.bias", &[-200.0; 3]), ("head_logvar.bias", &[-200.0; 7])],
+    );
     let q = dlgm.encode(&x).unwrap();
     assert!(values(q[0].v.as_ref().unwrap()).iter().all(|v| *v == V_BOUND));
     let loss = dlgm.loss(&x, &x, &eps, 1.0, Estimator::B).unwrap().total;

@@ -4,7 +4,10 @@ use candle_core::{Result, Tensor, bail};
 
 use super::super::{Dense, Params};
 use super::FlowRecipe;
-use crate::nn::{self, Activation, FlowStep};
+use crate::nn::{self, Activation, FlowStep, Rng};
+
+/// Scale of the layer that gives the parameters.
+const HEAD_SCALE: f64 = 0.1;
 
 /// `K` planar or radial steps from `z_0 ~ N(mu(x), diag exp(logvar(x)))` to the latent `z_K`, their parameters one dense
 /// layer `flow` of the encoder's last hidden layer, `[K p]`.
@@ -16,7 +19,8 @@ pub struct Posterior {
 }
 
 impl Posterior {
-    /// From `inp` hidden units, in `latent` dimensions.
+    /// From `inp` hidden units, in `latent` dimensions. It starts as the identity, whatever the row: what a random flow does
+    /// to the latent has to be unlearnt first.
     ///
     /// # Errors
     /// Couplings, no step, or whatever candle reports.
@@ -27,7 +31,7 @@ impl Posterior {
         if recipe.steps == 0 {
             bail!("a posterior of no steps: recipe field `flow.steps` is at least 1");
         }
-        let head = params.dense("flow", inp, recipe.steps * step.params(latent))?;
+        let head = params.constant("flow", inp, HEAD_SCALE, |rng| identity(step, recipe.steps, latent, rng))?;
         Ok(Self { step, head, recipe: recipe.clone() })
     }
 
@@ -56,4 +60,22 @@ impl Posterior {
     pub fn annealed(&self, step: u64) -> f64 {
         self.recipe.annealed(step)
     }
+}
+
+/// Parameters of `count` steps that change nothing, in random directions: planar ones with `|w| = 1` and `u` along `w` such that
+/// `u' = 0`, radial ones with `beta = 0`.
+fn identity(step: FlowStep, count: usize, latent: usize, rng: &mut Rng) -> Vec<f32> {
+    let of_step = |_| {
+        let mut parameters = vec![0.0; step.params(latent)];
+        let (direction, rest) = parameters.split_at_mut(latent);
+        rng.fill_normal(direction);
+        if step == FlowStep::Planar {
+            let norm = direction.iter().map(|w| w * w).sum::<f32>().sqrt();
+            direction.iter_mut().for_each(|w| *w /= norm);
+            // softplus(w.u) - 1 = 0
+            rest.iter_mut().zip(direction).for_each(|(u, w)| *u = *w * (1f32.exp() - 1.0).ln());
+        }
+        parameters
+    };
+    (0..count).flat_map(of_step).collect()
 }

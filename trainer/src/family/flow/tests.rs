@@ -196,10 +196,58 @@ fn vae(kind: FlowKind, dtype: DType) -> (Vae, Tensor, Tensor) {
     (vae, x, eps)
 }
 
+/// Moves the parameters of a VAE's flow away from the identity that they start as.
+fn bend(vae: &Vae) {
+    let mut rng = Rng::new(6);
+    for (_, var) in vae.vars().iter().filter(|(name, _)| name.starts_with("flow.")) {
+        let noise = rng.normal(var.shape(), DType::F64, &CPU).unwrap();
+        var.set(&(var.as_tensor() + (noise * 3.0).unwrap()).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn an_amortised_flow_starts_as_the_identity() {
+    for kind in [FlowKind::Planar, FlowKind::Radial] {
+        let (vae, x, eps) = vae(kind, DType::F64);
+        let plain = Vae::new(vae.spec().clone(), 0, &CPU, DType::F64).unwrap();
+        plain.params().load(&vae.params().save().unwrap()).unwrap();
+        let difference = (vae.iwae(&x, &eps.unsqueeze(0).unwrap()).unwrap()
+            - plain.iwae(&x, &eps.unsqueeze(0).unwrap()).unwrap())
+        .unwrap();
+        assert!(largest(&difference) < 1e-5, "{kind:?}: {difference}");
+    }
+}
+
+/// Both estimators have one mean, and B varies less.
+#[test]
+fn the_estimators_of_an_amortised_flow_agree_in_expectation() {
+    for kind in [FlowKind::Planar, FlowKind::Radial] {
+        let (vae, x, _) = vae(kind, DType::F64);
+        bend(&vae);
+        let mut rng = Rng::new(9);
+        let kl: Vec<[f64; 2]> = (0..4000)
+            .map(|_| {
+                let eps = rng.normal((8, 3), DType::F64, &CPU).unwrap();
+                [Estimator::A, Estimator::B].map(|e| scalar(&vae.loss(&x, &eps, 1.0, e).unwrap().kl))
+            })
+            .collect();
+        let n = kl.len() as f64;
+        let moments = |of: &dyn Fn(&[f64; 2]) -> f64| {
+            let mean = kl.iter().map(of).sum::<f64>() / n;
+            (mean, kl.iter().map(|kl| (of(kl) - mean).powi(2)).sum::<f64>() / n)
+        };
+        let (difference, spread) = moments(&|[a, b]| a - b);
+        assert!(difference.abs() < 4.0 * (spread / n).sqrt(), "{kind:?}: {difference}");
+        let (a, b) = (moments(&|[a, _]| *a).1, moments(&|[_, b]| *b).1);
+        assert!(b > 0.0 && b < a, "{kind:?}: {a} {b}");
+    }
+}
+
 #[test]
 fn finite_differences_of_an_amortised_flow_agree() {
     for kind in [FlowKind::Planar, FlowKind::Radial] {
         let (vae, x, eps) = vae(kind, DType::F64);
+        bend(&vae);
         for weight in [1.0, 0.2] {
             gradients_agree(vae.params(), || vae.annealed_loss(&x, &eps, 0.7, Estimator::B, weight).unwrap().total);
         }
@@ -221,6 +269,7 @@ fn annealing_interpolates() {
 #[test]
 fn importance_weights_hold_the_flow_too() {
     let (vae, x, eps) = vae(FlowKind::Planar, DType::F64);
+    bend(&vae);
     let one = vae.iwae(&x, &eps.unsqueeze(0).unwrap()).unwrap();
     assert!(largest(&(one - vae.elbo(&x, &eps).unwrap()).unwrap()) < 1e-12);
     let mut rng = Rng::new(9);
