@@ -46,6 +46,10 @@ pub struct AdgmRecipe {
     pub labels: usize,
     /// Labelled rows a step, beside the batch: all of them if there are no more.
     pub labelled_batch: usize,
+    /// Classes of an unlabelled row whose `q(y|a,x)` is below this are left out of its sum in training, and `q` is that of the
+    /// others (arXiv 2007.01919): a bound still, at a fraction of the work once most rows have one likely class. 0 for the
+    /// sum over every class.
+    pub least_class: f64,
     /// Weight of `log q(y|a,x)` on a labelled row, times train rows over labelled rows (`alpha`, equation 12).
     pub alpha: f64,
     /// Auxiliary samples over which a classification averages.
@@ -54,7 +58,7 @@ pub struct AdgmRecipe {
 
 impl Default for AdgmRecipe {
     fn default() -> Self {
-        Self { auxiliary: 8, labels: 0, labelled_batch: 100, alpha: 0.1, samples: 100 }
+        Self { auxiliary: 8, labels: 0, labelled_batch: 100, least_class: 0.0, alpha: 0.1, samples: 100 }
     }
 }
 
@@ -74,6 +78,9 @@ impl AdgmRecipe {
             if value == 0 {
                 return invalid(field, "a whole number of at least 1", value.to_string());
             }
+        }
+        if !(0.0..=0.1).contains(&self.least_class) {
+            return invalid("adgm.least_class", "a probability of at most 0.1", self.least_class.to_string());
         }
         if !(self.alpha >= 0.0 && self.alpha.is_finite()) {
             return invalid("adgm.alpha", "a number of at least 0", self.alpha.to_string());
@@ -120,6 +127,8 @@ pub struct Terms {
     pub beta: f64,
     /// Whether the divergence of `q(z|a,x,y)` is analytic (B) or sampled (A); that of `a` is always sampled.
     pub estimator: Estimator,
+    /// See [`AdgmRecipe::least_class`]; 0 for the bound.
+    pub least_class: f64,
 }
 
 /// An auxiliary deep generative model with dense networks (arXiv 1602.05473).
@@ -276,9 +285,36 @@ impl Adgm {
             return self.energy(x, &a, Class::Copies(1), &noise.z, terms)? + log_q_a;
         };
         let log_q_y = self.log_class(q_y, x, &a, 1)?.t()?.contiguous()?;
-        let energies = self.energy(x, &a, Class::Every, &noise.z, terms)?.reshape(log_q_y.shape())?;
-        let free = log_q_y.exp()?.mul(&(energies + &log_q_y)?)?.sum(0)?;
+        let free = if terms.least_class > 0.0 {
+            self.likely(x, &a, &log_q_y, noise, terms)?
+        } else {
+            let energies = self.energy(x, &a, Class::Every, &noise.z, terms)?.reshape(log_q_y.shape())?;
+            log_q_y.exp()?.mul(&(energies + &log_q_y)?)?.sum(0)?
+        };
         (free + log_q_a)? + (self.spec.classes as f64).ln()
+    }
+
+    /// `sum_y q(y) (energy + log q(y))` over the likely classes of each row, `log_q_y [classes, b]` to `[b]`.
+    fn likely(&self, x: &Tensor, a: &Tensor, log_q_y: &Tensor, noise: &Noise, terms: Terms) -> Result<Tensor> {
+        let (classes, b) = log_q_y.dims2()?;
+        let least = log_q_y.max_keepdim(0)?.clamp(f64::NEG_INFINITY, terms.least_class.ln())?;
+        let kept = log_q_y.broadcast_ge(&least)?;
+        let cells: Vec<u32> = kept
+            .flatten_all()?
+            .to_vec1::<u8>()?
+            .iter()
+            .zip(0..)
+            .filter(|(kept, _)| **kept != 0)
+            .map(|(_, at)| at)
+            .collect();
+        let index = |of: &dyn Fn(u32) -> u32| Tensor::from_iter(cells.iter().map(|at| of(*at)), x.device());
+        let (cell, row, class) = (index(&|at| at)?, index(&|at| at % b as u32)?, index(&|at| at / b as u32)?);
+        let q = kept.where_cond(&log_q_y.exp()?, &log_q_y.zeros_like()?)?;
+        let log_q = log_q_y.broadcast_sub(&q.sum_keepdim(0)?.log()?)?.reshape(classes * b)?.index_select(&cell, 0)?;
+        let of_row = |t: &Tensor| t.index_select(&row, 0);
+        let energies = self.energy(&of_row(x)?, &of_row(a)?, Class::Known(&class), &of_row(&noise.z)?, terms)?;
+        let weighted = log_q.exp()?.mul(&(energies + &log_q)?)?;
+        Tensor::zeros(b, x.dtype(), x.device())?.index_add(&row, &weighted, 0)
     }
 
     /// `q(y|x)`, the mean of `q(y|a,x)` over `samples` samples of `q(a|x)`: `x [b, d]` to `[b, classes]`.
@@ -350,7 +386,11 @@ impl Model for Adgm {
     /// The sum of the unlabelled bound over the batch and of the labelled one, with `alpha -log q(y|a,x)`, over the labelled
     /// rows (equations 11 and 12), divided by the rows of the batch.
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
-        let terms = Terms { beta: step.recipe.beta_at(step.index), estimator: step.recipe.estimator };
+        let terms = Terms {
+            beta: step.recipe.beta_at(step.index),
+            estimator: step.recipe.estimator,
+            least_class: self.options.least_class,
+        };
         let x = step.batch(self.spec.likelihood)?;
         let batch = x.dim(0)?;
         let noise = self.noise(batch, &mut step.noise)?;
@@ -374,7 +414,7 @@ impl Model for Adgm {
 
     fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
         let noise = self.noise(x.dim(0)?, noise)?;
-        let terms = Terms { beta: 1.0, estimator: Estimator::B };
+        let terms = Terms { beta: 1.0, estimator: Estimator::B, least_class: 0.0 };
         self.unlabelled(x, &noise, terms)?.neg().map(Some)
     }
 
@@ -387,7 +427,7 @@ impl Model for Adgm {
         let x = repeat(x, k)?;
         let noise = self.noise(k * b, noise)?;
         let (a, log_q_a) = self.auxiliary(&x, &noise.a)?;
-        let terms = Terms { beta: 1.0, estimator: Estimator::A };
+        let terms = Terms { beta: 1.0, estimator: Estimator::A, least_class: 0.0 };
         let (class, c) = if self.q_y.is_some() { (Class::Every, self.spec.classes) } else { (Class::Copies(1), 1) };
         let energy = self.energy(&x, &a, class, &noise.z, terms)?.reshape((c, k * b))?;
         let log_weight = energy.broadcast_add(&log_q_a)?.neg()?.reshape((c * k, b))?;

@@ -14,7 +14,7 @@ const STRUCTURES: [Structure; 3] = [Structure::Adgm, Structure::Sdgm, Structure:
 const LIKELIHOODS: [Likelihood; 2] = [Likelihood::Bernoulli, Likelihood::Gaussian];
 const CLASSES: usize = 3;
 const ROWS: usize = 4;
-const EXACT: Terms = Terms { beta: 1.0, estimator: Estimator::B };
+const EXACT: Terms = Terms { beta: 1.0, estimator: Estimator::B, least_class: 0.0 };
 
 /// A model, a batch and its noise.
 struct Setting {
@@ -144,7 +144,7 @@ fn finite_differences_agree() {
     for structure in STRUCTURES {
         for (likelihood, estimator) in [(Likelihood::Bernoulli, Estimator::A), (Likelihood::Gaussian, Estimator::B)] {
             let setting = setting(structure, likelihood, DType::F64);
-            let terms = Terms { beta: 0.6, estimator };
+            let terms = Terms { beta: 0.6, estimator, least_class: 0.33 };
             let grads = setting.loss(terms).backward().unwrap();
             for (name, var) in setting.model.params().vars() {
                 let (g, start) = (numbers(grads.get(var).unwrap()), numbers(var));
@@ -270,7 +270,7 @@ fn the_labelled_bound_is_its_equation() {
                 let total: f64 = logits.iter().map(|l| l.exp()).sum();
                 entropies.push(total.ln() - logits[label as usize]);
             }
-            let terms = Terms { beta: 1.0, estimator: Estimator::A };
+            let terms = Terms { estimator: Estimator::A, ..EXACT };
             let (bound, cross_entropy) = model.labelled(&x, &y, &noise, terms).unwrap();
             close(&numbers(&bound), &bounds, 1e-10);
             close(&numbers(&cross_entropy), &entropies, 1e-10);
@@ -283,7 +283,7 @@ fn the_labelled_bound_is_its_equation() {
 fn the_unlabelled_bound_enumerates_the_labelled_one() {
     for structure in [Structure::Adgm, Structure::Sdgm] {
         let Setting { model, x, noise, .. } = setting(structure, Likelihood::Gaussian, DType::F64);
-        for terms in [EXACT, Terms { beta: 0.3, estimator: Estimator::A }] {
+        for terms in [EXACT, Terms { beta: 0.3, estimator: Estimator::A, ..EXACT }] {
             let mut want = vec![0.0; ROWS];
             for class in 0..CLASSES as u32 {
                 let y = Tensor::new(&[class; ROWS], &CPU).unwrap();
@@ -294,6 +294,23 @@ fn the_unlabelled_bound_enumerates_the_labelled_one() {
             }
             close(&numbers(&model.unlabelled(&x, &noise, terms).unwrap()), &want, 1e-10);
         }
+    }
+}
+
+/// Where every class is likely the sum is the whole one; where few are, it is that of a `q` without the others.
+#[test]
+fn unlikely_classes_are_left_out() {
+    for structure in [Structure::Adgm, Structure::Sdgm] {
+        let s = setting(structure, Likelihood::Bernoulli, DType::F64);
+        let unlabelled =
+            |least_class| numbers(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class, ..EXACT }).unwrap());
+        close(&unlabelled(1e-9), &unlabelled(0.0), 1e-12);
+        // Only the likeliest class is above a threshold that none reaches.
+        let least = numbers(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class: 1.0, ..EXACT }).unwrap());
+        let (a, _) = s.model.auxiliary(&s.x, &s.noise.a).unwrap();
+        let log_q_y = s.model.log_class(s.model.q_y.as_ref().unwrap(), &s.x, &a, 1).unwrap();
+        let y = log_q_y.argmax(1).unwrap();
+        close(&least, &numbers(&s.model.labelled(&s.x, &y, &s.noise, EXACT).unwrap().0), 1e-12);
     }
 }
 
