@@ -164,12 +164,15 @@ impl Dlgm {
 
     /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
     /// through any number of layers: variance 1 of `G_l xi_l`, and 2 (ReLU) or 1 over the fan-in of every hidden layer. The
-    /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
+    /// heads and the recognition model, whose log-variances must start near 0, stay as they are. What `T_l` adds to the layer
+    /// below starts near 0: noise from above has to be worth its cost.
     fn spread(&self) -> Result<()> {
         let gain = if self.spec.activation == Activation::Relu { 6f64.sqrt() } else { 3f64.sqrt() };
         for (name, var) in self.vars() {
             let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
-            if name.starts_with("noise.") {
+            if name.starts_with("transition.") && name.contains(".out.") {
+                var.set(&(var.as_tensor() * 0.01)?)?;
+            } else if name.starts_with("noise.") {
                 var.set(&(var.as_tensor() * 3f64.sqrt())?)?;
             } else if hidden && name.ends_with(".weight") {
                 var.set(&(var.as_tensor() * gain)?)?;
