@@ -16,6 +16,7 @@ use crate::family::conv::ConvRecipe;
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{Energy, FlowKind, FlowRecipe};
 use crate::family::wgan::WganRecipe;
+use crate::nn::Activation;
 
 /// The built-in recipes: name and TOML text.
 pub const BUILT_IN: [(&str, &str); 12] = [
@@ -224,7 +225,8 @@ impl Recipe {
             name: format!("energy-{}", energy.name()),
             family: Family::Flow,
             data: DataRecipe::default(),
-            model: ModelRecipe { hidden: vec![32, 32], ..ModelRecipe::default() },
+            // Couplings of smooth networks: an energy's density has no kinks.
+            model: ModelRecipe { hidden: vec![32, 32], activation: Activation::Tanh, ..ModelRecipe::default() },
             dlgm: None,
             train: FlowRecipe::train_for_energy(),
             adgm: None,
