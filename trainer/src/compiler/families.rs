@@ -111,6 +111,21 @@ fn flows_of_rows() {
     }
 }
 
+/// A far shift is added at the scale of a product of fine numbers.
+#[test]
+fn couplings_with_far_shifts() {
+    let recipe = "family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n";
+    let model = model(recipe, [1, 5], Kind::Table, 0);
+    let mut tensors = model.params().save().unwrap();
+    for (shift, at) in [("coupling.0.shift.bias", 120.0), ("coupling.2.shift.bias", -120.0)] {
+        let far = (tensors[shift].ones_like().unwrap() * at).unwrap();
+        tensors.insert(shift.into(), far);
+    }
+    model.params().load(&tensors).unwrap();
+    let rows = rows(&*model, 40);
+    compiled(&*model, &rows);
+}
+
 /// The score of what a flow drew is the density that it drew it with.
 #[test]
 fn flows_of_an_energy() {

@@ -192,7 +192,7 @@ pub fn fidelity(
         rows: rows.len(),
         nats: info.scalar.then(|| Differences::of(pairs.iter().map(|pair| pair.scalars))),
         elements: vector,
-        auc: labels.anomalous.filter(|_| info.scalar).and_then(areas),
+        auc: labels.anomalous.filter(|_| info.scalar && info.inputs[0].is_some()).and_then(areas),
         errors: labels.classes.filter(|_| kind == ProgramKind::Classify).map(wrong),
     })
 }

@@ -130,6 +130,10 @@ impl<'p> Shape<'p> {
                 Demand::AtMost(16u32.saturating_add_signed(-i32::from(node.param)))
             }
             (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
+            // The third operand joins the product at the product's scale, within 32 bits.
+            (Some(Opcode::Fma), 0) => {
+                Demand::AtMost((fracs[node.inputs[2]] + 15).saturating_sub(fracs[node.inputs[1]]))
+            }
             (Some(Opcode::GaussianNll | Opcode::LogisticNll), 0 | 2) => {
                 Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
             }

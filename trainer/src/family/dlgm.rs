@@ -25,6 +25,9 @@ pub const V_BOUND: f64 = 8.0;
 /// Scale of the layers that give the rank-1 factors, whose gradients are mostly noise while the factors are small.
 const V_SCALE: f64 = 0.01;
 
+/// Scale of the last layer of every `T_l`: whatever it does not need to pass on of the layer above is noise in the one below.
+const TRANSITION_SCALE: f64 = 0.1;
+
 /// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,7 +150,7 @@ impl Dlgm {
             let mut transition = None;
             if let Some(&above) = spec.layers.get(l) {
                 let hidden = params.mlp(&format!("transition.{l}"), above, &spec.transition, spec.activation)?;
-                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?;
+                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?.scaled(TRANSITION_SCALE);
                 transition = Some((hidden, last));
             }
             layers.push(Layer { size, mu, logvar, v, noise, no_bias, transition });
@@ -164,15 +167,12 @@ impl Dlgm {
 
     /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
     /// through any number of layers: variance 1 of `G_l xi_l`, and 2 (ReLU) or 1 over the fan-in of every hidden layer. The
-    /// heads and the recognition model, whose log-variances must start near 0, stay as they are. What `T_l` adds to the layer
-    /// below starts near 0: noise from above has to be worth its cost.
+    /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
     fn spread(&self) -> Result<()> {
         let gain = if self.spec.activation == Activation::Relu { 6f64.sqrt() } else { 3f64.sqrt() };
         for (name, var) in self.vars() {
             let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
-            if name.starts_with("transition.") && name.contains(".out.") {
-                var.set(&(var.as_tensor() * 0.01)?)?;
-            } else if name.starts_with("noise.") {
+            if name.starts_with("noise.") {
                 var.set(&(var.as_tensor() * 3f64.sqrt())?)?;
             } else if hidden && name.ends_with(".weight") {
                 var.set(&(var.as_tensor() * gain)?)?;
@@ -188,7 +188,7 @@ impl Dlgm {
 
     /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
     /// with rank 1, `v.l`, which acts at a scale of 1/100. Generative: for every layer `noise.l.weight` (`G_l`, no bias)
-    /// and, below another layer, the hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`;
+    /// and, below another layer, the hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`, at a scale of 1/10;
     /// `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()

@@ -1,6 +1,6 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{Covariance, Dlgm, DlgmRecipe, DlgmSpec, Posterior, Regularisation, V_BOUND, V_SCALE};
+use super::{Covariance, Dlgm, DlgmRecipe, DlgmSpec, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE};
 use crate::family::vae::Estimator;
 use crate::family::{Likelihood, Model};
 use crate::nn::{Activation, Rng};
@@ -353,8 +353,8 @@ fn ancestral_samples_have_the_models_covariance() {
         &[
             ("noise.1.weight", &g1),
             ("noise.2.weight", &g2),
-            ("transition.1.out.weight", &t1),
-            ("transition.1.out.bias", &[1.0, 0.0]),
+            ("transition.1.out.weight", &t1.map(|t| t / TRANSITION_SCALE)),
+            ("transition.1.out.bias", &[1.0 / TRANSITION_SCALE, 0.0]),
             ("head.weight", &head),
             ("head.bias", &[0.0, 0.5]),
         ],
