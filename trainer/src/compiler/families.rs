@@ -9,9 +9,12 @@ use super::fidelity::{Labels, fidelity, paired};
 use super::graph::FloatModel;
 use super::{About, Compiled, Options, compile};
 use crate::data::Kind;
+use crate::family::dlgm::DlgmRecipe;
+use crate::family::flow::{FlowKind, FlowRecipe};
+use crate::family::vae::{Parts, Vae, VaeSpec};
 use crate::family::{Likelihood, Model};
-use crate::nn::Rng;
-use crate::recipe::{DataShape, Recipe};
+use crate::nn::{Activation, Rng};
+use crate::recipe::{DataShape, ModelRecipe, Recipe};
 
 const CPU: Device = Device::Cpu;
 
@@ -153,6 +156,35 @@ fn posteriors_by_flows_and_convolutions() {
         let rows = rows(&*model, 40);
         follows(&compiled(&*model, &rows), &rows, 0.2, 300.0);
     }
+}
+
+/// What acts at a scale of its own does so in the compiled model too.
+#[test]
+fn scaled_layers_are_lowered_as_they_act() {
+    let flow = FlowRecipe { kind: FlowKind::Planar, steps: 3, ..FlowRecipe::default() };
+    let (activation, likelihood) = (Activation::Relu, Likelihood::Bernoulli);
+    let spec = VaeSpec { input: 64, hidden: vec![16], latent: 4, activation, likelihood };
+    let vae = Vae::with_parts(spec, Parts { flow: Some(&flow), ..Parts::default() }, 0, &CPU, DType::F32).unwrap();
+    let recipe = ModelRecipe { hidden: vec![16], latent: 4, ..ModelRecipe::default() };
+    let dlgm = DlgmRecipe::default().model(&recipe, 64, likelihood, 0).unwrap();
+    for model in [&vae as &dyn Model, &dlgm] {
+        // Away from what they start as.
+        let mut rng = Rng::new(7);
+        for (_, var) in model.params().vars() {
+            let noise = rng.normal(var.shape(), DType::F32, &CPU).unwrap();
+            var.set(&(var.as_tensor() + (noise * 0.1).unwrap()).unwrap()).unwrap();
+        }
+    }
+    let x = rows(&vae, 1);
+    let at = Tensor::new(x.clone(), &CPU).unwrap();
+    let number = |t: Tensor| t.to_vec1::<f32>().unwrap()[0];
+    let eps = Rng::new(6).normal((5, 1, 4), DType::F32, &CPU).unwrap();
+    let noise: Vec<f32> = eps.flatten_all().unwrap().to_vec1().unwrap();
+    let importance = float(&compiled(&vae, &x).float, ProgramKind::ScoreImportance, &x[0], &noise)[0][0];
+    close("planar posterior", -importance, number(vae.iwae(&at, &eps).unwrap()));
+    let none = [Tensor::zeros((1, 4), DType::F32, &CPU).unwrap(), Tensor::zeros((1, 4), DType::F32, &CPU).unwrap()];
+    let score = float(&compiled(&dlgm, &x).float, ProgramKind::Score, &x[0], &[])[0][0];
+    close("DLGM", -score, number(dlgm.elbo(&at, &none).unwrap()));
 }
 
 #[test]

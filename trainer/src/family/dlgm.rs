@@ -22,11 +22,13 @@ pub use recipe::DlgmRecipe;
 /// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
 pub const V_BOUND: f64 = 8.0;
 
-/// Scale of the layers that give the rank-1 factors, whose gradients are mostly noise while the factors are small.
+/// Scales in the sense of [`Dense::scaled`] of what would otherwise be a source of noise in training: the layers that give the
+/// rank-1 factors, whose gradients are mostly noise while the factors are small.
 const V_SCALE: f64 = 0.01;
-
-/// Scale of the last layer of every `T_l`: whatever it does not need to pass on of the layer above is noise in the one below.
+/// Of the last layer of every `T_l`: what the layer below does not need of the one above is noise in it.
 const TRANSITION_SCALE: f64 = 0.1;
+/// Of every `G_l`, through which all that is known of a layer's noise passes.
+const NOISE_SCALE: f64 = 0.1;
 
 /// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -173,7 +175,7 @@ impl Dlgm {
         for (name, var) in self.vars() {
             let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
             if name.starts_with("noise.") {
-                var.set(&(var.as_tensor() * 3f64.sqrt())?)?;
+                var.set(&(var.as_tensor() * (3f64.sqrt() / NOISE_SCALE))?)?;
             } else if hidden && name.ends_with(".weight") {
                 var.set(&(var.as_tensor() * gain)?)?;
             }
@@ -187,8 +189,8 @@ impl Dlgm {
     }
 
     /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
-    /// with rank 1, `v.l`, which acts at a scale of 1/100. Generative: for every layer `noise.l.weight` (`G_l`, no bias)
-    /// and, below another layer, the hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`, at a scale of 1/10;
+    /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
+    /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`;
     /// `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
@@ -221,7 +223,8 @@ impl Dlgm {
         self.check(xi)?;
         let mut above: Option<Tensor> = None;
         for (layer, xi) in self.layers.iter().zip(xi).rev() {
-            let noise = nn::linear(xi, self.params.get(layer.noise), &layer.no_bias, Activation::Identity)?;
+            let noise =
+                nn::linear(xi, &(self.params.get(layer.noise) * NOISE_SCALE)?, &layer.no_bias, Activation::Identity)?;
             above = Some(match (&layer.transition, above) {
                 (Some((hidden, last)), Some(h)) => (self.apply(*last, &hidden.apply(&self.params, &h)?)? + noise)?,
                 _ => noise,

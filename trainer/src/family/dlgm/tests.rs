@@ -1,6 +1,8 @@
 use candle_core::{DType, Device, Tensor};
 
-use super::{Covariance, Dlgm, DlgmRecipe, DlgmSpec, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE};
+use super::{
+    Covariance, Dlgm, DlgmRecipe, DlgmSpec, NOISE_SCALE, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE,
+};
 use crate::family::vae::Estimator;
 use crate::family::{Likelihood, Model};
 use crate::nn::{Activation, Rng};
@@ -268,7 +270,7 @@ fn an_exact_posterior_gives_the_exact_likelihood() {
     set(
         &dlgm,
         &[
-            ("noise.1.weight", &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]),
+            ("noise.1.weight", &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0].map(|g| g / NOISE_SCALE)),
             ("head.weight", &w),
             ("head.bias", &[b]),
             ("head_logvar.weight", &[0.0; 3]),
@@ -351,8 +353,8 @@ fn ancestral_samples_have_the_models_covariance() {
     set(
         &dlgm,
         &[
-            ("noise.1.weight", &g1),
-            ("noise.2.weight", &g2),
+            ("noise.1.weight", &g1.map(|g| g / NOISE_SCALE)),
+            ("noise.2.weight", &g2.map(|g| g / NOISE_SCALE)),
             ("transition.1.out.weight", &t1.map(|t| t / TRANSITION_SCALE)),
             ("transition.1.out.bias", &[1.0 / TRANSITION_SCALE, 0.0]),
             ("head.weight", &head),
@@ -435,7 +437,7 @@ fn imputation_converges_to_the_conditional_mean() {
     set(
         &dlgm,
         &[
-            ("noise.1.weight", &[1.0]),
+            ("noise.1.weight", &[1.0 / NOISE_SCALE]),
             ("head.weight", &w),
             ("head.bias", &b),
             ("head_logvar.weight", &[0.0; 2]),
