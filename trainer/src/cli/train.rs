@@ -168,7 +168,11 @@ impl Args {
     /// Family and flow, as far as the options say.
     fn settle_flow(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
         let implied = (self.flow.is_some() || self.energy.is_some()).then_some(Family::Flow);
-        recipe.family = self.family.or(implied).unwrap_or(recipe.family);
+        let family = self.family.or(implied).unwrap_or(recipe.family);
+        if family != recipe.family {
+            recipe.name = format!("{}-{}", recipe.name, family.name());
+            recipe.family = family;
+        }
         if let Some(step) = self.posterior {
             if recipe.family != Family::Vae {
                 bail!("--posterior is a flow on the latent of a VAE; for family `flow` give --flow");
@@ -239,14 +243,6 @@ impl Args {
             ema => recipe.train.ema,
             seed => recipe.train.seed,
             patience => recipe.train.patience,
-        }
-        if let Some(family) = self.family.filter(|family| *family != recipe.family) {
-            recipe.name = format!("{}-{}", recipe.name, family.name());
-            recipe.family = family;
-            if family == Family::Dlgm && self.kl_warmup_steps.is_none() && recipe.train.kl_warmup_steps == 0 {
-                // Upper layers that are not needed at once are lost without it.
-                recipe.train.kl_warmup_steps = recipe.train.steps / 5;
-            }
         }
         let of_dlgm = self.layers.is_some() || self.covariance.is_some();
         if of_dlgm || self.input_noise.is_some() || self.weight_prior.is_some() {
