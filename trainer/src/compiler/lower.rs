@@ -33,13 +33,12 @@ impl Affine {
         Ok(Self::of(model, name, layer.layer(params)?))
     }
 
-    /// Adds a linear map without a bias, of weights `[out, inp]` times `scale`.
+    /// Adds a linear map without a bias, of weights `[out, inp]`.
     ///
     /// # Errors
     /// Whatever candle reports.
-    pub fn linear(model: &mut FloatModel, name: &str, params: &Params, weight: Slot, scale: f64) -> Result<Self> {
-        let (mut w, (out, inp)) = (params.values(weight)?, params.get(weight).dims2()?);
-        w.iter_mut().for_each(|w| *w *= scale as f32);
+    pub fn linear(model: &mut FloatModel, name: &str, params: &Params, weight: Slot) -> Result<Self> {
+        let (w, (out, inp)) = (params.values(weight)?, params.get(weight).dims2()?);
         Ok(Self::of(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
     }
 
@@ -48,13 +47,7 @@ impl Affine {
     /// # Errors
     /// Whatever candle reports.
     pub fn layer(model: &mut FloatModel, name: &str, params: &Params, layer: Layer) -> Result<Self> {
-        match layer {
-            Layer::Dense(dense) => Self::dense(model, name, params, dense),
-            Layer::Conv(_) => {
-                let (w, b) = (params.values(layer.weight())?, params.values(layer.bias())?);
-                Ok(Self::with_numbers(model, name, layer, &w, &b))
-            }
-        }
+        Ok(Self::with_numbers(model, name, layer, &params.values(layer.weight())?, &params.values(layer.bias())?))
     }
 
     /// Adds a dense layer or a convolution with these weights and biases.

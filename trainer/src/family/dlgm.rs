@@ -22,7 +22,7 @@ pub use recipe::DlgmRecipe;
 /// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
 pub const V_BOUND: f64 = 8.0;
 
-/// Scales in the sense of [`Dense::scaled`] of what would otherwise be a source of noise in training: the layers that give the
+/// Scales in the sense of [`Params`] of what would otherwise be a source of noise in training: the layers that give the
 /// rank-1 factors, whose gradients are mostly noise while the factors are small.
 const V_SCALE: f64 = 0.01;
 /// Of the last layer of every `T_l`: what the layer below does not need of the one above is noise in it.
@@ -140,7 +140,8 @@ impl Dlgm {
             let mut head = |name: &str| params.dense(&format!("{name}.{l}"), encoder.out, size);
             let (mu, logvar) = (head("mu")?, head("logvar")?);
             let v = (spec.covariance == Covariance::Rank1).then(|| head("v")).transpose()?;
-            let v = v.map(|v| v.scaled(V_SCALE));
+            let slots = v.iter().flat_map(|v| v.slots());
+            slots.for_each(|slot| params.scaled(slot, V_SCALE));
             recognition.push((mu, logvar, v));
         }
         let generative = params.vars().len();
@@ -148,11 +149,13 @@ impl Dlgm {
         for (i, (mu, logvar, v)) in recognition.into_iter().enumerate() {
             let (l, size) = (i + 1, spec.layers[i]);
             let noise = params.uniform(&format!("noise.{l}.weight"), &[size, size], 1.0 / (size as f64).sqrt())?;
+            params.scaled(noise, NOISE_SCALE);
             let no_bias = Tensor::zeros(size, dtype, device)?;
             let mut transition = None;
             if let Some(&above) = spec.layers.get(l) {
                 let hidden = params.mlp(&format!("transition.{l}"), above, &spec.transition, spec.activation)?;
-                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?.scaled(TRANSITION_SCALE);
+                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?;
+                last.slots().into_iter().for_each(|slot| params.scaled(slot, TRANSITION_SCALE));
                 transition = Some((hidden, last));
             }
             layers.push(Layer { size, mu, logvar, v, noise, no_bias, transition });
@@ -223,8 +226,7 @@ impl Dlgm {
         self.check(xi)?;
         let mut above: Option<Tensor> = None;
         for (layer, xi) in self.layers.iter().zip(xi).rev() {
-            let noise =
-                nn::linear(xi, &(self.params.get(layer.noise) * NOISE_SCALE)?, &layer.no_bias, Activation::Identity)?;
+            let noise = nn::linear(xi, &self.params.acting(layer.noise)?, &layer.no_bias, Activation::Identity)?;
             above = Some(match (&layer.transition, above) {
                 (Some((hidden, last)), Some(h)) => (self.apply(*last, &hidden.apply(&self.params, &h)?)? + noise)?,
                 _ => noise,
@@ -272,7 +274,7 @@ impl Dlgm {
         if self.regularisation.weight_prior == 0.0 {
             return Ok(None);
         }
-        let squares = self.vars()[self.generative..].iter().map(|(_, var)| var.sqr()?.sum_all());
+        let squares = self.params.slots().skip(self.generative).map(|slot| self.params.acting(slot)?.sqr()?.sum_all());
         let sum = squares.reduce(|a, b| a? + b?).transpose()?;
         sum.map(|sum| sum * (0.5 / self.regularisation.weight_prior)).transpose()
     }

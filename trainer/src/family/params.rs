@@ -20,8 +20,14 @@ pub struct DenseLayer {
 }
 
 /// Every variable of a model, with its name, in the order in which they were made.
+///
+/// A variable acts times its scale, 1 unless [`Params::scaled`] says otherwise. An optimiser that normalises gradients, as Adam
+/// does, moves what a scaled variable gives that much faster or slower (the equalised learning rate of arXiv 1710.10196,
+/// section 4.1): slower where gradients are mostly noise.
 pub struct Params {
     vars: Vec<(String, Var)>,
+    /// Of every variable.
+    scales: Vec<f64>,
     rng: Rng,
     device: Device,
     dtype: DType,
@@ -36,7 +42,7 @@ impl Params {
         if !dtype.is_float() {
             bail!("a model in {dtype:?}, which is not a float type");
         }
-        Ok(Self { vars: Vec::new(), rng: Rng::new(seed), device: device.clone(), dtype })
+        Ok(Self { vars: Vec::new(), scales: Vec::new(), rng: Rng::new(seed), device: device.clone(), dtype })
     }
 
     /// A dense layer `NAME.weight` `[out, inp]`, `NAME.bias` `[out]`, both uniform in `+-1/sqrt(inp)`.
@@ -48,13 +54,13 @@ impl Params {
             bail!("every width of a model is at least 1: {name} is {inp} to {out}");
         }
         let (w, b) = self.rng.dense(inp, out, self.dtype, &self.device)?;
-        self.vars.push((format!("{name}.weight"), w));
-        self.vars.push((format!("{name}.bias"), b));
-        Ok(Dense { at: self.vars.len() - 2, inp, out, scale: 1.0 })
+        let weight = self.push(format!("{name}.weight"), w);
+        self.push(format!("{name}.bias"), b);
+        Ok(Dense { at: weight.0, inp, out })
     }
 
-    /// A dense layer as [`Params::dense`] names it that starts as a constant, which `values` draws; `scale` as in
-    /// [`Dense::scaled`].
+    /// A dense layer as [`Params::dense`] names it that starts as a constant, which `values` draws; its variables act
+    /// at `scale`.
     ///
     /// # Errors
     /// As [`Params::dense`].
@@ -66,7 +72,8 @@ impl Params {
         values: impl FnOnce(&mut Rng) -> Vec<f32>,
     ) -> Result<Dense> {
         let bias: Vec<f32> = values(&mut self.rng).into_iter().map(|v| v / scale as f32).collect();
-        let layer = self.dense(name, inp, bias.len())?.scaled(scale);
+        let layer = self.dense(name, inp, bias.len())?;
+        layer.slots().into_iter().for_each(|slot| self.scaled(slot, scale));
         let set = |slot: Slot, values: &Tensor| self.set(slot, &values.to_dtype(self.dtype)?.to_device(&self.device)?);
         set(layer.weight(), &Tensor::zeros((layer.out, inp), DType::F32, &Device::Cpu)?)?;
         set(layer.bias(), &Tensor::from_vec(bias, layer.out, &Device::Cpu)?)?;
@@ -100,13 +107,40 @@ impl Params {
     /// # Errors
     /// Whatever candle reports.
     pub fn set_up(&mut self, name: &str, values: &Tensor) -> Result<Slot> {
-        self.vars.push((name.to_owned(), Var::from_tensor(&values.to_dtype(self.dtype)?.to_device(&self.device)?)?));
-        Ok(Slot(self.vars.len() - 1))
+        let var = Var::from_tensor(&values.to_dtype(self.dtype)?.to_device(&self.device)?)?;
+        Ok(self.push(name.to_owned(), var))
+    }
+
+    fn push(&mut self, name: String, var: Var) -> Slot {
+        self.vars.push((name, var));
+        self.scales.push(1.0);
+        Slot(self.vars.len() - 1)
+    }
+
+    /// Makes a variable act times `scale`.
+    pub fn scaled(&mut self, slot: Slot, scale: f64) {
+        self.scales[slot.0] = scale;
     }
 
     /// Every variable with its name.
     pub fn vars(&self) -> &[(String, Var)] {
         &self.vars
+    }
+
+    /// Every variable, in the order in which they were made.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.vars.len()).map(Slot)
+    }
+
+    /// A variable as it acts, times its scale.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn acting(&self, slot: Slot) -> Result<Tensor> {
+        match self.scales[slot.0] {
+            1.0 => Ok(self.get(slot).clone()),
+            scale => self.get(slot) * scale,
+        }
     }
 
     /// A variable.
@@ -122,12 +156,12 @@ impl Params {
         self.vars[slot.0].1.set(values)
     }
 
-    /// A variable's values, row-major.
+    /// A variable's values as it acts, row-major.
     ///
     /// # Errors
     /// Whatever candle reports.
     pub fn values(&self, slot: Slot) -> Result<Vec<f32>> {
-        self.get(slot).flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+        self.acting(slot)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
     }
 
     /// Copies of every variable by name; training on does not change them.
@@ -168,19 +202,9 @@ pub struct Dense {
     pub inp: usize,
     /// Number of outputs.
     pub out: usize,
-    /// What weights and biases are multiplied by before they act.
-    scale: f64,
 }
 
 impl Dense {
-    /// The layer with weights and biases multiplied by `scale` before they act. An optimiser that normalises gradients, as
-    /// Adam does, then moves what the layer gives `scale` times as fast (the equalised learning rate of arXiv 1710.10196,
-    /// section 4.1): for outputs whose gradient is mostly noise.
-    #[must_use]
-    pub fn scaled(self, scale: f64) -> Self {
-        Self { scale, ..self }
-    }
-
     /// The variable of the weights, `[out, inp]`.
     pub fn weight(self) -> Slot {
         Slot(self.at)
@@ -191,16 +215,17 @@ impl Dense {
         Slot(self.at + 1)
     }
 
+    /// Weights and biases.
+    pub fn slots(self) -> [Slot; 2] {
+        [self.weight(), self.bias()]
+    }
+
     /// `activation(x W^T + b)`: `x [b, inp]` to `[b, out]`.
     ///
     /// # Errors
     /// A batch of another width, type or device.
     pub fn apply(self, params: &Params, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        let (w, b) = (params.get(self.weight()), params.get(self.bias()));
-        if self.scale == 1.0 {
-            return nn::linear(x, w, b, activation);
-        }
-        nn::linear(x, &(w * self.scale)?, &(b * self.scale)?, activation)
+        nn::linear(x, &params.acting(self.weight())?, &params.acting(self.bias())?, activation)
     }
 
     /// A copy as plain numbers.
@@ -208,8 +233,7 @@ impl Dense {
     /// # Errors
     /// Whatever candle reports.
     pub fn layer(self, params: &Params) -> Result<DenseLayer> {
-        let (mut w, mut b) = (params.values(self.weight())?, params.values(self.bias())?);
-        w.iter_mut().chain(&mut b).for_each(|v| *v *= self.scale as f32);
+        let (w, b) = (params.values(self.weight())?, params.values(self.bias())?);
         Ok(DenseLayer { w, b, out: self.out, inp: self.inp })
     }
 }

@@ -170,22 +170,18 @@ impl Vae {
         Ok(Recognised { mu, logvar, flow })
     }
 
-    /// A latent and `log q(z|x) - log p(z)` in nats of it: `eps [b, z]` to `[b, z]` and `[b]`.
-    fn draw(&self, q: &Recognised, eps: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// A latent and an estimate of `KL(q(z|x) || p(z))` in nats: `eps [b, z]` to `[b, z]` and `[b]`. A is `log q - log p` at the
+    /// latent; B has the analytic divergence of `q(z_0|x)` and what the flow adds to `log q - log p`.
+    fn draw(&self, q: &Recognised, eps: &Tensor, estimator: Estimator) -> Result<(Tensor, Tensor)> {
         let z = nn::reparameterise(&q.mu, &q.logvar, eps)?;
-        let ratio = log_ratio(&z, &q.logvar, eps)?;
-        match self.flow(q, &z)? {
-            None => Ok((z, ratio)),
-            Some((z, change)) => Ok((z, (ratio + change)?)),
-        }
-    }
-
-    /// The flow's image `z_K` of `z_0 [b, z]`, and by how much `log q - log p` in nats at `z_K` is more than at `z_0`, `[b]`.
-    fn flow(&self, q: &Recognised, z: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
-        let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else { return Ok(None) };
-        let (image, log_det) = posterior.apply(z, parameters)?;
+        let divergence = match estimator {
+            Estimator::A => log_ratio(&z, &q.logvar, eps)?,
+            Estimator::B => nn::kl_standard_normal(&q.mu, &q.logvar)?,
+        };
+        let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else { return Ok((z, divergence)) };
+        let (image, log_det) = posterior.apply(&z, parameters)?;
         let change = (((image.sqr()? - z.sqr()?)?.sum(1)? * 0.5)? - log_det)?;
-        Ok(Some((image, change)))
+        Ok((image, (divergence + change)?))
     }
 
     /// The parameters of `p(x|z)`: `z [b, z]` to `[b, d]` each, clamped as the [`Likelihood`] asks for.
@@ -239,15 +235,7 @@ impl Vae {
         weight: f64,
     ) -> Result<Loss> {
         let q = self.recognise(x)?;
-        let start = nn::reparameterise(&q.mu, &q.logvar, eps)?;
-        let mut kl = match estimator {
-            Estimator::A => log_ratio(&start, &q.logvar, eps)?,
-            Estimator::B => nn::kl_standard_normal(&q.mu, &q.logvar)?,
-        };
-        let mut z = start;
-        if let Some((image, change)) = self.flow(&q, &z)? {
-            (z, kl) = (image, (kl + change)?);
-        }
+        let (z, kl) = self.draw(&q, eps, estimator)?;
         let (nll, kl) = (self.nll(x, &z)?.mean_all()?, kl.mean_all()?);
         let paid = match self.free_bits > 0.0 {
             true => conditional::paid(&q.mu, &q.logvar, self.free_bits)?,
@@ -269,11 +257,8 @@ impl Vae {
     /// Shapes, types or devices that do not match.
     pub fn elbo(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
         let q = self.recognise(x)?;
-        let (z, log_ratio) = self.draw(&q, eps)?;
-        let kl = match &self.posterior {
-            None => nn::kl_standard_normal(&q.mu, &q.logvar)?,
-            Some(_) => log_ratio,
-        };
+        let estimator = if self.posterior.is_some() { Estimator::A } else { Estimator::B };
+        let (z, kl) = self.draw(&q, eps, estimator)?;
         (self.nll(x, &z)? + kl)?.neg()
     }
 
@@ -291,7 +276,7 @@ impl Vae {
         let repeat = |t: &Tensor| t.broadcast_as((k, b, t.dim(1)?))?.reshape((k * b, t.dim(1)?));
         let flow = q.flow.as_ref().map(repeat).transpose()?;
         let q = Recognised { mu: repeat(&q.mu)?, logvar: repeat(&q.logvar)?, flow };
-        let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?)?;
+        let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?, Estimator::A)?;
         let nll = self.nll(&repeat(x)?, &z)?;
         let log_weight = (nll + log_ratio)?.neg()?.reshape((k, b))?;
         let top = log_weight.max_keepdim(0)?.detach();

@@ -21,6 +21,11 @@ fn an_energy_is_learnt_without_data_and_resumed() {
     assert!((free + 2.1498 - kl).abs() < 2e-4 && (0.0..1.7).contains(&kl), "{evaluated}");
     assert!(run.join("density.png").exists());
     assert!(std::fs::read_to_string(run.join("recipe.toml")).unwrap().contains("energy = \"u2\""));
+    let (blob, picture) = (dir.path().join("u2.elbo"), dir.path().join("u2.png"));
+    succeeds(&["compile", text(&run), "-o", text(&blob), "--density", text(&picture)]);
+    // Four panels of 100 cells, with gaps between them, three pixels each; a PNG's width is its fifth word.
+    let width = std::fs::read(&picture).unwrap()[16..20].iter().fold(0, |width, byte| width << 8 | u32::from(*byte));
+    assert_eq!(width, 3 * (4 * 100 + 3));
     succeeds(&["train", "--resume", text(&run)]);
     fails(&["eval", text(&run), "--importance", "5"], &["--importance", "energy"]);
 }
@@ -57,5 +62,9 @@ fn a_posterior_flows() {
     let train = ["train", "digits", "--posterior", "planar", "--posterior-steps", "3", "--steps", "300"];
     succeeds(&[&train[..], &["--anneal-steps", "100", "--out", text(&run)]].concat());
     let evaluated = succeeds(&["eval", text(&run), "--binarisations", "2", "--importance", "10"]);
+    let blob = dir.path().join("digits.elbo");
+    let density = ["--density", "never-written.png"];
+    fails(&[&["compile", text(&run), "-o", text(&blob)], &density[..]].concat(), &["--density", "two dimensions"]);
+    assert!(!blob.exists());
     assert!(number(&evaluated, "ELBO") > -40.0 && number(&evaluated, "IW-10") > number(&evaluated, "ELBO"));
 }

@@ -5,7 +5,7 @@
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
 
-use super::{Dlgm, LOGVAR_MAX, LOGVAR_MIN, NOISE_SCALE, V_BOUND};
+use super::{Dlgm, LOGVAR_MAX, LOGVAR_MIN, V_BOUND};
 use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::compiler::lower::{Affine, Tower};
 use crate::family::decoder::HeadLayers;
@@ -50,7 +50,7 @@ pub(super) fn lower(dlgm: &Dlgm, export: &ExportRecipe) -> Result<FloatModel> {
             mu: Affine::dense(m, &format!("mu.{l}"), p, layer.mu)?,
             logvar: Affine::dense(m, &format!("logvar.{l}"), p, layer.logvar)?,
             v: layer.v.map(|v| Affine::dense(m, &format!("v.{l}"), p, v)).transpose()?,
-            noise: Affine::linear(m, &format!("noise.{l}"), p, layer.noise, NOISE_SCALE)?,
+            noise: Affine::linear(m, &format!("noise.{l}"), p, layer.noise)?,
             transition: match &layer.transition {
                 None => None,
                 Some((hidden, last)) => Some((

@@ -388,12 +388,17 @@ fn the_weight_prior_is_of_generative_weights_only() {
     let regularisation = Regularisation { weight_prior: 0.25, ..Regularisation::default() };
     let dlgm = Dlgm::new(shape(), regularisation, 7, &CPU, DType::F64).unwrap();
     let generative = ["noise.", "transition.", "decoder.", "head"];
+    // The prior is of the weights as they act.
+    let acting = |name: &str, w: f64| match name {
+        _ if name.starts_with("noise.") => w * NOISE_SCALE,
+        _ if name.starts_with("transition.1.out.") => w * TRANSITION_SCALE,
+        _ => w,
+    };
     let squares: f64 = dlgm
         .vars()
         .iter()
         .filter(|(name, _)| generative.iter().any(|start| name.starts_with(start)))
-        .flat_map(|(_, var)| values(var))
-        .map(|w| w * w)
+        .flat_map(|(name, var)| values(var).into_iter().map(move |w| acting(name, w).powi(2)))
         .sum();
     let penalty = scalar(&dlgm.weight_penalty().unwrap().unwrap());
     assert!((penalty - squares / (2.0 * 0.25)).abs() < 1e-9, "{penalty} {squares}");
