@@ -26,7 +26,7 @@ pub use step::Step;
 
 use crate::data::{DataError, Dataset};
 use crate::evaluate::observe;
-use crate::recipe::{DataShape, Family, Recipe, RecipeError};
+use crate::recipe::{DataShape, Family, Recipe, RecipeError, TrainRecipe};
 use crate::run::{self, Run, RunError};
 
 /// What can end a run before its time.
@@ -92,7 +92,7 @@ pub struct Control {
 pub enum End {
     /// All steps were taken.
     Finished,
-    /// The validation bound stopped improving.
+    /// The validation bound stopped improving, in the last start where there are several.
     Early,
     /// It was stopped and can be resumed.
     Interrupted,
@@ -137,6 +137,15 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     run::create(out, &recipe, &dataset)?;
     let learner = Learner::new(model, &recipe.train)?;
     let state = State { seed: recipe.train.seed, ..State::default() };
+    if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
+        let expected = "0 without validation rows, whose ELBO would choose";
+        return Err(RecipeError::Invalid {
+            field: "train.restarts",
+            expected,
+            found: recipe.train.restarts.to_string(),
+        }
+        .into());
+    }
     Trainer::new(recipe, dataset, learner, state, out)?.run(control)
 }
 
@@ -173,6 +182,8 @@ pub fn resume(path: &Path, control: &Control) -> Result<Outcome, TrainError> {
 
 struct Trainer {
     recipe: Recipe,
+    /// The recipe's table for the present start: with the seed of that start.
+    train: TrainRecipe,
     dataset: Dataset,
     learner: Learner,
     state: State,
@@ -201,37 +212,18 @@ impl Trainer {
             validation.push(dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
         }
         let saved = (state.step > 0).then_some(state.step);
-        let out = out.to_owned();
-        Ok(Self { recipe, dataset, learner, state, out, validation, order: (u64::MAX, Vec::new()), saved })
+        let (out, train) = (out.to_owned(), recipe.train.of_start(state.start));
+        Ok(Self { recipe, train, dataset, learner, state, out, validation, order: (u64::MAX, Vec::new()), saved })
     }
 
     fn run(mut self, control: &Control) -> Result<Outcome, TrainError> {
-        let started = (Instant::now(), self.state.seconds);
-        let train = self.recipe.train.clone();
-        let progress = Progress::new(self.state.step, train.steps, control.quiet);
-        let mut end = End::Finished;
-        while self.state.step < train.steps {
-            let stopped = control.stop.load(Ordering::Relaxed);
-            if stopped || control.stop_after.is_some_and(|last| self.state.step >= last) {
-                end = End::Interrupted;
-                break;
-            }
-            self.step()?;
-            self.state.seconds = started.1 + started.0.elapsed().as_secs_f64();
-            let step = self.state.step;
-            progress.step(step);
-            if step.is_multiple_of(train.validate_every) || step == train.steps {
-                let objective = self.learner.model.objective();
-                progress.metric(self.measure()?, objective);
-                self.write_metrics()?;
-                if train.patience > 0 && self.state.stale >= train.patience {
-                    end = End::Early;
-                    break;
-                }
-            }
-            if step.is_multiple_of(train.checkpoint_every) && step < train.steps {
-                self.save()?;
-            }
+        let steps = self.train.steps * (self.train.restarts + 1);
+        let progress = Progress::new(self.state.step, steps, control.quiet);
+        let begun = (Instant::now(), self.state.seconds);
+        let mut end = self.start(control, &progress, begun)?;
+        while end != End::Interrupted && self.state.start < self.train.restarts {
+            self.restart()?;
+            end = self.start(control, &progress, begun)?;
         }
         progress.end();
         self.state.finished = end != End::Interrupted;
@@ -240,13 +232,59 @@ impl Trainer {
         Ok(self.outcome(end))
     }
 
+    /// Trains to the end of the present start. `begun` says when the session did, and after how many seconds of training.
+    fn start(&mut self, control: &Control, progress: &Progress, begun: (Instant, f64)) -> Result<End, TrainError> {
+        while self.of_start() < self.train.steps {
+            let stopped = control.stop.load(Ordering::Relaxed);
+            if stopped || control.stop_after.is_some_and(|last| self.state.step >= last) {
+                return Ok(End::Interrupted);
+            }
+            self.step()?;
+            self.state.seconds = begun.1 + begun.0.elapsed().as_secs_f64();
+            progress.step(self.state.step);
+            let (step, train) = (self.of_start(), &self.train);
+            let (validate, patience) =
+                (step.is_multiple_of(train.validate_every) || step == train.steps, train.patience);
+            let save = step.is_multiple_of(train.checkpoint_every) && step < train.steps;
+            if validate {
+                let objective = self.learner.model.objective();
+                progress.metric(self.measure()?, objective);
+                self.write_metrics()?;
+                if patience > 0 && self.state.stale >= patience {
+                    return Ok(End::Early);
+                }
+            }
+            if save {
+                self.save()?;
+            }
+        }
+        Ok(End::Finished)
+    }
+
+    /// Begins anew from other initial weights; the best model so far stays.
+    fn restart(&mut self) -> Result<(), TrainError> {
+        self.state.restart();
+        self.train = self.recipe.train.of_start(self.state.start);
+        let recipe = Recipe { train: self.train.clone(), ..self.recipe.clone() };
+        let best = self.learner.best.take();
+        self.learner = Learner::new(recipe.model(&DataShape::of(&self.dataset))?, &self.train)?;
+        self.learner.best = best;
+        self.order = (u64::MAX, Vec::new());
+        Ok(())
+    }
+
+    /// Steps of the present start.
+    fn of_start(&self) -> u64 {
+        self.state.step - self.state.start_step
+    }
+
     fn step(&mut self) -> Result<(), TrainError> {
-        let step = self.state.step;
+        let step = self.of_start();
         let batch = self.batch(step);
-        let (learner, train, rows) = (&mut self.learner, &self.recipe.train, &self.dataset.train);
+        let (learner, train, rows) = (&mut self.learner, &self.train, &self.dataset.train);
         let loss = crate::nn::on_pool(|| learner.step(train, step, rows, &batch))?;
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: step + 1, kept: self.kept() });
+            return Err(TrainError::Diverged { step: self.state.step + 1, kept: self.kept() });
         }
         self.state.loss_sum = (f64::from_bits(self.state.loss_sum) + loss).to_bits();
         self.state.loss_count += 1;
@@ -260,17 +298,17 @@ impl Trainer {
         if rows.n == 0 {
             return Vec::new();
         }
-        let size = self.recipe.train.batch.min(rows.n);
+        let size = self.train.batch.min(rows.n);
         let batches = (rows.n / size) as u64;
         let (epoch, at) = (step / batches, (step % batches) as usize);
         if self.order.0 != epoch {
-            let order = generator(self.recipe.train.seed, Purpose::Shuffle, epoch).permutation(rows.n);
+            let order = generator(self.train.seed, Purpose::Shuffle, epoch).permutation(rows.n);
             self.order = (epoch, order);
         }
         self.order.1[at * size..(at + 1) * size].to_vec()
     }
 
-    /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far.
+    /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far of all starts.
     fn measure(&mut self) -> Result<&Metric, TrainError> {
         let averaged = self.learner.averaged()?;
         let elbo = self.validate(&averaged)?;
@@ -279,18 +317,22 @@ impl Trainer {
             if !elbo.is_finite() {
                 return Err(TrainError::Diverged { step, kept: self.kept() });
             }
-            if self.state.best_elbo.is_none_or(|best| elbo > f64::from_bits(best)) {
-                (self.state.best_elbo, self.state.best_step, self.state.stale) = (Some(elbo.to_bits()), step, 0);
-                self.learner.best = Some(averaged);
+            let better = |than: Option<u64>| than.is_none_or(|best| elbo > f64::from_bits(best));
+            if better(self.state.start_best) {
+                (self.state.start_best, self.state.stale) = (Some(elbo.to_bits()), 0);
             } else {
                 self.state.stale += 1;
+            }
+            if better(self.state.best_elbo) {
+                (self.state.best_elbo, self.state.best_step) = (Some(elbo.to_bits()), step);
+                self.learner.best = Some(averaged);
             }
         }
         self.state.metrics.push(Metric {
             step,
             train_loss: f64::from_bits(self.state.loss_sum) / self.state.loss_count.max(1) as f64,
             validation_elbo: elbo,
-            learning_rate: self.recipe.train.rate(step - 1),
+            learning_rate: self.train.rate(self.of_start() - 1),
             seconds: self.state.seconds,
         });
         (self.state.loss_sum, self.state.loss_count) = (0, 0);

@@ -147,6 +147,9 @@ pub(super) struct Args {
     /// Seed of weights, order and noise.
     #[arg(long)]
     seed: Option<u64>,
+    /// Times to train again from other initial weights; the best validation ELBO of all is kept.
+    #[arg(long, value_name = "TIMES")]
+    restarts: Option<u64>,
     /// Validations without improvement after which training stops; 0 for never.
     #[arg(long, value_name = "VALIDATIONS")]
     patience: Option<u64>,
@@ -242,6 +245,7 @@ impl Args {
             estimator => recipe.train.estimator,
             ema => recipe.train.ema,
             seed => recipe.train.seed,
+            restarts => recipe.train.restarts,
             patience => recipe.train.patience,
         }
         let of_dlgm = self.layers.is_some() || self.covariance.is_some();

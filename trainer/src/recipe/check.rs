@@ -81,6 +81,9 @@ impl Recipe {
                 return invalid(field, "family = \"vae\" beside it", &self.family.name());
             }
         }
+        if t.restarts > 0 && self.family == Family::Wgan {
+            return invalid("train.restarts", "0 for a WGAN, which has no validation ELBO to choose by", &t.restarts);
+        }
         if !(0.0..1.0).contains(&t.ema) {
             return invalid("train.ema", "a number from 0 up to but not including 1", &t.ema);
         }

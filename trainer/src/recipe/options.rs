@@ -9,6 +9,7 @@ use crate::data::{DataError, DataOptions, Dataset};
 use crate::family::Likelihood;
 use crate::family::vae::Estimator;
 use crate::nn::Activation;
+use crate::train::noise::seed_of_start;
 
 /// Which data set, and how it is split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +128,9 @@ pub struct TrainRecipe {
     pub ema: f64,
     /// Seed of weights, order and noise.
     pub seed: u64,
+    /// How often to train again from other initial weights, `steps` steps each time; the model of the best validation bound
+    /// of all is kept. For objectives with bad local optima.
+    pub restarts: u64,
     /// Steps between validations.
     pub validate_every: u64,
     /// Fixed draws of noise over which a validation averages.
@@ -153,6 +157,7 @@ impl Default for TrainRecipe {
             estimator: Estimator::B,
             ema: 0.999,
             seed: 0,
+            restarts: 0,
             validate_every: 250,
             validation_draws: 4,
             patience: 20,
@@ -162,6 +167,11 @@ impl Default for TrainRecipe {
 }
 
 impl TrainRecipe {
+    /// The table of a start, counted from 0.
+    pub(crate) fn of_start(&self, start: u64) -> Self {
+        Self { seed: seed_of_start(self.seed, start), ..self.clone() }
+    }
+
     /// The learning rate of step `step`, counted from 0.
     #[must_use]
     pub fn rate(&self, step: u64) -> f64 {

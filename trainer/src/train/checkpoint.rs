@@ -25,15 +25,24 @@ pub struct Metric {
 /// The scalars of a run. Sums and bounds that decide something are kept as bits, because text may round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Steps taken.
+    /// Steps taken, over all starts.
     pub step: u64,
+    /// The present start, counted from 0: see [`TrainRecipe::restarts`](crate::recipe::TrainRecipe::restarts).
+    #[serde(default)]
+    pub start: u64,
+    /// Steps taken before it.
+    #[serde(default)]
+    pub start_step: u64,
+    /// Bits of its best validation bound.
+    #[serde(default)]
+    pub start_best: Option<u64>,
     /// The seed, and so every generator: each is a function of seed, purpose and step.
     pub seed: u64,
-    /// Bits of the best validation bound.
+    /// Bits of the best validation bound of all starts.
     pub best_elbo: Option<u64>,
     /// The step it was reached at.
     pub best_step: u64,
-    /// Validations since then.
+    /// Validations since the best one of the present start.
     pub stale: u64,
     /// Bits of the sum of the training losses since the last line of metrics.
     pub loss_sum: u64,
@@ -45,6 +54,14 @@ pub(crate) struct State {
     pub finished: bool,
     /// Metrics so far.
     pub metrics: Vec<Metric>,
+}
+
+impl State {
+    /// The next start begins.
+    pub fn restart(&mut self) {
+        (self.start, self.start_step) = (self.start + 1, self.step);
+        (self.start_best, self.stale, self.loss_sum, self.loss_count) = (None, 0, 0, 0);
+    }
 }
 
 /// A tensor's shape and values.

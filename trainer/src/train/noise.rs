@@ -33,6 +33,11 @@ pub(crate) fn generator(seed: u64, purpose: Purpose, index: u64) -> Rng {
     Rng::new([seed, purpose as u64, index].into_iter().fold(0, |state, word| mix(state ^ word)))
 }
 
+/// The seed of a start: that of the run for the first.
+pub(crate) fn seed_of_start(seed: u64, start: u64) -> u64 {
+    if start == 0 { seed } else { mix(mix(seed) ^ start) }
+}
+
 /// SplitMix64's step (Steele, Lea and Flood 2014): a bijection that avalanches.
 fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);

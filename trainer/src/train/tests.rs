@@ -22,16 +22,18 @@ fn checkpoint(out: &Path) -> Checkpoint {
     checkpoint
 }
 
-#[test]
-fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+/// Interrupts a run after each of `stops` steps: it ends with the checkpoint and the model of an uninterrupted one.
+fn resumes_bit_for_bit(recipe: &Recipe, stops: &[u64]) {
     let dir = tempfile::tempdir().unwrap();
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    assert_eq!(train(&recipe(20), &whole, &quiet()).unwrap().end, End::Finished);
-    let half = Control { stop_after: Some(10), ..quiet() };
-    let outcome = train(&recipe(20), &parts, &half).unwrap();
-    assert_eq!((outcome.end, outcome.step), (End::Interrupted, 10));
-    assert_ne!(checkpoint(&whole), checkpoint(&parts));
-    assert_eq!(resume(&parts, &quiet()).unwrap().step, 20);
+    assert_eq!(train(recipe, &whole, &quiet()).unwrap().end, End::Finished);
+    for (i, stop) in stops.iter().enumerate() {
+        let until = Control { stop_after: Some(*stop), ..quiet() };
+        let outcome = if i == 0 { train(recipe, &parts, &until) } else { resume(&parts, &until) }.unwrap();
+        assert_eq!((outcome.end, outcome.step), (End::Interrupted, *stop));
+        assert_ne!(checkpoint(&whole), checkpoint(&parts));
+    }
+    assert_eq!(resume(&parts, &quiet()).unwrap().end, End::Finished);
     let (a, b) = (checkpoint(&whole), checkpoint(&parts));
     for (name, (_, values)) in &a.arrays {
         let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -40,6 +42,58 @@ fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
     assert_eq!(a, b);
     let model = |out: &Path| arrays_from_bytes(&std::fs::read(out.join(run::MODEL)).unwrap()).unwrap().0;
     assert_eq!(model(&whole), model(&parts));
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+    resumes_bit_for_bit(&recipe(20), &[10]);
+    // Within a start, at the end of one, and within the next.
+    let several = Recipe { train: TrainRecipe { restarts: 2, ..recipe(8).train }, ..recipe(8) };
+    resumes_bit_for_bit(&several, &[3, 8, 13]);
+}
+
+#[test]
+fn restarts_keep_the_best_model_of_independent_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str, train: TrainRecipe| {
+        let out = dir.path().join(name);
+        let outcome = super::train(&Recipe { train, ..recipe(40) }, &out, &quiet()).unwrap();
+        (outcome.best_elbo.unwrap(), checkpoint(&out))
+    };
+    let base = TrainRecipe { validate_every: 20, ..recipe(40).train };
+    let (_, several) = run("several", TrainRecipe { restarts: 3, ..base.clone() });
+    let metrics = &several.state.metrics;
+    assert_eq!(metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [20, 40, 60, 80, 100, 120, 140, 160]);
+    // The first start is the run without restarts; the learning rate begins anew in every start.
+    assert_eq!(metrics[..2], run("one", base).1.state.metrics);
+    assert!(metrics.chunks(2).all(|start| start[0].learning_rate == metrics[0].learning_rate));
+    let ends: Vec<f64> = metrics.iter().filter_map(|m| m.validation_elbo).collect();
+    assert!(ends.windows(2).all(|two| two[0] != two[1]), "{ends:?}");
+    let best = (0..ends.len()).max_by(|a, b| ends[*a].total_cmp(&ends[*b])).unwrap();
+    assert_eq!((several.state.best_step, several.state.best_elbo), (metrics[best].step, Some(ends[best].to_bits())));
+}
+
+#[test]
+fn patience_counts_in_every_start_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stuck = recipe(400);
+    let t = &mut stuck.train;
+    (t.learning_rate, t.validate_every, t.patience, t.restarts) = (1e-30, 1, 3, 2);
+    let outcome = train(&stuck, &dir.path().join("run"), &quiet()).unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Early, 12));
+}
+
+#[test]
+fn restarts_need_something_to_choose_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blind = recipe(4);
+    (blind.train.restarts, blind.data.validation_fraction) = (1, 0.0);
+    let error = train(&blind, &dir.path().join("run"), &quiet()).unwrap_err().to_string();
+    assert!(error.contains("train.restarts") && error.contains("validation"), "{error}");
+    let mut wgan = Recipe::find("wgan-digits").unwrap();
+    wgan.train.restarts = 1;
+    let error = wgan.check().unwrap_err().to_string();
+    assert!(error.contains("train.restarts") && error.contains("WGAN"), "{error}");
 }
 
 #[test]
