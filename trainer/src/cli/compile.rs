@@ -8,6 +8,7 @@ use elbo::program::ProgramKind;
 use std::path::PathBuf;
 
 use crate::compiler::fidelity::{Labels, fidelity};
+use crate::compiler::quantize::WeightBits;
 use crate::compiler::{About, Compiled, Options, compile, report};
 use crate::host::draws;
 use crate::nn::Rng;
@@ -41,6 +42,9 @@ pub struct Args {
     /// Order of the weights.
     #[arg(long, value_enum, default_value = "dsp")]
     pub target: Target,
+    /// Bits of a weight, 8 or 16, instead of the recipe's: 16 take twice the flash and time, and follow the floats closely.
+    #[arg(long, value_name = "BITS")]
+    pub weight_bits: Option<WeightBits>,
     /// Draws of the Monte Carlo score, instead of the recipe's.
     #[arg(long, value_name = "L")]
     pub monte_carlo_samples: Option<usize>,
@@ -90,6 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
             Target::Dsp => Packing::Dsp4,
             Target::Plain => Packing::RowMajor,
         },
+        weight_bits: args.weight_bits.unwrap_or(export.weight_bits),
         seed: args.seed,
     };
     let mut calibration = model_rows(&dataset.train, likelihood, args.seed);

@@ -7,6 +7,7 @@ use elbo::program::ProgramKind;
 
 use super::fidelity::{Labels, fidelity, paired};
 use super::graph::FloatModel;
+use super::quantize::WeightBits;
 use super::{About, Compiled, Options, compile};
 use crate::data::Kind;
 use crate::family::dlgm::DlgmRecipe;
@@ -40,6 +41,10 @@ fn rows(model: &dyn Model, n: usize) -> Vec<Vec<f32>> {
 }
 
 fn compiled(model: &dyn Model, rows: &[Vec<f32>]) -> Compiled {
+    compiled_with(model, rows, WeightBits::Eight)
+}
+
+fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Compiled {
     let mut export = Recipe::for_data("digits").export;
     (export.monte_carlo_samples, export.importance_samples) = (3, 5);
     let about = About {
@@ -56,6 +61,7 @@ fn compiled(model: &dyn Model, rows: &[Vec<f32>]) -> Compiled {
         monte_carlo: 3,
         importance: 5,
         packing: Packing::Dsp4,
+        weight_bits,
         seed: 1,
     };
     compile(model.lower(&export).unwrap(), &about, rows, rows, &options).unwrap()
@@ -127,6 +133,38 @@ fn couplings_with_far_shifts() {
     model.params().load(&tensors).unwrap();
     let rows = rows(&*model, 40);
     compiled(&*model, &rows);
+}
+
+/// Dense layers, convolutions both ways, loops and constants with weights of 16 bits.
+#[test]
+fn sixteen_bits_of_a_weight_leave_a_fraction_of_the_error() {
+    let dense = "[model]\nhidden = [64, 48]\nlatent = 6\n";
+    let conv = "[model]\nhidden = [24]\nlatent = 6\n[conv]\nchannels = [5, 7]\n";
+    let of = |family: &str, rest: &str| format!("family = '{family}'\n{rest}");
+    let recipes = [of("wgan", dense), of("wgan", conv), of("vae", conv), of("adgm", dense), of("dlgm", dense)];
+    for recipe in &recipes {
+        let model = model(recipe, [8, 8], Kind::Image, 10);
+        let rows = rows(&*model, 100);
+        let errors = |bits| {
+            let compiled = compiled_with(&*model, &rows, bits);
+            let of = |kind| fidelity(&compiled, kind, &rows, Labels::default(), 9).unwrap();
+            [ProgramKind::Sample, ProgramKind::Decode, ProgramKind::SampleClass]
+                .into_iter()
+                .filter(|kind| compiled.float.program(*kind).is_some())
+                .map(|kind| of(kind).elements.unwrap())
+                .collect::<Vec<_>>()
+        };
+        let (eight, sixteen) = (errors(WeightBits::Eight), errors(WeightBits::Sixteen));
+        println!("{recipe}{eight:?}\n{sixteen:?}");
+        assert!(!eight.is_empty());
+        for ((eight, lsb), (sixteen, _)) in eight.iter().zip(&sixteen) {
+            // Hardly anything is left of an error that is one of rounding already.
+            assert!(
+                sixteen.rms < (eight.rms / 3.0).max(*lsb) && sixteen.worst < eight.worst,
+                "{recipe}: {eight:?} {sixteen:?}"
+            );
+        }
+    }
 }
 
 /// The score of what a flow drew is the density that it drew it with.

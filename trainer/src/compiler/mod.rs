@@ -24,6 +24,7 @@ use elbo::kernel::Packing;
 use elbo::program::Opcode;
 use elbo::{Limits, LoadError, Meta, SelfTest};
 use graph::FloatModel;
+use quantize::WeightBits;
 use scales::{Scales, assign};
 use stimulus::InputRange;
 
@@ -73,6 +74,8 @@ pub struct Options {
     pub importance: u32,
     /// Order of the weights.
     pub packing: Packing,
+    /// Bits of a weight.
+    pub weight_bits: WeightBits,
     /// Seed of the calibration's latents and of the self-test.
     pub seed: u64,
 }
@@ -88,7 +91,7 @@ pub struct Compiled {
     pub ranges: Ranges,
     /// The scales chosen.
     pub scales: Scales,
-    /// The quantised layers.
+    /// The quantised layers, and after them the remainders of those with 16-bit weights.
     pub matrices: Vec<QuantizedMatrix>,
     /// The planned programs.
     pub programs: Vec<PlannedProgram>,
@@ -127,14 +130,11 @@ pub fn compile(
     let ranges = calibrate(&float, calibration, options.seed);
     let scales = assign(&float, &ranges, about.data);
     check_log_variances(&float, &scales)?;
-    let quantized = float.layers.iter().zip(&scales.layers);
-    let matrices: Vec<QuantizedMatrix> = quantized
-        .map(|(layer, scale)| quantize::quantize(layer, scale.input, scale.output, scale.input_bound))
-        .collect();
+    let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     let planned = float.programs.iter().enumerate();
     let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
 
-    let mut assembly = Assembly { programs, matrices, packing: options.packing, meta: Vec::new() };
+    let mut assembly = Assembly { programs, matrices: matrices.all, packing: options.packing, meta: Vec::new() };
     // Once to run it, once more with what that run found.
     let draft = Blob::from_words(assembly.words());
     let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
@@ -239,6 +239,7 @@ mod tests {
             monte_carlo: 3,
             importance: 7,
             packing,
+            weight_bits: WeightBits::Eight,
             seed: 1,
         };
         (compile_random(&spec, &rows, &options).unwrap(), rows)
@@ -314,6 +315,7 @@ mod tests {
             monte_carlo: 1,
             importance: 1,
             packing: Packing::Dsp4,
+            weight_bits: WeightBits::Eight,
             seed: 0,
         };
         let error = compile_random(&spec, &[], &options).unwrap_err();

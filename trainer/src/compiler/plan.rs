@@ -2,6 +2,7 @@
 
 use super::assemble::{PlannedProgram, QuantizedMatrix};
 use super::graph::{FloatProgram, Immediate, Node, NodeId};
+use super::quantize::Matrices;
 use super::scales::{Scales, input_format, nats, rescaled};
 use elbo::bounds::{OperandError, output_bounds, scratch_len};
 use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind, op_cost};
@@ -17,8 +18,13 @@ pub struct PlanError {
 }
 
 /// Inserts what integers need and floats do not: an operand that is finer than its reader takes is rounded in between, once
-/// for all readers of that scale.
-fn legalize(program: &FloatProgram, fracs: &[u32], scales: &Scales) -> (FloatProgram, Vec<u32>) {
+/// for all readers of that scale; and the product with a layer that has a remainder is the sum of two.
+fn legalize(
+    program: &FloatProgram,
+    fracs: &[u32],
+    scales: &Scales,
+    remainders: &[Option<usize>],
+) -> (FloatProgram, Vec<u32>) {
     let wanted = rescaled(program, fracs, &scales.layers);
     let (mut nodes, mut new_fracs) = (Vec::<Node>::new(), Vec::new());
     let mut renamed: Vec<NodeId> = Vec::new();
@@ -52,8 +58,15 @@ fn legalize(program: &FloatProgram, fracs: &[u32], scales: &Scales) -> (FloatPro
                 nodes.len() - 1
             });
         }
+        let rest = remainders[node.layers()].first().copied().flatten().map(|layer| Node { layer, ..node.clone() });
         nodes.push(node);
-        new_fracs.push(fracs[at]);
+        if let Some(rest) = rest {
+            let (sum, len) = (vec![nodes.len() - 1, nodes.len()], rest.len);
+            nodes.push(rest);
+            let imm = Immediate::None;
+            nodes.push(Node { opcode: Some(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
+        }
+        new_fracs.resize(nodes.len(), fracs[at]);
         renamed.push(nodes.len() - 1);
     }
     let outputs = program.outputs.iter().map(|output| renamed[*output]).collect();
@@ -85,10 +98,10 @@ pub fn plan(
     program: &FloatProgram,
     index: usize,
     scales: &Scales,
-    matrices: &[QuantizedMatrix],
+    matrices: &Matrices,
 ) -> Result<PlannedProgram, PlanError> {
-    let (program, fracs) = legalize(program, &scales.nodes[index], scales);
-    let records: Vec<Matrix> = matrices.iter().map(record).collect();
+    let (program, fracs) = legalize(program, &scales.nodes[index], scales, &matrices.remainders);
+    let records: Vec<Matrix> = matrices.all.iter().map(record).collect();
     let matrices = |index: u16| records.get(usize::from(index)).copied();
     let nats = nats(&program);
     let mut tensors: Vec<Tensor> = Vec::new();

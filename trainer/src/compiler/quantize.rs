@@ -1,7 +1,106 @@
 //! Quantisation of dense layers: 8-bit weights, one scale a row, and the multiplier from which that scale is derived exactly.
+//! 16-bit weights are two layers of 8 bits, the second of what the first leaves.
 
 use super::assemble::QuantizedMatrix;
+use super::graph::FloatModel;
+use super::scales::LayerScale;
 use crate::family::DenseLayer;
+use elbo::program::Opcode;
+use serde::{Deserialize, Serialize};
+
+/// How many bits a weight has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum WeightBits {
+    /// One matrix a layer.
+    #[default]
+    Eight,
+    /// Two matrices a layer, whose products are added: twice the flash and the time, a 256th of the error.
+    Sixteen,
+}
+
+impl TryFrom<u8> for WeightBits {
+    type Error = String;
+
+    fn try_from(bits: u8) -> Result<Self, String> {
+        match bits {
+            8 => Ok(Self::Eight),
+            16 => Ok(Self::Sixteen),
+            other => Err(format!("weights of {other} bits: expected 8 or 16")),
+        }
+    }
+}
+
+impl From<WeightBits> for u8 {
+    fn from(bits: WeightBits) -> Self {
+        match bits {
+            WeightBits::Eight => 8,
+            WeightBits::Sixteen => 16,
+        }
+    }
+}
+
+impl std::str::FromStr for WeightBits {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse::<u8>().map_err(|e| e.to_string())?.try_into()
+    }
+}
+
+/// The matrices of a model: one for every layer and, of 16-bit weights, those of the remainders after them.
+#[derive(Clone, Debug)]
+pub struct Matrices {
+    /// All of them.
+    pub all: Vec<QuantizedMatrix>,
+    /// For every layer the index of its remainder.
+    pub remainders: Vec<Option<usize>>,
+}
+
+/// Quantises every layer of `model` at its scale.
+pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBits) -> Matrices {
+    let layers = model.layers.iter().zip(scales);
+    let mut all: Vec<QuantizedMatrix> =
+        layers.map(|(layer, scale)| quantize(layer, scale.input, scale.output, scale.input_bound)).collect();
+    let mut remainders = vec![None; all.len()];
+    for layer in 0..all.len() {
+        if bits == WeightBits::Sixteen && leaves_remainder(model, layer) {
+            remainders[layer] = Some(all.len());
+            let rest = remainder(&model.layers[layer], &all[layer], scales[layer]);
+            all.push(quantize(&rest, scales[layer].input, scales[layer].output, scales[layer].input_bound));
+        }
+    }
+    Matrices { all, remainders }
+}
+
+/// Whether 8 bits of a layer leave something: a row of a single weight has a scale to itself. The phases of a convolution
+/// go together.
+fn leaves_remainder(model: &FloatModel, layer: usize) -> bool {
+    let mut nodes = model.programs.iter().flat_map(|program| &program.nodes);
+    let convolved = nodes.any(|node| node.opcode == Some(Opcode::Conv) && node.layers().contains(&layer));
+    convolved || model.layers[layer].inp > 1
+}
+
+/// What `matrix`, made of `layer`, leaves of it.
+fn remainder(layer: &DenseLayer, matrix: &QuantizedMatrix, scale: LayerScale) -> DenseLayer {
+    let unit = unit(scale.input, scale.output);
+    let mut rest = layer.clone();
+    for (row, multiplier) in matrix.multiplier.iter().enumerate() {
+        let step = f64::from(*multiplier) * unit;
+        let weights = row * layer.inp..(row + 1) * layer.inp;
+        for (w, q) in rest.w[weights.clone()].iter_mut().zip(&matrix.weights[weights]) {
+            *w = (f64::from(*w) - f64::from(*q) * step) as f32;
+        }
+        let bias = f64::from(matrix.bias[row]) * step / 2f64.powi(scale.input as i32);
+        rest.b[row] = (f64::from(layer.b[row]) - bias) as f32;
+    }
+    rest
+}
+
+/// The weight scale of a multiplier of 1.
+fn unit(input_frac: u32, output_frac: u32) -> f64 {
+    2f64.powi(input_frac as i32 - output_frac as i32 - 32)
+}
 
 /// Quantises `layer` for activations at `input_frac` fractional bits and at most `input_bound` in magnitude, its output at
 /// `output_frac`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is `m 2^(input_frac - output_frac - 32)`:
@@ -15,7 +114,7 @@ pub fn quantize(layer: &DenseLayer, input_frac: u32, output_frac: u32, input_bou
         bias: vec![0; layer.out],
         multiplier: vec![0; layer.out],
     };
-    let unit = 2f64.powi(input_frac as i32 - output_frac as i32 - 32);
+    let unit = unit(input_frac, output_frac);
     let acc_per_value = 2f64.powi(input_frac as i32);
     for row in 0..layer.out {
         let weights = &layer.w[row * layer.inp..(row + 1) * layer.inp];
@@ -69,6 +168,25 @@ mod tests {
                 let exact = layer.b[row] + (0..8).map(|i| layer.w[row * 8 + i] * f32::from(x[i]) / 2048.0).sum::<f32>();
                 // Half a weight step on each of eight activations below 4, and half an output step.
                 prop_assert!((got - exact).abs() < 8.0 * 4.0 * (2.0 / 127.0) / 2.0 + 0.01, "{got} {exact}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_layer_and_its_remainder_are_256_times_as_exact(
+            w in prop::collection::vec(-2f32..2.0, 24), b in prop::collection::vec(-3f32..3.0, 3)
+        ) {
+            let (layer, scale) = (DenseLayer { w, b, out: 3, inp: 8 }, LayerScale { input: 11, input_bound: 32767, output: 9 });
+            let first = quantize(&layer, 11, 9, 32767);
+            let rest = remainder(&layer, &first, scale);
+            let second = quantize(&rest, 11, 9, 32767);
+            for row in 0..3 {
+                let largest = |w: &[f32]| w[row * 8..(row + 1) * 8].iter().fold(0f32, |most, w| most.max(w.abs()));
+                // Half a step of the first, and half a step of the second of what that left.
+                prop_assert!(largest(&rest.w) <= largest(&layer.w) / 127.0 * 0.501);
+                let twice = remainder(&rest, &second, scale);
+                prop_assert!(largest(&twice.w) <= largest(&layer.w) / 127.0 / 254.0 * 0.51, "{:?}", twice.w);
             }
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Schedule;
+use crate::compiler::quantize::WeightBits;
 use crate::data::{DataError, DataOptions, Dataset};
 use crate::family::Likelihood;
 use crate::family::vae::Estimator;
@@ -208,10 +209,12 @@ pub struct ExportRecipe {
     pub importance_samples: usize,
     /// Whether the blob can draw samples.
     pub sample: bool,
+    /// Bits of a weight: 8, or 16 at twice the flash and time.
+    pub weight_bits: WeightBits,
 }
 
 impl Default for ExportRecipe {
     fn default() -> Self {
-        Self { monte_carlo_samples: 8, importance_samples: 64, sample: true }
+        Self { monte_carlo_samples: 8, importance_samples: 64, sample: true, weight_bits: WeightBits::Eight }
     }
 }
