@@ -22,6 +22,8 @@ const UNIT_FRAC: u32 = 14;
 const NATS_FRAC: u32 = 16;
 /// The largest magnitude that a latent is given room for at least: noise ends at 6.4.
 const LATENT_RANGE: f32 = 7.99;
+/// And where a flow's score reads it: a row is scored because it may be far from all that was learnt from.
+const SCORED_LATENT_RANGE: f32 = 31.99;
 
 /// What a layer reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,10 @@ impl<'p> Shape<'p> {
             Some(Opcode::Normal | Opcode::RankOne) => normal::FRAC,
             Some(Opcode::OneHot) => UNIT_FRAC,
             Some(Opcode::Exp) => finest(self.largest_exponential(node).unwrap_or(range * HEADROOM)),
-            Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
+            Some(Opcode::Fma) => {
+                let scored = self.program.kind == ProgramKind::Score;
+                finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))
+            }
             Some(Opcode::Clamp) => {
                 finest(interval(node).map_or(range * HEADROOM, |[low, high]| low.abs().max(high.abs())))
             }

@@ -22,6 +22,10 @@ use crate::nn::{self, Activation, Rng};
 use crate::recipe::{ExportRecipe, RecipeError};
 use crate::train::Step;
 
+/// At what scale a class acts in an ADGM: one input against the tens of the latent and the auxiliary variable, which Adam
+/// moves as fast each. Found on MNIST with 100 labels; half-moons of an SDGM are learnt worse with it.
+const CLASS_SCALE: f64 = 4.0;
+
 /// Rows of a network's input that [`Adgm::classify`] holds at once.
 const CLASSIFY_ROWS: usize = 10_000;
 
@@ -148,7 +152,7 @@ pub struct Adgm {
 }
 
 impl Adgm {
-    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`. `options` and `split_seed` say
+    /// A model whose variables are drawn from `seed`, as [`Net::new`] says. `options` and `split_seed` say
     /// which rows are labelled.
     ///
     /// # Errors
@@ -180,6 +184,12 @@ impl Adgm {
         let (of_x, of_a): (&[_], &[_]) = if skip { (&[a, z], &[z]) } else { (&[z], &[x, z]) };
         let p_x = net("p_x", of_x, classes, &data)?;
         let p_a = net("p_a", of_a, classes, &gaussian(spec.auxiliary))?;
+        if spec.structure == Structure::Adgm {
+            [&q_z, &p_x, &p_a]
+                .into_iter()
+                .filter_map(|net| net.classes)
+                .for_each(|slot| params.scaled(slot, CLASS_SCALE));
+        }
         let spec = AdgmSpec { classes, ..spec };
         Ok(Self { spec, options, split_seed, params, q_a, q_y, q_z, p_x, p_a, labelled: OnceLock::new() })
     }

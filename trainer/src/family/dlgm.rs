@@ -171,16 +171,15 @@ impl Dlgm {
     }
 
     /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
-    /// through any number of layers: variance 1 of `G_l xi_l`, and 2 (ReLU) or 1 over the fan-in of every hidden layer. The
+    /// through any number of layers: variance 1 of `G_l xi_l`, and [`Activation::gain`] of every hidden layer. The
     /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
     fn spread(&self) -> Result<()> {
-        let gain = if self.spec.activation == Activation::Relu { 6f64.sqrt() } else { 3f64.sqrt() };
         for (name, var) in self.vars() {
             let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
             if name.starts_with("noise.") {
                 var.set(&(var.as_tensor() * (3f64.sqrt() / NOISE_SCALE))?)?;
             } else if hidden && name.ends_with(".weight") {
-                var.set(&(var.as_tensor() * gain)?)?;
+                var.set(&(var.as_tensor() * self.spec.activation.gain())?)?;
             }
         }
         Ok(())

@@ -122,6 +122,14 @@ impl Params {
         self.scales[slot.0] = scale;
     }
 
+    /// Multiplies a variable's values.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn stretch(&self, slot: Slot, by: f64) -> Result<()> {
+        self.set(slot, &(self.get(slot) * by)?)
+    }
+
     /// Every variable with its name.
     pub fn vars(&self) -> &[(String, Var)] {
         &self.vars

@@ -16,6 +16,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// What widens weights uniform in `+-1/sqrt(fan_in)` to a variance at which a hidden layer keeps that of its inputs: 2 over
+    /// the fan-in for a rectifier (arXiv 1502.01852, equation 10), 1 over it otherwise.
+    pub fn gain(self) -> f64 {
+        match self {
+            Self::Relu => 6f64.sqrt(),
+            Self::Identity | Self::Tanh => 3f64.sqrt(),
+        }
+    }
+
     /// `row[j] = a(row[j] + bias[j])`; both slices have the same length.
     pub(super) fn add_bias(self, row: &mut [f32], bias: &[f32]) {
         match self {

@@ -55,7 +55,8 @@ pub struct Net {
 }
 
 impl Net {
-    /// A network with variables uniform in `+-1/sqrt(fan_in)`; a class counts as one input.
+    /// A network with variables uniform in `+-1/sqrt(fan_in)`, where a class counts as one input; the weights of hidden layers
+    /// times [`Activation::gain`].
     ///
     /// # Errors
     /// No hidden layer, a width of zero, or whatever candle reports.
@@ -89,6 +90,8 @@ impl Net {
         }
         let head = |(head, width): &(&str, usize)| params.dense(&format!("{name}.{head}"), out, *width);
         let heads = heads.iter().map(head).collect::<Result<_>>()?;
+        let hidden = slots.iter().map(|(_, weight)| *weight).chain(layers.iter().map(|layer| layer.weight()));
+        hidden.into_iter().try_for_each(|weight| params.stretch(weight, activation.gain()))?;
         Ok(Self { inputs: slots, classes, bias, rest: Mlp { layers, activation, out }, heads })
     }
 
@@ -123,9 +126,9 @@ impl Net {
         }
         let shared = bias.unsqueeze(0)?;
         let rows = match (class, self.classes) {
-            (Class::Every, Some(classes)) => params.get(classes).broadcast_add(&shared)?,
+            (Class::Every, Some(classes)) => params.acting(classes)?.broadcast_add(&shared)?,
             (Class::Known(y), Some(classes)) => {
-                add(&mut base, params.get(classes).index_select(y, 0)?)?;
+                add(&mut base, params.acting(classes)?.index_select(y, 0)?)?;
                 shared
             }
             (Class::Copies(n), None) => shared.broadcast_as((n, shared.dim(1)?))?,

@@ -190,12 +190,14 @@ fn fused_equals_composed() {
 /// over plain numbers.
 struct Reference<'m> {
     vars: HashMap<&'m str, (Vec<usize>, Vec<f64>)>,
+    class_scale: f64,
 }
 
 impl<'m> Reference<'m> {
     fn of(model: &'m Adgm) -> Self {
         let vars = model.params().vars().iter().map(|(name, var)| (name.as_str(), (var.dims().to_vec(), numbers(var))));
-        Self { vars: vars.collect() }
+        let class_scale = if model.spec().structure == Structure::Adgm { CLASS_SCALE } else { 1.0 };
+        Self { vars: vars.collect(), class_scale }
     }
 
     fn get(&self, name: &str) -> &(Vec<usize>, Vec<f64>) {
@@ -210,8 +212,11 @@ impl<'m> Reference<'m> {
             let (shape, w) = self.get(&format!("{net}.{input}.weight"));
             for (i, value) in values.iter().enumerate() {
                 for (o, sum) in first.iter_mut().enumerate() {
-                    let at = if *input == "y" { i * width + o } else { o * shape[1] + i };
-                    *sum += w[at] * value;
+                    *sum += value
+                        * match *input {
+                            "y" => w[i * width + o] * self.class_scale,
+                            _ => w[o * shape[1] + i],
+                        };
                 }
             }
         }
