@@ -1,8 +1,9 @@
 //! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place.
 //!
 //! Parameters are data: they may be constants of the blob or outputs of a network, so what keeps a step invertible is
-//! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits; a coordinate is rounded
-//! once, to the scale of `z`, and saturates.
+//! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits. Between the steps of a stack
+//! the first [`FINE`] coordinates keep 8 bits more than `z` stores, so that they are rounded once, to the scale of `z`; those
+//! after them are rounded by every step. Coordinates saturate.
 //!
 //! Both functions take any values of `z` and of the parameters at 8 to 15 fractional bits (fewer or more count as 8 or
 //! 15) and at most 1024 dimensions; parameters that do not fill a step are ignored. The work of a step is
@@ -31,6 +32,67 @@ const SLOPE_MAX: i64 = 1 << 38;
 /// Planar pre-activations are searched for within `±16`, in Q20: beyond, `tanh` is constant.
 const SEARCH_LOG2: u32 = 24;
 
+/// Coordinates that keep [`MORE`] bits more than are stored, from step to step of a stack.
+pub const FINE: usize = 64;
+/// Bits more.
+const MORE: u32 = 8;
+
+/// The coordinates of a point at [`MORE`] fractional bits more than it is stored with.
+struct Point<'z> {
+    stored: &'z mut [i16],
+    /// What the first coordinates are above what is stored.
+    rest: [u8; FINE],
+}
+
+impl<'z> Point<'z> {
+    fn new(stored: &'z mut [i16]) -> Self {
+        Self { stored, rest: [0; FINE] }
+    }
+
+    fn coordinates(&self) -> impl Iterator<Item = i32> {
+        let rest = self.rest.iter().copied().chain(core::iter::repeat(0));
+        self.stored.iter().zip(rest).map(|(&q, rest)| i32::from(q) << MORE | i32::from(rest))
+    }
+
+    /// Gives every coordinate what `to` makes of its number and value.
+    fn replace(&mut self, mut to: impl FnMut(usize, i32) -> i64) {
+        let mut rest = self.rest.iter_mut();
+        for (at, q) in self.stored.iter_mut().enumerate() {
+            match rest.next() {
+                Some(rest) => {
+                    let value = to(at, i32::from(*q) << MORE | i32::from(*rest));
+                    let value = value.clamp(-1 << (15 + MORE), (1 << (15 + MORE)) - 1);
+                    (*q, *rest) = ((value >> MORE) as i16, value as u8);
+                }
+                None => *q = saturate(rescale(to(at, i32::from(*q) << MORE), MORE, 0)),
+            }
+        }
+    }
+
+    /// Rounds to what is stored.
+    fn round(&mut self) {
+        for (q, rest) in self.stored.iter_mut().zip(&self.rest) {
+            *q = q.saturating_add(i16::from(*rest >> (MORE - 1)));
+        }
+    }
+}
+
+/// Applies the steps of a stack, or undoes them from the last on, by `apply`, which returns nats.
+fn stack(
+    z: &mut [i16],
+    params: &[i16],
+    width: usize,
+    inverse: bool,
+    mut apply: impl FnMut(&mut Point<'_>, &[i16]) -> i64,
+) -> i64 {
+    let mut point = Point::new(z);
+    let mut apply = |step| apply(&mut point, step);
+    let steps = params.chunks_exact(width);
+    let nats = if inverse { steps.rev().map(&mut apply).sum() } else { steps.map(&mut apply).sum() };
+    point.round();
+    nats
+}
+
 /// Brings a value from `from` to `to` fractional bits, rounding half up.
 fn rescale(value: i64, from: u32, to: u32) -> i64 {
     match from.checked_sub(to) {
@@ -46,6 +108,10 @@ fn saturate(value: i64) -> i16 {
 
 fn dot(a: &[i16], b: &[i16]) -> i64 {
     a.iter().zip(b).map(|(&a, &b)| i64::from(i32::from(a) * i32::from(b))).sum()
+}
+
+fn dot_fine(a: &[i16], b: &Point<'_>) -> i64 {
+    a.iter().zip(b.coordinates()).map(|(&a, b)| i64::from(a) * i64::from(b)).sum()
 }
 
 /// `ln(1 + e^-|s|)` at [`FRAC`] bits, right to 2e-7, of `|s|` in Q16: what `softplus(s)` and `softplus(-s)` have beyond
@@ -100,33 +166,34 @@ fn shift(value: i64, left: i32) -> i64 {
 /// for `w.u' >= -1 + 3/64`: for `|w| >= 1/8` that is `w.u' = max(softplus(w.u), 3/64) - 1` (appendix A.1 with
 /// `softplus(s) - s = softplus(-s)`). Shorter `w` bend less instead of dividing by nothing.
 ///
-/// A coordinate is within 1/2 LSB and `|u'|` 2^-15 of the true value; a step's `log|det|` within 6e-5 `|w.u'| / det` and
+/// A step's coordinate is within 1/512 LSB and `|u'|` 2^-15 of the true value, before it is rounded; its `log|det|` within 6e-5 `|w.u'| / det` and
 /// 2^-16. `w.u'` beyond 2^14 counts as that in the inverse and in `log|det|`.
 pub fn planar(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
-    let (z_frac, params_frac) = (z_frac.clamp(8, 15), params_frac.clamp(8, 15));
-    let steps = params.chunks_exact(2 * z.len() + 1);
-    let mut apply = |step| planar_step(z, z_frac, step, params_frac, inverse);
-    if inverse { steps.rev().map(&mut apply).sum() } else { steps.map(&mut apply).sum() }
+    let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
+    let width = 2 * z.len() + 1;
+    stack(z, params, width, inverse, |point, step| planar_step(point, z_frac, step, params_frac, inverse))
 }
 
-fn planar_step(z: &mut [i16], z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
-    let (w, rest) = step.split_at_checked(z.len()).unwrap_or_default();
-    let (u, bias) = rest.split_at_checked(z.len()).unwrap_or_default();
+/// `z_frac` is that of the point, with [`MORE`] bits.
+fn planar_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
+    let (w, rest) = step.split_at_checked(z.stored.len()).unwrap_or_default();
+    let (u, bias) = rest.split_at_checked(z.stored.len()).unwrap_or_default();
     let bias = bias.first().copied().unwrap_or_default();
     let (slope, correction) = planar_slope(w, u, frac);
 
     const A_FRAC: u32 = 20;
-    let a = rescale(dot(w, z), frac + z_frac, A_FRAC) + rescale(i64::from(bias), frac, A_FRAC);
+    let a = rescale(dot_fine(w, z), frac + z_frac, A_FRAC) + rescale(i64::from(bias), frac, A_FRAC);
     let a = if inverse { planar_root(a, slope) } else { a.clamp(-1 << 30, 1 << 30) as i32 };
     let tanh = i64::from(fixed::tanh_fine(a));
 
-    // z + t u + (t c) w, all at 30 + frac bits until it is rounded once.
+    // z + t u + (t c) w, all at 30 + frac bits until it is rounded.
     let moved = if inverse { -tanh } else { tanh };
     let along = (moved * i64::from(correction.mantissa)) >> 30;
-    for ((z, &w), &u) in z.iter_mut().zip(w).zip(u) {
+    z.replace(|at, value| {
+        let [w, u] = [w, u].map(|of| of.get(at).copied().unwrap_or_default());
         let sum = moved * i64::from(u) + shift(along * i64::from(w), 30 - correction.exponent);
-        *z = saturate(i64::from(*z) + rescale(sum, 30 + frac, z_frac));
-    }
+        i64::from(value) + rescale(sum, 30 + frac, z_frac)
+    });
 
     let tanh = tanh >> (30 - FRAC);
     let derivative = (ONE * ONE - tanh * tanh) >> FRAC;
@@ -176,29 +243,26 @@ fn planar_root(image: i64, slope: i64) -> i32 {
 /// `beta = -alpha + max(softplus(beta_raw), 3/64)` (appendix A.2), so that a distance `r` becomes
 /// `r (r + alpha + beta) / (r + alpha)`.
 ///
-/// A coordinate is within 1/2 LSB and `|beta| / alpha` 2^-17 of the true value, a step's `log|det|` within 2e-4 and
-/// `d` 1e-6 `/ (r + 3/64)`.
+/// A step's coordinate is within 1/512 LSB and `|beta| / alpha` 2^-17 of the true value, before it is rounded; its `log|det|`
+/// within 2e-4 and `d` 1e-6 `/ (r + 3/64)`.
 pub fn radial(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
-    let (z_frac, params_frac) = (z_frac.clamp(8, 15), params_frac.clamp(8, 15));
-    let steps = params.chunks_exact(z.len() + 2);
-    let mut apply = |step| radial_step(z, z_frac, step, params_frac, inverse);
-    if inverse { steps.rev().map(&mut apply).sum() } else { steps.map(&mut apply).sum() }
+    let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
+    let width = z.len() + 2;
+    stack(z, params, width, inverse, |point, step| radial_step(point, z_frac, step, params_frac, inverse))
 }
 
-fn radial_step(z: &mut [i16], z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
-    let (centre, shape) = step.split_at_checked(z.len()).unwrap_or_default();
+/// `z_frac` is that of the point, with [`MORE`] bits.
+fn radial_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
+    let (centre, shape) = step.split_at_checked(z.stored.len()).unwrap_or_default();
     let shape = |at| softplus_above_margin(shape.get(at).copied().unwrap_or_default(), frac);
     // `inner` is alpha + beta: a small distance is scaled by inner / alpha.
     let (alpha, inner) = (shape(0), shape(1));
 
-    let common = z_frac.max(frac);
-    let difference = |z: i16, centre: i16| (i32::from(z) << (common - z_frac)) - (i32::from(centre) << (common - frac));
-    let squares = z.iter().zip(centre).map(|(&z, &centre)| {
-        let difference = i64::from(difference(z, centre));
-        (difference * difference) as u64
-    });
-    let squares: u64 = squares.sum();
-    let mut distance = i64::from(fixed::sqrt(squares << (2 * (DISTANCE_FRAC - common))));
+    let difference = |z: i32, centre: i16| {
+        rescale(i64::from(z), z_frac, DISTANCE_FRAC) - (i64::from(centre) << (DISTANCE_FRAC - frac))
+    };
+    let squares = z.coordinates().zip(centre).map(|(z, &centre)| difference(z, centre).pow(2) as u64);
+    let mut distance = i64::from(fixed::sqrt(squares.sum()));
     if inverse {
         distance = radial_root(distance, alpha, inner);
     }
@@ -206,12 +270,12 @@ fn radial_step(z: &mut [i16], z_frac: u32, step: &[i16], frac: u32, inverse: boo
     let fine = distance << (FRAC - DISTANCE_FRAC);
     let (from, to) = if inverse { (inner, alpha) } else { (alpha, inner) };
     let ratio = Ratio::new(to - from, (fine + from) as u64);
-    let drop = ratio.exponent + common as i32 - z_frac as i32;
-    for (z, &centre) in z.iter_mut().zip(centre) {
-        let product = i64::from(ratio.mantissa) * i64::from(difference(*z, centre));
+    let drop = ratio.exponent + DISTANCE_FRAC as i32 - z_frac as i32;
+    z.replace(|at, value| {
+        let product = i64::from(ratio.mantissa) * difference(value, centre.get(at).copied().unwrap_or_default());
         // Half an LSB more, so that what is cut off rounds.
-        *z = saturate(i64::from(*z) + ((shift(product, 1 - drop) + 1) >> 1));
-    }
+        i64::from(value) + ((shift(product, 1 - drop) + 1) >> 1)
+    });
 
     let ln = |x: i64, frac| fixed::ln_q45(x.max(1) as u64, frac);
     let (tangential, radial) = (ln(fine + inner, FRAC), ln(fine + alpha, FRAC));
@@ -219,7 +283,7 @@ fn radial_step(z: &mut [i16], z_frac: u32, step: &[i16], frac: u32, inverse: boo
     let numerator = distance * distance
         + ((alpha * distance) >> (FRAC - DISTANCE_FRAC - 1))
         + ((alpha * inner) >> (2 * (FRAC - DISTANCE_FRAC)));
-    let dimensions = z.len().clamp(1, 1024) as i64;
+    let dimensions = z.stored.len().clamp(1, 1024) as i64;
     let log_det = (dimensions - 1) * (tangential - radial) + ln(numerator, 2 * DISTANCE_FRAC) - 2 * radial;
     let log_det = rescale(log_det, 45, 16);
     if inverse { -log_det } else { log_det }

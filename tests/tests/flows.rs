@@ -80,11 +80,12 @@ fn additive_couplings_invert_each_other_exactly() {
 
 #[test]
 fn other_flows_invert_within_rounding() {
-    for (name, most) in [("realnvp", 40), ("planar", 16), ("radial", 8)] {
+    // In steps of the latent and in nats. Every coupling of a RealNVP rounds its scale to 16 bits.
+    for (name, most, most_nats) in [("realnvp", 40, 0.05), ("planar", 2, 0.02), ("radial", 2, 0.02)] {
         let (worst, share, nats) = round_trips(name, 100_000);
         println!(
             "{name}: worst {worst} LSB, {share:.2} of 2 LSB and twice the gain, log-density within {nats:.4} nats"
         );
-        assert!(worst <= most && nats < 0.05, "{name}: {worst} LSB, {nats} nats");
+        assert!(worst <= most && nats < most_nats, "{name}: {worst} LSB, {nats} nats");
     }
 }
