@@ -22,7 +22,7 @@ compile_error!("blobs are read in place as little-endian words");
 /// "ELBO" in the order of its bytes.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ELBO");
 /// The version of the format that this runtime reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Number of words of the header.
 pub const HEADER_WORDS: usize = 12;
 /// First word under the checksum.

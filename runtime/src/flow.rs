@@ -166,8 +166,8 @@ fn shift(value: i64, left: i32) -> i64 {
 /// for `w.u' >= -1 + 3/64`: for `|w| >= 1/8` that is `w.u' = max(softplus(w.u), 3/64) - 1` (appendix A.1 with
 /// `softplus(s) - s = softplus(-s)`). Shorter `w` bend less instead of dividing by nothing.
 ///
-/// A step's coordinate is within 1/512 LSB and `|u'|` 2^-15 of the true value, before it is rounded; its `log|det|` within 6e-5 `|w.u'| / det` and
-/// 2^-16. `w.u'` beyond 2^14 counts as that in the inverse and in `log|det|`.
+/// A step's coordinate is within 1/512 LSB and `|u'|` 2^-15 of the true value, before it is rounded; its `log|det|` within
+/// 6e-5 `|w.u'| / det` and 2^-16. `w.u'` beyond 2^14 counts as that in the inverse and in `log|det|`.
 pub fn planar(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
     let width = 2 * z.len() + 1;

@@ -134,18 +134,13 @@ pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, 
     if recipe.family == Family::Flow {
         recipe.flow.get_or_insert_default();
     }
+    if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
+        let (field, expected) = ("train.restarts", "0 without validation rows, whose ELBO would choose");
+        return Err(RecipeError::Invalid { field, expected, found: recipe.train.restarts.to_string() }.into());
+    }
     run::create(out, &recipe, &dataset)?;
     let learner = Learner::new(model, &recipe.train)?;
     let state = State { seed: recipe.train.seed, ..State::default() };
-    if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
-        let expected = "0 without validation rows, whose ELBO would choose";
-        return Err(RecipeError::Invalid {
-            field: "train.restarts",
-            expected,
-            found: recipe.train.restarts.to_string(),
-        }
-        .into());
-    }
     Trainer::new(recipe, dataset, learner, state, out)?.run(control)
 }
 
@@ -217,7 +212,7 @@ impl Trainer {
     }
 
     fn run(mut self, control: &Control) -> Result<Outcome, TrainError> {
-        let steps = self.train.steps * (self.train.restarts + 1);
+        let steps = self.train.steps.saturating_mul(self.train.restarts.saturating_add(1));
         let progress = Progress::new(self.state.step, steps, control.quiet);
         let begun = (Instant::now(), self.state.seconds);
         let mut end = self.start(control, &progress, begun)?;

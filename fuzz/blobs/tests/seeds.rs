@@ -58,7 +58,7 @@ fn seeds_compute_what_they_always_computed() {
         ("nested", 0x2dc56b7c),
         ("decode", 0x427718aa),
         ("coupling", 0x2662ff8a),
-        ("flow", 0xc6ede3c2),
+        ("flow", 0xb31ee72d),
         ("dlgm", 0xc26096aa),
         ("adgm", 0x7dfb82f0),
         ("conv", 0x4161dc39),

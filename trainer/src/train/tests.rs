@@ -90,6 +90,7 @@ fn restarts_need_something_to_choose_by() {
     (blind.train.restarts, blind.data.validation_fraction) = (1, 0.0);
     let error = train(&blind, &dir.path().join("run"), &quiet()).unwrap_err().to_string();
     assert!(error.contains("train.restarts") && error.contains("validation"), "{error}");
+    assert!(!dir.path().join("run").exists());
     let mut wgan = Recipe::find("wgan-digits").unwrap();
     wgan.train.restarts = 1;
     let error = wgan.check().unwrap_err().to_string();
