@@ -54,6 +54,10 @@ impl<'z> Point<'z> {
         self.stored.iter().zip(rest).map(|(&q, rest)| i32::from(q) << MORE | i32::from(rest))
     }
 
+    fn dot(&self, w: &[i16]) -> i64 {
+        w.iter().zip(self.coordinates()).map(|(&w, z)| i64::from(w) * i64::from(z)).sum()
+    }
+
     /// Gives every coordinate what `to` makes of its number and value.
     fn replace(&mut self, mut to: impl FnMut(usize, i32) -> i64) {
         let mut rest = self.rest.iter_mut();
@@ -108,10 +112,6 @@ fn saturate(value: i64) -> i16 {
 
 fn dot(a: &[i16], b: &[i16]) -> i64 {
     a.iter().zip(b).map(|(&a, &b)| i64::from(i32::from(a) * i32::from(b))).sum()
-}
-
-fn dot_fine(a: &[i16], b: &Point<'_>) -> i64 {
-    a.iter().zip(b.coordinates()).map(|(&a, b)| i64::from(a) * i64::from(b)).sum()
 }
 
 /// `ln(1 + e^-|s|)` at [`FRAC`] bits, right to 2e-7, of `|s|` in Q16: what `softplus(s)` and `softplus(-s)` have beyond
@@ -182,7 +182,7 @@ fn planar_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse:
     let (slope, correction) = planar_slope(w, u, frac);
 
     const A_FRAC: u32 = 20;
-    let a = rescale(dot_fine(w, z), frac + z_frac, A_FRAC) + rescale(i64::from(bias), frac, A_FRAC);
+    let a = rescale(z.dot(w), frac + z_frac, A_FRAC) + rescale(i64::from(bias), frac, A_FRAC);
     let a = if inverse { planar_root(a, slope) } else { a.clamp(-1 << 30, 1 << 30) as i32 };
     let tanh = i64::from(fixed::tanh_fine(a));
 

@@ -20,7 +20,7 @@ pub use checkpoint::Metric;
 pub(crate) use checkpoint::{Checkpoint, State, arrays_from_bytes, arrays_to_bytes};
 pub(crate) use learner::arrays;
 use learner::{Learner, Weights};
-use noise::{Purpose, generator};
+use noise::{Purpose, generator, seed_of_start};
 use progress::Progress;
 pub use step::Step;
 
@@ -175,6 +175,11 @@ pub fn resume(path: &Path, control: &Control) -> Result<Outcome, TrainError> {
     trainer.run(control)
 }
 
+/// The optimisation's settings in a start, counted from 0.
+fn table_of_start(train: &TrainRecipe, start: u64) -> TrainRecipe {
+    TrainRecipe { seed: seed_of_start(train.seed, start), ..train.clone() }
+}
+
 struct Trainer {
     recipe: Recipe,
     /// The recipe's table for the present start: with the seed of that start.
@@ -207,7 +212,7 @@ impl Trainer {
             validation.push(dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
         }
         let saved = (state.step > 0).then_some(state.step);
-        let (out, train) = (out.to_owned(), recipe.train.of_start(state.start));
+        let (out, train) = (out.to_owned(), table_of_start(&recipe.train, state.start));
         Ok(Self { recipe, train, dataset, learner, state, out, validation, order: (u64::MAX, Vec::new()), saved })
     }
 
@@ -229,7 +234,7 @@ impl Trainer {
 
     /// Trains to the end of the present start. `begun` says when the session did, and after how many seconds of training.
     fn start(&mut self, control: &Control, progress: &Progress, begun: (Instant, f64)) -> Result<End, TrainError> {
-        while self.of_start() < self.train.steps {
+        while self.step_of_start() < self.train.steps {
             let stopped = control.stop.load(Ordering::Relaxed);
             if stopped || control.stop_after.is_some_and(|last| self.state.step >= last) {
                 return Ok(End::Interrupted);
@@ -237,7 +242,7 @@ impl Trainer {
             self.step()?;
             self.state.seconds = begun.1 + begun.0.elapsed().as_secs_f64();
             progress.step(self.state.step);
-            let (step, train) = (self.of_start(), &self.train);
+            let (step, train) = (self.step_of_start(), &self.train);
             let (validate, patience) =
                 (step.is_multiple_of(train.validate_every) || step == train.steps, train.patience);
             let save = step.is_multiple_of(train.checkpoint_every) && step < train.steps;
@@ -259,7 +264,7 @@ impl Trainer {
     /// Begins anew from other initial weights; the best model so far stays.
     fn restart(&mut self) -> Result<(), TrainError> {
         self.state.restart();
-        self.train = self.recipe.train.of_start(self.state.start);
+        self.train = table_of_start(&self.recipe.train, self.state.start);
         let recipe = Recipe { train: self.train.clone(), ..self.recipe.clone() };
         let best = self.learner.best.take();
         self.learner = Learner::new(recipe.model(&DataShape::of(&self.dataset))?, &self.train)?;
@@ -269,12 +274,12 @@ impl Trainer {
     }
 
     /// Steps of the present start.
-    fn of_start(&self) -> u64 {
+    fn step_of_start(&self) -> u64 {
         self.state.step - self.state.start_step
     }
 
     fn step(&mut self) -> Result<(), TrainError> {
-        let step = self.of_start();
+        let step = self.step_of_start();
         let batch = self.batch(step);
         let (learner, train, rows) = (&mut self.learner, &self.train, &self.dataset.train);
         let loss = crate::nn::on_pool(|| learner.step(train, step, rows, &batch))?;
@@ -327,7 +332,7 @@ impl Trainer {
             step,
             train_loss: f64::from_bits(self.state.loss_sum) / self.state.loss_count.max(1) as f64,
             validation_elbo: elbo,
-            learning_rate: self.train.rate(self.of_start() - 1),
+            learning_rate: self.train.rate(self.step_of_start() - 1),
             seconds: self.state.seconds,
         });
         (self.state.loss_sum, self.state.loss_count) = (0, 0);

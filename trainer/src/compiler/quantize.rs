@@ -15,7 +15,7 @@ pub enum WeightBits {
     /// One matrix a layer.
     #[default]
     Eight,
-    /// Two matrices a layer, whose products are added: twice the flash and the time, a 256th of the error.
+    /// Two matrices a layer, whose products are added: twice the flash and the time, a 254th of the weights' error.
     Sixteen,
 }
 
@@ -59,15 +59,14 @@ pub struct Matrices {
 
 /// Quantises every layer of `model` at its scale.
 pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBits) -> Matrices {
-    let layers = model.layers.iter().zip(scales);
     let mut all: Vec<QuantizedMatrix> =
-        layers.map(|(layer, scale)| quantize(layer, scale.input, scale.output, scale.input_bound)).collect();
+        model.layers.iter().zip(scales).map(|(layer, scale)| quantize(layer, *scale)).collect();
     let mut remainders = vec![None; all.len()];
     for layer in 0..all.len() {
         if bits == WeightBits::Sixteen && leaves_remainder(model, layer) {
             remainders[layer] = Some(all.len());
             let rest = remainder(&model.layers[layer], &all[layer], scales[layer]);
-            all.push(quantize(&rest, scales[layer].input, scales[layer].output, scales[layer].input_bound));
+            all.push(quantize(&rest, scales[layer]));
         }
     }
     Matrices { all, remainders }
@@ -83,7 +82,7 @@ fn leaves_remainder(model: &FloatModel, layer: usize) -> bool {
 
 /// What `matrix`, made of `layer`, leaves of it.
 fn remainder(layer: &DenseLayer, matrix: &QuantizedMatrix, scale: LayerScale) -> DenseLayer {
-    let unit = unit(scale.input, scale.output);
+    let unit = unit(scale);
     let mut rest = layer.clone();
     for (row, multiplier) in matrix.multiplier.iter().enumerate() {
         let step = f64::from(*multiplier) * unit;
@@ -98,31 +97,30 @@ fn remainder(layer: &DenseLayer, matrix: &QuantizedMatrix, scale: LayerScale) ->
 }
 
 /// The weight scale of a multiplier of 1.
-fn unit(input_frac: u32, output_frac: u32) -> f64 {
-    2f64.powi(input_frac as i32 - output_frac as i32 - 32)
+fn unit(scale: LayerScale) -> f64 {
+    2f64.powi(scale.input as i32 - scale.output as i32 - 32)
 }
 
-/// Quantises `layer` for activations at `input_frac` fractional bits and at most `input_bound` in magnitude, its output at
-/// `output_frac`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is `m 2^(input_frac - output_frac - 32)`:
-/// exactly what the multiplier says. A row is coarsened until its accumulator provably fits 32 bits.
-pub fn quantize(layer: &DenseLayer, input_frac: u32, output_frac: u32, input_bound: u16) -> QuantizedMatrix {
+/// Quantises `layer` for inputs and outputs at `scale`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is
+/// `m 2^(input - output - 32)`: exactly what the multiplier says. A row is coarsened until its accumulator provably fits 32 bits.
+pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
     let mut matrix = QuantizedMatrix {
         rows: layer.out,
         cols: layer.inp,
-        input_bound,
+        input_bound: scale.input_bound,
         weights: vec![0; layer.out * layer.inp],
         bias: vec![0; layer.out],
         multiplier: vec![0; layer.out],
     };
-    let unit = unit(input_frac, output_frac);
-    let acc_per_value = 2f64.powi(input_frac as i32);
+    let unit = unit(scale);
+    let acc_per_value = 2f64.powi(scale.input as i32);
     for row in 0..layer.out {
         let weights = &layer.w[row * layer.inp..(row + 1) * layer.inp];
         let bias = f64::from(layer.b[row]);
         let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
-        let mut scale = (f64::from(largest) / 127.0).max(bias.abs() * acc_per_value / f64::from(1 << 30)).max(unit);
+        let mut step = (f64::from(largest) / 127.0).max(bias.abs() * acc_per_value / f64::from(1 << 30)).max(unit);
         loop {
-            let multiplier = (scale / unit).ceil().min(f64::from(i32::MAX));
+            let multiplier = (step / unit).ceil().min(f64::from(i32::MAX));
             let exact = multiplier * unit;
             for (q, w) in matrix.weights[row * layer.inp..].iter_mut().zip(weights) {
                 *q = (f64::from(*w) / exact).round().clamp(-127.0, 127.0) as i8;
@@ -132,7 +130,7 @@ pub fn quantize(layer: &DenseLayer, input_frac: u32, output_frac: u32, input_bou
             if matrix.largest_accumulator(row) <= i32::MAX as u64 {
                 break;
             }
-            scale *= 1.0625;
+            step *= 1.0625;
         }
     }
     matrix
@@ -152,6 +150,11 @@ mod tests {
     use elbo::fixed::requantize;
     use proptest::prelude::*;
 
+    /// Inputs of 11 fractional bits.
+    fn scale(output: u32, input_bound: u16) -> LayerScale {
+        LayerScale { input: 11, input_bound, output }
+    }
+
     proptest! {
         #[test]
         fn rows_follow_the_float_layer(
@@ -159,7 +162,7 @@ mod tests {
             x in prop::collection::vec(-8192i16..8192, 8)
         ) {
             let layer = DenseLayer { w, b, out: 3, inp: 8 };
-            let matrix = quantize(&layer, 11, 9, 32767);
+            let matrix = quantize(&layer, scale(9, 32767));
             for row in 0..3 {
                 prop_assert!(matrix.largest_accumulator(row) <= i32::MAX as u64);
                 let q = |i: usize| i32::from(matrix.weights[row * 8 + i]) * i32::from(x[i]);
@@ -174,18 +177,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_layer_and_its_remainder_are_256_times_as_exact(
+        fn a_layer_and_its_remainder_are_254_times_as_exact(
             w in prop::collection::vec(-2f32..2.0, 24), b in prop::collection::vec(-3f32..3.0, 3)
         ) {
-            let (layer, scale) = (DenseLayer { w, b, out: 3, inp: 8 }, LayerScale { input: 11, input_bound: 32767, output: 9 });
-            let first = quantize(&layer, 11, 9, 32767);
-            let rest = remainder(&layer, &first, scale);
-            let second = quantize(&rest, 11, 9, 32767);
+            let layer = DenseLayer { w, b, out: 3, inp: 8 };
+            let first = quantize(&layer, scale(9, 32767));
+            let rest = remainder(&layer, &first, scale(9, 32767));
+            let second = quantize(&rest, scale(9, 32767));
             for row in 0..3 {
                 let largest = |w: &[f32]| w[row * 8..(row + 1) * 8].iter().fold(0f32, |most, w| most.max(w.abs()));
                 // Half a step of the first, and half a step of the second of what that left.
                 prop_assert!(largest(&rest.w) <= largest(&layer.w) / 127.0 * 0.501);
-                let twice = remainder(&rest, &second, scale);
+                let twice = remainder(&rest, &second, scale(9, 32767));
                 prop_assert!(largest(&twice.w) <= largest(&layer.w) / 127.0 / 254.0 * 0.51, "{:?}", twice.w);
             }
         }
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn a_row_that_would_overflow_is_coarsened() {
         let layer = DenseLayer { w: vec![1.0; 3000], b: vec![0.5], out: 1, inp: 3000 };
-        let matrix = quantize(&layer, 11, 2, 32768);
+        let matrix = quantize(&layer, scale(2, 32768));
         assert!(matrix.largest_accumulator(0) <= i32::MAX as u64);
         assert!(matrix.weights[0] < 30 && matrix.weights[0] > 15);
         let scale = f64::from(matrix.multiplier[0]) * 2f64.powi(11 - 2 - 32);
@@ -204,7 +207,7 @@ mod tests {
     #[test]
     fn an_all_zero_row_keeps_its_bias() {
         let layer = DenseLayer { w: vec![0.0; 4], b: vec![-1.25], out: 1, inp: 4 };
-        let matrix = quantize(&layer, 11, 10, 32768);
+        let matrix = quantize(&layer, scale(10, 32768));
         assert_eq!(requantize(matrix.bias[0], matrix.multiplier[0]), -1280);
     }
 }

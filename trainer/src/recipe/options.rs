@@ -10,7 +10,6 @@ use crate::data::{DataError, DataOptions, Dataset};
 use crate::family::Likelihood;
 use crate::family::vae::Estimator;
 use crate::nn::Activation;
-use crate::train::noise::seed_of_start;
 
 /// Which data set, and how it is split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,11 +167,6 @@ impl Default for TrainRecipe {
 }
 
 impl TrainRecipe {
-    /// The table of a start, counted from 0.
-    pub(crate) fn of_start(&self, start: u64) -> Self {
-        Self { seed: seed_of_start(self.seed, start), ..self.clone() }
-    }
-
     /// The learning rate of step `step`, counted from 0.
     #[must_use]
     pub fn rate(&self, step: u64) -> f64 {

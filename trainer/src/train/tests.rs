@@ -57,20 +57,29 @@ fn restarts_keep_the_best_model_of_independent_starts() {
     let dir = tempfile::tempdir().unwrap();
     let run = |name: &str, train: TrainRecipe| {
         let out = dir.path().join(name);
-        let outcome = super::train(&Recipe { train, ..recipe(40) }, &out, &quiet()).unwrap();
-        (outcome.best_elbo.unwrap(), checkpoint(&out))
+        super::train(&Recipe { train, ..recipe(40) }, &out, &quiet()).unwrap();
+        checkpoint(&out)
     };
     let base = TrainRecipe { validate_every: 20, ..recipe(40).train };
-    let (_, several) = run("several", TrainRecipe { restarts: 3, ..base.clone() });
+    let several = run("several", TrainRecipe { restarts: 3, ..base.clone() });
     let metrics = &several.state.metrics;
     assert_eq!(metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [20, 40, 60, 80, 100, 120, 140, 160]);
     // The first start is the run without restarts; the learning rate begins anew in every start.
-    assert_eq!(metrics[..2], run("one", base).1.state.metrics);
+    assert_eq!(metrics[..2], run("one", base.clone()).state.metrics);
     assert!(metrics.chunks(2).all(|start| start[0].learning_rate == metrics[0].learning_rate));
     let ends: Vec<f64> = metrics.iter().filter_map(|m| m.validation_elbo).collect();
     assert!(ends.windows(2).all(|two| two[0] != two[1]), "{ends:?}");
     let best = (0..ends.len()).max_by(|a, b| ends[*a].total_cmp(&ends[*b])).unwrap();
     assert_eq!((several.state.best_step, several.state.best_elbo), (metrics[best].step, Some(ends[best].to_bits())));
+    // What is kept is what that start gives by itself, at its end.
+    assert_eq!(best % 2, 1);
+    let alone = run("alone", table_of_start(&base, best as u64 / 2));
+    let group = |of: &Checkpoint, group: &str| {
+        let named =
+            of.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?.to_owned(), array.clone())));
+        named.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(group(&several, "best."), group(&alone, "ema."));
 }
 
 #[test]
