@@ -147,7 +147,7 @@ fn output_bound(
             return Ok(i16::MAX as u16);
         }
         Opcode::Exp => {
-            require(read <= 16 && op.imm <= 1, Scale)?;
+            require(read <= 16, Scale)?;
             let largest = fixed::exp(to_q16(i32::from(a.bound), read), fy);
             return Ok(largest.min(i16::MAX as u64).max(1) as u16);
         }
@@ -194,6 +194,13 @@ fn output_bound(
             require(n <= MAX_FLOW_LEN && b.len.checked_rem(step) == Some(0), Shape)?;
             return Ok(FULL);
         }
+        #[cfg(feature = "flow")]
+        Opcode::Coupling => {
+            require(fb.wrapping_add_signed(i32::from(op.param)) <= 16 && op.imm <= 1, Scale)?;
+            return crate::flow::Coupling::new(op, [fa, fb, fc, fy]).bound([a, b, c]).ok_or(Bound);
+        }
+        #[cfg(not(feature = "flow"))]
+        Opcode::Coupling => return Err(Kind),
         #[cfg(feature = "conv")]
         Opcode::Conv => return conv_bound(op, a, output, matrices),
         #[cfg(not(feature = "conv"))]

@@ -1,19 +1,23 @@
-//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place.
+//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place; affine
+//! couplings in a module of their own.
 //!
 //! Parameters are data: they may be constants of the blob or outputs of a network, so what keeps a step invertible is
 //! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits. Between the steps of a stack
 //! the first [`FINE`] coordinates keep 8 bits more than `z` stores, so that they are rounded once, to the scale of `z`; those
 //! after them are rounded by every step. Coordinates saturate.
 //!
-//! Both functions take any values of `z` and of the parameters at 8 to 15 fractional bits (fewer or more count as 8 or
+//! [`planar`] and [`radial`] take any values of `z` and of the parameters at 8 to 15 fractional bits (fewer or more count as 8 or
 //! 15) and at most 1024 dimensions; parameters that do not fill a step are ignored. The work of a step is
 //! a fixed number of operations a dimension, and no more than 25 bisections.
 
 use crate::density::divide;
 use crate::fixed;
 
+mod coupling;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use coupling::Coupling;
 
 /// Fractional bits of the scalars of a step.
 const FRAC: u32 = 24;

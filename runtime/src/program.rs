@@ -156,7 +156,7 @@ pub enum Opcode {
     Tanh = 3,
     /// y = sigmoid(a 2^-param), Q15.
     Sigmoid = 4,
-    /// y = exp(+-a 2^-param), saturated to 16 bits at y's scale; minus where `imm` is 1.
+    /// y = exp(a 2^-param), saturated to 16 bits at y's scale.
     Exp = 5,
     /// y = a b + c, one rounding.
     Fma = 6,
@@ -224,11 +224,13 @@ pub enum Opcode {
     Conv = 37,
     /// y = discretised-logistic negative log-likelihood of c under mean a, log-scale b, nats.
     LogisticNll = 38,
+    /// y = a exp(b 2^-param) + c, or where `imm` is 1 its inverse, (a - c) exp(-b 2^-param); one rounding.
+    Coupling = 39,
 }
 
 impl Opcode {
     /// Every valid operation, in the order of their codes.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Dense,
         Self::Relu,
         Self::Tanh,
@@ -267,6 +269,7 @@ impl Opcode {
         Self::Radial,
         Self::Conv,
         Self::LogisticNll,
+        Self::Coupling,
     ];
 
     #[inline]
@@ -297,7 +300,7 @@ impl Opcode {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
             Self::Select | Self::RankOne | Self::HalfLogDet | Self::RankOneKl => cfg!(feature = "dlgm"),
-            Self::Planar | Self::Radial => cfg!(feature = "flow"),
+            Self::Planar | Self::Radial | Self::Coupling => cfg!(feature = "flow"),
             Self::Conv => cfg!(feature = "conv"),
             Self::LogisticNll => cfg!(feature = "logistic"),
             _ => true,
@@ -362,8 +365,8 @@ impl Form {
                 Opcode::Invalid | Opcode::Normal => 0,
                 Opcode::Dense => 1 | Self::ARG,
                 Opcode::Relu => 1 | Self::MAP,
-                Opcode::Tanh | Opcode::Sigmoid => 1 | Self::MAP | Self::PARAM,
-                Opcode::Exp => 1 | Self::MAP | Self::PARAM | Self::IMM,
+                Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp => 1 | Self::MAP | Self::PARAM,
+                Opcode::Coupling => 3 | Self::MAP | Self::PARAM | Self::IMM,
                 Opcode::Clamp => 1 | Self::MAP | Self::IMM,
                 Opcode::Mul | Opcode::AddVec | Opcode::SubVec => 2 | Self::MAP,
                 Opcode::Fma | Opcode::Select => 3 | Self::MAP,

@@ -314,8 +314,7 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
                 Opcode::Sigmoid => out.for_each(|q| *q = fixed::sigmoid(to_q16(i32::from(*q), read)) as i16),
                 Opcode::Exp => {
                     let scale = frac(y);
-                    let sign = if op.imm == 0 { 1 } else { -1 };
-                    let exp = |q: i16| fixed::exp(sign * to_q16(i32::from(q), read), scale);
+                    let exp = |q: i16| fixed::exp(to_q16(i32::from(q), read), scale);
                     out.for_each(|q| *q = exp(*q).min(i16::MAX as u64) as i16);
                 }
                 _ => {
@@ -374,6 +373,14 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
                 let flow = if op.opcode == Opcode::Planar { crate::flow::planar } else { crate::flow::radial };
                 let log_det = flow(z, frac(y), params, frac(b), op.param != 0);
                 write_scalar(arena, c, 0, log_det);
+            }
+        }
+        #[cfg(feature = "flow")]
+        Opcode::Coupling => {
+            let coupling = crate::flow::Coupling::new(op, [frac(a), frac(b), frac(c), frac(y)]);
+            for i in 0..y.len {
+                let value = coupling.value(inputs.each_ref().map(|tensor| at(arena, tensor.offset, i)));
+                put(arena, y.offset, i, value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32);
             }
         }
         #[cfg(feature = "conv")]

@@ -178,16 +178,42 @@ proptest! {
         prop_assert_eq!(out, chosen.collect::<Vec<_>>());
     }
 
+    #[cfg(feature = "flow")]
     #[test]
-    fn exponentials_of_what_is_negated(x in any_vector(), param in -11i8..=5, frac in 0u8..=15) {
+    fn couplings(
+        x in any_vector(),
+        (param, fc, fy) in (-3i8..=5, 6u8..=11, 0u8..=15),
+        inverse: bool,
+        in_place: bool,
+    ) {
+        // b is x within 8 nats, c is x rounded to fc bits.
+        let most = (8i32 << (11 + i32::from(param))).min(32767) as i16;
         let out = vector(&x, |p| {
             let x = p.input(x.len() as u32, 11, 32768);
-            let y = p.exp_negated(x, frac, param);
+            let (b, c) = (p.clamp(x, 11, -most, most), p.clamp(x, fc, i16::MIN, i16::MAX));
+            let y = if in_place {
+                let a = p.map(Opcode::AddVec, &[x, c], fc, 0);
+                p.couple_in_place(inverse, [a, b, c], param)
+            } else {
+                p.couple(inverse, [x, b, c], fy, param)
+            };
             p.outputs(&[y]);
         });
-        for (q, out) in x.iter().zip(out) {
-            let expected = ((-value(*q, 11 + i32::from(param))).exp() * f64::from(frac).exp2()).min(32767.0);
-            prop_assert!((f64::from(out) - expected).abs() < 1.0 + expected * 1e-4, "{out} {expected}");
+        for (&q, out) in x.iter().zip(out) {
+            let drop = 11 - fc;
+            let rounded = |q: i32, drop: u8| ((q + (1 << drop >> 1)) >> drop).clamp(-32768, 32767);
+            let c = rounded(i32::from(q), drop);
+            let (a, fa, fy) = match in_place {
+                true => (rounded(i32::from(q) + (c << drop), drop), fc, fc),
+                false => (i32::from(q), 11, fy),
+            };
+            let real = |q: i32, frac: u8| f64::from(q) / f64::from(frac).exp2();
+            let (a, c) = (real(a, fa), real(c, fc));
+            let scale = value(q.clamp(-most, most), 11 + i32::from(param));
+            let expected = if inverse { (a - c) * (-scale).exp() } else { a * scale.exp() + c };
+            let expected = expected * f64::from(fy).exp2();
+            let off = (f64::from(out) - expected.clamp(-32768.0, 32767.0)).abs();
+            prop_assert!(off <= 0.5 + expected.abs().min(65536.0) * 4e-6 + 1e-6, "{q}: {out} {expected}");
         }
     }
 

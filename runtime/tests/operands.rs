@@ -66,6 +66,8 @@ fn case(opcode: Opcode) -> Case {
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
         // 2^40 for each of five.
         Opcode::LogisticNll => ([a, a, a], nats(0, 1), 43),
+        // (100 exp(100 / 2048) + 100 + 1) >> 1.
+        Opcode::Coupling => ([a, a, a], vector(10, 1, 5), 103),
         Opcode::Kl => ([a, a, none], nats(0, 1), 45),
         Opcode::HalfSumSq => ([a, none, none], nats(0, 1), 17),
         // Below 64 nats, whatever the vector.
@@ -234,8 +236,11 @@ fn scales_that_are_not_supported() {
     gives(Opcode::Exp, wrong, |case| case.op.param = 6);
     gives(Opcode::Exp, Ok(32767), |case| case.op.param = -11);
     gives(Opcode::Exp, Ok(1), |case| (case.inputs[0].bound, case.output.frac) = (1, 0));
-    gives(Opcode::Exp, Ok(1075), |case| case.op.imm = 1);
-    gives(Opcode::Exp, wrong, |case| case.op.imm = 2);
+    gives(Opcode::Coupling, wrong, |case| case.op.param = 6);
+    gives(Opcode::Coupling, wrong, |case| case.op.param = -12);
+    gives(Opcode::Coupling, wrong, |case| case.op.imm = 2);
+    // (100 + 100) exp(100 / 2048) / 2
+    gives(Opcode::Coupling, Ok(105), |case| case.op.imm = 1);
     gives(Opcode::Clamp, wrong, |case| case.output.frac = 12);
     gives(Opcode::Clamp, Err(E::Bound), |case| case.op.imm = Op::interval_imm(1, 0));
     gives(Opcode::Clamp, Ok(1), |case| case.op.imm = 0);
@@ -317,6 +322,25 @@ fn results_that_cannot_be_bounded() {
         });
         gives(opcode, Ok(32768), |case| {
             (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 32768, 5), vector(15, 32768, 5), 15);
+        });
+    }
+    // exp(8), and a little more.
+    for (bound, expected) in [(16384, Ok(32768)), (16385, wrong)] {
+        for imm in [0, 1] {
+            gives(Opcode::Coupling, expected, |case| (case.inputs[1].bound, case.op.imm) = (bound, imm));
+        }
+    }
+    gives(Opcode::Coupling, Ok(1), |case| {
+        (case.inputs[0].bound, case.inputs[2].bound, case.output.frac) = (1, 1, 0);
+    });
+    // Of an inverse 2^21 at the finer of two scales, and one more; forward any.
+    for (bound, expected) in [(32767, Ok(32768)), (32768, wrong)] {
+        gives(Opcode::Coupling, expected, |case| {
+            (case.inputs[0], case.inputs[2]) = (vector(11, 64, 5), vector(5, bound, 5));
+            case.op.imm = 1;
+        });
+        gives(Opcode::Coupling, Ok(32768), |case| {
+            (case.inputs[0], case.inputs[2]) = (vector(11, 64, 5), vector(5, bound, 5));
         });
     }
     gives(Opcode::OneHot, wrong, |case| case.op.imm = 0);

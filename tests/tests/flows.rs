@@ -86,12 +86,12 @@ fn additive_couplings_invert_each_other_exactly() {
 #[test]
 fn other_flows_invert_within_rounding() {
     const COUNT: usize = 100_000;
-    for (name, most, most_nats) in [("planar", 2, 0.02), ("radial", 2, 0.02), ("realnvp", 40, 0.05)] {
+    for (name, most, most_nats) in [("planar", 2, 0.02), ("radial", 2, 0.02), ("realnvp", 32, 0.03)] {
         let (worst, share, nats) = round_trips(name, latents(COUNT));
         println!(
             "{name}: worst {worst} LSB, {share:.2} of 2 LSB and twice the gain, log-density within {nats:.4} nats"
         );
-        // Every coupling of a RealNVP rounds its scales to 16 bits: rarer latents come back worse than these.
+        // A RealNVP rounds to 16 bits between its couplings: rarer latents come back worse than these.
         let bounded = name != "realnvp" || latents(COUNT) == COUNT;
         assert!(!bounded || (worst <= most && nats < most_nats), "{name}: {worst} LSB, {nats} nats");
     }

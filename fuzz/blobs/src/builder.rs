@@ -269,10 +269,17 @@ impl Program<'_> {
         self.ops.last().map_or(NO_TENSOR, |op| op.inputs[2])
     }
 
-    /// An exponential of a negated argument.
-    pub fn exp_negated(&mut self, a: u16, frac: u8, param: i8) -> u16 {
-        let output = vector_of(self.tensors[usize::from(a)].len, frac);
-        self.emit(Op { param, imm: 1, ..op_of(Opcode::Exp) }, &[a], output, false)
+    /// A coupling of `[moved, log_scale, shift]`, or its inverse.
+    pub fn couple(&mut self, inverse: bool, inputs: [u16; 3], frac: u8, param: i8) -> u16 {
+        let output = vector_of(self.tensors[usize::from(inputs[0])].len, frac);
+        self.emit(Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }, &inputs, output, false)
+    }
+
+    /// The same, in the place of what is moved.
+    pub fn couple_in_place(&mut self, inverse: bool, inputs: [u16; 3], param: i8) -> u16 {
+        let moved = self.tensors[usize::from(inputs[0])];
+        let output = vector_of(moved.len, moved.frac);
+        self.emit(Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }, &inputs, output, true)
     }
 
     /// `len` elements from `start` on.

@@ -189,7 +189,7 @@ fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) 
         &[Opcode::Mean, Opcode::LogMeanExp],
         &[Opcode::BernoulliNll, Opcode::Kl, Opcode::RankOneKl],
         &[Opcode::GaussianNll, Opcode::LogisticNll],
-        &[Opcode::Fma, Opcode::Select],
+        &[Opcode::Fma, Opcode::Select, Opcode::Coupling],
         &[Opcode::Mul, Opcode::AddVec, Opcode::SubVec, Opcode::RankOne],
         &[Opcode::Slice, Opcode::MeanVec],
         &[Opcode::Planar, Opcode::Radial],
@@ -201,7 +201,7 @@ fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) 
     use Opcode::{Clamp, Conv, Loop, Offset, OneHot, Slice};
     match op.opcode {
         Clamp | Loop | Slice | OneHot | Offset | Conv => {}
-        Opcode::Exp => op.imm = random.below(2) as u32,
+        Opcode::Coupling => op.imm = random.below(2) as u32,
         _ => op.imm = 0,
     }
     write_op(words, sections, (index, op));
@@ -222,7 +222,7 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             let new = changed(high as u16 as u32, random) as i16;
             op.imm = if random.one_in(2) { Op::interval_imm(low, new) } else { Op::interval_imm(new, high) };
         }
-        2 if op.opcode == Opcode::Exp => op.imm ^= 1,
+        2 if op.opcode == Opcode::Coupling => op.imm ^= 1,
         2 if matches!(op.opcode, Opcode::Slice | Opcode::OneHot | Opcode::Offset) => op.imm = changed(op.imm, random),
         2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),
         2 => op.arg = random.below(sections.count(8) + 1) as u16,

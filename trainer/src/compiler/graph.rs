@@ -26,8 +26,8 @@ pub enum Immediate {
     Start(usize),
     /// Constant of an offset, in nats.
     Constant(f32),
-    /// An exponential of what is read, negated.
-    Negated,
+    /// The inverse of a coupling.
+    Inverse,
     /// Geometry of a convolution.
     Geometry(ConvGeometry),
 }
@@ -37,7 +37,7 @@ pub enum Immediate {
 pub struct Node {
     /// The operation. `None` without operands is the program's next input; with one, the second result of that node.
     pub opcode: Option<Opcode>,
-    /// `a` is read as `a 2^-param`; 1 for an inverted flow.
+    /// `a`, or the log-scale of a coupling, is read as `a 2^-param`; 1 for an inverted flow.
     pub param: i8,
     /// The nodes that it reads.
     pub inputs: Vec<NodeId>,
@@ -161,11 +161,11 @@ impl Builder {
         self.push(Some(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
     }
 
-    /// `exp(-x 2^-param)`.
-    pub fn exp_negated(&mut self, param: i8, x: NodeId) -> NodeId {
-        self.push(Some(Opcode::Exp), &[x], self.len(x), |node| {
+    /// `moved exp(log_scale 2^-param) + shift`, or its inverse.
+    pub fn couple(&mut self, param: i8, inverse: bool, [moved, log_scale, shift]: [NodeId; 3]) -> NodeId {
+        self.push(Some(Opcode::Coupling), &[moved, log_scale, shift], self.len(moved), |node| {
             node.param = param;
-            node.imm = Immediate::Negated;
+            node.imm = if inverse { Immediate::Inverse } else { Immediate::None };
         })
     }
 

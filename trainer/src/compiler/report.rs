@@ -81,6 +81,7 @@ pub fn disassembly(model: &Model<'_>) -> String {
                 Opcode::Slice => operands.push(format!("from {}", op.imm)),
                 Opcode::Offset => operands.push(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
                 Opcode::Clamp => operands.push(format!("{:?}", op.interval())),
+                Opcode::Coupling if op.imm == 1 => operands.push("inverse".into()),
                 Opcode::Planar | Opcode::Radial if op.param == 1 => operands.push("inverse".into()),
                 Opcode::Conv => {
                     let g = ConvGeometry::unpack(op.imm, op.param);

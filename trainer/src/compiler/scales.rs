@@ -128,7 +128,7 @@ impl<'p> Shape<'p> {
             (Some(Opcode::Relu | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial), 0)
             | (Some(Opcode::Select), 0 | 1) => Demand::AtMost(fracs[at]),
             // What is read with more fractional bits would not fit Q16.
-            (Some(Opcode::Exp | Opcode::Tanh | Opcode::Sigmoid), 0) => {
+            (Some(Opcode::Exp | Opcode::Tanh | Opcode::Sigmoid), 0) | (Some(Opcode::Coupling), 1) => {
                 Demand::AtMost(16u32.saturating_add_signed(-i32::from(node.param)))
             }
             (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
@@ -136,6 +136,8 @@ impl<'p> Shape<'p> {
             (Some(Opcode::Fma), 0) => {
                 Demand::AtMost((fracs[node.inputs[2]] + 15).saturating_sub(fracs[node.inputs[1]]))
             }
+            // An inverse multiplies a difference of 21 bits.
+            (Some(Opcode::Coupling), 0 | 2) => Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]) + 5),
             (Some(Opcode::GaussianNll | Opcode::LogisticNll), 0 | 2) => {
                 Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
             }
@@ -162,9 +164,14 @@ impl<'p> Shape<'p> {
             Some(Opcode::Tanh | Opcode::Sigmoid | Opcode::Softmax) => 15,
             Some(Opcode::Normal | Opcode::RankOne) => normal::FRAC,
             Some(Opcode::OneHot) => UNIT_FRAC,
-            Some(Opcode::Exp) => finest(self.largest_exponential(node).unwrap_or(range * HEADROOM)),
-            Some(Opcode::Fma) => {
-                let scored = self.program.kind == ProgramKind::Score;
+            Some(Opcode::Exp) => {
+                let largest = |[_, high]: [f32; 2]| (high * 2f32.powi(-i32::from(node.param))).exp();
+                finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
+            }
+            Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
+            Some(Opcode::Coupling) => {
+                // A flow of data: that of an energy scores by its inverse.
+                let scored = self.program.kind == ProgramKind::Score && node.imm != Immediate::Inverse;
                 finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))
             }
             Some(Opcode::Clamp) => {
@@ -173,18 +180,6 @@ impl<'p> Shape<'p> {
             Some(Opcode::Relu | Opcode::Slice | Opcode::Concat | Opcode::Select | Opcode::Loop | Opcode::MeanVec) => 15,
             Some(_) => finest(range * HEADROOM),
         }
-    }
-
-    /// What an exponential cannot exceed, where its operand is bounded.
-    fn largest_exponential(&self, node: &Node) -> Option<f32> {
-        let source = &self.program.nodes[node.inputs[0]];
-        let [low, high] = match source.opcode {
-            Some(Opcode::Clamp) => interval(source)?,
-            Some(Opcode::Tanh) => [-1.0, 1.0],
-            _ => return None,
-        };
-        let most = if node.imm == Immediate::Negated { -low } else { high };
-        Some((most * 2f32.powi(-i32::from(node.param))).exp())
     }
 
     /// Whether a node's scale can be chosen where it is written.

@@ -28,17 +28,13 @@ pub(super) fn coupling() -> Parts {
     let forward = |p: &mut Program<'_>, z: u16| {
         let (a, b) = (p.slice(z, 0, 2), p.slice(z, 2, 2));
         let (t, s) = network(p, a);
-        let scale = p.map(Opcode::Exp, &[s], 12, 0);
-        let b = p.map(Opcode::Mul, &[b, scale], 11, 0);
-        let b = p.map_in_place(Opcode::AddVec, &[b, t], 11, 0);
+        let b = p.couple(false, [b, s, t], 11, 0);
         (p.concat(a, b, 11), s)
     };
     let backward = |p: &mut Program<'_>, x: u16| {
         let (a, b) = (p.slice(x, 0, 2), p.slice(x, 2, 2));
         let (t, s) = network(p, a);
-        let b = p.map(Opcode::SubVec, &[b, t], 11, 0);
-        let scale = p.exp_negated(s, 12, 0);
-        let b = p.map_in_place(Opcode::Mul, &[b, scale], 11, 0);
+        let b = p.couple(true, [b, s, t], 11, 0);
         (p.concat(a, b, 11), s)
     };
     let density = |p: &mut Program<'_>, z: u16, s: u16| {

@@ -40,10 +40,15 @@ pub(super) fn evaluate(
         Opcode::Relu => each(out, &|v| v.max(0.0)),
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
-        Opcode::Exp => {
-            let scale = if node.imm == Immediate::Negated { -scale } else { scale };
-            each(out, &|v| (v * scale).exp());
-        }
+        Opcode::Exp => each(out, &|v| (v * scale).exp()),
+        Opcode::Coupling => (0..out.len()).for_each(|i| {
+            let [moved, log_scale, shift] = [0, 1, 2].map(|slot| operands[slot][i]);
+            let log_scale = log_scale * scale;
+            out[i] = match node.imm {
+                Immediate::Inverse => (moved - shift) * (-log_scale).exp(),
+                _ => moved * log_scale.exp() + shift,
+            };
+        }),
         Opcode::Clamp => {
             if let Immediate::Interval([low, high]) = node.imm {
                 each(out, &|v| v.clamp(low, high));

@@ -208,13 +208,5 @@ fn couple(
     };
     let raw = log_scale.apply(b, h);
     let tanh = b.map(Opcode::Tanh, 0, &[raw]);
-    let y = if inverse {
-        let centred = b.map(Opcode::SubVec, 0, &[moved, shift]);
-        let scale = b.exp_negated(param, tanh);
-        b.map(Opcode::Mul, 0, &[centred, scale])
-    } else {
-        let scale = b.map(Opcode::Exp, param, &[tanh]);
-        b.map(Opcode::Fma, 0, &[moved, scale, shift])
-    };
-    (y, Some(tanh))
+    (b.couple(param, inverse, [moved, tanh, shift]), Some(tanh))
 }
