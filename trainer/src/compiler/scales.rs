@@ -136,8 +136,12 @@ impl<'p> Shape<'p> {
             (Some(Opcode::Fma), 0) => {
                 Demand::AtMost((fracs[node.inputs[2]] + 15).saturating_sub(fracs[node.inputs[1]]))
             }
-            // An inverse multiplies a difference of 21 bits.
-            (Some(Opcode::Coupling), 0 | 2) => Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]) + 5),
+            // An inverse multiplies a difference of 21 bits; finer than what it is added to, a shift would only have less room.
+            (Some(Opcode::Coupling), 0 | 2) => {
+                let [moved, shift] = [0, 2].map(|slot| fracs[node.inputs[slot]]);
+                let finest = if slot == 2 { fracs[at] + 1 } else { u32::MAX };
+                Demand::AtMost(finest.min(moved.min(shift) + 5))
+            }
             (Some(Opcode::GaussianNll | Opcode::LogisticNll), 0 | 2) => {
                 Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
             }
@@ -169,9 +173,8 @@ impl<'p> Shape<'p> {
                 finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
             }
             Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
-            Some(Opcode::Coupling) => {
-                // A flow of data: that of an energy scores by its inverse.
-                let scored = self.program.kind == ProgramKind::Score && node.imm != Immediate::Inverse;
+            Some(Opcode::Coupling) if node.imm == Immediate::None => {
+                let scored = self.program.kind == ProgramKind::Score;
                 finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))
             }
             Some(Opcode::Clamp) => {
