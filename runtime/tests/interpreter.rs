@@ -217,6 +217,26 @@ proptest! {
         }
     }
 
+    /// A coupling comes back to half an LSB and half its inverse's gain.
+    #[cfg(feature = "flow")]
+    #[test]
+    fn a_coupling_inverts_itself(x in any_vector(), param in -3i8..=5, drop in 0u8..=4) {
+        let most = (8i32 << (11 + i32::from(param))).min(32767) as i16;
+        let frac = 11 - drop;
+        let ([y, back], _) = run_all(ProgramKind::Encode, &mut Parts::new(), &[&x], |p| {
+            let x = p.input(x.len() as u32, 11, 32768);
+            let (b, c) = (p.clamp(x, 11, -most, most), p.map(Opcode::Relu, &[x], 11, 0));
+            let y = p.couple(false, [x, b, c], frac, param);
+            let back = p.couple(true, [y, b, c], 11, param);
+            p.outputs(&[y, back]);
+        });
+        for (i, &q) in x.iter().enumerate().filter(|(i, _)| y[*i] != i16::MIN && y[*i] != i16::MAX) {
+            let gain = (-value(q.clamp(-most, most), 11 + i32::from(param))).exp() * f64::from(1 << drop);
+            let off = f64::from(back[i]) - f64::from(q);
+            prop_assert!(off.abs() <= 0.5 + 0.5 * gain + 0.01 + f64::from(q).abs() * 8e-6, "{q}: {} {gain}", back[i]);
+        }
+    }
+
     #[test]
     fn constants(x in any_vector(), constant: i32) {
         let (_, got) = run(ProgramKind::Score, &mut Parts::new(), &x, |p| {
