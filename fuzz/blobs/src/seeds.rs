@@ -10,11 +10,12 @@ use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::{Likelihood, Meta, SelfTest};
 
-/// Every seed by name. Those after the first six use operations that a build of the runtime may leave out, and cannot be
+/// Every seed by name. Those after the first five use operations that a build of the runtime may leave out, and cannot be
 /// assembled without them.
 pub fn seeds() -> Vec<(&'static str, Parts)> {
     let mut seeds = plain();
     seeds.extend([
+        ("coupling", families::coupling()),
         ("flow", families::flow()),
         ("dlgm", families::dlgm()),
         ("adgm", families::adgm()),
@@ -31,7 +32,6 @@ pub fn plain() -> Vec<(&'static str, Parts)> {
         ("elementwise", elementwise()),
         ("nested", nested()),
         ("decode", decode()),
-        ("coupling", families::coupling()),
     ]
 }
 

@@ -12,7 +12,7 @@ fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32)
     parts.matrix([rows, cols], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24)
 }
 
-/// An affine coupling of 2 dimensions on 2: draws with their density, the density of a row, and the inverse.
+/// An affine coupling of 2 dimensions on 2 and an additive one back: draws with their density, the density of a row, and the inverse.
 pub(super) fn coupling() -> Parts {
     let mut parts = Parts::new();
     let hidden = layer(&mut parts, [3, 2], Packing::Dsp4, 32768);
@@ -29,10 +29,12 @@ pub(super) fn coupling() -> Parts {
         let (a, b) = (p.slice(z, 0, 2), p.slice(z, 2, 2));
         let (t, s) = network(p, a);
         let b = p.couple(false, [b, s, t], 11, 0);
+        let a = p.map(Opcode::AddVec, &[a, b], 11, 0);
         (p.concat(a, b, 11), s)
     };
     let backward = |p: &mut Program<'_>, x: u16| {
         let (a, b) = (p.slice(x, 0, 2), p.slice(x, 2, 2));
+        let a = p.map(Opcode::SubVec, &[a, b], 11, 0);
         let (t, s) = network(p, a);
         let b = p.couple(true, [b, s, t], 11, 0);
         (p.concat(a, b, 11), s)
