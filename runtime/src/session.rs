@@ -380,7 +380,7 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
             let coupling = crate::flow::Coupling::new(op, [frac(a), frac(b), frac(c), frac(y)]);
             for i in 0..y.len {
                 let value = coupling.value(inputs.each_ref().map(|tensor| at(arena, tensor.offset, i)));
-                put(arena, y.offset, i, value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32);
+                put(arena, y.offset, i, value);
             }
         }
         #[cfg(feature = "conv")]

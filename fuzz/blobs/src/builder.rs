@@ -272,14 +272,13 @@ impl Program<'_> {
     /// A coupling of `[moved, log_scale, shift]`, or its inverse.
     pub fn couple(&mut self, inverse: bool, inputs: [u16; 3], frac: u8, param: i8) -> u16 {
         let output = vector_of(self.tensors[usize::from(inputs[0])].len, frac);
-        self.emit(Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }, &inputs, output, false)
+        self.emit(coupling_of(inverse, param), &inputs, output, false)
     }
 
     /// The same, in the place of what is moved.
     pub fn couple_in_place(&mut self, inverse: bool, inputs: [u16; 3], param: i8) -> u16 {
         let moved = self.tensors[usize::from(inputs[0])];
-        let output = vector_of(moved.len, moved.frac);
-        self.emit(Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }, &inputs, output, true)
+        self.emit(coupling_of(inverse, param), &inputs, vector_of(moved.len, moved.frac), true)
     }
 
     /// `len` elements from `start` on.
@@ -377,7 +376,11 @@ impl Program<'_> {
 }
 
 /// An operation's record with nothing but its code.
-pub fn op_of(opcode: Opcode) -> Op {
+pub fn coupling_of(inverse: bool, param: i8) -> Op {
+    Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }
+}
+
+fn op_of(opcode: Opcode) -> Op {
     Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 }
 }
 

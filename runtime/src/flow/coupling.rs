@@ -9,7 +9,7 @@ const SCALE_FRAC: u32 = 30;
 /// Largest magnitude of a log-scale `s`, Q16 nats: `exp(s)` stays below 2^12.
 const LOG_SCALE_MAX: i32 = 8 << 16;
 /// What an inverse multiplies is at most this, so that the product fits 64 bits.
-const DIFFERENCE_MAX: u32 = 1 << 21;
+const DIFFERENCE_MAX: i32 = 1 << 21;
 
 /// What a coupling makes of one element: `moved exp(s) + shift`, or `(moved - shift) exp(-s)`, rounded once.
 ///
@@ -42,20 +42,21 @@ impl Coupling {
     /// Largest magnitude of the result where these are the operands' bounds; none if an intermediate might not fit.
     pub fn bound(&self, [moved, log_scale, shift]: [&Tensor; 3]) -> Option<u16> {
         let [moved, log_scale, shift] = [moved, log_scale, shift].map(|tensor| i32::from(tensor.bound));
-        let difference = (moved.unsigned_abs() << self.moved_up) + (shift.unsigned_abs() << self.shift_up.min(15));
-        if to_q16(log_scale, self.read) > LOG_SCALE_MAX || self.inverse && difference > DIFFERENCE_MAX {
+        let fits = !self.inverse || (moved << self.moved_up) + (shift << self.shift_up) <= DIFFERENCE_MAX;
+        if !fits || to_q16(log_scale, self.read) > LOG_SCALE_MAX {
             return None;
         }
         let sign = if self.inverse { -1 } else { 1 };
-        Some(self.value([moved, sign * log_scale, sign * shift]).clamp(1, i64::from(FULL)) as u16)
+        Some(self.value([moved, sign * log_scale, sign * shift]).clamp(1, i32::from(FULL)) as u16)
     }
 
-    /// The result, before it saturates.
-    pub fn value(&self, [moved, log_scale, shift]: [i32; 3]) -> i64 {
+    /// The result, before it saturates to 16 bits.
+    pub fn value(&self, [moved, log_scale, shift]: [i32; 3]) -> i32 {
         let log_scale = to_q16(log_scale, self.read);
         let scale = fixed::exp(if self.inverse { -log_scale } else { log_scale }, SCALE_FRAC) as i64;
         let (moved, shift) = (i64::from(moved) << self.moved_up, i64::from(shift) << self.shift_up);
         let value = if self.inverse { (moved - shift) * scale } else { moved * scale + shift };
-        (value + (1 << self.down >> 1)) >> self.down
+        let rounded = (value + (1 << self.down >> 1)) >> self.down;
+        rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
     }
 }

@@ -173,6 +173,7 @@ impl<'p> Shape<'p> {
                 finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
             }
             Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
+            // An inverse has no room of its own: it would make what its networks read coarser in every program.
             Some(Opcode::Coupling) if node.imm == Immediate::None => {
                 let scored = self.program.kind == ProgramKind::Score;
                 finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))

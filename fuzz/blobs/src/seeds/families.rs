@@ -12,7 +12,8 @@ fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32)
     parts.matrix([rows, cols], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24)
 }
 
-/// An affine coupling of 2 dimensions on 2 and an additive one back: draws with their density, the density of a row, and the inverse.
+/// An affine coupling of 2 dimensions on 2 and an additive one back: draws with their density, the density of a row, and the
+/// inverse.
 pub(super) fn coupling() -> Parts {
     let mut parts = Parts::new();
     let hidden = layer(&mut parts, [3, 2], Packing::Dsp4, 32768);
