@@ -97,6 +97,11 @@ pub fn output_bounds(
             require(op.param == 0 || op.param == 1, Scale)?;
             FLOW_LOG_DET_LOG2
         }
+        Opcode::Couplings => {
+            require(c.kind == TensorKind::Nats && matrices(op.arg).is_some(), Kind)?;
+            require(c.len == 1, Shape)?;
+            FLOW_LOG_DET_LOG2
+        }
         Opcode::Conv => {
             require(c.kind == TensorKind::I16 && matrices(op.arg).is_some(), Kind)?;
             require(scratch_len(op, matrices) == Some(c.len), Shape)?;
@@ -195,12 +200,13 @@ fn output_bound(
             return Ok(FULL);
         }
         #[cfg(feature = "flow")]
-        Opcode::Coupling => {
-            require(fb.wrapping_add_signed(i32::from(op.param)) <= 16 && op.imm <= 1, Scale)?;
-            return crate::flow::Coupling::new(op, [fa, fb, fc, fy]).bound([a, b, c]).ok_or(Bound);
+        Opcode::Couplings => {
+            let needs = crate::coupling::CouplingStack::needs(op, n, matrices);
+            require(needs.is_some_and(|needs| needs.len == output.len), Shape)?;
+            return Ok(FULL);
         }
         #[cfg(not(feature = "flow"))]
-        Opcode::Coupling => return Err(Kind),
+        Opcode::Couplings => return Err(Kind),
         #[cfg(feature = "conv")]
         Opcode::Conv => return conv_bound(op, a, output, matrices),
         #[cfg(not(feature = "conv"))]

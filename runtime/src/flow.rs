@@ -1,5 +1,5 @@
-//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place; affine
-//! couplings in a module of their own.
+//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place; stacks of
+//! affine couplings in a module of their own.
 //!
 //! Parameters are data: they may be constants of the blob or outputs of a network, so what keeps a step invertible is
 //! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits. Between the steps of a stack
@@ -17,7 +17,7 @@ mod coupling;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use coupling::Coupling;
+pub(crate) use coupling::couple;
 
 /// Fractional bits of the scalars of a step.
 const FRAC: u32 = 24;

@@ -32,6 +32,7 @@ pub mod blob;
 pub mod bounds;
 #[cfg(feature = "adgm")]
 pub mod categorical;
+pub mod coupling;
 mod crc;
 pub mod density;
 mod error;

@@ -3,6 +3,8 @@
 //! Records have a fixed size in 32-bit words and their accessors are total: a record that does not decode is an
 //! [`Opcode::Invalid`] operation or an empty tensor, which the verifier refuses and the interpreter skips.
 
+#[cfg(feature = "flow")]
+use crate::coupling::CouplingStack;
 #[cfg(feature = "conv")]
 use crate::kernel::ConvGeometry;
 use crate::kernel::Packing;
@@ -224,8 +226,9 @@ pub enum Opcode {
     Conv = 37,
     /// y = discretised-logistic negative log-likelihood of c under mean a, log-scale b, nats.
     LogisticNll = 38,
-    /// y = a exp(b 2^-param) + c, or where `imm` is 1 its inverse, (a - c) exp(-b 2^-param); one rounding.
-    Coupling = 39,
+    /// y = a through affine couplings with the matrices from `arg` on, shape `imm` and `param`, then zeros; the
+    /// log-determinant goes to c: see [`CouplingStack`](crate::coupling::CouplingStack).
+    Couplings = 39,
 }
 
 impl Opcode {
@@ -269,7 +272,7 @@ impl Opcode {
         Self::Radial,
         Self::Conv,
         Self::LogisticNll,
-        Self::Coupling,
+        Self::Couplings,
     ];
 
     #[inline]
@@ -300,7 +303,7 @@ impl Opcode {
         match self {
             Self::OneHot | Self::Softmax | Self::MeanVec | Self::FreeEnergy => cfg!(feature = "adgm"),
             Self::Select | Self::RankOne | Self::HalfLogDet | Self::RankOneKl => cfg!(feature = "dlgm"),
-            Self::Planar | Self::Radial | Self::Coupling => cfg!(feature = "flow"),
+            Self::Planar | Self::Radial | Self::Couplings => cfg!(feature = "flow"),
             Self::Conv => cfg!(feature = "conv"),
             Self::LogisticNll => cfg!(feature = "logistic"),
             _ => true,
@@ -366,7 +369,6 @@ impl Form {
                 Opcode::Dense => 1 | Self::ARG,
                 Opcode::Relu => 1 | Self::MAP,
                 Opcode::Tanh | Opcode::Sigmoid | Opcode::Exp => 1 | Self::MAP | Self::PARAM,
-                Opcode::Coupling => 3 | Self::MAP | Self::PARAM | Self::IMM,
                 Opcode::Clamp => 1 | Self::MAP | Self::IMM,
                 Opcode::Mul | Opcode::AddVec | Opcode::SubVec => 2 | Self::MAP,
                 Opcode::Fma | Opcode::Select => 3 | Self::MAP,
@@ -390,7 +392,7 @@ impl Form {
                 Opcode::Planar | Opcode::Radial => {
                     2 | Self::SAME_LENGTH | Self::ANY_LENGTHS | Self::PARAM | Self::WRITES_THIRD
                 }
-                Opcode::Conv => 1 | Self::PARAM | Self::ARG | Self::IMM | Self::WRITES_THIRD,
+                Opcode::Conv | Opcode::Couplings => 1 | Self::PARAM | Self::ARG | Self::IMM | Self::WRITES_THIRD,
             });
             index += 1;
         }
@@ -435,10 +437,10 @@ pub struct Op {
     pub output: u16,
     /// Input tensors; unused ones are [`NO_TENSOR`]. The third may be a tensor that is written: [`Opcode::writes_third`].
     pub inputs: [u16; 3],
-    /// Matrix of a `Dense`, first matrix of a `Conv`, else 0.
+    /// Matrix of a `Dense`, first matrix of a `Conv` or of `Couplings`, else 0.
     pub arg: u16,
-    /// Iterations of a `Loop`, interval of a `Clamp`, sign of an `Exp`, start of a `Slice`, value of a `OneHot`, constant of
-    /// an `Offset`, geometry of a `Conv`, else 0.
+    /// Iterations of a `Loop`, interval of a `Clamp`, start of a `Slice`, value of a `OneHot`, constant of
+    /// an `Offset`, geometry of a `Conv`, shape of `Couplings`, else 0.
     pub imm: u32,
 }
 
@@ -736,6 +738,9 @@ pub fn op_cost(op: &Op, len: u32, params: u32, matrices: &dyn Fn(u16) -> Option<
             let macs = geometry.macs(channels, matrix.rows);
             (macs.saturating_add(u64::from(geometry.output_len(matrix.rows).unwrap_or(0))), macs)
         }),
+        #[cfg(feature = "flow")]
+        Opcode::Couplings => CouplingStack::needs(op, len, matrices)
+            .map_or((0, 0), |needs| (needs.macs.saturating_add(needs.rows), needs.macs)),
         // An inverted planar step is a search of so many steps.
         Opcode::Planar if op.param != 0 => (u64::from(params) << 5, 0),
         Opcode::Planar | Opcode::Radial => (u64::from(params), 0),

@@ -376,11 +376,14 @@ fn step(arena: &mut [i16], scope: &Scope<'_>, op: &Op, inputs: &[Tensor; 3], y: 
             }
         }
         #[cfg(feature = "flow")]
-        Opcode::Coupling => {
-            let coupling = crate::flow::Coupling::new(op, [frac(a), frac(b), frac(c), frac(y)]);
-            for i in 0..y.len {
-                let value = coupling.value(inputs.each_ref().map(|tensor| at(arena, tensor.offset, i)));
-                put(arena, y.offset, i, value);
+        Opcode::Couplings => {
+            let matrices = |at: u16| scope.dense_matrix(op.arg.checked_add(at)?);
+            let stack = crate::coupling::CouplingStack::unpack(op.imm, op.param);
+            if let (Some(stack), Some((x, out))) = (stack, apart(arena, a, y)) {
+                let len = (a.len as usize, y.len as usize);
+                let (x, out) = (x.get(..len.0).unwrap_or_default(), out.get_mut(..len.1).unwrap_or_default());
+                let log_det = crate::flow::couple(stack, matrices, (x, frac(a)), (out, frac(y)));
+                write_scalar(arena, c, 0, log_det.unwrap_or_default());
             }
         }
         #[cfg(feature = "conv")]

@@ -22,7 +22,7 @@ fn a_feature_is_a_family() {
         ("adgm", cfg!(feature = "adgm"), &[Opcode::OneHot, Opcode::Softmax, Opcode::MeanVec, Opcode::FreeEnergy]),
         ("conv", cfg!(feature = "conv"), &[Opcode::Conv]),
         ("dlgm", cfg!(feature = "dlgm"), &[Opcode::Select, Opcode::RankOne, Opcode::HalfLogDet, Opcode::RankOneKl]),
-        ("flow", cfg!(feature = "flow"), &[Opcode::Planar, Opcode::Radial, Opcode::Coupling]),
+        ("flow", cfg!(feature = "flow"), &[Opcode::Planar, Opcode::Radial, Opcode::Couplings]),
         ("logistic", cfg!(feature = "logistic"), &[Opcode::LogisticNll]),
     ];
     for (feature, there, opcodes) in families {

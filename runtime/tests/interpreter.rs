@@ -178,65 +178,6 @@ proptest! {
         prop_assert_eq!(out, chosen.collect::<Vec<_>>());
     }
 
-    #[cfg(feature = "flow")]
-    #[test]
-    fn couplings(
-        x in any_vector(),
-        (param, fc, fy) in (-3i8..=5, 6u8..=11, 0u8..=15),
-        inverse: bool,
-        in_place: bool,
-    ) {
-        // b is x within 8 nats, c is x rounded to fc bits.
-        let most = (8i32 << (11 + i32::from(param))).min(32767) as i16;
-        let out = vector(&x, |p| {
-            let x = p.input(x.len() as u32, 11, 32768);
-            let (b, c) = (p.clamp(x, 11, -most, most), p.clamp(x, fc, i16::MIN, i16::MAX));
-            let y = if in_place {
-                let a = p.map(Opcode::AddVec, &[x, c], fc, 0);
-                p.couple_in_place(inverse, [a, b, c], param)
-            } else {
-                p.couple(inverse, [x, b, c], fy, param)
-            };
-            p.outputs(&[y]);
-        });
-        for (&q, out) in x.iter().zip(out) {
-            let drop = 11 - fc;
-            let rounded = |q: i32, drop: u8| ((q + (1 << drop >> 1)) >> drop).clamp(-32768, 32767);
-            let c = rounded(i32::from(q), drop);
-            let (a, fa, fy) = match in_place {
-                true => (rounded(i32::from(q) + (c << drop), drop), fc, fc),
-                false => (i32::from(q), 11, fy),
-            };
-            let real = |q: i32, frac: u8| f64::from(q) / f64::from(frac).exp2();
-            let (a, c) = (real(a, fa), real(c, fc));
-            let scale = value(q.clamp(-most, most), 11 + i32::from(param));
-            let expected = if inverse { (a - c) * (-scale).exp() } else { a * scale.exp() + c };
-            let expected = expected * f64::from(fy).exp2();
-            let off = (f64::from(out) - expected.clamp(-32768.0, 32767.0)).abs();
-            prop_assert!(off <= 0.5 + expected.abs().min(65536.0) * 4e-6 + 1e-6, "{q}: {out} {expected}");
-        }
-    }
-
-    /// A coupling comes back to half an LSB and half its inverse's gain.
-    #[cfg(feature = "flow")]
-    #[test]
-    fn a_coupling_inverts_itself(x in any_vector(), param in -3i8..=5, drop in 0u8..=4) {
-        let most = (8i32 << (11 + i32::from(param))).min(32767) as i16;
-        let frac = 11 - drop;
-        let ([y, back], _) = run_all(ProgramKind::Encode, &mut Parts::new(), &[&x], |p| {
-            let x = p.input(x.len() as u32, 11, 32768);
-            let (b, c) = (p.clamp(x, 11, -most, most), p.map(Opcode::Relu, &[x], 11, 0));
-            let y = p.couple(false, [x, b, c], frac, param);
-            let back = p.couple(true, [y, b, c], 11, param);
-            p.outputs(&[y, back]);
-        });
-        for (i, &q) in x.iter().enumerate().filter(|(i, _)| y[*i] != i16::MIN && y[*i] != i16::MAX) {
-            let gain = (-value(q.clamp(-most, most), 11 + i32::from(param))).exp() * f64::from(1 << drop);
-            let off = f64::from(back[i]) - f64::from(q);
-            prop_assert!(off.abs() <= 0.5 + 0.5 * gain + 0.01 + f64::from(q).abs() * 8e-6, "{q}: {} {gain}", back[i]);
-        }
-    }
-
     #[test]
     fn constants(x in any_vector(), constant: i32) {
         let (_, got) = run(ProgramKind::Score, &mut Parts::new(), &x, |p| {

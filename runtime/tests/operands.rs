@@ -1,6 +1,7 @@
 //! `bounds::output_bounds`: what every operation asks of its operands, one broken requirement at a time.
 
 use elbo::bounds::{OperandError as E, output_bounds};
+use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind};
 
@@ -32,6 +33,16 @@ const UP: ConvGeometry = ConvGeometry { height: 3, width: 3, kernel: 3, stride: 
 /// 3x3 pixels of two channels to 2x2 of three.
 #[cfg(feature = "conv")]
 const DOWN: ConvGeometry = ConvGeometry { stride: 2, up: 1, ..UP };
+
+/// Two couplings of five dimensions, each with a hidden layer: the matrices of [`case`].
+const STACK: CouplingStack = CouplingStack {
+    couplings: 2,
+    layers: 1,
+    activation: HiddenActivation::Relu,
+    sixteen: false,
+    inverse: false,
+    scale_log2: 0,
+};
 
 fn case(opcode: Opcode) -> Case {
     let (a, none) = (vector(11, 100, 5), Tensor::default());
@@ -66,8 +77,8 @@ fn case(opcode: Opcode) -> Case {
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
         // 2^40 for each of five.
         Opcode::LogisticNll => ([a, a, a], nats(0, 1), 43),
-        // (100 exp(100 / 2048) + 100 + 1) >> 1.
-        Opcode::Coupling => ([a, a, a], vector(10, 1, 5), 103),
+        // Two halves of 3 and 2 and two hidden layers of 7 at most, in quads of 32 bits.
+        Opcode::Couplings => ([a, none, nats(0, 1)], vector(10, 1, 48), 32768),
         Opcode::Kl => ([a, a, none], nats(0, 1), 45),
         Opcode::HalfSumSq => ([a, none, none], nats(0, 1), 17),
         // Below 64 nats, whatever the vector.
@@ -91,16 +102,20 @@ fn case(opcode: Opcode) -> Case {
         Opcode::OneHot => 16384,
         Opcode::Offset => u32::MAX,
         Opcode::Conv => UP.pack().0,
+        Opcode::Couplings => STACK.pack().0,
         _ => 0,
     };
     let matrices = match opcode {
         Opcode::Dense => vec![matrix(3, 5, 77)],
         // The first phase has the middle tap alone.
         Opcode::Conv => vec![matrix(3, 2, 5), matrix(3, 4, 44), matrix(3, 4, 7), matrix(3, 8, 9)],
+        Opcode::Couplings => {
+            [[7, 3], [2, 7], [2, 7], [4, 2], [3, 4], [3, 4]].map(|[rows, cols]| matrix(rows, cols, 9)).to_vec()
+        }
         _ => Vec::new(),
     };
     let third = match opcode {
-        Opcode::Planar | Opcode::Radial => 52,
+        Opcode::Planar | Opcode::Radial | Opcode::Couplings => 52,
         Opcode::Conv => 32768,
         _ => 0,
     };
@@ -155,7 +170,7 @@ fn operands_that_do_not_exist_have_no_effect() {
     for opcode in opcodes() {
         let mut case = case(opcode);
         let used = if opcode.writes_third() { 3 } else { opcode.inputs() };
-        let unused = if opcode == Opcode::Conv { 1..2 } else { used..3 };
+        let unused = if matches!(opcode, Opcode::Conv | Opcode::Couplings) { 1..2 } else { used..3 };
         for slot in unused {
             case.inputs[slot] = vector(3, 999, 77);
         }
@@ -218,6 +233,58 @@ fn operands_of_other_lengths() {
             });
         }
     }
+    let full = Ok(32768);
+    gives(O::Couplings, Err(E::Shape), |case| case.inputs[2].len = 2);
+    gives(O::Couplings, Err(E::Kind), |case| case.op.arg = 6);
+    // Every matrix but a hidden layer's rows follows from the others.
+    for at in 0..6 {
+        let rows = if at % 3 == 0 { 2..4 } else { 1..2 };
+        for (more_rows, more_cols) in rows.map(|more| (more, 0)).chain([(0, 1)]) {
+            gives(O::Couplings, Err(E::Shape), |case| {
+                case.matrices[at].rows += more_rows;
+                case.matrices[at].cols += more_cols;
+            });
+        }
+    }
+    gives(O::Couplings, Err(E::Shape), |case| case.matrices.truncate(5));
+    gives(O::Couplings, Err(E::Shape), |case| (case.inputs[0].len, case.output.len) = (1, 40));
+    let with = |edit: &dyn Fn(&mut CouplingStack)| {
+        let mut stack = STACK;
+        edit(&mut stack);
+        stack.pack()
+    };
+    let shape = |expected, edit: &dyn Fn(&mut CouplingStack)| {
+        gives(O::Couplings, expected, |case| (case.op.imm, case.op.param) = with(edit));
+    };
+    shape(full, &|stack| stack.couplings = 1);
+    shape(Err(E::Shape), &|stack| stack.couplings = 0);
+    shape(Err(E::Shape), &|stack| stack.couplings = 3);
+    shape(Err(E::Shape), &|stack| stack.layers = 0);
+    shape(Err(E::Shape), &|stack| stack.layers = 2);
+    shape(Err(E::Shape), &|stack| stack.sixteen = true);
+    for scale_log2 in [-9, 4, 127, -128] {
+        shape(Err(E::Shape), &|stack| stack.scale_log2 = scale_log2);
+    }
+    for scale_log2 in [-8, 3] {
+        shape(full, &|stack| stack.scale_log2 = scale_log2);
+    }
+    for (bits, expected) in [(1 << 16, full), (2 << 16, full), (3 << 16, Err(E::Shape)), (8 << 16, full)] {
+        gives(O::Couplings, expected, |case| case.op.imm |= bits);
+    }
+    for bit in 20..32 {
+        gives(O::Couplings, Err(E::Shape), |case| case.op.imm |= 1 << bit);
+    }
+    // Columns of the upper bytes to a multiple of four, then those of the lower ones.
+    gives(O::Couplings, full, |case| {
+        (case.op.imm, case.op.param) = with(&|stack| stack.sixteen = true);
+        case.matrices.iter_mut().for_each(|matrix| matrix.cols = 2 * matrix.cols.next_multiple_of(4));
+    });
+    // Without hidden layers.
+    gives(O::Couplings, full, |case| {
+        (case.op.imm, case.op.param) = with(&|stack| stack.layers = 0);
+        case.matrices = [[2, 3], [2, 3], [3, 2], [3, 2]].map(|[rows, cols]| matrix(rows, cols, 9)).to_vec();
+        case.output.len = 32;
+    });
     gives(O::Loop, Ok(33), |case| (case.op.imm, case.output.len) = (4, 12));
     gives(O::Loop, Ok(33), |case| (case.op.imm, case.output) = (4, vector(11, 33, 12)));
     gives(O::Loop, Err(E::Shape), |case| case.op.imm = 0);
@@ -236,11 +303,6 @@ fn scales_that_are_not_supported() {
     gives(Opcode::Exp, wrong, |case| case.op.param = 6);
     gives(Opcode::Exp, Ok(32767), |case| case.op.param = -11);
     gives(Opcode::Exp, Ok(1), |case| (case.inputs[0].bound, case.output.frac) = (1, 0));
-    gives(Opcode::Coupling, wrong, |case| case.op.param = 6);
-    gives(Opcode::Coupling, wrong, |case| case.op.param = -12);
-    gives(Opcode::Coupling, wrong, |case| case.op.imm = 2);
-    // (100 + 100) exp(100 / 2048) / 2
-    gives(Opcode::Coupling, Ok(105), |case| case.op.imm = 1);
     gives(Opcode::Clamp, wrong, |case| case.output.frac = 12);
     gives(Opcode::Clamp, Err(E::Bound), |case| case.op.imm = Op::interval_imm(1, 0));
     gives(Opcode::Clamp, Ok(1), |case| case.op.imm = 0);
@@ -322,25 +384,6 @@ fn results_that_cannot_be_bounded() {
         });
         gives(opcode, Ok(32768), |case| {
             (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 32768, 5), vector(15, 32768, 5), 15);
-        });
-    }
-    // exp(8), and a little more.
-    for (bound, expected) in [(16384, Ok(32768)), (16385, wrong)] {
-        for imm in [0, 1] {
-            gives(Opcode::Coupling, expected, |case| (case.inputs[1].bound, case.op.imm) = (bound, imm));
-        }
-    }
-    gives(Opcode::Coupling, Ok(1), |case| {
-        (case.inputs[0].bound, case.inputs[2].bound, case.output.frac) = (1, 1, 0);
-    });
-    // Of an inverse 2^21 at the finer of two scales, and one more; forward any.
-    for (bound, expected) in [(32767, Ok(32768)), (32768, wrong)] {
-        gives(Opcode::Coupling, expected, |case| {
-            (case.inputs[0], case.inputs[2]) = (vector(11, 64, 5), vector(5, bound, 5));
-            case.op.imm = 1;
-        });
-        gives(Opcode::Coupling, Ok(32768), |case| {
-            (case.inputs[0], case.inputs[2]) = (vector(11, 64, 5), vector(5, bound, 5));
         });
     }
     gives(Opcode::OneHot, wrong, |case| case.op.imm = 0);

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "adgm", feature = "conv", feature = "flow"))]
 
 use elbo::LoadError as E;
+use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, Tensor, TensorKind};
 use elbo::{Limits, LoadError, Model};
@@ -46,6 +47,37 @@ fn redirect(parts: &mut Parts, third: u16) {
     parts.programs[0].tensors_len = 3;
     parts.programs[0].outputs[0] = 2;
     (parts.ops[2].output, parts.ops[2].inputs[2]) = (2, third);
+}
+
+/// Operation 0 normal, 1 couplings, 2 slice; tensors 0 z, 1 log-determinant, 2 image and zeros, 3 image.
+fn couplings() -> Parts {
+    let mut parts = Parts::new();
+    for _ in 0..2 {
+        parts.matrix([1, 1], Packing::RowMajor, 1, |_, _| 5, |_| 7, |_| 1 << 30);
+    }
+    let (couplings, layers, activation) = (1, 0, HiddenActivation::Identity);
+    let stack = CouplingStack { couplings, layers, activation, sixteen: false, inverse: false, scale_log2: 0 };
+    parts.program(ProgramKind::SampleDensity, |p| {
+        let z = p.normal(2);
+        let (y, log_det) = p.couplings(stack, 0, 1, z, 12);
+        p.outputs(&[y, log_det]);
+    });
+    parts
+}
+
+#[test]
+fn fields_of_couplings() {
+    breaks(couplings, E::Operation { op: 1 }, |p| p.ops[1].inputs[1] = 0);
+    breaks(couplings, E::Shape { op: 1 }, |p| p.ops[1].arg = 1);
+    breaks(couplings, E::Operand { op: 1 }, |p| p.ops[1].arg = 2);
+    breaks(couplings, E::Shape { op: 1 }, |p| p.ops[1].imm = 0);
+    breaks(couplings, E::Shape { op: 1 }, |p| p.ops[1].param = 4);
+    breaks(couplings, E::Bound { op: 1 }, |p| p.tensors[1].bound = 51);
+    breaks(couplings, E::Bound { op: 1 }, |p| p.tensors[2].bound = 32767);
+    breaks(couplings, E::Shape { op: 1 }, |p| p.tensors[2].len -= 1);
+    breaks(couplings, E::Work { program: 0 }, |p| p.programs[0].macs -= 1);
+    breaks(couplings, E::Lifetime { tensor: 1 }, |p| p.ops[1].inputs[2] = 0);
+    breaks(couplings, E::Overlap { tensor: 0, with: 2 }, |p| p.tensors[2].offset = p.tensors[0].offset);
 }
 
 /// Operation 0 a convolution, 1 relu; tensors 0 x, 1 scratch, 2 and 3.

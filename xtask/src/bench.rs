@@ -1,23 +1,28 @@
 //! `cargo xtask bench`: instructions on every emulated core, and training against stock candle.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
 use elbo_link::{Bench, Program};
 
 use crate::shell::{self, root};
 
 /// Instructions, not cycles: the emulator counts one nanosecond for each.
-pub fn cores() -> Result<()> {
+pub fn cores(model: Option<PathBuf>) -> Result<()> {
     crate::setup::run()?;
-    let model = root().join("tests/data/digits.elbo");
+    let kernels_too = model.is_none();
+    let model = model.unwrap_or_else(|| root().join("tests/data/digits.elbo"));
+    let model = model.canonicalize().with_context(|| format!("cannot read {}", model.display()))?;
     for board in Board::all().iter().filter(|board| board.emulated()) {
         let image =
             Firmware::new(board, Application::Serve, Placement::Linked(model.clone())).feature("bench").build()?;
         let mut client = Emulator::start(board, &image)?.connect()?;
         println!("\n{} ({}), instructions under emulation", board.name, board.core);
-        kernels(&mut client, board)?;
+        if kernels_too {
+            kernels(&mut client, board)?;
+        }
         let info = client.info()?;
         let load = client.instructions(Bench::Load, 3)?;
         println!("  load (CRC and proof)          {:>12.0}  {:.2} a blob byte", load, load / f64::from(info.blob_len));

@@ -8,6 +8,8 @@ mod setup;
 mod shell;
 mod test;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -35,6 +37,9 @@ enum Task {
         /// The training step against stock candle instead
         #[arg(long)]
         train: bool,
+        /// The programs of this blob instead of those of a VAE of digits
+        #[arg(long, value_name = "BLOB", conflicts_with = "train")]
+        model: Option<PathBuf>,
     },
     /// Run mutated blobs: what the verifier lets through must run as proved
     Fuzz(fuzz::Options),
@@ -51,8 +56,8 @@ fn main() -> Result<()> {
         Task::Setup => setup::run(),
         Task::Demo { family } => demo::run(family),
         Task::Test => test::run(),
-        Task::Bench { train: true } => bench::training(),
-        Task::Bench { train: false } => bench::cores(),
+        Task::Bench { train: true, .. } => bench::training(),
+        Task::Bench { model, .. } => bench::cores(model),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Firmware { check } => {
             setup::run()?;

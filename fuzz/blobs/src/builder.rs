@@ -2,6 +2,7 @@
 
 use elbo::blob::{CHECKED_FROM, FORMAT_VERSION, HEADER_WORDS, MAGIC};
 use elbo::bounds::{FULL, output_bounds, scratch_len};
+use elbo::coupling::CouplingStack;
 use elbo::kernel::{ConvGeometry, Packing, pack_params, pack_weights};
 use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind, op_cost};
 
@@ -269,16 +270,15 @@ impl Program<'_> {
         self.ops.last().map_or(NO_TENSOR, |op| op.inputs[2])
     }
 
-    /// A coupling of `[moved, log_scale, shift]`, or its inverse.
-    pub fn couple(&mut self, inverse: bool, inputs: [u16; 3], frac: u8, param: i8) -> u16 {
-        let output = vector_of(self.tensors[usize::from(inputs[0])].len, frac);
-        self.emit(coupling_of(inverse, param), &inputs, output, false)
-    }
-
-    /// The same, in the place of what is moved.
-    pub fn couple_in_place(&mut self, inverse: bool, inputs: [u16; 3], param: i8) -> u16 {
-        let moved = self.tensors[usize::from(inputs[0])];
-        self.emit(coupling_of(inverse, param), &inputs, vector_of(moved.len, moved.frac), true)
+    /// Affine couplings with the matrices from `matrix` on, hidden layers of at most `widest`: their image and its
+    /// log-determinant.
+    pub fn couplings(&mut self, stack: CouplingStack, matrix: u16, widest: usize, z: u16, frac: u8) -> (u16, u16) {
+        let len = self.tensors[usize::from(z)].len;
+        let (imm, param) = stack.pack();
+        let output = vector_of(CouplingStack::output_len(len as usize, widest) as u32, frac);
+        let whole = self.emit(Op { param, imm, arg: matrix, ..op_of(Opcode::Couplings) }, &[z], output, false);
+        let log_det = self.third();
+        (self.slice(whole, 0, len), log_det)
     }
 
     /// `len` elements from `start` on.
@@ -376,10 +376,6 @@ impl Program<'_> {
 }
 
 /// An operation's record with nothing but its code.
-pub fn coupling_of(inverse: bool, param: i8) -> Op {
-    Op { param, imm: u32::from(inverse), ..op_of(Opcode::Coupling) }
-}
-
 fn op_of(opcode: Opcode) -> Op {
     Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 }
 }

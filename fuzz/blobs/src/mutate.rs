@@ -189,7 +189,7 @@ fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) 
         &[Opcode::Mean, Opcode::LogMeanExp],
         &[Opcode::BernoulliNll, Opcode::Kl, Opcode::RankOneKl],
         &[Opcode::GaussianNll, Opcode::LogisticNll],
-        &[Opcode::Fma, Opcode::Select, Opcode::Coupling],
+        &[Opcode::Fma, Opcode::Select],
         &[Opcode::Mul, Opcode::AddVec, Opcode::SubVec, Opcode::RankOne],
         &[Opcode::Slice, Opcode::MeanVec],
         &[Opcode::Planar, Opcode::Radial],
@@ -198,10 +198,9 @@ fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) 
     let group = ALIKE.into_iter().find(|group| group.contains(&op.opcode)).unwrap_or(&Opcode::ALL[..]);
     let group = if random.one_in(8) { &Opcode::ALL } else { group };
     op.opcode = random.pick(group);
-    use Opcode::{Clamp, Conv, Loop, Offset, OneHot, Slice};
+    use Opcode::{Clamp, Conv, Couplings, Loop, Offset, OneHot, Slice};
     match op.opcode {
-        Clamp | Loop | Slice | OneHot | Offset | Conv => {}
-        Opcode::Coupling => op.imm = random.below(2) as u32,
+        Clamp | Loop | Slice | OneHot | Offset | Conv | Couplings => {}
         _ => op.imm = 0,
     }
     write_op(words, sections, (index, op));
@@ -222,7 +221,10 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             let new = changed(high as u16 as u32, random) as i16;
             op.imm = if random.one_in(2) { Op::interval_imm(low, new) } else { Op::interval_imm(new, high) };
         }
-        2 if op.opcode == Opcode::Coupling => op.imm ^= 1,
+        // Couplings, layers, activation, bits of a weight, direction.
+        2 if op.opcode == Opcode::Couplings && !random.one_in(3) => {
+            op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 19])
+        }
         2 if matches!(op.opcode, Opcode::Slice | Opcode::OneHot | Opcode::Offset) => op.imm = changed(op.imm, random),
         2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),
         2 => op.arg = random.below(sections.count(8) + 1) as u16,

@@ -6,6 +6,7 @@
 mod evaluate;
 
 use crate::family::DenseLayer;
+use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
 use elbo::program::{Opcode, ProgramKind};
 
@@ -26,8 +27,8 @@ pub enum Immediate {
     Start(usize),
     /// Constant of an offset, in nats.
     Constant(f32),
-    /// The inverse of a coupling.
-    Inverse,
+    /// Shape of a stack of couplings.
+    Stack(CouplingStack),
     /// Geometry of a convolution.
     Geometry(ConvGeometry),
 }
@@ -37,13 +38,13 @@ pub enum Immediate {
 pub struct Node {
     /// The operation. `None` without operands is the program's next input; with one, the second result of that node.
     pub opcode: Option<Opcode>,
-    /// `a`, or the log-scale of a coupling, is read as `a 2^-param`; 1 for an inverted flow.
+    /// `a` is read as `a 2^-param`; 1 for an inverted flow.
     pub param: i8,
     /// The nodes that it reads.
     pub inputs: Vec<NodeId>,
     /// Elements of its output.
     pub len: usize,
-    /// Index of a dense layer, or of the first of a convolution's.
+    /// Index of a dense layer, or of the first of a convolution's or a stack of couplings'.
     pub layer: usize,
     /// What else the operation has.
     pub imm: Immediate,
@@ -70,6 +71,9 @@ impl Node {
         let count = match (self.opcode, self.imm) {
             (Some(Opcode::Dense), _) => 1,
             (Some(Opcode::Conv), Immediate::Geometry(geometry)) => geometry.phases() as usize,
+            (Some(Opcode::Couplings), Immediate::Stack(stack)) => {
+                usize::from(stack.couplings) * usize::from(stack.matrices())
+            }
             _ => 0,
         };
         self.layer..self.layer + count
@@ -161,14 +165,6 @@ impl Builder {
         self.push(Some(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
     }
 
-    /// `moved exp(log_scale 2^-param) + shift`, or its inverse.
-    pub fn couple(&mut self, param: i8, inverse: bool, [moved, log_scale, shift]: [NodeId; 3]) -> NodeId {
-        self.push(Some(Opcode::Coupling), &[moved, log_scale, shift], self.len(moved), |node| {
-            node.param = param;
-            node.imm = if inverse { Immediate::Inverse } else { Immediate::None };
-        })
-    }
-
     /// `x` clamped to `interval`.
     pub fn clamp(&mut self, interval: [f32; 2], x: NodeId) -> NodeId {
         self.push(Some(Opcode::Clamp), &[x], self.len(x), |node| node.imm = Immediate::Interval(interval))
@@ -198,6 +194,17 @@ impl Builder {
     pub fn flow(&mut self, opcode: Opcode, inverse: bool, z: NodeId, params: NodeId) -> (NodeId, NodeId) {
         let flowed = self.push(Some(opcode), &[z, params], self.len(z), |node| node.param = i8::from(inverse));
         (flowed, self.push(None, &[flowed], 1, |_| {}))
+    }
+
+    /// A stack of couplings of `z` with the layers from `layer` on, hidden ones of at most `widest`, and the nats of its
+    /// log-determinant.
+    pub fn couplings(&mut self, stack: CouplingStack, layer: usize, widest: usize, z: NodeId) -> (NodeId, NodeId) {
+        let len = self.len(z);
+        let whole = self.push(Some(Opcode::Couplings), &[z], CouplingStack::output_len(len, widest), |node| {
+            (node.layer, node.imm) = (layer, Immediate::Stack(stack));
+        });
+        let log_det = self.push(None, &[whole], 1, |_| {});
+        (self.slice(whole, 0, len), log_det)
     }
 
     /// An operation whose output is a scalar in nats.
@@ -248,6 +255,16 @@ impl FloatModel {
     /// The program of this kind.
     pub fn program(&self, kind: ProgramKind) -> Option<&FloatProgram> {
         self.programs.iter().find(|program| program.kind == kind)
+    }
+
+    /// Whether a layer is one of a stack of couplings, for every layer.
+    pub fn coupled(&self) -> Vec<bool> {
+        let mut coupled = vec![false; self.layers.len()];
+        let nodes = self.programs.iter().flat_map(|program| &program.nodes);
+        for node in nodes.filter(|node| node.opcode == Some(Opcode::Couplings)) {
+            coupled[node.layers()].fill(true);
+        }
+        coupled
     }
 
     /// Runs a program on its inputs and returns its outputs. Scalars are nats.

@@ -85,7 +85,7 @@ fn immediates(node: &Node, frac: u32) -> (u32, i8) {
         }
         Immediate::Start(start) => (start as u32, 0),
         Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
-        Immediate::Inverse => (1, node.param),
+        Immediate::Stack(stack) => stack.pack(),
         Immediate::Geometry(geometry) => geometry.pack(),
     }
 }

@@ -2,7 +2,7 @@
 //! 16-bit weights are two layers of 8 bits, the second of what the first leaves.
 
 use super::assemble::QuantizedMatrix;
-use super::graph::FloatModel;
+use super::graph::{FloatModel, Immediate};
 use super::scales::LayerScale;
 use crate::family::DenseLayer;
 use elbo::program::Opcode;
@@ -57,13 +57,26 @@ pub struct Matrices {
     pub remainders: Vec<Option<usize>>,
 }
 
+/// Lets the couplings of `model` read weights of so many bits.
+pub fn set_weight_bits(model: &mut FloatModel, bits: WeightBits) {
+    for node in model.programs.iter_mut().flat_map(|program| &mut program.nodes) {
+        if let Immediate::Stack(stack) = &mut node.imm {
+            stack.sixteen = bits == WeightBits::Sixteen;
+        }
+    }
+}
+
 /// Quantises every layer of `model` at its scale.
 pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBits) -> Matrices {
     let mut all: Vec<QuantizedMatrix> =
         model.layers.iter().zip(scales).map(|(layer, scale)| quantize(layer, *scale)).collect();
+    let coupled = model.coupled();
+    for (matrix, layer) in all.iter_mut().zip(&model.layers).zip(&coupled).filter_map(|(m, c)| c.then_some(m)) {
+        *matrix = quantize_coupled(layer, bits);
+    }
     let mut remainders = vec![None; all.len()];
     for layer in 0..all.len() {
-        if bits == WeightBits::Sixteen && leaves_remainder(model, layer) {
+        if bits == WeightBits::Sixteen && !coupled[layer] && leaves_remainder(model, layer) {
             remainders[layer] = Some(all.len());
             let rest = remainder(&model.layers[layer], &all[layer], scales[layer]);
             all.push(quantize(&rest, scales[layer]));
@@ -134,6 +147,50 @@ pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
         }
     }
     matrix
+}
+
+/// Quantises a layer of a coupling, which reads and writes 16 fractional bits and 12 of biases (see [`CouplingStack`]): the
+/// weight scale of a row is its multiplier times 2^-32.
+///
+/// [`CouplingStack`]: elbo::coupling::CouplingStack
+fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
+    const UNIT: f64 = 1.0 / (1u64 << 32) as f64;
+    let upper = if bits == WeightBits::Sixteen { layer.inp.next_multiple_of(4) } else { 0 };
+    let cols = if upper > 0 { 2 * upper } else { layer.inp };
+    let mut matrix = QuantizedMatrix {
+        rows: layer.out,
+        cols,
+        input_bound: 1,
+        weights: vec![0; layer.out * cols],
+        bias: vec![0; layer.out],
+        multiplier: vec![0; layer.out],
+    };
+    for (row, weights) in layer.w.chunks_exact(layer.inp).enumerate() {
+        let bias = f64::from(layer.b[row]) * f64::from(1 << 12);
+        let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
+        let step = (f64::from(largest) / 127.0).max(bias.abs() / f64::from(1 << 30));
+        let multiplier = (step / UNIT).ceil().clamp(1.0, f64::from(i32::MAX));
+        let step = multiplier * UNIT;
+        let (high, low) = matrix.weights[row * cols..][..cols].split_at_mut(if upper > 0 { upper } else { cols });
+        for (at, w) in weights.iter().enumerate() {
+            let exact = f64::from(*w) / step;
+            let rounded = exact.round().clamp(-127.0, 127.0);
+            high[at] = rounded as i8;
+            if let Some(rest) = low.get_mut(at) {
+                *rest = ((exact - rounded) * 256.0).round().clamp(-128.0, 127.0) as i8;
+            }
+        }
+        matrix.bias[row] = (bias / step).round() as i32;
+        matrix.multiplier[row] = multiplier as i32;
+    }
+    matrix
+}
+
+/// The first layer of couplings whose weights or biases are too large for 16 fractional bits.
+pub fn too_large_for_a_coupling(model: &FloatModel) -> Option<usize> {
+    let coupled = model.coupled();
+    let fits = |layer: &DenseLayer| layer.w.iter().all(|w| w.abs() < 63.0) && layer.b.iter().all(|b| b.abs() < 2048.0);
+    (0..coupled.len()).find(|at| coupled[*at] && !fits(&model.layers[*at]))
 }
 
 /// Finest output scale, at most `wanted`, at which every row's multiplier stays below 2^31.

@@ -1,22 +1,30 @@
 //! What is known before flashing: layers with their ranges and scales, memory, and the cost of every program.
 
 use super::Compiled;
+use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
 use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
-/// Instructions a multiply-accumulate and an element cost, measured by `cargo xtask bench`; for the estimates only.
-const M4: (f64, f64) = (1.2, 40.0);
-const M0: (f64, f64) = (4.4, 80.0);
+/// Instructions a multiply-accumulate, one of 32 bits and an element cost, measured by `cargo xtask bench`; for the
+/// estimates only.
+const M4: [f64; 3] = [1.2, 10.0, 40.0];
+const M0: [f64; 3] = [4.4, 25.0, 80.0];
 
 /// The compiler's report on its layers.
 pub fn layers(compiled: &Compiled) -> String {
     let width = compiled.float.layer_names.iter().map(String::len).fold(12, usize::max);
     let mut text = format!("{:<width$} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
+    let coupled = compiled.float.coupled();
     for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
         let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
         let shape = format!("{}x{}", matrix.rows, matrix.cols);
+        if coupled[index] {
+            // 32 bits with 16 fractional ones, summed in 64.
+            let _ = writeln!(text, "{name:<width$} {shape:>9} {:>10} {:>7} {:>12}", "-", "Q15.16", "-");
+            continue;
+        }
         let frac = compiled.scales.layers[index].output;
         let range = compiled.ranges.layers[index];
         let share = largest as f64 / f64::from(i32::MAX) * 100.0;
@@ -44,7 +52,9 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
         writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
     for kind in ProgramKind::ALL {
         let Some(info) = model.program(kind) else { continue };
-        let estimate = |(mac, element): (f64, f64)| info.macs as f64 * mac + (info.work - info.macs) as f64 * element;
+        let coupled = coupled_macs(model, kind);
+        let counts = [info.macs - coupled, coupled, info.work - info.macs].map(|count| count as f64);
+        let estimate = |costs: [f64; 3]| counts.iter().zip(costs).map(|(count, cost)| count * cost).sum::<f64>();
         let _ = writeln!(
             text,
             "{:<18} {:>10} {:>10} {:>14.0} {:>14.0}",
@@ -56,6 +66,20 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
         );
     }
     text
+}
+
+/// Multiply-accumulates of a program's couplings, which stand in no loop.
+fn coupled_macs(model: &Model<'_>, kind: ProgramKind) -> u64 {
+    let blob = model.blob();
+    let mut programs = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
+    let Some(program) = programs.find(|program| program.kind == kind as u32) else { return 0 };
+    let matrices = |index: u16| Some(Matrix::read(blob.matrices(), usize::from(index)));
+    let ops = (0..program.ops_len).map(|op| Op::read(blob.ops(), (program.ops_start + op) as usize));
+    let of = |op: Op| {
+        let input = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(op.inputs[0]));
+        op_cost(&op, input.len, 0, &matrices).macs
+    };
+    ops.filter(|op| op.opcode == Opcode::Couplings).map(of).sum()
 }
 
 /// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
@@ -81,8 +105,13 @@ pub fn disassembly(model: &Model<'_>) -> String {
                 Opcode::Slice => operands.push(format!("from {}", op.imm)),
                 Opcode::Offset => operands.push(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
                 Opcode::Clamp => operands.push(format!("{:?}", op.interval())),
-                Opcode::Coupling if op.imm == 1 => operands.push("inverse".into()),
                 Opcode::Planar | Opcode::Radial if op.param == 1 => operands.push("inverse".into()),
+                Opcode::Couplings => {
+                    let stack = CouplingStack::unpack(op.imm, op.param);
+                    let inverse = if stack.is_some_and(|stack| stack.inverse) { "inverse, " } else { "" };
+                    let count = stack.map_or(0, |stack| stack.couplings);
+                    operands.push(format!("{inverse}{count} couplings, matrix {}", op.arg));
+                }
                 Opcode::Conv => {
                     let g = ConvGeometry::unpack(op.imm, op.param);
                     let (kernel, step) =

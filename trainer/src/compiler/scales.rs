@@ -25,7 +25,7 @@ const LATENT_RANGE: f32 = 7.99;
 /// And where a flow's score reads it: a row is scored because it may be far from all that was learnt from.
 const SCORED_LATENT_RANGE: f32 = 31.99;
 
-/// What a layer reads and writes.
+/// What a layer reads and writes; of no meaning for those of couplings, which have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerScale {
     /// Fractional bits of its inputs.
@@ -128,19 +128,13 @@ impl<'p> Shape<'p> {
             (Some(Opcode::Relu | Opcode::Slice | Opcode::MeanVec | Opcode::Planar | Opcode::Radial), 0)
             | (Some(Opcode::Select), 0 | 1) => Demand::AtMost(fracs[at]),
             // What is read with more fractional bits would not fit Q16.
-            (Some(Opcode::Exp | Opcode::Tanh | Opcode::Sigmoid), 0) | (Some(Opcode::Coupling), 1) => {
+            (Some(Opcode::Exp | Opcode::Tanh | Opcode::Sigmoid), 0) => {
                 Demand::AtMost(16u32.saturating_add_signed(-i32::from(node.param)))
             }
             (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
             // The third operand joins the product at the product's scale, within 32 bits.
             (Some(Opcode::Fma), 0) => {
                 Demand::AtMost((fracs[node.inputs[2]] + 15).saturating_sub(fracs[node.inputs[1]]))
-            }
-            // An inverse multiplies a difference of 21 bits; finer than what it is added to, a shift would only have less room.
-            (Some(Opcode::Coupling), 0 | 2) => {
-                let [moved, shift] = [0, 2].map(|slot| fracs[node.inputs[slot]]);
-                let finest = if slot == 2 { fracs[at] + 1 } else { u32::MAX };
-                Demand::AtMost(finest.min(moved.min(shift) + 5))
             }
             (Some(Opcode::GaussianNll | Opcode::LogisticNll), 0 | 2) => {
                 Demand::AtMost(fracs[node.inputs[0]].min(fracs[node.inputs[2]]))
@@ -173,8 +167,7 @@ impl<'p> Shape<'p> {
                 finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
             }
             Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
-            // An inverse has no room of its own: it would make what its networks read coarser in every program.
-            Some(Opcode::Coupling) if node.imm == Immediate::None => {
+            Some(Opcode::Couplings) => {
                 let scored = self.program.kind == ProgramKind::Score;
                 finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))
             }

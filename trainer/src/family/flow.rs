@@ -95,6 +95,9 @@ impl FlowRecipe {
         if self.steps == 0 {
             return refuse("flow.steps", "at least one step", &self.steps);
         }
+        if self.kind == FlowKind::RealNvp && self.steps > 255 {
+            return refuse("flow.steps", "at most 255 couplings", &self.steps);
+        }
         if !(-8..=3).contains(&self.scale_log2) {
             return refuse("flow.scale_log2", "a whole number from -8 to 3", &self.scale_log2);
         }

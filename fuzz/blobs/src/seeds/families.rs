@@ -3,6 +3,7 @@
 use super::{layer, meta_of};
 use crate::builder::{Parts, Program};
 use elbo::Likelihood;
+use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{Opcode, ProgramKind};
 
@@ -12,64 +13,87 @@ fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32)
     parts.matrix([rows, cols], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24)
 }
 
-/// An affine coupling of 2 dimensions on 2 and an additive one back: draws with their density, the density of a row, and the
-/// inverse.
+/// Two affine couplings of five dimensions, their weights of 8 bits, one of 16, and an additive one: draws with their density, the density of
+/// a row, and the inverse.
 pub(super) fn coupling() -> Parts {
     let mut parts = Parts::new();
-    let hidden = layer(&mut parts, [3, 2], Packing::Dsp4, 32768);
-    let shift = layer(&mut parts, [2, 3], Packing::RowMajor, 20000);
-    let log_scale = layer(&mut parts, [2, 3], Packing::RowMajor, 20000);
-    let network = |p: &mut Program<'_>, a: u16| {
-        let h = p.dense(a, hidden, 11);
-        let h = p.map_in_place(Opcode::Relu, &[h], 11, 0);
-        let h = p.clamp(h, 11, 0, 20000);
-        let (t, s) = (p.dense(h, shift, 11), p.dense(h, log_scale, 12));
-        (p.clamp(t, 11, -4000, 4000), p.clamp(s, 12, -2048, 2048))
+    let eight = CouplingStack {
+        couplings: 2,
+        layers: 1,
+        activation: HiddenActivation::Relu,
+        sixteen: false,
+        inverse: false,
+        scale_log2: 0,
+    };
+    let sixteen = CouplingStack {
+        couplings: 1,
+        layers: 2,
+        activation: HiddenActivation::Tanh,
+        sixteen: true,
+        scale_log2: -1,
+        ..eight
+    };
+    // A weight is up to 127 of 2^-10, or of 2^-11.
+    let mut layer = |rows: usize, cols: usize, packing: Packing| {
+        let salt = parts.matrices.len();
+        let weight = move |row: usize, col: usize| ((row * 37 + col * 101 + salt * 59) % 255) as i32 as u8 as i8;
+        let (bias, multiplier) = (|row: usize| row as i32 * 999_999 - 1_500_000, |row: usize| 1 << (22 - row % 2));
+        parts.matrix([rows, cols], packing, 1, weight, bias, multiplier)
+    };
+    let (wide, narrow) = (Packing::Dsp4, Packing::RowMajor);
+    let first = [(3, 3, wide), (2, 3, wide), (2, 3, narrow), (5, 2, narrow), (3, 5, wide), (3, 5, wide)];
+    let [first, ..] = first.map(|(rows, cols, packing)| layer(rows, eight.columns(cols), packing));
+    let second = [(3, 3, wide), (2, 3, narrow), (2, 2, wide), (2, 2, narrow)];
+    let [second, ..] = second.map(|(rows, cols, packing)| layer(rows, sixteen.columns(cols), packing));
+    let add = |p: &mut Program<'_>, opcode: Opcode, x: u16| {
+        let (a, b, c) = (p.slice(x, 0, 2), p.slice(x, 2, 2), p.slice(x, 4, 1));
+        let a = p.map(opcode, &[a, b], 10, 0);
+        let ab = p.concat(a, b, 10);
+        p.concat(ab, c, 10)
     };
     let forward = |p: &mut Program<'_>, z: u16| {
-        let (a, b) = (p.slice(z, 0, 2), p.slice(z, 2, 2));
-        let (t, s) = network(p, a);
-        let b = p.couple(false, [b, s, t], 11, 0);
-        let a = p.map(Opcode::AddVec, &[a, b], 11, 0);
-        (p.concat(a, b, 11), s)
+        let (x, a) = p.couplings(eight, first, 5, z, 11);
+        let (x, b) = p.couplings(sixteen, second, 3, x, 10);
+        let x = add(p, Opcode::AddVec, x);
+        (x, p.scalar(Opcode::Add, &[a, b], 0))
     };
     let backward = |p: &mut Program<'_>, x: u16| {
-        let (a, b) = (p.slice(x, 0, 2), p.slice(x, 2, 2));
-        let a = p.map(Opcode::SubVec, &[a, b], 11, 0);
-        let (t, s) = network(p, a);
-        let b = p.couple(true, [b, s, t], 11, 0);
-        (p.concat(a, b, 11), s)
+        let x = add(p, Opcode::SubVec, x);
+        let (x, a) = p.couplings(CouplingStack { inverse: true, ..sixteen }, second, 3, x, 11);
+        let (z, b) = p.couplings(CouplingStack { inverse: true, ..eight }, first, 5, x, 11);
+        let log_det = p.scalar(Opcode::Add, &[a, b], 0);
+        (z, p.scalar(Opcode::Neg, &[log_det], 0))
     };
-    let density = |p: &mut Program<'_>, z: u16, s: u16| {
-        let (prior, log_det) = (p.scalar(Opcode::HalfSumSq, &[z], 0), p.scalar(Opcode::Sum, &[s], 0));
+    let density = |p: &mut Program<'_>, z: u16, log_det: u16| {
+        let prior = p.scalar(Opcode::HalfSumSq, &[z], 0);
         let nats = p.scalar(Opcode::Add, &[prior, log_det], 0);
         // Half of ln 2 pi for each dimension.
-        p.offset(nats, 240_898)
+        p.offset(nats, 301_123)
     };
     parts.program(ProgramKind::Decode, |p| {
-        let z = p.input(4, 11, 16384);
+        let z = p.input(5, 11, 16384);
         let (x, _) = forward(p, z);
         p.outputs(&[x]);
     });
     parts.program(ProgramKind::Invert, |p| {
-        let x = p.input(4, 11, 30000);
+        let x = p.input(5, 10, 30000);
         let (z, _) = backward(p, x);
         p.outputs(&[z]);
     });
     parts.program(ProgramKind::Score, |p| {
-        let x = p.input(4, 11, 30000);
-        let (z, s) = backward(p, x);
-        let nats = density(p, z, s);
+        let x = p.input(5, 10, 30000);
+        let (z, log_det) = backward(p, x);
+        let nats = density(p, z, log_det);
         p.outputs(&[nats]);
     });
     parts.program(ProgramKind::SampleDensity, |p| {
-        let z = p.normal(4);
+        let z = p.normal(5);
         let z = p.clamp(z, 11, -16384, 16384);
-        let (x, s) = forward(p, z);
-        let nats = density(p, z, s);
+        let (x, log_det) = forward(p, z);
+        let nats = density(p, z, log_det);
         p.outputs(&[x, nats]);
     });
-    parts.meta = meta_of("flow", "coupling", Likelihood::Gaussian, 4, 0);
+    parts.meta = meta_of("flow", "coupling", Likelihood::Gaussian, 5, 0);
     parts
 }
 

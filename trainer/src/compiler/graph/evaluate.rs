@@ -2,6 +2,7 @@
 
 use super::{Immediate, Node};
 use crate::family::DenseLayer;
+use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::flow::{MARGIN, NORM_SQUARED_MIN};
 use elbo::kernel::ConvGeometry;
 use elbo::program::Opcode;
@@ -41,14 +42,11 @@ pub(super) fn evaluate(
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
         Opcode::Exp => each(out, &|v| (v * scale).exp()),
-        Opcode::Coupling => (0..out.len()).for_each(|i| {
-            let [moved, log_scale, shift] = [0, 1, 2].map(|slot| operands[slot][i]);
-            let log_scale = log_scale * scale;
-            out[i] = match node.imm {
-                Immediate::Inverse => (moved - shift) * (-log_scale).exp(),
-                _ => moved * log_scale.exp() + shift,
-            };
-        }),
+        Opcode::Couplings => {
+            if let Immediate::Stack(stack) = node.imm {
+                return couple(stack, &layers[node.layers()], a, out);
+            }
+        }
         Opcode::Clamp => {
             if let Immediate::Interval([low, high]) = node.imm {
                 each(out, &|v| v.clamp(low, high));
@@ -194,6 +192,43 @@ fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32
     }
     out.iter_mut().zip(point).for_each(|(y, v)| *y = v as f32);
     Beside { third: log_det as f32, extent: extent as f32 }
+}
+
+/// A stack of couplings (see [`CouplingStack`]).
+fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32]) -> Beside {
+    let (first, second) = z.split_at(z.len().div_ceil(2));
+    let mut halves = [first.to_vec(), second.to_vec()];
+    let mut couplings: Vec<_> = layers.chunks_exact(usize::from(stack.matrices())).enumerate().collect();
+    if stack.inverse {
+        couplings.reverse();
+    }
+    let mut log_det = 0.0;
+    for (k, layers) in couplings {
+        let affine = |layer: &DenseLayer, x: &[f32]| {
+            let mut y = vec![0.0; layer.out];
+            dense(layer, x, &mut y);
+            y
+        };
+        let (hidden, ends) = layers.split_at(usize::from(stack.layers));
+        let h = hidden.iter().fold(halves[k % 2].clone(), |x, layer| {
+            let mut y = affine(layer, &x);
+            y.iter_mut().for_each(|v| match stack.activation {
+                HiddenActivation::Relu => *v = v.max(0.0),
+                HiddenActivation::Tanh => *v = v.tanh(),
+                HiddenActivation::Identity => {}
+            });
+            y
+        });
+        let (shift, raw) = (affine(&ends[0], &h), affine(&ends[1], &h));
+        for ((v, t), raw) in halves[(k + 1) % 2].iter_mut().zip(shift).zip(raw) {
+            let s = raw.tanh() * f32::from(stack.scale_log2).exp2();
+            log_det += f64::from(s);
+            *v = if stack.inverse { (*v - t) * (-s).exp() } else { *v * s.exp() + t };
+        }
+    }
+    out.fill(0.0);
+    out.iter_mut().zip(halves.concat()).for_each(|(y, v)| *y = v);
+    Beside { third: if stack.inverse { -log_det } else { log_det } as f32, extent: 0.0 }
 }
 
 const LEAST: f64 = MARGIN as f64 / (1 << 24) as f64;

@@ -3,26 +3,30 @@
 //! The latent of NICE is what its couplings give: the learnt log-scale of every column belongs to the prior, whose columns
 //! are `N(0, exp(-2 s))`, so that integer couplings invert each other exactly.
 
-use candle_core::Result;
+use candle_core::{Error, Result};
+use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::program::{Opcode, ProgramKind};
 
+use super::coupling::Coupling;
 use super::{Flow, Stack};
 use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::compiler::lower::{Affine, Tower};
+use crate::nn::Activation;
 
-/// A coupling's layers.
-struct CouplingLayers {
+/// The layers of an additive coupling.
+struct Addition {
     net: Tower,
     shift: Affine,
-    log_scale: Option<Affine>,
 }
 
 /// What moves points, as layers.
 enum Steps {
     /// Opcode, constant layer and its length.
     Steps(Opcode, usize, usize),
-    /// Couplings; how far the log-scale's tanh is shifted to the left.
-    Couplings(Vec<CouplingLayers>, i32),
+    /// Additive couplings.
+    Additions(Vec<Addition>),
+    /// Affine couplings: their shape, first layer and widest hidden layer.
+    Couplings(CouplingStack, usize, usize),
 }
 
 /// The prior's scale: constants `exp(s)` and `exp(-s)` of every column, and `sum s`.
@@ -50,27 +54,50 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
             let values = params.values(*slot)?;
             Steps::Steps(step.opcode(), model.constant("steps", &values), values.len())
         }
-        Stack::Couplings(couplings, scale) => {
+        Stack::Couplings(couplings, Some(slot)) => {
             let mut all = Vec::new();
             for (k, coupling) in couplings.iter().enumerate() {
-                let name = format!("coupling.{k}");
-                all.push(CouplingLayers {
-                    net: Tower::mlp(&mut model, &format!("{name}.net"), params, &coupling.net)?,
-                    shift: Affine::dense(&mut model, &format!("{name}.shift"), params, coupling.shift)?,
-                    log_scale: match coupling.log_scale {
-                        None => None,
-                        Some(layer) => Some(Affine::dense(&mut model, &format!("{name}.log_scale"), params, layer)?),
-                    },
-                });
+                let net = Tower::mlp(&mut model, &format!("coupling.{k}.net"), params, &coupling.net)?;
+                let shift = Affine::dense(&mut model, &format!("coupling.{k}.shift"), params, coupling.shift)?;
+                all.push(Addition { net, shift });
             }
-            if let Some(slot) = scale {
-                let scale = params.values(*slot)?;
-                let exp = |sign: f32| scale.iter().map(|s| (sign * s).exp()).collect::<Vec<f32>>();
-                let up = model.constant("scale", &exp(1.0));
-                let down = model.constant("scale.inverse", &exp(-1.0));
-                prior = Some(PriorScale { up, down, sum: scale.iter().sum() });
+            let scale = params.values(*slot)?;
+            let exp = |sign: f32| scale.iter().map(|s| (sign * s).exp()).collect::<Vec<f32>>();
+            let up = model.constant("scale", &exp(1.0));
+            let down = model.constant("scale.inverse", &exp(-1.0));
+            prior = Some(PriorScale { up, down, sum: scale.iter().sum() });
+            Steps::Additions(all)
+        }
+        Stack::Couplings(couplings, None) => {
+            let first = model.layers.len();
+            let (mut widest, mut shape) = (1, None);
+            for (k, coupling) in couplings.iter().enumerate() {
+                let Coupling { net, shift, log_scale, .. } = coupling;
+                let ends = [("shift", Some(*shift)), ("log_scale", *log_scale)];
+                let ends = ends.into_iter().filter_map(|(name, layer)| Some((name.to_owned(), layer?)));
+                let hidden = net.layers.iter().enumerate().map(|(i, layer)| (format!("net.{i}"), *layer));
+                for (name, layer) in hidden.chain(ends) {
+                    Affine::dense(&mut model, &format!("coupling.{k}.{name}"), params, layer)?;
+                }
+                widest = net.layers.iter().fold(widest, |widest, layer| widest.max(layer.out));
+                shape = Some((net.layers.len(), net.activation));
             }
-            Steps::Couplings(all, flow.recipe.scale_log2)
+            let (layers, activation) = shape.unwrap_or_default();
+            let count =
+                |n: usize| u8::try_from(n).map_err(|_| Error::Msg(format!("{n} couplings or layers: at most 255")));
+            let stack = CouplingStack {
+                couplings: count(couplings.len())?,
+                layers: count(layers)?,
+                activation: match activation {
+                    Activation::Relu => HiddenActivation::Relu,
+                    Activation::Tanh => HiddenActivation::Tanh,
+                    Activation::Identity => HiddenActivation::Identity,
+                },
+                sixteen: false,
+                inverse: false,
+                scale_log2: flow.recipe.scale_log2 as i8,
+            };
+            Steps::Couplings(stack, first, widest)
         }
     };
     let forward_draws = flow.recipe.energy.is_some();
@@ -90,25 +117,24 @@ impl Lowering {
                 let (y, log_det) = b.flow(*opcode, inverse, x, params);
                 (y, Some(log_det))
             }
-            Steps::Couplings(couplings, scale_log2) => {
+            Steps::Additions(couplings) => {
                 let first = self.dim.div_ceil(2);
                 let mut halves = [b.slice(x, 0, first), b.slice(x, first, self.dim - first)];
-                let mut total: Option<NodeId> = None;
                 let mut order: Vec<usize> = (0..couplings.len()).collect();
                 if inverse {
                     order.reverse();
                 }
+                let opcode = if inverse { Opcode::SubVec } else { Opcode::AddVec };
                 for k in order {
-                    let (given, moved) = (halves[k % 2], halves[(k + 1) % 2]);
-                    let (y, log_scale) = couple(b, &couplings[k], -*scale_log2 as i8, inverse, given, moved);
-                    halves[(k + 1) % 2] = y;
-                    if let Some(log_scale) = log_scale {
-                        let sum = b.scalar(Opcode::Sum, -*scale_log2 as i8, &[log_scale]);
-                        total = Some(total.map_or(sum, |total| b.scalar(Opcode::Add, 0, &[total, sum])));
-                    }
+                    let h = couplings[k].net.apply(b, halves[k % 2]);
+                    let shift = couplings[k].shift.apply(b, h);
+                    halves[(k + 1) % 2] = b.map(opcode, 0, &[halves[(k + 1) % 2], shift]);
                 }
-                let total = total.map(|total| if inverse { b.scalar(Opcode::Neg, 0, &[total]) } else { total });
-                (b.concat(halves[0], halves[1]), total)
+                (b.concat(halves[0], halves[1]), None)
+            }
+            Steps::Couplings(stack, layer, widest) => {
+                let (y, log_det) = b.couplings(CouplingStack { inverse, ..*stack }, *layer, *widest, x);
+                (y, Some(log_det))
             }
         }
     }
@@ -189,24 +215,4 @@ impl Lowering {
         let out = log_det.map_or(nll, |log_det| b.scalar(Opcode::Add, 0, &[nll, log_det]));
         b.finish(ProgramKind::SampleDensity, &[x, out])
     }
-}
-
-/// One coupling or its inverse: the moved half, and the tanh of which the log-scale is `2^-param`.
-fn couple(
-    b: &mut Builder,
-    layers: &CouplingLayers,
-    param: i8,
-    inverse: bool,
-    given: NodeId,
-    moved: NodeId,
-) -> (NodeId, Option<NodeId>) {
-    let h = layers.net.apply(b, given);
-    let shift = layers.shift.apply(b, h);
-    let Some(log_scale) = layers.log_scale else {
-        let opcode = if inverse { Opcode::SubVec } else { Opcode::AddVec };
-        return (b.map(opcode, 0, &[moved, shift]), None);
-    };
-    let raw = log_scale.apply(b, h);
-    let tanh = b.map(Opcode::Tanh, 0, &[raw]);
-    (b.couple(param, inverse, [moved, tanh, shift]), Some(tanh))
 }

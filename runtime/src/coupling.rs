@@ -1,0 +1,122 @@
+//! The shape of a stack of affine couplings (RealNVP, arXiv 1605.08803), and what its operation needs.
+
+use crate::kernel::LANES;
+#[cfg(feature = "flow")]
+use crate::program::{Matrix, Op};
+
+/// log2 of the largest log-scale, and of the least bound that one may have.
+const SCALE_LOG2: core::ops::RangeInclusive<i8> = -8..=3;
+
+/// What a hidden layer of a coupling's network ends in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HiddenActivation {
+    /// `max(x, 0)`.
+    Relu = 0,
+    /// `tanh(x)`.
+    Tanh = 1,
+    /// `x`.
+    Identity = 2,
+}
+
+/// The shape of a stack of couplings: everything but the sizes of its matrices.
+///
+/// Coupling `k` leaves one half of the point as it is, the first `ceil(d/2)` coordinates where `k` is even, and makes of the
+/// other half `x exp(s) + t`, where `t` and `s = 2^scale_log2 tanh(raw)` come from a network of the first. Its matrices
+/// are those of the network's hidden layers, then that of `t`, then that of `raw`. They are read as those of activations of 16
+/// fractional bits, and biases of 12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CouplingStack {
+    /// Number of couplings, at least 1.
+    pub couplings: u8,
+    /// Hidden layers of each network.
+    pub layers: u8,
+    /// What they end in.
+    pub activation: HiddenActivation,
+    /// Whether weights have 16 bits: a matrix has the columns of the upper bytes, a multiple of four, then those of the lower
+    /// bytes, signed and worth a 256th each.
+    pub sixteen: bool,
+    /// Whether the stack is undone.
+    pub inverse: bool,
+    /// log2 of the bound of a log-scale, -8 to 3.
+    pub scale_log2: i8,
+}
+
+/// What a stack needs.
+#[cfg(feature = "flow")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Halfwords of its output.
+    pub len: u32,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Rows of all matrices.
+    pub rows: u64,
+}
+
+impl CouplingStack {
+    /// `imm` and `param` of its operation.
+    pub fn pack(self) -> (u32, i8) {
+        let flags = self.activation as u8 | u8::from(self.sixteen) << 2 | u8::from(self.inverse) << 3;
+        (u32::from_le_bytes([self.couplings, self.layers, flags, 0]), self.scale_log2)
+    }
+
+    /// What [`CouplingStack::pack`] made; none of anything else.
+    pub fn unpack(imm: u32, param: i8) -> Option<Self> {
+        let [couplings, layers, flags, rest] = imm.to_le_bytes();
+        let activation = match flags & 3 {
+            0 => HiddenActivation::Relu,
+            1 => HiddenActivation::Tanh,
+            2 => HiddenActivation::Identity,
+            _ => return None,
+        };
+        let valid = couplings > 0 && flags >> 4 == 0 && rest == 0 && SCALE_LOG2.contains(&param);
+        let (sixteen, inverse) = (flags & 4 != 0, flags & 8 != 0);
+        valid.then_some(Self { couplings, layers, activation, sixteen, inverse, scale_log2: param })
+    }
+
+    /// Columns of a matrix that reads `inputs` activations.
+    pub fn columns(&self, inputs: usize) -> usize {
+        if self.sixteen { 2 * inputs.next_multiple_of(LANES) } else { inputs }
+    }
+
+    /// Matrices of one coupling.
+    pub fn matrices(&self) -> u16 {
+        u16::from(self.layers) + 2
+    }
+
+    /// Elements of the operation's output for `d` coordinates and hidden layers of at most `widest`: the image, then zeros,
+    /// which are where it was computed.
+    pub fn output_len(d: usize, widest: usize) -> usize {
+        2 * LANES * [d.div_ceil(2), d / 2, widest, widest].map(|len| len.div_ceil(LANES)).into_iter().sum::<usize>()
+    }
+
+    /// What `op` needs to move `d` coordinates; none where its matrices do not fit.
+    #[cfg(feature = "flow")]
+    pub(crate) fn needs(op: &Op, d: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<Needs> {
+        let stack = Self::unpack(op.imm, op.param).filter(|_| d >= 2)?;
+        let halves = [d.div_ceil(2), d / 2];
+        let (mut widest, mut macs, mut rows) = (1, 0u64, 0u64);
+        let mut next = op.arg;
+        for k in 0..usize::from(stack.couplings) {
+            let mut inputs = halves[k % 2];
+            for layer in 0..stack.matrices() {
+                let matrix = matrices(next)?;
+                next = next.checked_add(1)?;
+                let ends = layer >= u16::from(stack.layers);
+                let fits = matrix.cols as usize == stack.columns(inputs as usize)
+                    && (!ends || matrix.rows == halves[(k + 1) % 2]);
+                if !fits {
+                    return None;
+                }
+                macs += u64::from(matrix.rows) * u64::from(matrix.cols);
+                rows += u64::from(matrix.rows);
+                if !ends {
+                    inputs = matrix.rows;
+                    widest = widest.max(inputs);
+                }
+            }
+        }
+        Some(Needs { len: u32::try_from(Self::output_len(d as usize, widest as usize)).ok()?, macs, rows })
+    }
+}
