@@ -187,7 +187,7 @@ proptest! {
         for _ in 0..255 * u32::from(stack.matrices()) {
             let weight = if up { 127 } else { -128 };
             let cols = stack.columns(1);
-            let weight = move |_, col: usize| if col % cols.min(4) == 0 { weight } else { 0 };
+            let weight = move |_, col: usize| if col.is_multiple_of(4) { weight } else { 0 };
             parts.matrix([1, cols], Packing::RowMajor, 1, weight, |_| 1 << 30, |_| i32::MAX);
         }
         let ([x, _], _) = run_all(ProgramKind::Encode, &mut parts, &[&z], |p| {

@@ -22,7 +22,7 @@ struct Addition {
 /// What moves points, as layers.
 enum Steps {
     /// Opcode, constant layer and its length.
-    Steps(Opcode, usize, usize),
+    Parametric(Opcode, usize, usize),
     /// Additive couplings.
     Additions(Vec<Addition>),
     /// Affine couplings: their shape, first layer and widest hidden layer.
@@ -52,7 +52,7 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
     let steps = match &flow.stack {
         Stack::Steps(step, slot) => {
             let values = params.values(*slot)?;
-            Steps::Steps(step.opcode(), model.constant("steps", &values), values.len())
+            Steps::Parametric(step.opcode(), model.constant("steps", &values), values.len())
         }
         Stack::Couplings(couplings, Some(slot)) => {
             let mut all = Vec::new();
@@ -112,7 +112,7 @@ impl Lowering {
     /// The steps, or their inverse, applied to `x`, and the log-determinant of that in nats; none where it is 0.
     fn apply(&self, b: &mut Builder, inverse: bool, x: NodeId) -> (NodeId, Option<NodeId>) {
         match &self.steps {
-            Steps::Steps(opcode, layer, len) => {
+            Steps::Parametric(opcode, layer, len) => {
                 let params = b.constant(*layer, *len, x);
                 let (y, log_det) = b.flow(*opcode, inverse, x, params);
                 (y, Some(log_det))
