@@ -201,8 +201,10 @@ fn output_bound(
         }
         #[cfg(feature = "flow")]
         Opcode::Couplings => {
-            let needs = crate::coupling::CouplingStack::needs(op, n, matrices);
-            require(needs.is_some_and(|needs| needs.len == output.len), Shape)?;
+            let needs = crate::coupling::CouplingStack::needs(op, n, matrices).ok_or(Shape)?;
+            require(needs.len == output.len, Shape)?;
+            // Halfwords of numbers of 32 bits may have any value.
+            require(needs.input_bound == FULL, Bound)?;
             return Ok(FULL);
         }
         #[cfg(not(feature = "flow"))]

@@ -52,6 +52,8 @@ pub(crate) struct Needs {
     pub macs: u64,
     /// Rows of all matrices.
     pub rows: u64,
+    /// Largest |q| that all matrices take.
+    pub input_bound: u16,
 }
 
 impl CouplingStack {
@@ -96,7 +98,7 @@ impl CouplingStack {
     pub(crate) fn needs(op: &Op, d: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<Needs> {
         let stack = Self::unpack(op.imm, op.param).filter(|_| d >= 2)?;
         let halves = [d.div_ceil(2), d / 2];
-        let (mut widest, mut macs, mut rows) = (1, 0u64, 0u64);
+        let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
         let mut next = op.arg;
         for k in 0..usize::from(stack.couplings) {
             let mut inputs = halves[k % 2];
@@ -111,12 +113,14 @@ impl CouplingStack {
                 }
                 macs += u64::from(matrix.rows) * u64::from(matrix.cols);
                 rows += u64::from(matrix.rows);
+                input_bound = input_bound.min(matrix.input_bound);
                 if !ends {
                     inputs = matrix.rows;
                     widest = widest.max(inputs);
                 }
             }
         }
-        Some(Needs { len: u32::try_from(Self::output_len(d as usize, widest as usize)).ok()?, macs, rows })
+        let len = u32::try_from(Self::output_len(d as usize, widest as usize)).ok()?;
+        Some(Needs { len, macs, rows, input_bound })
     }
 }

@@ -58,7 +58,7 @@ impl Case {
         // A weight of 127 is a quarter to a half.
         let multiplier = |row: usize| (1 << 23) + (hash(6000 + row as u32) >> 9) as i32;
         let packing = if index.is_multiple_of(2) { Packing::Dsp4 } else { Packing::RowMajor };
-        self.parts.matrix([rows, cols], packing, 1, weight, bias, multiplier);
+        self.parts.matrix([rows, cols], packing, 32768, weight, bias, multiplier);
         let real = |row: usize| {
             let unit = f64::from(multiplier(row)) / f64::from(32).exp2();
             let lower = |col: usize| if self.stack.sixteen { f64::from(weight(row, upper + col)) / 256.0 } else { 0.0 };
@@ -188,7 +188,7 @@ proptest! {
             let weight = if up { 127 } else { -128 };
             let cols = stack.columns(1);
             let weight = move |_, col: usize| if col.is_multiple_of(4) { weight } else { 0 };
-            parts.matrix([1, cols], Packing::RowMajor, 1, weight, |_| 1 << 30, |_| i32::MAX);
+            parts.matrix([1, cols], Packing::RowMajor, 32768, weight, |_| 1 << 30, |_| i32::MAX);
         }
         let ([x, _], _) = run_all(ProgramKind::Encode, &mut parts, &[&z], |p| {
             let z = p.input(2, 0, 32768);

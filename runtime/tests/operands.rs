@@ -28,6 +28,11 @@ fn matrix(rows: u32, cols: u32, output_bound: u16) -> Matrix {
     Matrix { rows, cols, packing, input_bound: 100, output_bound, params: 0, weights: 0 }
 }
 
+/// One of a coupling's, which reads whole halfwords.
+fn coupled([rows, cols]: [u32; 2]) -> Matrix {
+    Matrix { input_bound: 32768, ..matrix(rows, cols, 9) }
+}
+
 /// 3x3 pixels of two channels to 5x5 of three: phases with 4, 2, 2 and 1 taps.
 const UP: ConvGeometry = ConvGeometry { height: 3, width: 3, kernel: 3, stride: 1, up: 2, pad: 1, output_padding: 0 };
 /// 3x3 pixels of two channels to 2x2 of three.
@@ -109,9 +114,7 @@ fn case(opcode: Opcode) -> Case {
         Opcode::Dense => vec![matrix(3, 5, 77)],
         // The first phase has the middle tap alone.
         Opcode::Conv => vec![matrix(3, 2, 5), matrix(3, 4, 44), matrix(3, 4, 7), matrix(3, 8, 9)],
-        Opcode::Couplings => {
-            [[7, 3], [2, 7], [2, 7], [4, 2], [3, 4], [3, 4]].map(|[rows, cols]| matrix(rows, cols, 9)).to_vec()
-        }
+        Opcode::Couplings => [[7, 3], [2, 7], [2, 7], [4, 2], [3, 4], [3, 4]].map(coupled).to_vec(),
         _ => Vec::new(),
     };
     let third = match opcode {
@@ -236,6 +239,7 @@ fn operands_of_other_lengths() {
     let full = Ok(32768);
     gives(O::Couplings, Err(E::Shape), |case| case.inputs[2].len = 2);
     gives(O::Couplings, Err(E::Kind), |case| case.op.arg = 6);
+    gives(O::Couplings, Err(E::Bound), |case| case.matrices[3].input_bound = 32767);
     // Every matrix but a hidden layer's rows follows from the others.
     for at in 0..6 {
         let rows = if at % 3 == 0 { 2..4 } else { 1..2 };
@@ -282,7 +286,7 @@ fn operands_of_other_lengths() {
     // Without hidden layers.
     gives(O::Couplings, full, |case| {
         (case.op.imm, case.op.param) = with(&|stack| stack.layers = 0);
-        case.matrices = [[2, 3], [2, 3], [3, 2], [3, 2]].map(|[rows, cols]| matrix(rows, cols, 9)).to_vec();
+        case.matrices = [[2, 3], [2, 3], [3, 2], [3, 2]].map(coupled).to_vec();
         case.output.len = 32;
     });
     gives(O::Loop, Ok(33), |case| (case.op.imm, case.output.len) = (4, 12));

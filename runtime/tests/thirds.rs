@@ -53,7 +53,7 @@ fn redirect(parts: &mut Parts, third: u16) {
 fn couplings() -> Parts {
     let mut parts = Parts::new();
     for _ in 0..2 {
-        parts.matrix([1, 1], Packing::RowMajor, 1, |_, _| 5, |_| 7, |_| 1 << 30);
+        parts.matrix([1, 1], Packing::RowMajor, 32768, |_, _| 5, |_| 7, |_| 1 << 30);
     }
     let (couplings, layers, activation) = (1, 0, HiddenActivation::Identity);
     let stack = CouplingStack { couplings, layers, activation, sixteen: false, inverse: false, scale_log2: 0 };
@@ -72,6 +72,9 @@ fn fields_of_couplings() {
     breaks(couplings, E::Operand { op: 1 }, |p| p.ops[1].arg = 2);
     breaks(couplings, E::Shape { op: 1 }, |p| p.ops[1].imm = 0);
     breaks(couplings, E::Shape { op: 1 }, |p| p.ops[1].param = 4);
+    breaks(couplings, E::Bound { op: 1 }, |p| {
+        (p.matrices[1].input_bound, p.matrices[1].output_bound) = (16384, 20482);
+    });
     breaks(couplings, E::Bound { op: 1 }, |p| p.tensors[1].bound = 51);
     breaks(couplings, E::Bound { op: 1 }, |p| p.tensors[2].bound = 32767);
     breaks(couplings, E::Shape { op: 1 }, |p| p.tensors[2].len -= 1);

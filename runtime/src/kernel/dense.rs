@@ -49,6 +49,52 @@ pub fn dense_portable(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     }
 }
 
+/// Adds to `sums` the products of rows `4 group ..` and `x`, wrapping, over `x.len()` words of their columns from word `first`
+/// on. Does nothing where the matrix has no such words, or `x` is not aligned to words of four bytes.
+#[cfg(feature = "flow")]
+pub(crate) fn add_rows(
+    matrix: &DenseMatrix<'_>,
+    group: usize,
+    first: usize,
+    x: &[[i16; LANES]],
+    sums: &mut [i32; LANES],
+) {
+    let words = words_per_row(matrix.cols);
+    if x.is_empty() || !x.as_ptr().addr().is_multiple_of(4) {
+        return;
+    }
+    match matrix.packing {
+        Packing::RowMajor => {
+            for (row, sum) in (group * LANES..matrix.rows).zip(sums) {
+                let weights = matrix.weights.get(row * words + first..).unwrap_or_default();
+                let products = weights.iter().zip(x);
+                *sum = products.fold(*sum, |sum, (word, x)| add_products(sum, *word, Packing::RowMajor, x));
+            }
+        }
+        Packing::Dsp4 => {
+            let start = (group * words + first) * LANES;
+            let Some(weights) = matrix.weights.get(start..start + x.len() * LANES) else { return };
+            let weights = weights.as_chunks().0;
+            #[cfg(elbo_dsp)]
+            super::dsp::add_group(weights, x, sums);
+            #[cfg(elbo_m0)]
+            super::m0::add_group(weights, x, sums);
+            #[cfg(not(any(elbo_dsp, elbo_m0)))]
+            add_group(weights, x, sums);
+        }
+    }
+}
+
+/// Adds the products of four rows in `Dsp4` packing and as many activations to `sums`.
+#[cfg_attr(any(elbo_dsp, elbo_m0), allow(dead_code))]
+fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
+    for (words, x) in weights.iter().zip(x) {
+        for (sum, &word) in sums.iter_mut().zip(words) {
+            *sum = add_products(*sum, word, Packing::Dsp4, x);
+        }
+    }
+}
+
 /// A matrix and its vectors, trimmed to what a kernel touches: none is empty, their lengths agree, all begin at words.
 pub(super) struct Operands<'a> {
     /// A word per element of `x` for each stored row: all of `out` in `Dsp4`, without the padding rows in `RowMajor`.
@@ -95,11 +141,7 @@ impl<'a> Operands<'a> {
         let groups = self.weights.as_chunks::<LANES>().0.chunks_exact(self.x.len());
         for ((out, &[b0, b1, b2, b3, m0, m1, m2, m3]), group) in self.out.iter_mut().zip(self.params).zip(groups) {
             let mut sums = [b0, b1, b2, b3].map(|bias| bias as i32);
-            for (words, x) in group.iter().zip(self.x) {
-                for (sum, &word) in sums.iter_mut().zip(words) {
-                    *sum = add_products(*sum, word, Packing::Dsp4, x);
-                }
-            }
+            add_group(group, self.x, &mut sums);
             for ((y, sum), m) in out.iter_mut().zip(sums).zip([m0, m1, m2, m3]) {
                 *y = requantize(sum, m as i32);
             }

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 use super::dense::Operands;
+#[cfg(feature = "flow")]
+use super::pack::LANES;
 use core::arch::naked_asm;
 
 /// Steps of four columns in one turn of the unrolled loop.
@@ -31,6 +33,17 @@ pub(super) fn dense(operands: Operands<'_>) {
     // per group it reads 8 parameter words and writes 8 bytes of `out`, ending at `out_end`. All pointers are aligned
     // to words, which LDM, LDRD and STRD need, and `out` is borrowed mutably, so nothing else aliases it.
     unsafe { dsp4(&job) };
+}
+
+/// Adds the products of four rows and as many activations to `sums`. `x` is aligned to words and not empty.
+#[cfg(feature = "flow")]
+pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
+    debug_assert!(weights.len() == x.len() && !x.is_empty() && x.as_ptr().addr().is_multiple_of(4));
+    let x = x.as_ptr_range();
+    // SAFETY: the target has the DSP extension (`elbo_dsp`). `weights` holds 16 bytes for each 8 of x, and the kernel reads
+    // them in these steps until it has reached `x.end`, which is at least one step away. All pointers are aligned to words,
+    // as LDM, LDRD and STM need.
+    unsafe { add_products(weights.as_ptr().cast(), x.start.cast(), x.end.cast(), sums) };
 }
 
 /// What [`dsp4`] takes, in the order in which it loads it: the first five words become its stack frame.
@@ -135,6 +148,28 @@ unsafe extern "C" fn dsp4(job: &Job) {
         "cmp     r1, r10",
         "bne     2b",
         "add     sp, #20",
+        "pop     {{r4-r11, pc}}",
+    )
+}
+
+/// Adds the products of a row group and the activations from `x` to `x_end` to `sums`, in the registers of [`dsp4`].
+#[cfg(feature = "flow")]
+#[unsafe(naked)]
+unsafe extern "C" fn add_products(weights: *const u32, x: *const u32, x_end: *const u32, sums: &mut [i32; LANES]) {
+    naked_asm!(
+        #[cfg(elbo_dsp = "armv8-m")]
+        ".cpu cortex-m33",
+        "push    {{r3-r11, lr}}",
+        "mov     r11, r0",
+        "mov     r12, r1",
+        "mov     lr, r2",
+        "ldm     r3, {{r2-r5}}",
+        "2:",
+        step!(),
+        "cmp     r12, lr",
+        "bne     2b",
+        "pop     {{r0}}",
+        "stm     r0, {{r2-r5}}",
         "pop     {{r4-r11, pc}}",
     )
 }

@@ -13,20 +13,25 @@ use core::arch::naked_asm;
 
 /// Runs a layer in this kernel's packing.
 pub(super) fn dense(operands: Operands<'_>) {
-    let x = operands.x.as_ptr_range();
-    let x = x.start.cast::<u32>()..x.end.cast();
     let (weights, _) = operands.weights.as_chunks::<LANES>();
     let groups = weights.chunks_exact(operands.x.len().max(1));
     for ((out, params), weights) in operands.out.iter_mut().zip(operands.params).zip(groups) {
         let &[b0, b1, b2, b3, m0, m1, m2, m3] = params;
         let mut sums = [b0, b1, b2, b3].map(|bias| bias as i32);
-        // SAFETY: `weights` holds 16 bytes for each 8 of x, and the kernel reads them in these steps until it has reached
-        // `x.end`, which is at least one step away. All pointers are aligned to words, as LDM needs.
-        unsafe { add_products(weights.as_ptr().cast(), x.start, x.end, &mut sums) };
+        add_group(weights, operands.x, &mut sums);
         for ((y, sum), m) in out.iter_mut().zip(sums).zip([m0, m1, m2, m3]) {
             *y = requantize(sum, m as i32);
         }
     }
+}
+
+/// Adds the products of four rows and as many activations to `sums`. `x` is aligned to words and not empty.
+pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
+    debug_assert!(weights.len() == x.len() && !x.is_empty() && x.as_ptr().addr().is_multiple_of(4));
+    let x = x.as_ptr_range();
+    // SAFETY: `weights` holds 16 bytes for each 8 of x, and the kernel reads them in these steps until it has reached
+    // `x.end`, which is at least one step away. All pointers are aligned to words, as LDM needs.
+    unsafe { add_products(weights.as_ptr().cast(), x.start.cast(), x.end.cast(), sums) };
 }
 
 /// Four weights of one row times four activations, added to the sum in a high register: 15 instructions.

@@ -20,6 +20,9 @@ pub mod check;
 
 pub(crate) use pack::LANES;
 
+#[cfg(feature = "flow")]
+pub(crate) use dense::add_rows;
+
 pub use conv::{ConvGeometry, conv};
 pub use dense::{DenseMatrix, dense, dense_portable};
 pub use pack::{

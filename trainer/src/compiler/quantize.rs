@@ -5,6 +5,7 @@ use super::assemble::QuantizedMatrix;
 use super::graph::{FloatModel, Immediate};
 use super::scales::LayerScale;
 use crate::family::DenseLayer;
+use elbo::bounds::FULL;
 use elbo::program::Opcode;
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +151,8 @@ pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
 }
 
 /// Quantises a layer of a coupling, which reads and writes 16 fractional bits and 12 of biases (see [`CouplingStack`]): the
-/// weight scale of a row is its multiplier times 2^-32.
+/// weight scale of a row is its multiplier times 2^-32. A row is coarsened until the sums of the halfwords of what it reads
+/// provably fit 32 bits.
 ///
 /// [`CouplingStack`]: elbo::coupling::CouplingStack
 fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
@@ -160,7 +162,7 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
     let mut matrix = QuantizedMatrix {
         rows: layer.out,
         cols,
-        input_bound: 1,
+        input_bound: FULL,
         weights: vec![0; layer.out * cols],
         bias: vec![0; layer.out],
         multiplier: vec![0; layer.out],
@@ -168,20 +170,26 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
     for (row, weights) in layer.w.chunks_exact(layer.inp).enumerate() {
         let bias = f64::from(layer.b[row]) * f64::from(1 << 12);
         let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
-        let step = (f64::from(largest) / 127.0).max(bias.abs() / f64::from(1 << 30));
-        let multiplier = (step / UNIT).ceil().clamp(1.0, f64::from(i32::MAX));
-        let step = multiplier * UNIT;
-        let (high, low) = matrix.weights[row * cols..][..cols].split_at_mut(if upper > 0 { upper } else { cols });
-        for (at, w) in weights.iter().enumerate() {
-            let exact = f64::from(*w) / step;
-            let rounded = exact.round().clamp(-127.0, 127.0);
-            high[at] = rounded as i8;
-            if let Some(rest) = low.get_mut(at) {
-                *rest = ((exact - rounded) * 256.0).round().clamp(-128.0, 127.0) as i8;
+        let mut step = (f64::from(largest) / 127.0).max(bias.abs() / f64::from(1 << 30)).max(UNIT);
+        loop {
+            let multiplier = (step / UNIT).ceil().min(f64::from(i32::MAX));
+            let exact = multiplier * UNIT;
+            let (high, low) = matrix.weights[row * cols..][..cols].split_at_mut(if upper > 0 { upper } else { cols });
+            for (at, w) in weights.iter().enumerate() {
+                let whole = f64::from(*w) / exact;
+                let rounded = whole.round().clamp(-127.0, 127.0);
+                high[at] = rounded as i8;
+                if let Some(rest) = low.get_mut(at) {
+                    *rest = ((whole - rounded) * 256.0).round().clamp(-128.0, 127.0) as i8;
+                }
             }
+            matrix.bias[row] = (bias / exact).round() as i32;
+            matrix.multiplier[row] = multiplier as i32;
+            if matrix.largest_accumulator(row) <= i32::MAX as u64 {
+                break;
+            }
+            step *= 1.0625;
         }
-        matrix.bias[row] = (bias / step).round() as i32;
-        matrix.multiplier[row] = multiplier as i32;
     }
     matrix
 }

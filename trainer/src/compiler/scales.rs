@@ -23,7 +23,7 @@ const NATS_FRAC: u32 = 16;
 /// The largest magnitude that a latent is given room for at least: noise ends at 6.4.
 const LATENT_RANGE: f32 = 7.99;
 /// And where a flow's score reads it: a row is scored because it may be far from all that was learnt from.
-const SCORED_LATENT_RANGE: f32 = 31.99;
+const SCORED_LATENT_RANGE: f32 = 127.99;
 
 /// What a layer reads and writes; of no meaning for those of couplings, which have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub(super) fn coupling() -> Parts {
         let salt = parts.matrices.len();
         let weight = move |row: usize, col: usize| ((row * 37 + col * 101 + salt * 59) % 255) as i32 as u8 as i8;
         let (bias, multiplier) = (|row: usize| row as i32 * 999_999 - 1_500_000, |row: usize| 1 << (22 - row % 2));
-        parts.matrix([rows, cols], packing, 1, weight, bias, multiplier)
+        parts.matrix([rows, cols], packing, 32768, weight, bias, multiplier)
     };
     let (wide, narrow) = (Packing::Dsp4, Packing::RowMajor);
     let first = [(3, 3, wide), (2, 3, wide), (2, 3, narrow), (5, 2, narrow), (3, 5, wide), (3, 5, wide)];
