@@ -100,7 +100,8 @@ pub fn output_bounds(
         Opcode::Couplings => {
             require(c.kind == TensorKind::Nats && matrices(op.arg).is_some(), Kind)?;
             require(c.len == 1, Shape)?;
-            FLOW_LOG_DET_LOG2
+            // Half of 2^22 for each of 2^15 coordinates.
+            FLOW_LOG_DET_LOG2 + 1
         }
         Opcode::Conv => {
             require(c.kind == TensorKind::I16 && matrices(op.arg).is_some(), Kind)?;

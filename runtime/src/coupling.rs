@@ -38,6 +38,9 @@ pub struct CouplingStack {
     pub sixteen: bool,
     /// Whether the stack is undone.
     pub inverse: bool,
+    /// Whether half the square of the image is subtracted from the log-determinant: with `-d/2 ln 2 pi` it is then the
+    /// log-density of what has a standard normal image.
+    pub normal: bool,
     /// log2 of the bound of a log-scale, -8 to 3.
     pub scale_log2: i8,
 }
@@ -59,7 +62,8 @@ pub(crate) struct Needs {
 impl CouplingStack {
     /// `imm` and `param` of its operation.
     pub fn pack(self) -> (u32, i8) {
-        let flags = self.activation as u8 | u8::from(self.sixteen) << 2 | u8::from(self.inverse) << 3;
+        let flags = [self.sixteen, self.inverse, self.normal].into_iter().zip(2..);
+        let flags = flags.fold(self.activation as u8, |flags, (flag, bit)| flags | u8::from(flag) << bit);
         (u32::from_le_bytes([self.couplings, self.layers, flags, 0]), self.scale_log2)
     }
 
@@ -72,9 +76,10 @@ impl CouplingStack {
             2 => HiddenActivation::Identity,
             _ => return None,
         };
-        let valid = couplings > 0 && flags >> 4 == 0 && rest == 0 && SCALE_LOG2.contains(&param);
-        let (sixteen, inverse) = (flags & 4 != 0, flags & 8 != 0);
-        valid.then_some(Self { couplings, layers, activation, sixteen, inverse, scale_log2: param })
+        let valid = couplings > 0 && flags >> 5 == 0 && rest == 0 && SCALE_LOG2.contains(&param);
+        let flag = |bit: u8| flags >> bit & 1 != 0;
+        let (sixteen, inverse, normal) = (flag(2), flag(3), flag(4));
+        valid.then_some(Self { couplings, layers, activation, sixteen, inverse, normal, scale_log2: param })
     }
 
     /// Columns of a matrix that reads `inputs` activations.

@@ -145,7 +145,15 @@ fn stacks() -> impl Strategy<Value = Case> {
     let shape = (1u8..5, prop::sample::select(activations.to_vec()), any::<bool>(), any::<bool>(), -3i8..=1);
     (shape, 2usize..8, prop::collection::vec(1usize..10, 0..3), any::<u32>()).prop_map(|(shape, dims, widths, salt)| {
         let (couplings, activation, sixteen, inverse, scale_log2) = shape;
-        let stack = CouplingStack { couplings, layers: widths.len() as u8, activation, sixteen, inverse, scale_log2 };
+        let stack = CouplingStack {
+            couplings,
+            layers: widths.len() as u8,
+            activation,
+            sixteen,
+            inverse,
+            normal: false,
+            scale_log2,
+        };
         Case::new(stack, dims, &widths, salt)
     })
 }
@@ -170,6 +178,12 @@ proptest! {
             prop_assert!(off.abs() <= 0.5 + rough, "{x}: {off} {rough}");
         }
         prop_assert!((there - log_det).abs() < 2e-4 * gain * other, "{there} {log_det}");
+        let mut normal = case.clone();
+        normal.stack.normal = true;
+        let expected = log_det - exact.iter().map(|v| v * v / 2.0).sum::<f64>();
+        let tolerance = 2e-4 * most * gain * other;
+        let (_, [density, _]) = normal.run(z, frac);
+        prop_assert!((density - expected).abs() < tolerance, "{density} {expected}");
         // Half of what is rounded on the way, and half an LSB at the end.
         let step = f64::from(12 - i32::from(frac)).exp2();
         for (z, back) in z.iter().zip(&back) {
@@ -182,7 +196,7 @@ proptest! {
     /// Far points, large weights: saturated, not wrapped.
     #[test]
     fn what_is_too_large_saturates(z in prop::collection::vec(any::<i16>(), 2), up: bool, sixteen: bool, inverse: bool, layers in 0u8..3) {
-        let stack = CouplingStack { couplings: 255, layers, activation: HiddenActivation::Relu, sixteen, inverse, scale_log2: 3 };
+        let stack = CouplingStack { couplings: 255, layers, activation: HiddenActivation::Relu, sixteen, inverse, normal: false, scale_log2: 3 };
         let mut parts = Parts::new();
         for _ in 0..255 * u32::from(stack.matrices()) {
             let weight = if up { 127 } else { -128 };
@@ -209,6 +223,7 @@ fn zeros_follow_the_image() {
         activation: HiddenActivation::Tanh,
         sixteen: false,
         inverse: false,
+        normal: false,
         scale_log2: 0,
     };
     let case = Case::new(stack, 5, &[6], 9);

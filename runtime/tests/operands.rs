@@ -46,6 +46,7 @@ const STACK: CouplingStack = CouplingStack {
     activation: HiddenActivation::Relu,
     sixteen: false,
     inverse: false,
+    normal: false,
     scale_log2: 0,
 };
 
@@ -118,7 +119,8 @@ fn case(opcode: Opcode) -> Case {
         _ => Vec::new(),
     };
     let third = match opcode {
-        Opcode::Planar | Opcode::Radial | Opcode::Couplings => 52,
+        Opcode::Planar | Opcode::Radial => 52,
+        Opcode::Couplings => 53,
         Opcode::Conv => 32768,
         _ => 0,
     };
@@ -272,10 +274,12 @@ fn operands_of_other_lengths() {
     for scale_log2 in [-8, 3] {
         shape(full, &|stack| stack.scale_log2 = scale_log2);
     }
-    for (bits, expected) in [(1 << 16, full), (2 << 16, full), (3 << 16, Err(E::Shape)), (8 << 16, full)] {
+    for (bits, expected) in
+        [(1 << 16, full), (2 << 16, full), (3 << 16, Err(E::Shape)), (8 << 16, full), (16 << 16, full)]
+    {
         gives(O::Couplings, expected, |case| case.op.imm |= bits);
     }
-    for bit in 20..32 {
+    for bit in 21..32 {
         gives(O::Couplings, Err(E::Shape), |case| case.op.imm |= 1 << bit);
     }
     // Columns of the upper bytes to a multiple of four, then those of the lower ones.

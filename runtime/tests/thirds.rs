@@ -56,7 +56,8 @@ fn couplings() -> Parts {
         parts.matrix([1, 1], Packing::RowMajor, 32768, |_, _| 5, |_| 7, |_| 1 << 30);
     }
     let (couplings, layers, activation) = (1, 0, HiddenActivation::Identity);
-    let stack = CouplingStack { couplings, layers, activation, sixteen: false, inverse: false, scale_log2: 0 };
+    let stack =
+        CouplingStack { couplings, layers, activation, sixteen: false, inverse: false, normal: false, scale_log2: 0 };
     parts.program(ProgramKind::SampleDensity, |p| {
         let z = p.normal(2);
         let (y, log_det) = p.couplings(stack, 0, 1, z, 12);

@@ -221,9 +221,9 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             let new = changed(high as u16 as u32, random) as i16;
             op.imm = if random.one_in(2) { Op::interval_imm(low, new) } else { Op::interval_imm(new, high) };
         }
-        // Couplings, layers, activation, bits of a weight, direction.
+        // Couplings, layers, activation, bits of a weight, direction, density.
         2 if op.opcode == Opcode::Couplings && !random.one_in(3) => {
-            op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 19])
+            op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 20])
         }
         2 if matches!(op.opcode, Opcode::Slice | Opcode::OneHot | Opcode::Offset) => op.imm = changed(op.imm, random),
         2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),

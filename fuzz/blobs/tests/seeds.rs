@@ -57,7 +57,7 @@ fn seeds_compute_what_they_always_computed() {
         ("elementwise", 0x8b240baf),
         ("nested", 0x2dc56b7c),
         ("decode", 0x427718aa),
-        ("coupling", 0x1be5cb43),
+        ("coupling", 0x6f8ce933),
         ("flow", 0xb31ee72d),
         ("dlgm", 0xc26096aa),
         ("adgm", 0x7dfb82f0),

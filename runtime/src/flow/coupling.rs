@@ -23,7 +23,7 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 const LOWER: u32 = 15;
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
-/// Returns the log-determinant in Q16 nats; nothing where a matrix is missing or `out` too short.
+/// Returns the log-determinant in Q16 nats, less half the square of the image where that is asked for; nothing where a matrix is missing or `out` too short.
 ///
 /// A coordinate is right to a few of 2^-16 a coupling, what its network and `exp(s)` make of such errors, and half an LSB.
 pub(crate) fn couple<'m>(
@@ -80,17 +80,20 @@ pub(crate) fn couple<'m>(
 
     // What is written lies before what is read next.
     let odd = extent(low.len());
+    let mut squares = 0;
     for at in 0..point.len() {
         let value = if at < first {
             get(out.get(..odd)?, at)
         } else {
             get(out.get(odd..odd + extent(high.len()))?, at - first)
         };
+        squares += rescale(i64::from(value).pow(2), 2 * FRAC + 1, 16);
         *out.get_mut(at)? = saturate(rescale(i64::from(value), FRAC, out_frac));
     }
     out.get_mut(point.len()..)?.fill(0);
     let log_det = rescale(log_det, tanh_frac, 16);
-    Some(if stack.inverse { -log_det } else { log_det })
+    let log_det = if stack.inverse { -log_det } else { log_det };
+    Some(if stack.normal { log_det - squares } else { log_det })
 }
 
 /// One of several numbers of 31 bits, whose upper parts come first.

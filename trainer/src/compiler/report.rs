@@ -109,8 +109,9 @@ pub fn disassembly(model: &Model<'_>) -> String {
                 Opcode::Couplings => {
                     let stack = CouplingStack::unpack(op.imm, op.param);
                     let inverse = if stack.is_some_and(|stack| stack.inverse) { "inverse, " } else { "" };
+                    let density = if stack.is_some_and(|stack| stack.normal) { "density, " } else { "" };
                     let count = stack.map_or(0, |stack| stack.couplings);
-                    operands.push(format!("{inverse}{count} couplings, matrix {}", op.arg));
+                    operands.push(format!("{inverse}{density}{count} couplings, matrix {}", op.arg));
                 }
                 Opcode::Conv => {
                     let g = ConvGeometry::unpack(op.imm, op.param);

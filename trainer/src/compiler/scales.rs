@@ -22,8 +22,6 @@ const UNIT_FRAC: u32 = 14;
 const NATS_FRAC: u32 = 16;
 /// The largest magnitude that a latent is given room for at least: noise ends at 6.4.
 const LATENT_RANGE: f32 = 7.99;
-/// And where a flow's score reads it: a row is scored because it may be far from all that was learnt from.
-const SCORED_LATENT_RANGE: f32 = 127.99;
 
 /// What a layer reads and writes; of no meaning for those of couplings, which have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,11 +164,7 @@ impl<'p> Shape<'p> {
                 let largest = |[_, high]: [f32; 2]| (high * 2f32.powi(-i32::from(node.param))).exp();
                 finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
             }
-            Some(Opcode::Fma) => finest((range * HEADROOM).max(LATENT_RANGE)),
-            Some(Opcode::Couplings) => {
-                let scored = self.program.kind == ProgramKind::Score;
-                finest((range * HEADROOM).max(if scored { SCORED_LATENT_RANGE } else { LATENT_RANGE }))
-            }
+            Some(Opcode::Fma | Opcode::Couplings) => finest((range * HEADROOM).max(LATENT_RANGE)),
             Some(Opcode::Clamp) => {
                 finest(interval(node).map_or(range * HEADROOM, |[low, high]| low.abs().max(high.abs())))
             }

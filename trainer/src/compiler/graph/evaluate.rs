@@ -228,7 +228,9 @@ fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32
     }
     out.fill(0.0);
     out.iter_mut().zip(halves.concat()).for_each(|(y, v)| *y = v);
-    Beside { third: if stack.inverse { -log_det } else { log_det } as f32, extent: 0.0 }
+    let log_det = if stack.inverse { -log_det } else { log_det };
+    let squares: f64 = if stack.normal { out.iter().map(|v| f64::from(*v).powi(2) / 2.0).sum() } else { 0.0 };
+    Beside { third: (log_det - squares) as f32, extent: 0.0 }
 }
 
 const LEAST: f64 = MARGIN as f64 / (1 << 24) as f64;

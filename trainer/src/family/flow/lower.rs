@@ -95,6 +95,7 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
                 },
                 sixteen: false,
                 inverse: false,
+                normal: false,
                 scale_log2: flow.recipe.scale_log2 as i8,
             };
             Steps::Couplings(stack, first, widest)
@@ -193,6 +194,13 @@ impl Lowering {
         let mut x = b.input(self.dim);
         if let Some(limit) = self.limit {
             x = b.clamp([-limit, limit], x);
+        }
+        if let Steps::Couplings(stack, layer, widest) = &self.steps {
+            let stack = CouplingStack { inverse: self.forward_draws, normal: true, ..*stack };
+            let (_, density) = b.couplings(stack, *layer, *widest, x);
+            let nll = b.scalar(Opcode::Neg, 0, &[density]);
+            let out = b.offset(0.5 * self.dim as f32 * std::f32::consts::TAU.ln(), nll);
+            return b.finish(ProgramKind::Score, &[out]);
         }
         let (z, log_det) = self.to_latent(&mut b, x);
         let eps = match &self.prior {
