@@ -23,7 +23,8 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 const LOWER: u32 = 15;
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
-/// Returns the log-determinant in Q16 nats, less half the square of the image where that is asked for; nothing where a matrix is missing or `out` too short.
+/// Returns the log-determinant in Q16 nats, less half the square of the image where that is asked for; nothing where a matrix
+/// is missing or `out` too short.
 ///
 /// A coordinate is right to a few of 2^-16 a coupling, what its network and `exp(s)` make of such errors, and half an LSB.
 pub(crate) fn couple<'m>(
