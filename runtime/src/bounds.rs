@@ -100,7 +100,7 @@ pub fn output_bounds(
         Opcode::Couplings => {
             require(c.kind == TensorKind::Nats && matrices(op.arg).is_some(), Kind)?;
             require(c.len == 1, Shape)?;
-            // Half of 2^22 for each of 2^15 coordinates.
+            // Half of 2^22 for each of 2^15 coordinates, and what a log-determinant may be.
             FLOW_LOG_DET_LOG2 + 1
         }
         Opcode::Conv => {
@@ -204,7 +204,7 @@ fn output_bound(
         Opcode::Couplings => {
             let needs = crate::coupling::CouplingStack::needs(op, n, matrices).ok_or(Shape)?;
             require(needs.len == output.len, Shape)?;
-            // Halfwords of numbers of 32 bits may have any value.
+            // The halfwords of a number of 31 bits may have any value.
             require(needs.input_bound == FULL, Bound)?;
             return Ok(FULL);
         }

@@ -4,7 +4,7 @@ use crate::kernel::LANES;
 #[cfg(feature = "flow")]
 use crate::program::{Matrix, Op};
 
-/// log2 of the largest log-scale, and of the least bound that one may have.
+/// What `scale_log2` may be.
 const SCALE_LOG2: core::ops::RangeInclusive<i8> = -8..=3;
 
 /// What a hidden layer of a coupling's network ends in.
@@ -92,8 +92,8 @@ impl CouplingStack {
         u16::from(self.layers) + 2
     }
 
-    /// Elements of the operation's output for `d` coordinates and hidden layers of at most `widest`: the image, then zeros,
-    /// which are where it was computed.
+    /// Elements of the operation's output for `d` coordinates and hidden layers of at most `widest`, 1 where there is none:
+    /// the image, then zeros, which are where it was computed.
     pub fn output_len(d: usize, widest: usize) -> usize {
         2 * LANES * [d.div_ceil(2), d / 2, widest, widest].map(|len| len.div_ceil(LANES)).into_iter().sum::<usize>()
     }

@@ -714,7 +714,7 @@ impl ProgramRecord {
 pub struct Cost {
     /// Elementary steps: multiply-accumulates and rows of matrices, elements of everything else, and one for itself.
     pub work: u64,
-    /// Multiply-accumulates of matrices, padding not counted.
+    /// Multiply-accumulates of matrices, padding to whole words not counted.
     pub macs: u64,
 }
 

@@ -83,7 +83,7 @@ fn case(opcode: Opcode) -> Case {
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
         // 2^40 for each of five.
         Opcode::LogisticNll => ([a, a, a], nats(0, 1), 43),
-        // Two halves of 3 and 2 and two hidden layers of 7 at most, in quads of 32 bits.
+        // Two halves of 3 and 2 and two hidden layers of 7 at most, in quads of two halfwords each.
         Opcode::Couplings => ([a, none, nats(0, 1)], vector(10, 1, 48), 32768),
         Opcode::Kl => ([a, a, none], nats(0, 1), 45),
         Opcode::HalfSumSq => ([a, none, none], nats(0, 1), 17),

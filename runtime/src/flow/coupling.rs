@@ -80,14 +80,10 @@ pub(crate) fn couple<'m>(
     }
 
     // What is written lies before what is read next.
-    let odd = extent(low.len());
+    let (even, odd) = (..extent(low.len()), extent(low.len())..extent(low.len()) + extent(high.len()));
     let mut squares = 0;
     for at in 0..point.len() {
-        let value = if at < first {
-            get(out.get(..odd)?, at)
-        } else {
-            get(out.get(odd..odd + extent(high.len()))?, at - first)
-        };
+        let value = if at < first { get(out.get(even)?, at) } else { get(out.get(odd.clone())?, at - first) };
         squares += rescale(i64::from(value).pow(2), 2 * FRAC + 1, 16);
         *out.get_mut(at)? = saturate(rescale(i64::from(value), FRAC, out_frac));
     }
@@ -148,8 +144,7 @@ fn apply(stack: CouplingStack, matrix: &DenseMatrix<'_>, group: usize, x: &[i16]
             |upper: &[i32; LANES], lower: &[i32; LANES]| (i64::from(upper[lane]) << LOWER) + i64::from(lower[lane]);
         let param = |at: usize| i64::from(params.get(at + lane).copied().unwrap_or(0) as i32);
         let sum = sum(upper, lower) + ((sum(fine_upper, fine_lower) + 128) >> 8) + (param(0) << BIAS_LOG2);
-        // 2^47 times 2^31 in two parts.
-        let sum = sum.clamp(-1 << 47, (1 << 47) - 1);
+        // Less than 2^47 times 2^31, in two parts.
         let product = |part: i32| i64::from(part) * i64::from(param(LANES) as i32);
         let scaled = product((sum >> 16) as i32) + (product((sum & 0xFFFF) as i32) >> 16);
         values[lane] = ((scaled + (1 << 15)) >> 16).clamp(i64::from(-ACTIVATION_MAX), i64::from(ACTIVATION_MAX)) as i32;

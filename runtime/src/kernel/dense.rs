@@ -66,8 +66,8 @@ pub(crate) fn add_rows(
     match matrix.packing {
         Packing::RowMajor => {
             for (row, sum) in (group * LANES..matrix.rows).zip(sums) {
-                let weights = matrix.weights.get(row * words + first..).unwrap_or_default();
-                let products = weights.iter().zip(x);
+                let start = row * words + first;
+                let products = matrix.weights.get(start..start + x.len()).unwrap_or_default().iter().zip(x);
                 *sum = products.fold(*sum, |sum, (word, x)| add_products(sum, *word, Packing::RowMajor, x));
             }
         }

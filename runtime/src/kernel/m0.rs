@@ -25,9 +25,11 @@ pub(super) fn dense(operands: Operands<'_>) {
     }
 }
 
-/// Adds the products of four rows and as many activations to `sums`. `x` is aligned to words and not empty.
+/// Adds the products of four rows and as many activations to `sums`; nothing unless there are some, aligned to words.
 pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
-    debug_assert!(weights.len() == x.len() && !x.is_empty() && x.as_ptr().addr().is_multiple_of(4));
+    if weights.len() != x.len() || x.is_empty() || !x.as_ptr().addr().is_multiple_of(4) {
+        return;
+    }
     let x = x.as_ptr_range();
     // SAFETY: `weights` holds 16 bytes for each 8 of x, and the kernel reads them in these steps until it has reached
     // `x.end`, which is at least one step away. All pointers are aligned to words, as LDM needs.

@@ -2,7 +2,7 @@
 //!
 //! The portable implementation of a kernel is its definition. An arch implementation must give the same bits for every
 //! input, so that a result never depends on the machine; `check` holds the one suite that every implementation
-//! of a kernel has to pass, on the host and on the device. Integer sums are exact, so the order in which a kernel
+//! of [`dense`](dense()) has to pass, on the host and on the device. Integer sums are exact, so the order in which a kernel
 //! adds, and the packing in which weights lie, change nothing.
 //!
 //! Kernels are total: an operand that is too short makes a kernel do nothing. A verified program never runs into that.

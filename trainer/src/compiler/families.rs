@@ -8,7 +8,7 @@ use elbo::program::ProgramKind;
 use super::fidelity::{Labels, fidelity, paired};
 use super::graph::FloatModel;
 use super::quantize::WeightBits;
-use super::{About, Compiled, Options, compile};
+use super::{About, CompileError, Compiled, Options, compile};
 use crate::data::Kind;
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{FlowKind, FlowRecipe};
@@ -45,6 +45,10 @@ fn compiled(model: &dyn Model, rows: &[Vec<f32>]) -> Compiled {
 }
 
 fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Compiled {
+    try_compile(model, rows, weight_bits).unwrap()
+}
+
+fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Result<Compiled, CompileError> {
     let mut export = Recipe::for_data("digits").export;
     (export.monte_carlo_samples, export.importance_samples) = (3, 5);
     let about = About {
@@ -64,7 +68,7 @@ fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) 
         weight_bits,
         seed: 1,
     };
-    compile(model.lower(&export).unwrap(), &about, rows, rows, &options).unwrap()
+    compile(model.lower(&export).unwrap(), &about, rows, rows, &options)
 }
 
 /// Runs a program of the float graph on one row with noise from `noise`.
@@ -120,19 +124,47 @@ fn flows_of_rows() {
     }
 }
 
-/// A far shift is added at the scale of a product of fine numbers.
-#[test]
-fn couplings_with_far_shifts() {
-    let recipe = "family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n";
-    let model = model(recipe, [1, 5], Kind::Table, 0);
+/// A RealNVP whose parameters of these names have these values throughout, of five columns.
+fn couplings(hidden: &str, values: &[(&str, f64)]) -> Box<dyn Model> {
+    let recipe = format!("family = 'flow'\n[model]\n{hidden}\n[flow]\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n");
+    let model = model(&recipe, [1, 5], Kind::Table, 0);
     let mut tensors = model.params().save().unwrap();
-    for (shift, at) in [("coupling.0.shift.bias", 120.0), ("coupling.2.shift.bias", -120.0)] {
-        let far = (tensors[shift].ones_like().unwrap() * at).unwrap();
-        tensors.insert(shift.into(), far);
+    for (name, value) in values {
+        let far = (tensors[*name].ones_like().unwrap() * *value).unwrap();
+        tensors.insert((*name).into(), far);
     }
     model.params().load(&tensors).unwrap();
-    let rows = rows(&*model, 40);
-    compiled(&*model, &rows);
+    model
+}
+
+/// Every activation, no hidden layer and two; biases far larger than a layer's weights.
+#[test]
+fn couplings_with_weights_of_sixteen_bits_follow_closely() {
+    let far = [("coupling.0.shift.bias", 5.0), ("coupling.1.shift.bias", -5.0)];
+    for hidden in [
+        "hidden = []",
+        "hidden = [16]",
+        "hidden = [13, 6]\nactivation = 'tanh'",
+        "hidden = [3]\nactivation = 'identity'",
+    ] {
+        for values in [&[][..], &far] {
+            let model = couplings(hidden, values);
+            let rows = rows(&*model, 40);
+            follows(&compiled_with(&*model, &rows, WeightBits::Sixteen), &rows, 0.002, 1.0);
+        }
+    }
+}
+
+#[test]
+fn couplings_that_are_too_large_are_refused() {
+    for (name, value) in [("coupling.1.log_scale.weight", 70.0), ("coupling.2.net.0.bias", -3000.0)] {
+        let model = couplings("hidden = [16]", &[(name, value)]);
+        for bits in [WeightBits::Eight, WeightBits::Sixteen] {
+            let error = try_compile(&*model, &rows(&*model, 40), bits).unwrap_err().to_string();
+            let layer = name.rsplit_once('.').unwrap().0;
+            assert!(error.contains(layer) && error.contains("too large"), "{error}");
+        }
+    }
 }
 
 /// Dense layers, convolutions both ways, loops and constants with weights of 16 bits.

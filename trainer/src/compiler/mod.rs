@@ -131,10 +131,10 @@ pub fn compile(
     let ranges = calibrate(&float, calibration, options.seed);
     let scales = assign(&float, &ranges, about.data);
     check_log_variances(&float, &scales)?;
-    if let Some(layer) = quantize::too_large_for_a_coupling(&float) {
+    let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
+    if let Some(layer) = quantize::too_large_for_a_coupling(&float, &matrices) {
         return Err(CompileError::Scale { layer: float.layer_names[layer].clone(), frac: 16 });
     }
-    let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     let planned = float.programs.iter().enumerate();
     let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
 

@@ -16,7 +16,8 @@ pub enum WeightBits {
     /// One matrix a layer.
     #[default]
     Eight,
-    /// Two matrices a layer, whose products are added: twice the flash and the time, a 254th of the weights' error.
+    /// Two matrices a layer, whose products are added, or one of twice the columns in a coupling: twice the flash and the
+    /// time, a 254th of the weights' error.
     Sixteen,
 }
 
@@ -69,12 +70,12 @@ pub fn set_weight_bits(model: &mut FloatModel, bits: WeightBits) {
 
 /// Quantises every layer of `model` at its scale.
 pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBits) -> Matrices {
-    let mut all: Vec<QuantizedMatrix> =
-        model.layers.iter().zip(scales).map(|(layer, scale)| quantize(layer, *scale)).collect();
     let coupled = model.coupled();
-    for (matrix, layer) in all.iter_mut().zip(&model.layers).zip(&coupled).filter_map(|(m, c)| c.then_some(m)) {
-        *matrix = quantize_coupled(layer, bits);
-    }
+    let layers = model.layers.iter().zip(scales).zip(&coupled);
+    let one = |((layer, scale), coupled): ((&DenseLayer, &LayerScale), &bool)| {
+        if *coupled { quantize_coupled(layer, bits) } else { quantize(layer, *scale) }
+    };
+    let mut all: Vec<QuantizedMatrix> = layers.map(one).collect();
     let mut remainders = vec![None; all.len()];
     for layer in 0..all.len() {
         if bits == WeightBits::Sixteen && !coupled[layer] && leaves_remainder(model, layer) {
@@ -185,7 +186,8 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
             }
             matrix.bias[row] = (bias / exact).round() as i32;
             matrix.multiplier[row] = multiplier as i32;
-            if matrix.largest_accumulator(row) <= i32::MAX as u64 {
+            // No coarser scale is left of what does not fit: see `too_large_for_a_coupling`.
+            if matrix.largest_accumulator(row) <= i32::MAX as u64 || matrix.multiplier[row] == i32::MAX {
                 break;
             }
             step *= 1.0625;
@@ -194,11 +196,15 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
     matrix
 }
 
-/// The first layer of couplings whose weights or biases are too large for 16 fractional bits.
-pub fn too_large_for_a_coupling(model: &FloatModel) -> Option<usize> {
+/// The first layer of couplings whose weights or biases are too large, or too many, for 16 fractional bits.
+pub fn too_large_for_a_coupling(model: &FloatModel, matrices: &Matrices) -> Option<usize> {
     let coupled = model.coupled();
-    let fits = |layer: &DenseLayer| layer.w.iter().all(|w| w.abs() < 63.0) && layer.b.iter().all(|b| b.abs() < 2048.0);
-    (0..coupled.len()).find(|at| coupled[*at] && !fits(&model.layers[*at]))
+    let fits = |layer: &DenseLayer, matrix: &QuantizedMatrix| {
+        layer.w.iter().all(|w| w.abs() < 63.0)
+            && layer.b.iter().all(|b| b.abs() < 2048.0)
+            && (0..matrix.rows).all(|row| matrix.largest_accumulator(row) <= i32::MAX as u64)
+    };
+    (0..coupled.len()).find(|at| coupled[*at] && !fits(&model.layers[*at], &matrices.all[*at]))
 }
 
 /// Finest output scale, at most `wanted`, at which every row's multiplier stays below 2^31.

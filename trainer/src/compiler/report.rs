@@ -7,7 +7,7 @@ use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, T
 use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
-/// Instructions a multiply-accumulate, one of 32 bits and an element cost, measured by `cargo xtask bench`; for the
+/// Instructions a multiply-accumulate, one of a coupling and an element cost, measured by `cargo xtask bench`; for the
 /// estimates only.
 const M4: [f64; 3] = [1.2, 10.0, 40.0];
 const M0: [f64; 3] = [4.4, 25.0, 80.0];
@@ -20,15 +20,15 @@ pub fn layers(compiled: &Compiled) -> String {
     for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
         let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
         let shape = format!("{}x{}", matrix.rows, matrix.cols);
-        if coupled[index] {
-            // 32 bits with 16 fractional ones, summed in 64.
-            let _ = writeln!(text, "{name:<width$} {shape:>9} {:>10} {:>7} {:>12}", "-", "Q15.16", "-");
-            continue;
-        }
         let frac = compiled.scales.layers[index].output;
         let range = compiled.ranges.layers[index];
         let share = largest as f64 / f64::from(i32::MAX) * 100.0;
-        let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10.3} {:>7} {share:>10.1} %", Scale(frac));
+        let (range, scale) = if coupled[index] {
+            ("-".into(), "Q14.16".into())
+        } else {
+            (format!("{range:.3}"), Scale(frac).to_string())
+        };
+        let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10} {scale:>7} {share:>10.1} %");
     }
     text
 }
