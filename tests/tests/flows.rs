@@ -104,15 +104,16 @@ fn other_flows_invert_within_rounding() {
         println!(
             "{name}: worst {worst} LSB, {share:.2} of 2 LSB and twice the gain, log-density within {nats:.4} nats, {outside} left out"
         );
-        (share, nats)
+        assert!(share <= 1.0 && nats < 0.02, "{name}: {share} of 2 LSB and twice the gain, {nats} nats");
+        (worst, outside)
     };
-    let files = match std::env::var_os("ELBO_FLOW") {
-        Some(file) => vec![file.into()],
-        None => ["planar", "radial", "realnvp"].map(golden).to_vec(),
-    };
-    for file in files {
-        let (share, nats) = measure(&file);
-        // Half a step of the image alone makes .02 of the steepest density here.
-        assert!(share <= 1.0 && nats < 0.025, "{}: {share} of 2 LSB and twice the gain, {nats} nats", file.display());
+    if let Some(file) = std::env::var_os("ELBO_FLOW") {
+        measure(Path::new(&file));
+        return;
+    }
+    // Planar and radial stacks come back within 2 LSB whatever the gain.
+    for (name, most) in [("planar", 2), ("radial", 2), ("realnvp", i32::MAX)] {
+        let (worst, outside) = measure(&golden(name));
+        assert!(worst <= most && outside == 0, "{name}: {worst} LSB, {outside} left out");
     }
 }

@@ -137,7 +137,15 @@ fn couplings(hidden: &str, values: &[(&str, f64)]) -> Box<dyn Model> {
     model
 }
 
-/// Every activation, no hidden layer and two; biases far larger than a layer's weights.
+/// Biases far larger than a layer's weights.
+#[test]
+fn couplings_with_far_shifts() {
+    let far = [("coupling.0.shift.bias", 120.0), ("coupling.2.shift.bias", -120.0)];
+    let model = couplings("hidden = [16]", &far);
+    compiled(&*model, &rows(&*model, 40));
+}
+
+/// Every activation, no hidden layer and two, with shifts and without.
 #[test]
 fn couplings_with_weights_of_sixteen_bits_follow_closely() {
     let far = [("coupling.0.shift.bias", 5.0), ("coupling.1.shift.bias", -5.0)];

@@ -160,11 +160,15 @@ impl Lowering {
         }
     }
 
+    /// What `-log N(eps; 0, I)` has besides half the square of `eps`, in nats.
+    fn normal_constant(&self) -> f32 {
+        0.5 * self.dim as f32 * std::f32::consts::TAU.ln()
+    }
+
     /// `-log N(eps; 0, I)` and the prior's scale, in nats, of standard normal noise.
     fn prior_nll(&self, b: &mut Builder, eps: NodeId) -> NodeId {
         let squares = b.scalar(Opcode::HalfSumSq, 0, &[eps]);
-        let constant = 0.5 * self.dim as f32 * std::f32::consts::TAU.ln();
-        b.offset(constant - self.prior.as_ref().map_or(0.0, |prior| prior.sum), squares)
+        b.offset(self.normal_constant() - self.prior.as_ref().map_or(0.0, |prior| prior.sum), squares)
     }
 
     fn sample(&self) -> FloatProgram {
@@ -199,7 +203,7 @@ impl Lowering {
             let stack = CouplingStack { inverse: self.forward_draws, normal: true, ..*stack };
             let (_, density) = b.couplings(stack, *layer, *widest, x);
             let nll = b.scalar(Opcode::Neg, 0, &[density]);
-            let out = b.offset(0.5 * self.dim as f32 * std::f32::consts::TAU.ln(), nll);
+            let out = b.offset(self.normal_constant(), nll);
             return b.finish(ProgramKind::Score, &[out]);
         }
         let (z, log_det) = self.to_latent(&mut b, x);
