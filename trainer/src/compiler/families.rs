@@ -128,13 +128,17 @@ fn flows_of_rows() {
 fn couplings(hidden: &str, values: &[(&str, f64)]) -> Box<dyn Model> {
     let recipe = format!("family = 'flow'\n[model]\n{hidden}\n[flow]\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n");
     let model = model(&recipe, [1, 5], Kind::Table, 0);
+    fill(&*model, values);
+    model
+}
+
+fn fill(model: &dyn Model, values: &[(&str, f64)]) {
     let mut tensors = model.params().save().unwrap();
     for (name, value) in values {
-        let far = (tensors[*name].ones_like().unwrap() * *value).unwrap();
-        tensors.insert((*name).into(), far);
+        let filled = (tensors[*name].ones_like().unwrap() * *value).unwrap();
+        tensors.insert((*name).into(), filled);
     }
     model.params().load(&tensors).unwrap();
-    model
 }
 
 /// Biases far larger than a layer's weights.
@@ -171,6 +175,18 @@ fn couplings_that_are_too_large_are_refused() {
             let error = try_compile(&*model, &rows(&*model, 40), bits).unwrap_err().to_string();
             let layer = name.rsplit_once('.').unwrap().0;
             assert!(error.contains(layer) && error.contains("too large"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn layers_that_are_too_large_are_refused() {
+    for (name, value) in [("head.weight", 1e9), ("generator.0.weight", 1e30), ("generator.0.bias", -1e30)] {
+        let model = model("family = 'wgan'\n[model]\nhidden = [640]\nlatent = 6\n", [8, 8], Kind::Image, 10);
+        fill(&*model, &[(name, value)]);
+        for bits in [WeightBits::Eight, WeightBits::Sixteen] {
+            let error = try_compile(&*model, &rows(&*model, 40), bits).unwrap_err().to_string();
+            assert!(error.contains("too large"), "{name}: {error}");
         }
     }
 }

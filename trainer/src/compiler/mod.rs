@@ -132,8 +132,9 @@ pub fn compile(
     let scales = assign(&float, &ranges, about.data);
     check_log_variances(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
-    if let Some(layer) = quantize::too_large_for_a_coupling(&float, &matrices) {
-        return Err(CompileError::Scale { layer: float.layer_names[layer].clone(), frac: 16 });
+    if let Some(layer) = quantize::too_large(&float, &matrices) {
+        let frac = if float.coupled()[layer] { 16 } else { scales.layers[layer].output };
+        return Err(CompileError::Scale { layer: float.layer_names[layer].clone(), frac });
     }
     let planned = float.programs.iter().enumerate();
     let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;

@@ -117,7 +117,7 @@ fn unit(scale: LayerScale) -> f64 {
 }
 
 /// Quantises `layer` for inputs and outputs at `scale`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is
-/// `m 2^(input - output - 32)`: exactly what the multiplier says. A row is coarsened until its accumulator provably fits 32 bits.
+/// `m 2^(input - output - 32)`: exactly what the multiplier says.
 pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
     let mut matrix = QuantizedMatrix {
         rows: layer.out,
@@ -133,27 +133,36 @@ pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
         let weights = &layer.w[row * layer.inp..(row + 1) * layer.inp];
         let bias = f64::from(layer.b[row]);
         let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
-        let mut step = (f64::from(largest) / 127.0).max(bias.abs() * acc_per_value / f64::from(1 << 30)).max(unit);
-        loop {
-            let multiplier = (step / unit).ceil().min(f64::from(i32::MAX));
-            let exact = multiplier * unit;
-            for (q, w) in matrix.weights[row * layer.inp..].iter_mut().zip(weights) {
-                *q = (f64::from(*w) / exact).round().clamp(-127.0, 127.0) as i8;
+        let finest = (f64::from(largest) / 127.0).max(bias.abs() * acc_per_value / f64::from(1 << 30));
+        fit_row(&mut matrix, row, unit, finest, |quantized, step| {
+            for (q, w) in quantized.iter_mut().zip(weights) {
+                *q = (f64::from(*w) / step).round().clamp(-127.0, 127.0) as i8;
             }
-            matrix.bias[row] = (bias * acc_per_value / exact).round() as i32;
-            matrix.multiplier[row] = multiplier as i32;
-            if matrix.largest_accumulator(row) <= i32::MAX as u64 {
-                break;
-            }
-            step *= 1.0625;
-        }
+            (bias * acc_per_value / step).round() as i32
+        });
     }
     matrix
 }
 
+/// Quantises a row with the finest weight scale, `finest` or coarser, at which its accumulator provably fits 32 bits, or with
+/// the coarsest that there is. A scale is a whole number of `unit`s, the multiplier; `round` rounds the weights to it and
+/// returns the bias.
+fn fit_row(matrix: &mut QuantizedMatrix, row: usize, unit: f64, finest: f64, round: impl Fn(&mut [i8], f64) -> i32) {
+    let mut step = finest.max(unit);
+    loop {
+        let multiplier = (step / unit).ceil().min(f64::from(i32::MAX));
+        let weights = &mut matrix.weights[row * matrix.cols..][..matrix.cols];
+        matrix.bias[row] = round(weights, multiplier * unit);
+        matrix.multiplier[row] = multiplier as i32;
+        if matrix.largest_accumulator(row) <= i32::MAX as u64 || matrix.multiplier[row] == i32::MAX {
+            return;
+        }
+        step *= 1.0625;
+    }
+}
+
 /// Quantises a layer of a coupling, which reads and writes 16 fractional bits and 12 of biases (see [`CouplingStack`]): the
-/// weight scale of a row is its multiplier times 2^-32. A row is coarsened until the sums of the halfwords of what it reads
-/// provably fit 32 bits.
+/// weight scale of a row is its multiplier times 2^-32, and the sums are those of the halfwords of what it reads.
 ///
 /// [`CouplingStack`]: elbo::coupling::CouplingStack
 fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
@@ -171,40 +180,32 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
     for (row, weights) in layer.w.chunks_exact(layer.inp).enumerate() {
         let bias = f64::from(layer.b[row]) * f64::from(1 << 12);
         let largest = weights.iter().fold(0f32, |largest, w| largest.max(w.abs()));
-        let mut step = (f64::from(largest) / 127.0).max(bias.abs() / f64::from(1 << 30)).max(UNIT);
-        loop {
-            let multiplier = (step / UNIT).ceil().min(f64::from(i32::MAX));
-            let exact = multiplier * UNIT;
-            let (high, low) = matrix.weights[row * cols..][..cols].split_at_mut(if upper > 0 { upper } else { cols });
+        let finest = (f64::from(largest) / 127.0).max(bias.abs() / f64::from(1 << 30));
+        fit_row(&mut matrix, row, UNIT, finest, |quantized, step| {
+            let (high, low) = quantized.split_at_mut(if upper > 0 { upper } else { cols });
             for (at, w) in weights.iter().enumerate() {
-                let whole = f64::from(*w) / exact;
+                let whole = f64::from(*w) / step;
                 let rounded = whole.round().clamp(-127.0, 127.0);
                 high[at] = rounded as i8;
                 if let Some(rest) = low.get_mut(at) {
                     *rest = ((whole - rounded) * 256.0).round().clamp(-128.0, 127.0) as i8;
                 }
             }
-            matrix.bias[row] = (bias / exact).round() as i32;
-            matrix.multiplier[row] = multiplier as i32;
-            // No coarser scale is left of what does not fit: see `too_large_for_a_coupling`.
-            if matrix.largest_accumulator(row) <= i32::MAX as u64 || matrix.multiplier[row] == i32::MAX {
-                break;
-            }
-            step *= 1.0625;
-        }
+            (bias / step).round() as i32
+        });
     }
     matrix
 }
 
-/// The first layer of couplings whose weights or biases are too large, or too many, for 16 fractional bits.
-pub fn too_large_for_a_coupling(model: &FloatModel, matrices: &Matrices) -> Option<usize> {
+/// The first layer whose weights or biases are too large, or too many, for the scale that it must write: a row would need a
+/// multiplier of more than 31 bits, or a coupling's bias more than its 12 fractional bits leave.
+pub fn too_large(model: &FloatModel, matrices: &Matrices) -> Option<usize> {
     let coupled = model.coupled();
-    let fits = |layer: &DenseLayer, matrix: &QuantizedMatrix| {
-        layer.w.iter().all(|w| w.abs() < 63.0)
-            && layer.b.iter().all(|b| b.abs() < 2048.0)
-            && (0..matrix.rows).all(|row| matrix.largest_accumulator(row) <= i32::MAX as u64)
+    let fits = |at: &usize| {
+        matrices.all[*at].multiplier.iter().all(|multiplier| *multiplier < i32::MAX)
+            && !(coupled[*at] && model.layers[*at].b.iter().any(|b| b.abs() >= 2048.0))
     };
-    (0..coupled.len()).find(|at| coupled[*at] && !fits(&model.layers[*at], &matrices.all[*at]))
+    (0..model.layers.len()).find(|at| !fits(at))
 }
 
 /// Finest output scale, at most `wanted`, at which every row's multiplier stays below 2^31.
