@@ -3,14 +3,14 @@
 use super::Compiled;
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
+use elbo::program::{Cost, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
 use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
-/// Instructions a multiply-accumulate, one of a coupling and an element cost, measured by `cargo xtask bench`; for the
-/// estimates only.
-const M4: [f64; 3] = [1.2, 10.0, 40.0];
-const M0: [f64; 3] = [4.4, 25.0, 80.0];
+/// Instructions that a multiply-accumulate costs, any other step, and either in a stack of couplings with tanh, measured by
+/// `cargo xtask bench`, the latter with `--model`; for the estimates only.
+const M4: [f64; 4] = [1.2, 40.0, 4.4, 200.0];
+const M0: [f64; 4] = [4.4, 80.0, 11.8, 365.0];
 
 /// The compiler's report on its layers.
 pub fn layers(compiled: &Compiled) -> String {
@@ -52,9 +52,11 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
         writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
     for kind in ProgramKind::ALL {
         let Some(info) = model.program(kind) else { continue };
-        let coupled = coupled_macs(model, kind);
-        let counts = [info.macs - coupled, coupled, info.work - info.macs].map(|count| count as f64);
-        let estimate = |costs: [f64; 3]| counts.iter().zip(costs).map(|(count, cost)| count * cost).sum::<f64>();
+        let coupled = coupled_cost(model, kind);
+        let (coupled_steps, steps) = (coupled.work - coupled.macs, info.work - info.macs);
+        let counts = [info.macs - coupled.macs, steps - coupled_steps, coupled.macs, coupled_steps];
+        let counts = counts.map(|count| count as f64);
+        let estimate = |costs: [f64; 4]| counts.iter().zip(costs).map(|(count, cost)| count * cost).sum::<f64>();
         let _ = writeln!(
             text,
             "{:<18} {:>10} {:>10} {:>14.0} {:>14.0}",
@@ -68,18 +70,19 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     text
 }
 
-/// Multiply-accumulates of a program's couplings, which stand in no loop.
-fn coupled_macs(model: &Model<'_>, kind: ProgramKind) -> u64 {
+/// What a program's couplings cost, which stand in no loop.
+fn coupled_cost(model: &Model<'_>, kind: ProgramKind) -> Cost {
     let blob = model.blob();
     let mut programs = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
-    let Some(program) = programs.find(|program| program.kind == kind as u32) else { return 0 };
+    let Some(program) = programs.find(|program| program.kind == kind as u32) else { return Cost::default() };
     let matrices = |index: u16| Some(Matrix::read(blob.matrices(), usize::from(index)));
     let ops = (0..program.ops_len).map(|op| Op::read(blob.ops(), (program.ops_start + op) as usize));
     let of = |op: Op| {
         let input = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(op.inputs[0]));
-        op_cost(&op, input.len, 0, &matrices).macs
+        op_cost(&op, input.len, 0, &matrices)
     };
-    ops.filter(|op| op.opcode == Opcode::Couplings).map(of).sum()
+    let couplings = ops.filter(|op| op.opcode == Opcode::Couplings).map(of);
+    couplings.fold(Cost::default(), |sum, cost| Cost { work: sum.work + cost.work, macs: sum.macs + cost.macs })
 }
 
 /// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
