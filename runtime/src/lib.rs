@@ -29,28 +29,26 @@
 
 mod arena;
 pub mod blob;
-pub mod bounds;
-#[cfg(feature = "adgm")]
-pub mod categorical;
-pub mod coupling;
 mod crc;
-pub mod density;
 mod error;
 pub mod fixed;
-#[cfg(feature = "flow")]
-pub mod flow;
 pub mod kernel;
 mod meta;
 mod model;
 mod nats;
 mod noise;
 pub mod normal;
+mod ops;
 pub mod program;
-#[cfg(feature = "dlgm")]
-pub mod rank_one;
 pub mod rng;
 mod session;
 mod verify;
+
+#[doc(hidden)]
+pub use ops::bounds;
+#[cfg(feature = "flow")]
+#[doc(hidden)]
+pub use ops::{coupling, flow};
 
 pub use arena::Arena;
 pub use crc::{crc32_i16, crc32_words};

@@ -5,11 +5,12 @@
 //! fit and its declared bound is the one that follows; loops nest and their work is what the program declares.
 
 use crate::blob::Blob;
-use crate::bounds::{FULL, OperandError, output_bounds};
 use crate::error::LoadError;
 use crate::kernel::{DenseMatrix, LANES, Packing};
+use crate::ops::bounds::{FULL, OperandError, output_bound};
+use crate::ops::machine::Step;
 use crate::program::{
-    Cost, Form, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
+    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
     TENSOR_WORDS, Tensor, TensorKind, op_cost, word,
 };
 
@@ -182,6 +183,14 @@ impl<'b> Scope<'b> {
         Tensor::read(self.tensors, usize::from(reference))
     }
 
+    /// An operation with its tensors.
+    #[inline(never)]
+    pub fn step(&self, index: usize) -> Step {
+        let op = Op::read(self.ops, index);
+        let [a, b, c] = op.inputs;
+        Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
+    }
+
     /// Number of operations.
     pub fn op_count(&self) -> usize {
         self.ops.len() / OP_WORDS
@@ -301,28 +310,25 @@ impl<'b> Scope<'b> {
 
     fn verify_op(&self, index: usize, kind: ProgramKind, loops: &mut Loops) -> Result<Cost, Fault> {
         let here = index as u16 + 1;
-        let op = Op::read(self.ops, index);
-        let form = op.opcode.form();
-        let unused = |flag: u16, empty: bool| empty || form.has(flag);
-        let fields = unused(Form::PARAM, op.param == 0) && unused(Form::ARG, op.arg == 0);
-        let fields = fields && unused(Form::IMM, op.imm == 0) && op.opcode != Opcode::Invalid;
+        let mut step = self.step(index);
+        let form = step.op.opcode.form();
+        let fields = (step.op.param == 0 || form.uses_param()) && (step.op.arg == 0 || form.uses_arg());
+        let fields = fields && (step.op.imm == 0 || form.uses_imm()) && step.op.opcode != Opcode::Invalid;
         require(fields, Fault::Operation)?;
-        require(op.opcode.compiled(), Fault::Unsupported)?;
-        require(op.opcode != Opcode::Normal || kind.signature().noise, Fault::Noise)?;
+        require(step.op.opcode.compiled(), Fault::Unsupported)?;
+        require(!form.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
-        let [a, b, c] = op.inputs;
-        let inputs = [self.tensor(a), self.tensor(b), self.tensor(c)];
-        for (slot, (&tensor, input)) in op.inputs.iter().zip(&inputs).enumerate() {
-            let written = slot == 2 && form.has(Form::WRITES_THIRD);
+        for (slot, (&tensor, input)) in step.op.inputs.iter().zip(&step.tensors).enumerate() {
+            let written = slot == 2 && form.writes_extra();
             if slot >= form.inputs() && !written {
                 require(tensor == NO_TENSOR, Fault::Operation)?;
                 continue;
             }
             require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
             if written {
-                require(input.first == here && tensor != op.output, Fault::Operand)?;
+                require(input.first == here && tensor != step.op.output, Fault::Operand)?;
                 // Scratch is not filled to its end, so that reading it would show what the arena held before.
-                let scratch = op.opcode == Opcode::Conv;
+                let scratch = form.extra() == Extra::Scratch;
                 require(
                     !scratch || input.last == here,
                     Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) },
@@ -333,44 +339,44 @@ impl<'b> Scope<'b> {
             require(alive, Fault::NotAlive)?;
         }
 
-        require(op.opcode != Opcode::OneHot || loops.innermost().is_some(), Fault::Loop)?;
+        require(!form.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
 
         // What repeats around this operation, before a loop opens and after one closes.
         let repeat = loops.repeat();
-        let mut written = op.output;
-        if op.opcode == Opcode::Loop {
-            loops.open(here, op.imm).ok_or(Fault::Loop)?;
-        } else if op.opcode == Opcode::End {
-            require(op.output == NO_TENSOR, Fault::Operand)?;
+        let mut written = step.op.output;
+        if step.op.opcode == Opcode::Loop {
+            loops.open(here, step.op.imm).ok_or(Fault::Loop)?;
+        } else if step.op.opcode == Opcode::End {
+            require(step.op.output == NO_TENSOR, Fault::Operand)?;
             let start = loops.close().ok_or(Fault::Loop)?;
             self.verify_loop_lifetimes(start, here)?;
             let opening = Op::read(self.ops, usize::from(start) - 1);
             written = opening.output;
-            let slots = u64::from(inputs[0].len) * u64::from(opening.imm);
-            require(slots == u64::from(self.tensor(written).len), Fault::Shape)?;
+            step.tensors[3] = self.tensor(written);
+            let slots = u64::from(step.a().len) * u64::from(opening.imm);
+            require(slots == u64::from(step.y().len), Fault::Shape)?;
         }
         require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
-        let output = self.tensor(written);
-        require(op.opcode == Opcode::End || output.first == here, Fault::Operand)?;
+        require(step.op.opcode == Opcode::End || step.y().first == here, Fault::Operand)?;
         let matrices = |index: u16| self.matrix(index);
-        let bounds = output_bounds(&op, &inputs, &output, &matrices).map_err(|error| match error {
+        let bound = output_bound(&step, &matrices).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
             OperandError::Scale => Fault::Scale,
             OperandError::Bound => Fault::Bound,
         })?;
-        require(bounds.output == output.bound, Fault::Bound)?;
-        require(!form.has(Form::WRITES_THIRD) || bounds.third == inputs[2].bound, Fault::Bound)?;
+        require(bound == step.y().bound, Fault::Bound)?;
+        require(!form.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
 
-        let cost = self.cost(&op, &inputs, &output);
+        let cost = self.cost(&step);
         Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
     }
 
     /// What one execution of an operation costs.
     #[inline]
-    pub fn cost(&self, op: &Op, inputs: &[Tensor; 3], output: &Tensor) -> Cost {
-        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-        op_cost(op, len, inputs[1].len, &|index| self.matrix(index))
+    pub fn cost(&self, step: &Step) -> Cost {
+        let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
+        op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
     }
 
     /// A matrix, or nothing where there is none.

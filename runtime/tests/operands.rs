@@ -12,7 +12,7 @@ struct Case {
     output: Tensor,
     matrices: Vec<Matrix>,
     bound: u16,
-    third: u16,
+    extra: u16,
 }
 
 fn vector(frac: u8, bound: u16, len: u32) -> Tensor {
@@ -118,20 +118,20 @@ fn case(opcode: Opcode) -> Case {
         Opcode::Couplings => [[7, 3], [2, 7], [2, 7], [4, 2], [3, 4], [3, 4]].map(coupled).to_vec(),
         _ => Vec::new(),
     };
-    let third = match opcode {
+    let extra = match opcode {
         Opcode::Planar | Opcode::Radial => 52,
         Opcode::Couplings => 53,
         Opcode::Conv => 32768,
         _ => 0,
     };
     let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm };
-    Case { op, inputs, output, matrices, bound, third }
+    Case { op, inputs, output, matrices, bound, extra }
 }
 
 impl Case {
     fn bounds(&self) -> Result<[u16; 2], E> {
         let matrices = |index: u16| self.matrices.get(usize::from(index)).copied();
-        output_bounds(&self.op, &self.inputs, &self.output, &matrices).map(|bounds| [bounds.output, bounds.third])
+        output_bounds(&self.op, &self.inputs, &self.output, &matrices).map(|bounds| [bounds.output, bounds.extra])
     }
 }
 
@@ -152,7 +152,7 @@ fn gives(opcode: Opcode, expected: Result<u16, E>, edit: impl FnOnce(&mut Case))
 fn bounds_that_follow() {
     for opcode in Opcode::ALL {
         let case = case(opcode);
-        let expected = if opcode.compiled() { Ok([case.bound, case.third]) } else { Err(E::Kind) };
+        let expected = if opcode.compiled() { Ok([case.bound, case.extra]) } else { Err(E::Kind) };
         assert_eq!(case.bounds(), expected, "{opcode:?}");
     }
     assert_eq!(case(Opcode::Invalid).bounds(), Err(E::Kind));
@@ -163,10 +163,10 @@ fn what_is_written_declares_nothing() {
     for opcode in opcodes().filter(|opcode| *opcode != Opcode::Loop) {
         let mut case = case(opcode);
         case.output.bound = 13;
-        if opcode.writes_third() {
+        if opcode.writes_extra() {
             case.inputs[2].bound = 13;
         }
-        assert_eq!(case.bounds(), Ok([case.bound, case.third]), "{opcode:?}");
+        assert_eq!(case.bounds(), Ok([case.bound, case.extra]), "{opcode:?}");
     }
 }
 
@@ -174,19 +174,19 @@ fn what_is_written_declares_nothing() {
 fn operands_that_do_not_exist_have_no_effect() {
     for opcode in opcodes() {
         let mut case = case(opcode);
-        let used = if opcode.writes_third() { 3 } else { opcode.inputs() };
+        let used = if opcode.writes_extra() { 3 } else { opcode.inputs() };
         let unused = if matches!(opcode, Opcode::Conv | Opcode::Couplings) { 1..2 } else { used..3 };
         for slot in unused {
             case.inputs[slot] = vector(3, 999, 77);
         }
-        assert_eq!(case.bounds(), Ok([case.bound, case.third]), "{opcode:?}");
+        assert_eq!(case.bounds(), Ok([case.bound, case.extra]), "{opcode:?}");
     }
 }
 
 #[test]
 fn operands_of_the_wrong_type() {
     for opcode in opcodes() {
-        let written = opcode.writes_third().then_some(2);
+        let written = opcode.writes_extra().then_some(2);
         for slot in (0..opcode.inputs()).chain(written) {
             for kind in [TensorKind::I16, TensorKind::Nats, TensorKind::Invalid] {
                 if kind != case(opcode).inputs[slot].kind {

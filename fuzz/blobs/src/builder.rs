@@ -189,7 +189,7 @@ impl Program<'_> {
     fn emit(&mut self, mut op: Op, inputs: &[u16], mut output: Tensor, in_place: bool) -> u16 {
         op.inputs[..inputs.len()].copy_from_slice(inputs);
         let here = self.ops.len() as u16 + 1;
-        if op.opcode.writes_third() {
+        if op.opcode.writes_extra() {
             let third = self.third_of(&op, here);
             op.inputs[2] = self.place(third);
         }
@@ -198,8 +198,8 @@ impl Program<'_> {
         let bounds = output_bounds(&op, &tensors, &output, &matrices)
             .unwrap_or_else(|error| panic!("{op:?} of {tensors:?}: {error:?}"));
         output.bound = bounds.output;
-        if op.opcode.writes_third() {
-            self.tensors[usize::from(op.inputs[2])].bound = bounds.third;
+        if op.opcode.writes_extra() {
+            self.tensors[usize::from(op.inputs[2])].bound = bounds.extra;
         }
         output.first = here;
         op.output = self.tensors.len() as u16;

@@ -212,8 +212,8 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
         0 => op.param = op.param.wrapping_add(random.pick(&[1, -1, 2, -2, 4, -4])),
         1 => {
             let inputs = op.opcode.inputs();
-            let slot = random.below(inputs.max(1) + usize::from(op.opcode.writes_third()));
-            let slot = if slot == inputs && op.opcode.writes_third() { 2 } else { slot };
+            let slot = random.below(inputs.max(1) + usize::from(op.opcode.writes_extra()));
+            let slot = if slot == inputs && op.opcode.writes_extra() { 2 } else { slot };
             op.inputs[slot] = random.below(sections.count(6).min(24)) as u16;
         }
         2 if op.opcode == Opcode::Clamp => {

@@ -150,8 +150,8 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         {
             output.bound = bounds.output;
             words[at..at + TENSOR_WORDS].copy_from_slice(&output.encode());
-            if let Some(at) = place(op.inputs[2]).filter(|_| op.opcode.writes_third()) {
-                inputs[2].bound = bounds.third;
+            if let Some(at) = place(op.inputs[2]).filter(|_| op.opcode.writes_extra()) {
+                inputs[2].bound = bounds.extra;
                 words[at..at + TENSOR_WORDS].copy_from_slice(&inputs[2].encode());
             }
         }

@@ -30,6 +30,22 @@ pub use root::sqrt;
 #[cfg(feature = "dlgm")]
 pub(crate) use root::sqrt_rem;
 
+/// The quotient by a divisor from 1 to 2^31, bit by bit: this runs once a score or a step of a flow, and the compiler's
+/// own division of 64 bits is 900 bytes of code.
+#[inline(never)]
+pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
+    let mut rest = 0u32;
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | (dividend >> 63) as u32;
+        dividend <<= 1;
+        if rest >= divisor {
+            rest -= divisor;
+            dividend |= 1;
+        }
+    }
+    dividend
+}
+
 /// The one step from an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
 ///
 /// `m` is meant to be in `0 <= m < 2^31`. On a Cortex-M4 this is one `SMMULR` and one `SSAT`.

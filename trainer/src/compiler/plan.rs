@@ -143,12 +143,12 @@ pub fn plan(
         for (slot, input) in op.inputs.iter_mut().zip(&node.inputs) {
             *slot = tensor_of[*input];
         }
-        if opcode.writes_third() {
+        if opcode.writes_extra() {
             op.inputs[2] = tensors.len() as u16 + 1;
         }
         let fail = |reason| PlanError { program: program.kind.name(), op: usize::from(here) - 1, opcode, reason };
         let mut operands = op.inputs.map(|input| tensors.get(usize::from(input)).copied().unwrap_or_default());
-        if opcode.writes_third() {
+        if opcode.writes_extra() {
             operands[2] = match opcode {
                 Opcode::Conv => {
                     let len = scratch_len(&op, &matrices).ok_or_else(|| fail(OperandError::Shape))?;
@@ -181,8 +181,8 @@ pub fn plan(
                 tensor_of.push(tensors.len() as u16);
                 output.bound = bounds.output;
                 tensors.push(output);
-                if opcode.writes_third() {
-                    tensors.push(Tensor { bound: bounds.third, ..operands[2] });
+                if opcode.writes_extra() {
+                    tensors.push(Tensor { bound: bounds.extra, ..operands[2] });
                 }
             }
         }

@@ -125,7 +125,7 @@ pub fn disassembly(model: &Model<'_>) -> String {
                 _ => {}
             }
             let indent = "  ".repeat(depth);
-            let written = match op.opcode.writes_third() {
+            let written = match op.opcode.writes_extra() {
                 true => format!("{}, {}", tensor(op.output), tensor(op.inputs[2])),
                 false => tensor(op.output),
             };

@@ -4,10 +4,49 @@
 //! stretch, so that 16 bits between them would not let a stack be undone. Each is a halfword and the 15 bits below it, so that
 //! the dense kernels multiply both. Weights have 8 bits, or 16 as two matrices side by side.
 
-use super::{rescale, saturate};
-use crate::coupling::{CouplingStack, HiddenActivation};
+mod stack;
+
+pub use stack::{CouplingStack, HiddenActivation};
+
+use super::bounds::{FULL, OperandError, require};
+use super::flow::{LOG_DET_LOG2, rescale, saturate};
+use super::machine::{Machine, Step, apart_exact, write_scalar};
+use super::{Cost, Matrices, Operation, Transform};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
+use crate::program::Op;
+
+pub(super) struct Couplings;
+
+impl Operation for Couplings {
+    /// Half of 2^22 for each of 2^15 coordinates, and what a log-determinant may be.
+    const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
+
+    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        let needs = CouplingStack::needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
+        require(needs.len == o.y().len, OperandError::Shape)?;
+        // The halfwords of a number of 31 bits may have any value.
+        require(needs.input_bound == FULL, OperandError::Bound)?;
+        Ok(FULL)
+    }
+
+    fn cost(op: &Op, first: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
+        CouplingStack::needs(op, first, matrices)
+            .map_or(Cost::default(), |needs| Cost { work: needs.macs.saturating_add(needs.rows), macs: needs.macs })
+    }
+}
+
+impl Transform for Couplings {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (op, a, log_det) = (&step.op, step.a(), step.c());
+        let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
+        let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
+        if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
+            let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac()));
+            write_scalar(machine.arena, log_det, nats.unwrap_or_default());
+        }
+    }
+}
 
 /// Fractional bits of the point and the activations.
 const FRAC: u32 = 16;
@@ -27,7 +66,7 @@ const LOWER: u32 = 15;
 /// is missing or `out` too short.
 ///
 /// A coordinate is right to a few of 2^-16 a coupling, what its network and `exp(s)` make of such errors, and half an LSB.
-pub(crate) fn couple<'m>(
+fn couple<'m>(
     stack: CouplingStack,
     matrices: impl Fn(u16) -> Option<DenseMatrix<'m>>,
     (point, point_frac): (&[i16], u32),

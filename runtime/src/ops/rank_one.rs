@@ -7,8 +7,58 @@
 //! Factors are `i16` with 8 to 15 fractional bits (others count as the nearer of the two). Sums over up to 65536 of them
 //! are exact in 64 bits, so that order never matters; scalars are then kept as 31-bit mantissas.
 
-use crate::density::divide;
-use crate::fixed;
+use super::bounds::{FULL, OperandError, square_log2, sum_log2};
+use super::machine::{Machine, Step, Values, apart_exact, moved};
+use super::{Matrices, Operation, Reduction, Transform};
+use crate::fixed::{self, divide};
+
+pub(super) struct RankOne;
+pub(super) struct HalfLogDet;
+pub(super) struct RankOneKl;
+
+/// log2 of the largest 1/2 ln(1 + |a|^2), Q16: below 64 nats for any vector.
+const LOG_DET_LOG2: u16 = 22;
+
+impl Operation for RankOne {
+    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(FULL)
+    }
+}
+
+impl Transform for RankOne {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (a, v) = (step.a(), step.b());
+        moved(machine.arena, a, step.y());
+        if let Some((v, out)) = apart_exact(machine.arena, v, step.y()) {
+            rotate(out, v, step.frac(1));
+        }
+    }
+}
+
+impl Operation for HalfLogDet {
+    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(LOG_DET_LOG2)
+    }
+}
+
+impl Reduction for HalfLogDet {
+    fn nats(values: &Values<'_>) -> i64 {
+        half_log_det(values.vectors[0], values.frac(0))
+    }
+}
+
+impl Operation for RankOneKl {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len, square_log2(o.b())).max(LOG_DET_LOG2) + 1)
+    }
+}
+
+impl Reduction for RankOneKl {
+    fn nats(values: &Values<'_>) -> i64 {
+        let [v, w, _] = values.vectors;
+        kl_correction(v, values.frac(0), w, values.frac(1))
+    }
+}
 
 /// `eps - kappa v (v.eps)`: standard normal noise in Q3.12 to noise of covariance `(I + v v^T)^-1`, saturated. Both
 /// have one length; what is longer stays as it is.
@@ -45,7 +95,7 @@ pub fn half_log_det(v: &[i16], v_frac: u32) -> i64 {
 }
 
 /// `1/2 ln(1 + |v|^2) - 1/2 |w|^2 / (1 + |v|^2)` in Q16 nats, with `w = sigma v`: what the rank-1 term adds to the
-/// [divergence](crate::density::kl) of a diagonal Gaussian from the standard normal one.
+/// [divergence](super::density::kl) of a diagonal Gaussian from the standard normal one.
 ///
 /// At most 1.3 LSB and 2^-28 of the second term from the true value.
 pub fn kl_correction(v: &[i16], v_frac: u32, w: &[i16], w_frac: u32) -> i64 {

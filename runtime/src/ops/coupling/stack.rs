@@ -1,11 +1,8 @@
 //! The shape of a stack of affine couplings (RealNVP, arXiv 1605.08803), and what its operation needs.
 
 use crate::kernel::LANES;
-#[cfg(feature = "flow")]
-use crate::program::{Matrix, Op};
-
-/// What `scale_log2` may be.
-const SCALE_LOG2: core::ops::RangeInclusive<i8> = -8..=3;
+use crate::ops::Matrices;
+use crate::program::Op;
 
 /// What a hidden layer of a coupling's network ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +38,13 @@ pub struct CouplingStack {
     /// Whether half the square of the image is subtracted from the log-determinant: with `-d/2 ln 2 pi` it is then the
     /// log-density of what has a standard normal image.
     pub normal: bool,
-    /// log2 of the bound of a log-scale, -8 to 3.
+    /// log2 of the bound of a log-scale, within [`Self::SCALE_LOG2`].
     pub scale_log2: i8,
 }
 
 /// What a stack needs.
-#[cfg(feature = "flow")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub(in crate::ops) struct Needs {
     /// Halfwords of its output.
     pub len: u32,
     /// Multiply-accumulates.
@@ -60,6 +56,9 @@ pub(crate) struct Needs {
 }
 
 impl CouplingStack {
+    /// What `scale_log2` may be.
+    pub const SCALE_LOG2: core::ops::RangeInclusive<i8> = -8..=3;
+
     /// `imm` and `param` of its operation.
     pub fn pack(self) -> (u32, i8) {
         let flags = [self.sixteen, self.inverse, self.normal].into_iter().zip(2..);
@@ -76,7 +75,7 @@ impl CouplingStack {
             2 => HiddenActivation::Identity,
             _ => return None,
         };
-        let valid = couplings > 0 && flags >> 5 == 0 && rest == 0 && SCALE_LOG2.contains(&param);
+        let valid = couplings > 0 && flags >> 5 == 0 && rest == 0 && Self::SCALE_LOG2.contains(&param);
         let flag = |bit: u8| flags >> bit & 1 != 0;
         let (sixteen, inverse, normal) = (flag(2), flag(3), flag(4));
         valid.then_some(Self { couplings, layers, activation, sixteen, inverse, normal, scale_log2: param })
@@ -99,8 +98,7 @@ impl CouplingStack {
     }
 
     /// What `op` needs to move `d` coordinates; none where its matrices do not fit.
-    #[cfg(feature = "flow")]
-    pub(crate) fn needs(op: &Op, d: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<Needs> {
+    pub(in crate::ops) fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
         let stack = Self::unpack(op.imm, op.param).filter(|_| d >= 2)?;
         let halves = [d.div_ceil(2), d / 2];
         let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);

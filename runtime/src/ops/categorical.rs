@@ -3,8 +3,79 @@
 //! Integers only, for any input: nothing panics and no sum overflows. Sums are exact, so that their order never matters.
 //! At most [`MAX_CLASSES`] classes are read; further ones count as absent.
 
-use crate::bounds::to_q16;
+use super::bounds::{OperandError, require, to_q16};
+use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
+use super::{Matrices, Operation, Reduction, Transform};
 use crate::fixed;
+
+pub(super) struct OneHot;
+pub(super) struct Softmax;
+pub(super) struct MeanVec;
+pub(super) struct FreeEnergy;
+
+impl Operation for OneHot {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require((1..=i16::MAX as u32).contains(&o.op.imm), OperandError::Bound)?;
+        Ok(o.op.imm as u16)
+    }
+}
+
+impl Transform for OneHot {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let iteration = machine.innermost().map_or(0, |(_, iteration)| iteration);
+        let out = vector_mut(machine.arena, step.y()).unwrap_or_default();
+        out.fill(0);
+        if let Some(chosen) = out.get_mut(usize::from(iteration)) {
+            *chosen = step.op.imm as i16;
+        }
+    }
+}
+
+impl Operation for Softmax {
+    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(i16::MAX as u16)
+    }
+}
+
+impl Transform for Softmax {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        if let Some((logits, out)) = apart_exact(machine.arena, step.a(), step.y()) {
+            softmax(logits, step.frac(0), out);
+        }
+    }
+}
+
+impl Operation for MeanVec {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.a().len.checked_rem(o.y().len) == Some(0), OperandError::Shape)?;
+        Ok(o.a().bound)
+    }
+}
+
+impl Transform for MeanVec {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (a, y) = (step.a(), step.y());
+        let arena = &mut *machine.arena;
+        for i in 0..y.len {
+            let terms = (i..a.len).step_by(y.len.max(1) as usize);
+            let mean = super::scalar::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
+            put(arena, y.offset, i, mean as i32);
+        }
+    }
+}
+
+impl Operation for FreeEnergy {
+    /// A mean of what is cut at 2^46, and an entropy below 12.
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound.clamp(20, 46) + 2)
+    }
+}
+
+impl Reduction for FreeEnergy {
+    fn nats(values: &Values<'_>) -> i64 {
+        free_energy(values.terms(), values.vectors[1], values.frac(1))
+    }
+}
 
 /// Largest number of classes.
 pub const MAX_CLASSES: usize = 1 << 16;

@@ -1,5 +1,4 @@
-//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place; stacks of
-//! affine couplings in a module of their own.
+//! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place.
 //!
 //! Parameters are data: they may be constants of the blob or outputs of a network, so what keeps a step invertible is
 //! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits. Between the steps of a stack
@@ -10,14 +9,86 @@
 //! 15) and at most 1024 dimensions; parameters that do not fill a step are ignored. The work of a step is
 //! a fixed number of operations a dimension, and no more than 25 bisections.
 
-use crate::density::divide;
-use crate::fixed;
+use super::bounds::{FULL, OperandError, require};
+use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
+use super::{Cost, Matrices, Operation, Transform};
+use crate::fixed::{self, divide};
+use crate::program::Op;
 
-mod coupling;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use coupling::couple;
+pub(super) struct Planar;
+pub(super) struct Radial;
+
+/// Most dimensions of a flow.
+const MAX_LEN: u32 = 1024;
+/// log2 of the largest log-determinant of a flow, Q16: 65536 steps of at most 2^20 nats.
+pub(super) const LOG_DET_LOG2: u16 = 52;
+
+impl Operation for Planar {
+    const EXTRA_BOUND: u16 = LOG_DET_LOG2;
+
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, planar_width)
+    }
+
+    /// An inverted step is a search of so many steps.
+    fn cost(op: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
+        Cost::elements(if op.param != 0 { u64::from(params) << 5 } else { params.into() })
+    }
+}
+
+impl Transform for Planar {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, planar);
+    }
+}
+
+impl Operation for Radial {
+    const EXTRA_BOUND: u16 = LOG_DET_LOG2;
+
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, radial_width)
+    }
+
+    fn cost(_: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
+        Cost::elements(params.into())
+    }
+}
+
+impl Transform for Radial {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, radial);
+    }
+}
+
+/// Parameters of a planar step of `dimensions`.
+const fn planar_width(dimensions: usize) -> usize {
+    2 * dimensions + 1
+}
+
+/// Parameters of a radial step of `dimensions`.
+const fn radial_width(dimensions: usize) -> usize {
+    dimensions + 2
+}
+
+fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
+    require(o.op.param == 0 || o.op.param == 1, OperandError::Scale)?;
+    require(o.a().len <= MAX_LEN, OperandError::Shape)?;
+    require(o.b().len.checked_rem(width(o.a().len as usize) as u32) == Some(0), OperandError::Shape)?;
+    Ok(FULL)
+}
+
+#[inline(always)]
+fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
+    let (a, params, log_det, y) = (step.a(), step.b(), step.c(), step.y());
+    moved(machine.arena, a, y);
+    if let Some((params, z)) = apart_exact(machine.arena, params, y) {
+        let nats = flow(z, step.output_frac(), params, step.frac(1), step.op.param != 0);
+        write_scalar(machine.arena, log_det, nats);
+    }
+}
 
 /// Fractional bits of the scalars of a step.
 const FRAC: u32 = 24;
@@ -102,7 +173,7 @@ fn stack(
 }
 
 /// Brings a value from `from` to `to` fractional bits, rounding half up.
-fn rescale(value: i64, from: u32, to: u32) -> i64 {
+pub(super) fn rescale(value: i64, from: u32, to: u32) -> i64 {
     match from.checked_sub(to) {
         None => value << (to - from),
         Some(0) => value,
@@ -110,7 +181,7 @@ fn rescale(value: i64, from: u32, to: u32) -> i64 {
     }
 }
 
-fn saturate(value: i64) -> i16 {
+pub(super) fn saturate(value: i64) -> i16 {
     value.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
 }
 
@@ -174,7 +245,7 @@ fn shift(value: i64, left: i32) -> i64 {
 /// 6e-5 `|w.u'| / det` and 2^-16. `w.u'` beyond 2^14 counts as that in the inverse and in `log|det|`.
 pub fn planar(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
-    let width = 2 * z.len() + 1;
+    let width = planar_width(z.len());
     stack(z, params, width, inverse, |point, step| planar_step(point, z_frac, step, params_frac, inverse))
 }
 
@@ -251,7 +322,7 @@ fn planar_root(image: i64, slope: i64) -> i32 {
 /// within 2e-4 and `d` 1e-6 `/ (r + 3/64)`.
 pub fn radial(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
-    let width = z.len() + 2;
+    let width = radial_width(z.len());
     stack(z, params, width, inverse, |point, step| radial_step(point, z_frac, step, params_frac, inverse))
 }
 

@@ -1,0 +1,450 @@
+//! The operations. [`operations!`] is the one table of them: code, name, meaning, what it asks of its operands. Everything
+//! that goes over all operations (their codes, the verifier's and the interpreter's dispatch, the compiler's rules about
+//! scales, the fuzzers' choices, the table of `docs/blob-format.md`) comes from it. What an operation *is*, its bound, its cost,
+//! its run and its mathematics, stands in the file of its group; a feature leaves whole files out.
+
+pub mod bounds;
+mod form;
+pub(crate) mod machine;
+
+mod activation;
+#[cfg(feature = "adgm")]
+mod categorical;
+mod control;
+#[cfg(feature = "conv")]
+mod conv;
+#[cfg(feature = "flow")]
+pub mod coupling;
+mod dense;
+mod density;
+mod elementwise;
+#[cfg(feature = "flow")]
+pub mod flow;
+#[cfg(feature = "logistic")]
+mod logistic;
+#[cfg(feature = "dlgm")]
+mod rank_one;
+mod rearrange;
+mod scalar;
+#[cfg(feature = "dlgm")]
+mod select;
+
+pub use form::{Extra, Form, ScaleRule};
+
+use crate::normal;
+use crate::program::{Matrix, Op};
+use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
+use bounds::{EXP_FRAC, FINE, OperandError};
+use machine::{Machine, Step, Values};
+
+/// Fractional bits of noise.
+const NORMAL_FRAC: u8 = normal::FRAC as u8;
+
+/// Finds a matrix by its index in the blob.
+pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
+
+/// What one execution of an operation costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Elementary steps: multiply-accumulates and rows of matrices, elements of everything else, and one for itself.
+    pub work: u64,
+    /// Multiply-accumulates of matrices, padding to whole words not counted.
+    pub macs: u64,
+}
+
+impl Cost {
+    fn elements(count: u64) -> Self {
+        Self { work: count, macs: 0 }
+    }
+}
+
+/// What an operation asks of its operands beyond its line of the table, how large its result is and what it costs.
+trait Operation {
+    /// The bound of what is written besides the output: the largest |q| of activations, log2 of the largest magnitude of nats.
+    const EXTRA_BOUND: u16 = 0;
+
+    /// The bound of the output, in the same units.
+    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
+
+    /// Halfwords of scratch that it needs; none where its matrices are not there.
+    fn scratch_len(_: &Op, _: &Matrices<'_>) -> Option<u32> {
+        None
+    }
+
+    /// Elementary steps besides one for the operation itself. `first` is the length of the first input, or of the output
+    /// where there is no input, `second` that of the second input.
+    fn cost(_op: &Op, first: u32, _second: u32, _matrices: &Matrices<'_>) -> Cost {
+        Cost::elements(first.into())
+    }
+}
+
+/// An operation that works on the arena.
+trait Transform: Operation {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step);
+}
+
+/// An operation that gives one scalar in nats.
+trait Reduction: Operation {
+    fn nats(values: &Values<'_>) -> i64;
+}
+
+macro_rules! operations {
+    ($(
+        [$cfg:meta] $group:ident {$(
+            $(#[doc = $doc:literal])+
+            $name:ident = $code:literal, $class:ident, $form:expr;
+        )+}
+    )+) => {
+        /// What an operation does. `a`, `b`, `c` are its inputs, `y` its output; `q` is a stored integer, `v = q 2^-frac` its
+        /// value.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Opcode {
+            /// Not an operation: refused by the verifier.
+            Invalid = 0,
+            $($(
+                $(#[doc = $doc])+
+                $name = $code,
+            )+)+
+        }
+
+        impl Opcode {
+            /// Every valid operation, in the order of their codes, which count from 1 without a gap.
+            pub const ALL: [Self; [$($($code),+),+].len()] = {
+                let mut all = [Self::Invalid; [$($($code),+),+].len()];
+                $($(
+                    assert!(matches!(all[$code - 1], Self::Invalid), "two operations have one code");
+                    all[$code - 1] = Self::$name;
+                )+)+
+                all
+            };
+
+            const FORMS: [Form; Self::ALL.len() + 1] = {
+                let mut forms = [Form::INVALID; Self::ALL.len() + 1];
+                $($(forms[$code] = $form;)+)+
+                forms
+            };
+
+            /// Whether an operation of this build writes something besides its output.
+            const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::FORMS[$code].is_extra())) ||+) ||+;
+
+            /// What its record holds and its operands are.
+            #[inline]
+            pub fn form(self) -> Form {
+                static FORMS: [Form; Opcode::ALL.len() + 1] = Opcode::FORMS;
+                FORMS.get(self as usize).copied().unwrap_or(Form::INVALID)
+            }
+
+            /// Whether this build of the runtime has the operation: see the crate's features.
+            pub const fn compiled(self) -> bool {
+                match self {
+                    Self::Invalid => false,
+                    $($(Self::$name => cfg!($cfg),)+)+
+                }
+            }
+
+            /// The bound of what it writes besides its output; 0 where that is nothing.
+            pub(crate) const fn extra_bound(self) -> u16 {
+                match self {
+                    Self::Invalid => 0,
+                    $($(
+                        #[cfg($cfg)]
+                        Self::$name => $group::$name::EXTRA_BOUND,
+                        #[cfg(not($cfg))]
+                        Self::$name => 0,
+                    )+)+
+                }
+            }
+
+            /// The feature that brings it; none for what every build has.
+            pub const fn feature(self) -> Option<&'static str> {
+                match self {
+                    Self::Invalid => None,
+                    $($(Self::$name => feature_of(stringify!($cfg)),)+)+
+                }
+            }
+
+            /// Its name, as in the specification of the format.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Invalid => "Invalid",
+                    $($(Self::$name => stringify!($name),)+)+
+                }
+            }
+
+            /// What it computes, as in the specification of the format.
+            pub const fn description(self) -> &'static str {
+                match self {
+                    Self::Invalid => "",
+                    $($(Self::$name => concat!($($doc),+),)+)+
+                }
+            }
+        }
+
+        #[inline(never)]
+        fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+            match o.op.opcode {
+                Opcode::Invalid => Err(OperandError::Kind),
+                $($(
+                    #[cfg($cfg)]
+                    Opcode::$name => $group::$name::bound(o, matrices),
+                    #[cfg(not($cfg))]
+                    Opcode::$name => Err(OperandError::Kind),
+                )+)+
+            }
+        }
+
+        /// Halfwords of scratch that an operation needs; none of one that needs none, or whose matrices are not there.
+        pub fn scratch_len(op: &Op, matrices: &Matrices<'_>) -> Option<u32> {
+            match op.opcode {
+                Opcode::Invalid => None,
+                $($(
+                    #[cfg($cfg)]
+                    Opcode::$name => $group::$name::scratch_len(op, matrices),
+                    #[cfg(not($cfg))]
+                    Opcode::$name => None,
+                )+)+
+            }
+        }
+
+        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output where it has no
+        /// input, `second` that of its second input.
+        #[inline(never)]
+        pub fn op_cost(op: &Op, first: u32, second: u32, matrices: &Matrices<'_>) -> Cost {
+            let Cost { work, macs } = match op.opcode {
+                Opcode::Invalid => Cost::default(),
+                $($(
+                    #[cfg($cfg)]
+                    Opcode::$name => $group::$name::cost(op, first, second, matrices),
+                    #[cfg(not($cfg))]
+                    Opcode::$name => Cost::default(),
+                )+)+
+            };
+            Cost { work: work.saturating_add(1), macs }
+        }
+
+        /// Runs one operation of a verified program.
+        #[inline]
+        pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+            match step.op.opcode {
+                Opcode::Invalid => {}
+                $($(
+                    #[cfg($cfg)]
+                    Opcode::$name => operations!(@run $class $group $name machine step),
+                    #[cfg(not($cfg))]
+                    Opcode::$name => {}
+                )+)+
+            }
+        }
+
+        fn reduce(machine: &mut Machine<'_, '_>, step: &Step) {
+            let values = Values::new(machine.arena, step);
+            let nats = match step.op.opcode {
+                Opcode::Invalid => return,
+                $($(
+                    #[cfg($cfg)]
+                    Opcode::$name => operations!(@nats $class $group $name values),
+                    #[cfg(not($cfg))]
+                    Opcode::$name => return,
+                )+)+
+            };
+            machine::write_scalar(machine.arena, step.y(), nats);
+        }
+    };
+    (@run transform $group:ident $name:ident $machine:ident $step:ident) => { $group::$name::run($machine, $step) };
+    (@run reduction $group:ident $name:ident $machine:ident $step:ident) => { reduce($machine, $step) };
+    (@nats transform $group:ident $name:ident $values:ident) => { return };
+    (@nats reduction $group:ident $name:ident $values:ident) => { $group::$name::nats(&$values) };
+}
+
+operations! {
+    [all()] dense {
+        /// W a + bias, requantised, with the matrix of the record
+        Dense = 1, transform, Form::vectors(1).arg();
+    }
+    [all()] activation {
+        /// max(a, 0)
+        Relu = 2, transform, Form::map(1).scales([SameAsOutput]);
+        /// tanh(a 2^-parameter)
+        Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        /// 1 / (1 + exp(-a 2^-parameter))
+        Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        /// exp(a 2^-parameter), saturated
+        Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]);
+        /// a rounded to the output's scale, within the interval of two signed halfwords of word 3
+        Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]);
+    }
+    [all()] elementwise {
+        /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
+        Fma = 6, transform, Form::map(3);
+        /// a b, rounded half up once, saturated; every intermediate fits 32 bits
+        Mul = 21, transform, Form::map(2);
+        /// a + b, rounded half up once, saturated; the sum fits 32 bits at the finer scale
+        AddVec = 22, transform, Form::map(2);
+        /// a - b, rounded half up once, saturated; the difference fits 32 bits at the finer scale
+        SubVec = 23, transform, Form::map(2);
+    }
+    [all()] rearrange {
+        /// a followed by b, both rounded to the output's scale
+        Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]);
+        /// elements of a from word 3 on
+        Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]);
+    }
+    [all()] control {
+        /// draws of N(0, I)
+        Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
+        /// repeats what follows, up to its End; the output collects what each iteration gives
+        Loop = 16, transform, Form::vectors(0).any_kind().imm();
+        /// stores a, scalar or vector, in its Loop's output at the place of the iteration
+        End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]);
+    }
+    [all()] density {
+        /// sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a
+        BernoulliNll = 8, reduction, Form::reduce(2).scales([AtLeast(1)]);
+        /// 1/2 sum (c - a)^2 exp(-b) + b + ln 2 pi: Gaussian negative log-likelihood of c under mean a, log-variance b
+        GaussianNll = 9, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        /// 1/2 sum a^2 + exp(b) - 1 - b: KL(N(a, exp b) || N(0, I))
+        Kl = 10, reduction, Form::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
+        /// 1/2 sum a^2
+        HalfSumSq = 11, reduction, Form::reduce(1);
+        /// sum a 2^-parameter
+        Sum = 12, reduction, Form::reduce(1).param().scales([ReadAtMost(24)]);
+    }
+    [all()] scalar {
+        /// a + b, scalars
+        Add = 13, reduction, Form::scalars(2);
+        /// a - b, scalars
+        Sub = 14, reduction, Form::scalars(2);
+        /// -a, scalar
+        Neg = 15, reduction, Form::scalars(1);
+        /// mean of the scalars of a
+        Mean = 18, reduction, Form::reduce_nats(1);
+        /// ln(1/n sum exp(a)) of the n scalars of a
+        LogMeanExp = 19, reduction, Form::reduce_nats(1);
+        /// scalar a + word 3, a signed Q16 constant
+        Offset = 31, reduction, Form::scalars(1).imm();
+    }
+    [feature = "adgm"] categorical {
+        /// word 3 at the index of the innermost loop's iteration, else 0
+        OneHot = 27, transform, Form::vectors(0).imm().in_loop();
+        /// softmax(a)
+        Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15));
+        /// mean of the vectors of the output's length that follow each other in a
+        MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]);
+        /// sum p (a + ln p), p = softmax(b), of scalars a: a negative bound with the class summed out
+        FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
+    }
+    [feature = "dlgm"] select {
+        /// a where c > 0, else b
+        Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]);
+    }
+    [feature = "dlgm"] rank_one {
+        /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
+        RankOne = 32, transform,
+            Form::vectors(2).same_length().scales([SameAsOutput, AtLeast(FINE)]).output_scale(Exactly(NORMAL_FRAC));
+        /// 1/2 ln(1 + a.a): minus the log-determinant that RankOne applies
+        HalfLogDet = 33, reduction, Form::reduce(1).scales([AtLeast(FINE)]);
+        /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): what a rank-one covariance adds to a diagonal KL
+        RankOneKl = 34, reduction, Form::reduce(2).scales([AtLeast(FINE), AtLeast(FINE)]);
+    }
+    [feature = "flow"] flow {
+        /// planar flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
+        /// radial flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
+    }
+    [feature = "conv"] conv {
+        /// convolution or transposed convolution of a with the matrices from the record's on, geometry below
+        Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch();
+    }
+    [feature = "logistic"] logistic {
+        /// discretised-logistic negative log-likelihood of c under mean a, log-scale b
+        LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+    }
+    [feature = "flow"] coupling {
+        /// a stack of affine couplings of a with the matrices from the record's on, then zeros, shape below
+        Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det();
+    }
+}
+
+/// `feature = "name"` without what is around the name; none of `all()`.
+const fn feature_of(cfg: &'static str) -> Option<&'static str> {
+    match cfg.as_bytes() {
+        [b'f', b'e', b'a', b't', b'u', b'r', b'e', b' ', b'=', b' ', b'"', name @ .., b'"'] => {
+            match core::str::from_utf8(name) {
+                Ok(name) => Some(name),
+                Err(_) => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+impl Opcode {
+    #[inline]
+    pub(crate) fn from_code(code: u32) -> Self {
+        Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
+    }
+
+    /// Number of input tensors.
+    pub fn inputs(self) -> usize {
+        self.form().inputs()
+    }
+
+    /// Whether its third reference is a tensor that it writes.
+    pub fn writes_extra(self) -> bool {
+        self.form().writes_extra()
+    }
+
+    /// Whether the output may take the place of an input that dies there.
+    pub fn in_place(self) -> bool {
+        self.form().in_place()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Packing;
+
+    #[test]
+    fn codes_count_from_one() {
+        for (index, opcode) in Opcode::ALL.into_iter().enumerate() {
+            assert_eq!(opcode as usize, index + 1);
+            assert_eq!(Opcode::from_code(index as u32 + 1), opcode);
+        }
+        assert_eq!(Opcode::from_code(0), Opcode::Invalid);
+        assert_eq!(Opcode::from_code(Opcode::ALL.len() as u32 + 1), Opcode::Invalid);
+    }
+
+    #[test]
+    fn features_have_their_names() {
+        assert_eq!(
+            [Opcode::Dense, Opcode::Conv, Opcode::Planar].map(Opcode::feature),
+            [None, Some("conv"), Some("flow")]
+        );
+    }
+
+    #[test]
+    fn work_is_what_an_operation_touches() {
+        let matrix = |rows, cols| {
+            move |_: u16| {
+                let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
+                Some(Matrix { rows, cols, packing, input_bound, output_bound, params: 0, weights: 0 })
+            }
+        };
+        let op = |opcode| Op { opcode, param: 0, output: 0, inputs: [0; 3], arg: 0, imm: 0 };
+        let cost = |opcode| op_cost(&op(opcode), 10, 100, &matrix(3, 5));
+        let work = |opcode| cost(opcode).work;
+        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (11, 1, 10));
+        assert_eq!(op_cost(&op(Opcode::End), 1, 0, &matrix(3, 5)).work, 1);
+        assert_eq!((work(Opcode::Concat), work(Opcode::Radial), work(Opcode::Planar)), (111, 101, 101));
+        assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+        assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
+        // More weights than 32 bits count.
+        let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
+        assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
+    }
+}

@@ -1,0 +1,74 @@
+//! Loops, and the noise that they draw anew in every iteration.
+
+use super::bounds::{OperandError, require};
+use super::machine::{Machine, Step, copy, vector_mut};
+use super::{Cost, Matrices, Operation, Transform};
+use crate::normal;
+use crate::program::{Op, TensorKind};
+
+pub(super) struct Normal;
+pub(super) struct Loop;
+pub(super) struct End;
+
+impl Operation for Normal {
+    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(normal::MAX as u16)
+    }
+}
+
+impl Transform for Normal {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        if let Some(out) = vector_mut(machine.arena, step.y()) {
+            machine.noise.normal(out);
+            // The proof is for what the runtime's own noise can give.
+            out.iter_mut().for_each(|q| *q = (*q).clamp(-normal::MAX, normal::MAX));
+        }
+    }
+}
+
+impl Operation for Loop {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.y().len.checked_rem(o.op.imm) == Some(0), OperandError::Shape)?;
+        Ok(o.y().bound)
+    }
+
+    fn cost(_: &Op, _: u32, _: u32, _: &Matrices<'_>) -> Cost {
+        Cost::default()
+    }
+}
+
+impl Transform for Loop {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, _: &Step) {
+        machine.open();
+    }
+}
+
+impl Operation for End {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound)
+    }
+
+    /// A scalar is what the operation itself counts for; a vector is copied.
+    fn cost(_: &Op, first: u32, _: u32, _: &Matrices<'_>) -> Cost {
+        Cost::elements(first.saturating_sub(1).into())
+    }
+}
+
+impl Transform for End {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let Some((start, iteration)) = machine.innermost() else {
+            machine.halted = true;
+            return;
+        };
+        let opening = Op::read(machine.scope.ops, start);
+        let value = step.a();
+        let width = if value.kind == TensorKind::Nats { 4 } else { 1 };
+        let halfwords = value.len.saturating_mul(width);
+        let slots = machine.scope.tensor(opening.output).offset;
+        let slot = slots.wrapping_add(u32::from(iteration).wrapping_mul(halfwords));
+        copy(machine.arena, value.offset, halfwords, slot, 0);
+        machine.repeat(opening.imm);
+    }
+}

@@ -1,0 +1,83 @@
+//! Convolutions and transposed convolutions. The [kernel](crate::kernel::conv()) is the definition.
+
+use super::bounds::{FULL, OperandError, require};
+use super::machine::{Machine, Step, range};
+use super::{Cost, Matrices, Operation, Transform};
+use crate::kernel::{self, ConvGeometry};
+use crate::program::Op;
+
+pub(super) struct Conv;
+
+impl Operation for Conv {
+    const EXTRA_BOUND: u16 = FULL;
+
+    /// The largest of its phases' matrices, each of which must fit the others.
+    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        use OperandError::{Bound, Kind, Shape};
+        let geometry = ConvGeometry::unpack(o.op.imm, o.op.param);
+        require(geometry.is_valid(), Shape)?;
+        let first = matrices(o.op.arg).ok_or(Kind)?;
+        let channels = first.cols / geometry.taps(0).max(1);
+        require(geometry.input_len(channels) == Some(o.a().len), Shape)?;
+        require(geometry.output_len(first.rows) == Some(o.y().len), Shape)?;
+        let mut largest = 1;
+        for phase in 0..geometry.phases() {
+            let index = u16::try_from(phase).ok().and_then(|phase| o.op.arg.checked_add(phase));
+            let matrix = index.and_then(matrices).ok_or(Kind)?;
+            let cols = geometry.taps(phase).checked_mul(channels);
+            require(cols == Some(matrix.cols) && matrix.rows == first.rows, Shape)?;
+            require(o.a().bound <= matrix.input_bound, Bound)?;
+            largest = largest.max(matrix.output_bound);
+        }
+        Ok(largest)
+    }
+
+    fn scratch_len(op: &Op, matrices: &Matrices<'_>) -> Option<u32> {
+        let geometry = ConvGeometry::unpack(op.imm, op.param);
+        let matrix = matrices(op.arg).filter(|_| geometry.is_valid())?;
+        geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
+    }
+
+    fn cost(op: &Op, _: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
+        matrices(op.arg).map_or(Cost::default(), |matrix| {
+            let geometry = ConvGeometry::unpack(op.imm, op.param);
+            let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
+            let macs = geometry.macs(channels, matrix.rows);
+            Cost { work: macs.saturating_add(u64::from(geometry.output_len(matrix.rows).unwrap_or(0))), macs }
+        })
+    }
+}
+
+impl Transform for Conv {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (op, a, scratch, y) = (&step.op, step.a(), step.c(), step.y());
+        let ranges = [a, scratch, y].map(|tensor| range(tensor.offset, tensor.len));
+        if let Ok([x, scratch, out]) = machine.arena.get_disjoint_mut(ranges) {
+            let matrices = |phase: usize| machine.scope.dense_matrix(op.arg.checked_add(phase as u16)?);
+            kernel::conv(x, ConvGeometry::unpack(op.imm, op.param), matrices, scratch, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Packing;
+    use crate::ops::{Opcode, op_cost};
+    use crate::program::Matrix;
+
+    #[test]
+    fn work_of_the_largest_convolution_fits() {
+        let geometry =
+            ConvGeometry { height: 255, width: 255, kernel: 15, stride: 1, up: 15, pad: 0, output_padding: 14 };
+        let (imm, param) = geometry.pack();
+        let op = Op { opcode: Opcode::Conv, param, output: 0, inputs: [0; 3], arg: 0, imm };
+        for size in [1 << 16, u32::MAX] {
+            let packing = Some(Packing::RowMajor);
+            let matrix =
+                Matrix { rows: size, cols: size, packing, input_bound: 1, output_bound: 1, params: 0, weights: 0 };
+            let cost = op_cost(&op, 1, 0, &|_| Some(matrix));
+            assert!(cost.work > cost.macs || cost.macs == u64::MAX, "{cost:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Sums and products of vectors, element by element, aligned at one scale and rounded half up once.
+
+use super::bounds::{FULL, OperandError, require};
+use super::machine::{Machine, Step, at, put};
+use super::{Matrices, Operation, Transform};
+use crate::program::Tensor;
+
+pub(super) struct Fma;
+pub(super) struct Mul;
+pub(super) struct AddVec;
+pub(super) struct SubVec;
+
+/// What an operation multiplies and adds.
+#[derive(Clone, Copy)]
+enum Terms {
+    /// `a b + c`.
+    ProductPlus,
+    /// `a b`.
+    Product,
+    /// `a + b`.
+    Sum,
+    /// `a - b`.
+    Difference,
+}
+
+impl Terms {
+    const fn multiplies(self) -> bool {
+        matches!(self, Self::ProductPlus | Self::Product)
+    }
+
+    /// Fractional bits at which it computes before it rounds.
+    fn frac(self, a: u32, b: u32) -> u32 {
+        if self.multiplies() { a + b } else { a.max(b) }
+    }
+}
+
+impl Operation for Fma {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, Terms::ProductPlus)
+    }
+}
+
+impl Transform for Fma {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, Terms::ProductPlus);
+    }
+}
+
+impl Operation for Mul {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, Terms::Product)
+    }
+}
+
+impl Transform for Mul {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, Terms::Product);
+    }
+}
+
+impl Operation for AddVec {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, Terms::Sum)
+    }
+}
+
+impl Transform for AddVec {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, Terms::Sum);
+    }
+}
+
+impl Operation for SubVec {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        bound_of(o, Terms::Difference)
+    }
+}
+
+impl Transform for SubVec {
+    #[inline(always)]
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        run(machine, step, Terms::Difference);
+    }
+}
+
+/// Every intermediate fits 32 bits.
+#[inline(never)]
+fn bound_of(o: &Step, terms: Terms) -> Result<u16, OperandError> {
+    let (a, b) = (o.a(), o.b());
+    let frac = terms.frac(a.frac.into(), b.frac.into());
+    let shift = frac.checked_sub(o.output_frac()).ok_or(OperandError::Scale)?;
+    require(!matches!(terms, Terms::ProductPlus) || o.frac(2) <= frac, OperandError::Scale)?;
+    let product = u32::from(a.bound) * u32::from(b.bound);
+    let (first, second) = match terms {
+        Terms::ProductPlus => (product, aligned_bound(o.c(), frac)),
+        Terms::Product => (product, 0),
+        Terms::Sum | Terms::Difference => (aligned_bound(a, frac), aligned_bound(b, frac)),
+    };
+    // Each is below 2^31.
+    let largest = ((1u32 << shift >> 1) + first).saturating_add(second);
+    require(largest <= i32::MAX as u32, OperandError::Bound)?;
+    Ok((largest >> shift).clamp(1, u32::from(FULL)) as u16)
+}
+
+/// Bound of a tensor's elements at `frac <= 30` fractional bits, not fewer than it has; 2^31 where it is larger.
+#[inline(never)]
+fn aligned_bound(tensor: &Tensor, frac: u32) -> u32 {
+    let (shift, bound) = (frac.saturating_sub(u32::from(tensor.frac)), u32::from(tensor.bound));
+    if bound <= i32::MAX as u32 >> shift { bound << shift } else { 1 << 31 }
+}
+
+#[inline(never)]
+fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
+    let (a, b, c, y) = (step.a(), step.b(), step.c(), step.y());
+    let frac = terms.frac(step.frac(0), step.frac(1));
+    let align = |tensor: &Tensor| frac.saturating_sub(u32::from(tensor.frac)).min(31);
+    let shift = frac.saturating_sub(step.output_frac()).min(31);
+    let half = (1i32 << shift) >> 1;
+    // One loop for all: a sum is a product with a power of two, and a product adds nothing.
+    let (added, sign) = match terms {
+        Terms::ProductPlus => (c, 1),
+        Terms::Product => (b, 0),
+        Terms::Sum => (b, 1),
+        Terms::Difference => (b, -1),
+    };
+    let (unit, added_unit) = (1i32 << align(a), sign << align(added));
+    let arena = &mut *machine.arena;
+    for i in 0..y.len {
+        let factor = if terms.multiplies() { at(arena, b.offset, i) } else { unit };
+        let sum = at(arena, a.offset, i).wrapping_mul(factor);
+        let sum = sum.wrapping_add(at(arena, added.offset, i).wrapping_mul(added_unit));
+        put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
+    }
+}

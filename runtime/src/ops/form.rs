@@ -1,0 +1,373 @@
+//! What a line of the table of operations says: types, lengths and scales of the operands, which fields of the record are
+//! used, and what the operation writes besides its output.
+
+use super::bounds::{EXP_FRAC, FINE};
+use super::machine::Step;
+use super::{NORMAL_FRAC, Opcode};
+
+use crate::program::TensorKind;
+
+/// What an operation writes besides its output, into the tensor that its third reference names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extra {
+    /// Nothing: the third reference, where there is one, is an input.
+    None,
+    /// The log-determinant of the map that it applies, a scalar in nats.
+    LogDet,
+    /// Intermediate activations, which nothing else may read.
+    Scratch,
+}
+
+/// What an operation asks of the fractional bits of one of its tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleRule {
+    /// Nothing.
+    Any,
+    /// As many as its first input has.
+    SameAsFirst,
+    /// As many as its output has.
+    SameAsOutput,
+    /// At least as many as its output has: it is rounded to the output's scale.
+    NotCoarserThanOutput,
+    /// So many at least.
+    AtLeast(u8),
+    /// So many.
+    Exactly(u8),
+    /// So many at most, counted with those that the operation's parameter adds; 0 at least.
+    ReadAtMost(u8),
+}
+
+impl ScaleRule {
+    /// The rules that operations have, so that four bits name one.
+    const ALL: [Self; 11] = [
+        Self::Any,
+        Self::SameAsFirst,
+        Self::SameAsOutput,
+        Self::NotCoarserThanOutput,
+        Self::AtLeast(1),
+        Self::AtLeast(FINE),
+        Self::AtLeast(EXP_FRAC),
+        Self::Exactly(NORMAL_FRAC),
+        Self::Exactly(15),
+        Self::ReadAtMost(16),
+        Self::ReadAtMost(24),
+    ];
+    const BITS: u32 = 4;
+
+    const fn index(self) -> u32 {
+        let mut index = 0;
+        loop {
+            let same = match (Self::ALL[index as usize], self) {
+                (Self::AtLeast(a), Self::AtLeast(b))
+                | (Self::Exactly(a), Self::Exactly(b))
+                | (Self::ReadAtMost(a), Self::ReadAtMost(b)) => a == b,
+                (Self::Any, Self::Any)
+                | (Self::SameAsFirst, Self::SameAsFirst)
+                | (Self::SameAsOutput, Self::SameAsOutput)
+                | (Self::NotCoarserThanOutput, Self::NotCoarserThanOutput) => true,
+                _ => false,
+            };
+            if same {
+                return index;
+            }
+            index += 1;
+        }
+    }
+
+    fn at(index: u32) -> Self {
+        static RULES: [ScaleRule; ScaleRule::ALL.len()] = ScaleRule::ALL;
+        RULES.get(index as usize).copied().unwrap_or(Self::Any)
+    }
+
+    /// Whether a tensor of `frac` fractional bits is as asked, where the first input has `first`, is read at `read`, and the
+    /// output has `output`.
+    fn allows(self, frac: u32, first: u32, read: u32, output: u32) -> bool {
+        match self {
+            Self::Any => true,
+            Self::SameAsFirst => frac == first,
+            Self::SameAsOutput => frac == output,
+            Self::NotCoarserThanOutput => frac >= output,
+            Self::AtLeast(least) => frac >= least.into(),
+            Self::Exactly(exact) => frac == exact.into(),
+            Self::ReadAtMost(most) => read <= most.into(),
+        }
+    }
+}
+
+/// One line of the table, packed into a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form(u32);
+
+impl Form {
+    // Two bits for the number of inputs, two for their types.
+    const NATS: u32 = 1 << 2;
+    const ONLY_FIRST_NATS: u32 = 2 << 2;
+    const ANY_KIND: u32 = 3 << 2;
+    const INPUT_KINDS: u32 = 3 << 2;
+    const NATS_OUT: u32 = 1 << 4;
+    const ONE_IN: u32 = 1 << 5;
+    const SAME_LENGTH: u32 = 1 << 6;
+    const IN_PLACE: u32 = 1 << 7;
+    const PARAM: u32 = 1 << 8;
+    const ARG: u32 = 1 << 9;
+    const IMM: u32 = 1 << 10;
+    const LOG_DET: u32 = 1 << 11;
+    const SCRATCH: u32 = 1 << 12;
+    const ANY_LENGTHS: u32 = 1 << 13;
+    const NOISE: u32 = 1 << 14;
+    const IN_LOOP: u32 = 1 << 15;
+    /// Where the rules about the scales of `a`, `b`, `c` and `y` begin.
+    const SCALES: u32 = 16;
+
+    pub(super) const INVALID: Self = Self(0);
+
+    const fn with(self, flags: u32) -> Self {
+        Self(self.0 | flags)
+    }
+
+    /// Activations from `inputs` vectors of activations that are equally long.
+    pub(super) const fn vectors(inputs: u32) -> Self {
+        assert!(inputs <= 3);
+        Self(inputs)
+    }
+
+    /// Activations element by element from `inputs` vectors: all equally long, and the output may take the place of one.
+    pub(super) const fn map(inputs: u32) -> Self {
+        Self::vectors(inputs).same_length().with(Self::IN_PLACE)
+    }
+
+    /// One scalar in nats from `inputs` vectors of activations that are equally long.
+    pub(super) const fn reduce(inputs: u32) -> Self {
+        Self::vectors(inputs).with(Self::NATS_OUT)
+    }
+
+    /// One scalar in nats from `inputs` vectors of nats that are equally long.
+    pub(super) const fn reduce_nats(inputs: u32) -> Self {
+        Self::reduce(inputs).with(Self::NATS)
+    }
+
+    /// One scalar in nats from `inputs` scalars in nats.
+    pub(super) const fn scalars(inputs: u32) -> Self {
+        Self::reduce_nats(inputs).with(Self::ONE_IN)
+    }
+
+    /// The output has as many elements as the inputs.
+    pub(super) const fn same_length(self) -> Self {
+        self.with(Self::SAME_LENGTH)
+    }
+
+    /// Inputs may differ in length.
+    pub(super) const fn any_lengths(self) -> Self {
+        self.with(Self::ANY_LENGTHS)
+    }
+
+    /// Inputs and output are of one type, which may be either.
+    pub(super) const fn any_kind(self) -> Self {
+        self.with(Self::ANY_KIND)
+    }
+
+    /// Inputs after the first are activations.
+    pub(super) const fn only_first_nats(self) -> Self {
+        Self(self.0 & !Self::INPUT_KINDS | Self::ONLY_FIRST_NATS)
+    }
+
+    /// The record's `param` is used.
+    pub(super) const fn param(self) -> Self {
+        self.with(Self::PARAM)
+    }
+
+    /// The record's `arg` is used.
+    pub(super) const fn arg(self) -> Self {
+        self.with(Self::ARG)
+    }
+
+    /// The record's `imm` is used.
+    pub(super) const fn imm(self) -> Self {
+        self.with(Self::IMM)
+    }
+
+    /// It writes a log-determinant too.
+    pub(super) const fn log_det(self) -> Self {
+        self.with(Self::LOG_DET)
+    }
+
+    /// It needs scratch.
+    pub(super) const fn scratch(self) -> Self {
+        self.with(Self::SCRATCH)
+    }
+
+    /// It draws noise.
+    pub(super) const fn noise(self) -> Self {
+        self.with(Self::NOISE)
+    }
+
+    /// It stands in a loop.
+    pub(super) const fn in_loop(self) -> Self {
+        self.with(Self::IN_LOOP)
+    }
+
+    /// What it asks of the scales of its inputs, in their order; nothing of those that are not named.
+    pub(super) const fn scales<const N: usize>(mut self, rules: [ScaleRule; N]) -> Self {
+        let mut slot = 0;
+        while slot < N {
+            self = self.scale(slot, rules[slot]);
+            slot += 1;
+        }
+        self
+    }
+
+    /// What it asks of its output's scale.
+    pub(super) const fn output_scale(self, rule: ScaleRule) -> Self {
+        self.scale(3, rule)
+    }
+
+    const fn scale(self, slot: usize, rule: ScaleRule) -> Self {
+        self.with(rule.index() << (Self::SCALES + slot as u32 * ScaleRule::BITS))
+    }
+
+    const fn rule(self, slot: usize) -> u32 {
+        self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & ((1 << ScaleRule::BITS) - 1)
+    }
+
+    /// Whether it writes a tensor besides its output, in whatever build.
+    pub(super) const fn is_extra(self) -> bool {
+        self.0 & (Self::LOG_DET | Self::SCRATCH) != 0
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// Number of input tensors.
+    #[inline]
+    pub fn inputs(self) -> usize {
+        self.0 as usize & 3
+    }
+
+    /// The type of input `slot`; none where it is that of the output.
+    #[inline]
+    pub fn input_kind(self, slot: usize) -> Option<TensorKind> {
+        match self.0 & Self::INPUT_KINDS {
+            0 => Some(TensorKind::I16),
+            Self::NATS => Some(TensorKind::Nats),
+            Self::ONLY_FIRST_NATS => Some(if slot == 0 { TensorKind::Nats } else { TensorKind::I16 }),
+            _ => None,
+        }
+    }
+
+    /// The type of the output; none where it may be either.
+    #[inline]
+    pub fn output_kind(self) -> Option<TensorKind> {
+        let kind = if self.has(Self::NATS_OUT) { TensorKind::Nats } else { TensorKind::I16 };
+        (self.0 & Self::INPUT_KINDS != Self::ANY_KIND).then_some(kind)
+    }
+
+    /// The length that an input must have where the first one has `first`; none where it may be any.
+    #[inline]
+    pub(crate) fn input_len(self, first: u32) -> Option<u32> {
+        (!self.has(Self::ANY_LENGTHS)).then_some(if self.has(Self::ONE_IN) { 1 } else { first })
+    }
+
+    /// The length that the output must have where the first input has `first`; none where the operation decides.
+    #[inline]
+    pub fn output_len(self, first: u32) -> Option<u32> {
+        if self.has(Self::SAME_LENGTH) { Some(first) } else { self.has(Self::NATS_OUT).then_some(1) }
+    }
+
+    /// What it asks of the scale of input `slot`.
+    pub fn input_scale(self, slot: usize) -> ScaleRule {
+        ScaleRule::at(self.rule(slot.min(2)))
+    }
+
+    /// What it asks of the output's scale.
+    pub fn written_scale(self) -> ScaleRule {
+        ScaleRule::at(self.rule(3))
+    }
+
+    /// Whether the fractional bits of an operation's tensors are as asked.
+    pub(super) fn scales_hold(self, step: &Step) -> bool {
+        let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
+        step.tensors
+            .iter()
+            .enumerate()
+            .all(|(slot, tensor)| ScaleRule::at(self.rule(slot)).allows(tensor.frac.into(), first, read, output))
+    }
+
+    /// What it writes besides its output.
+    #[inline]
+    pub fn extra(self) -> Extra {
+        if self.has(Self::LOG_DET) {
+            Extra::LogDet
+        } else if self.has(Self::SCRATCH) {
+            Extra::Scratch
+        } else {
+            Extra::None
+        }
+    }
+
+    /// Whether it writes a tensor besides its output.
+    #[inline]
+    pub fn writes_extra(self) -> bool {
+        Opcode::WRITE_EXTRA && self.is_extra()
+    }
+
+    /// Whether the output may take the place of an input that dies there.
+    #[inline]
+    pub fn in_place(self) -> bool {
+        self.has(Self::IN_PLACE)
+    }
+
+    /// Whether the record's `param` is used.
+    #[inline]
+    pub fn uses_param(self) -> bool {
+        self.has(Self::PARAM)
+    }
+
+    /// Whether the record's `arg` is used.
+    #[inline]
+    pub fn uses_arg(self) -> bool {
+        self.has(Self::ARG)
+    }
+
+    /// Whether the record's `imm` is used.
+    #[inline]
+    pub fn uses_imm(self) -> bool {
+        self.has(Self::IMM)
+    }
+
+    /// Whether it draws noise.
+    #[inline]
+    pub fn draws_noise(self) -> bool {
+        self.has(Self::NOISE)
+    }
+
+    /// Whether it must stand in a loop.
+    #[inline]
+    pub fn only_in_loop(self) -> bool {
+        self.has(Self::IN_LOOP)
+    }
+
+    /// Whether operands of the right lengths for one operation have the right types and number for the other.
+    pub fn takes_the_same(self, other: Self) -> bool {
+        const OPERANDS: u32 = 3 | Form::INPUT_KINDS | Form::NATS_OUT | Form::ONE_IN | Form::LOG_DET | Form::SCRATCH;
+        (self.0 ^ other.0) & OPERANDS == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_read_as_they_were_written() {
+        use ScaleRule::{Any, AtLeast, Exactly, ReadAtMost, SameAsFirst, SameAsOutput};
+        let form = Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        assert_eq!([0, 1, 2].map(|slot| form.input_scale(slot)), [AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        assert_eq!(form.written_scale(), Any);
+        let form = Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        assert_eq!((form.input_scale(0), form.input_scale(1)), (ReadAtMost(16), Any));
+        assert_eq!(form.written_scale(), Exactly(15));
+        assert_eq!(Form::map(3).scales([SameAsOutput, SameAsOutput]).input_scale(2), Any);
+        assert_eq!(ScaleRule::ALL.map(|rule| ScaleRule::at(rule.index())), ScaleRule::ALL);
+    }
+}

@@ -1,0 +1,174 @@
+//! The discretised-logistic likelihood.
+
+use super::bounds::{OperandError, sum_log2, to_q16};
+use super::machine::{Step, Values};
+use super::{Matrices, Operation, Reduction};
+use crate::fixed;
+
+pub(super) struct LogisticNll;
+
+impl Operation for LogisticNll {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len, TERM_LOG2))
+    }
+}
+
+impl Reduction for LogisticNll {
+    fn nats(values: &Values<'_>) -> i64 {
+        let [mean, log_scale, x] = values.vectors;
+        logistic_nll(mean, log_scale, values.frac(1), x, values.frac(2))
+    }
+}
+
+/// log2 of the largest contribution of one dimension, Q16.
+const TERM_LOG2: u32 = 40;
+/// 1.0 in Q16.
+const ONE: i64 = 1 << 16;
+/// ln(255) in Q16.
+const LN_255: i32 = 363_152;
+/// ln(510) in Q16.
+const LN_510: i32 = 408_578;
+
+/// Negative log-likelihood of grey values of 256 levels under discretised logistic distributions (arXiv 1701.05517): the mass
+/// within half a level of `x`, and below the lowest and above the highest one.
+///
+/// `mean` and `x` have `x_frac` fractional bits, 8 to 14, and `x` is a level `k / 255` rounded to them; `log_scale` has
+/// `log_scale_frac`, at least 11. A value contributes 2^32 nats in Q16 at most, and is right to 7 LSB and 2^-25 of it.
+pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
+    let mut sum = 0i64;
+    for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
+        let (x, one) = (i32::from(x), 1i32 << x_frac);
+        let log_scale = to_q16(i32::from(log_scale), log_scale_frac);
+        let distance = i64::from(standardised(x - i32::from(mean), log_scale, x_frac));
+        let half = i64::from(level_half_width(log_scale));
+        // Half a level is 1/510: what is nearer than that to an end has only one edge.
+        let (lowest, highest) = (x * 510 < one, (one - x) * 510 < one);
+        if !highest {
+            sum += i64::from(fixed::softplus(saturate(-distance - half)));
+        }
+        if !lowest {
+            sum += i64::from(fixed::softplus(saturate(distance - half)));
+        }
+        if !lowest && !highest {
+            sum += i64::from(level_width_nll(log_scale, half as i32));
+        }
+    }
+    sum
+}
+
+fn saturate(x: i64) -> i32 {
+    x.clamp(i64::from(-i32::MAX), i64::from(i32::MAX)) as i32
+}
+
+/// `difference exp(-log_scale)` in Q16, saturated, of a difference at `frac` fractional bits.
+fn standardised(difference: i32, log_scale: i32, frac: u32) -> i32 {
+    let precision = fixed::exp(-log_scale, 32);
+    let drop = 32u32.saturating_sub(precision.leading_zeros());
+    // 17 bits times 32; frac >= 8 and drop <= 24 leave a shift to the right.
+    let product = u64::from(difference.unsigned_abs()) * (precision >> drop);
+    let shift = (frac + 16).saturating_sub(drop);
+    let magnitude = (((product << 1) >> shift) + 1) >> 1;
+    let magnitude = magnitude.min(i32::MAX as u64) as i32;
+    if difference < 0 { -magnitude } else { magnitude }
+}
+
+/// `exp(-log_scale) / 510` in Q16, saturated.
+fn level_half_width(log_scale: i32) -> i32 {
+    fixed::exp(-log_scale - LN_510, 16).min(i32::MAX as u64) as i32
+}
+
+/// `-ln(1 - exp(-2 half))` in Q16 for `half = exp(-log_scale) / 510`.
+fn level_width_nll(log_scale: i32, half: i32) -> i32 {
+    if half >= ONE as i32 / 2 {
+        let beyond = fixed::exp((-half).saturating_mul(2), 40);
+        return -fixed::ln((1u64 << 40).saturating_sub(beyond), 40);
+    }
+    // half - ln(2 half) - ln(sinh(half) / half), whose last term is half^2/6 - half^4/180 + ..., in Q32.
+    let square = u64::from((half * half) as u32);
+    let sinh = (square * (715_827_883 - ((square * 23_500_000) >> 32))) >> 32;
+    log_scale + LN_255 + half - ((sinh + 0x8000) >> 16) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn nats(q16: i64) -> f64 {
+        q16 as f64 / 65536.0
+    }
+
+    fn value(q: i16, frac: u32) -> f64 {
+        f64::from(q) / f64::from(1u32 << frac)
+    }
+
+    proptest! {
+        #[test]
+        fn logistic_matches_floating_point(
+            pixels in prop::collection::vec((any::<i16>(), -14336i16..=4096, 0i16..=255), 1..60),
+        ) {
+            let mean: Vec<i16> = pixels.iter().map(|p| p.0).collect();
+            let log_scale: Vec<i16> = pixels.iter().map(|p| p.1).collect();
+            let x: Vec<i16> = pixels.iter().map(|p| level(p.2)).collect();
+            let terms = (0..x.len()).map(|i| exact_logistic(value(mean[i], 14), value(log_scale[i], 11), x[i]));
+            let exact: f64 = terms.sum();
+            let error = nats(logistic_nll(&mean, &log_scale, 11, &x, 14)) - exact;
+            let bound = 7.0 / 65536.0 * x.len() as f64 + (-25f64).exp2() * exact;
+            prop_assert!(error.abs() < bound, "{error} {bound}");
+        }
+
+        #[test]
+        fn logistic_is_total(
+            pixels in prop::collection::vec((any::<i16>(), any::<i16>(), any::<i16>()), 1..20),
+            fracs in (11u32..=15, 8u32..=14),
+        ) {
+            let mean: Vec<i16> = pixels.iter().map(|p| p.0).collect();
+            let log_scale: Vec<i16> = pixels.iter().map(|p| p.1).collect();
+            let x: Vec<i16> = pixels.iter().map(|p| p.2).collect();
+            let nll = logistic_nll(&mean, &log_scale, fracs.0, &x, fracs.1);
+            prop_assert!(nll >= -8 * x.len() as i64 && nll < (x.len() as i64) << 32, "{nll}");
+        }
+    }
+
+    /// The level `k / 255` at Q14.
+    fn level(k: i16) -> i16 {
+        (f64::from(k) / 255.0 * 16384.0).round() as i16
+    }
+
+    /// The definition, through logistic functions of whichever sign keeps the difference from cancelling.
+    fn exact_logistic(mean: f64, log_scale: f64, x: i16) -> f64 {
+        let softplus = |t: f64| t.max(0.0) + (-t.abs()).exp().ln_1p();
+        let scale = log_scale.exp();
+        let edge = |side: f64| (value(x, 14) + side / 510.0 - mean) / scale;
+        let (u, v) = (edge(1.0), edge(-1.0));
+        match x {
+            0 => softplus(-u),
+            16384 => softplus(v),
+            _ => softplus(v) + softplus(-u) - (-(-1.0 / (255.0 * scale)).exp_m1()).ln(),
+        }
+    }
+
+    #[test]
+    fn logistic_constants_are_the_computed_ones() {
+        assert_eq!(f64::from(LN_255), (65536.0 * 255f64.ln()).round());
+        assert_eq!(f64::from(LN_510), (65536.0 * 510f64.ln()).round());
+        let mut worst = 0.0f64;
+        for log_scale in (-16 << 16..16 << 16).step_by(37) {
+            let exact = -(-(-f64::from(log_scale) / 65536.0).exp() / 255.0).exp_m1().abs().ln();
+            let got = level_width_nll(log_scale, level_half_width(log_scale));
+            worst = worst.max((f64::from(got) - 65536.0 * exact).abs());
+        }
+        assert!(worst <= 2.0, "{worst}");
+    }
+
+    /// Every level of a pixel, at both ends too: the masses sum to one, but for the rounding of levels to Q14, which moves
+    /// them by up to 0.8 % of their distance.
+    #[test]
+    fn the_masses_of_all_levels_sum_to_one() {
+        for (mean, log_scale) in [(5000, -8192), (-7000, -4096), (20000, -6144), (8000, -14336), (0, 4096)] {
+            let mass = |k| (-nats(logistic_nll(&[mean], &[log_scale], 11, &[level(k)], 14))).exp();
+            let total: f64 = (0..=255).map(mass).sum();
+            assert!((total - 1.0).abs() < 5e-3, "{mean} {log_scale}: {total}");
+        }
+    }
+}

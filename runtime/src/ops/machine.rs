@@ -1,0 +1,271 @@
+//! What a running program works on: the arena, its loops, its noise, and how tensors lie in memory.
+//!
+//! Accesses are checked, so that whatever the flash holds after the proof, nothing outside the arena is touched.
+
+use core::ops::Range;
+
+use super::bounds::to_q16;
+use crate::noise::Noise;
+use crate::program::{MAX_LOOP_DEPTH, Op, Tensor};
+use crate::verify::Scope;
+
+/// A program that runs.
+pub(crate) struct Machine<'s, 'n> {
+    pub arena: &'s mut [i16],
+    pub scope: &'s Scope<'s>,
+    pub noise: &'n mut dyn Noise,
+    /// The operation that comes next, counted from 0.
+    pub next: usize,
+    /// Set where a program that changed after its proof cannot go on.
+    pub halted: bool,
+    loops: [Frame; MAX_LOOP_DEPTH],
+    depth: usize,
+}
+
+/// An open loop: its operation and the iteration that runs, both below 2^16.
+#[derive(Clone, Copy, Default)]
+struct Frame {
+    start: u16,
+    iteration: u16,
+}
+
+impl<'s, 'n> Machine<'s, 'n> {
+    pub fn new(arena: &'s mut [i16], scope: &'s Scope<'s>, noise: &'n mut dyn Noise) -> Self {
+        let loops = [Frame::default(); MAX_LOOP_DEPTH];
+        Self { arena, scope, noise, next: 0, halted: false, loops, depth: 0 }
+    }
+
+    /// Opens a loop at the operation that runs.
+    #[inline]
+    pub fn open(&mut self) {
+        match self.loops.get_mut(self.depth) {
+            Some(frame) => {
+                *frame = Frame { start: self.next as u16, iteration: 0 };
+                self.depth += 1;
+            }
+            None => self.halted = true,
+        }
+    }
+
+    /// The innermost loop's operation and the iteration that runs.
+    #[inline]
+    pub fn innermost(&self) -> Option<(usize, u16)> {
+        let frame = self.loops.get(self.depth.checked_sub(1)?)?;
+        Some((usize::from(frame.start), frame.iteration))
+    }
+
+    /// Goes back to the innermost loop's first operation, or leaves it after its last iteration.
+    #[inline]
+    pub fn repeat(&mut self, iterations: u32) {
+        let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
+        if u32::from(frame.iteration) + 1 < iterations {
+            frame.iteration += 1;
+            self.next = usize::from(frame.start);
+        } else {
+            self.depth -= 1;
+        }
+    }
+}
+
+/// One operation with its tensors: its inputs `a`, `b` and `c`, of which `c` may be what it writes besides its output `y`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub op: Op,
+    /// `a`, `b`, `c`, `y`.
+    pub tensors: [Tensor; 4],
+}
+
+impl Step {
+    #[inline(always)]
+    pub fn a(&self) -> &Tensor {
+        &self.tensors[0]
+    }
+
+    #[inline(always)]
+    pub fn b(&self) -> &Tensor {
+        &self.tensors[1]
+    }
+
+    #[inline(always)]
+    pub fn c(&self) -> &Tensor {
+        &self.tensors[2]
+    }
+
+    #[inline(always)]
+    pub fn y(&self) -> &Tensor {
+        &self.tensors[3]
+    }
+
+    /// Fractional bits of an input.
+    #[inline(always)]
+    pub fn frac(&self, slot: usize) -> u32 {
+        u32::from(self.tensors[slot].frac)
+    }
+
+    /// Fractional bits with which the first input is read.
+    #[inline(always)]
+    pub fn read(&self) -> u32 {
+        self.frac(0).wrapping_add_signed(i32::from(self.op.param))
+    }
+
+    /// Fractional bits of the output.
+    #[inline(always)]
+    pub fn output_frac(&self) -> u32 {
+        self.frac(3)
+    }
+}
+
+/// What a reduction reads.
+pub(crate) struct Values<'m> {
+    arena: &'m [i16],
+    step: &'m Step,
+    /// The inputs that are activations.
+    pub vectors: [&'m [i16]; 3],
+    /// The scalars of the first two inputs, where these are nats.
+    pub scalars: [i64; 2],
+}
+
+impl<'m> Values<'m> {
+    #[inline(always)]
+    pub fn new(arena: &'m [i16], step: &'m Step) -> Self {
+        let mut vectors = [&[][..]; 3];
+        for (vector, tensor) in vectors.iter_mut().zip(&step.tensors) {
+            *vector = self::vector(arena, tensor).unwrap_or_default();
+        }
+        let scalars = [step.a(), step.b()].map(|tensor| read_scalar(arena, tensor, 0));
+        Self { arena, step, vectors, scalars }
+    }
+
+    /// The operation.
+    #[inline(always)]
+    pub fn op(&self) -> &'m Op {
+        &self.step.op
+    }
+
+    /// Fractional bits of an input.
+    #[inline(always)]
+    pub fn frac(&self, slot: usize) -> u32 {
+        self.step.frac(slot)
+    }
+
+    /// Fractional bits with which the first input is read.
+    #[inline(always)]
+    pub fn read(&self) -> u32 {
+        self.step.read().min(24)
+    }
+
+    /// All scalars of the first input.
+    #[inline(always)]
+    pub fn terms(&self) -> impl Iterator<Item = i64> + Clone {
+        let tensor = self.step.a();
+        (0..tensor.len).map(|i| read_scalar(self.arena, tensor, i))
+    }
+}
+
+/// Applies `f` to every element of the first input, brought to Q16, and writes what it gives.
+#[inline(always)]
+pub(super) fn map_q16(arena: &mut [i16], step: &Step, f: impl Fn(i32) -> i32) {
+    let read = step.read().min(24);
+    for q in moved(arena, step.a(), step.y()) {
+        *q = f(to_q16(i32::from(*q), read)) as i16;
+    }
+}
+
+/// y's elements, filled with a's unless they are the same.
+#[inline(never)]
+pub(super) fn moved<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> &'s mut [i16] {
+    if a.offset != y.offset
+        && let Some((x, out)) = apart(arena, a, y)
+    {
+        for (out, q) in out.iter_mut().zip(x) {
+            *out = *q;
+        }
+    }
+    vector_mut(arena, y).unwrap_or_default()
+}
+
+/// The element at `offset + i` of the arena.
+#[inline(always)]
+pub(super) fn at(arena: &[i16], offset: u32, i: u32) -> i32 {
+    i32::from(arena.get(offset.wrapping_add(i) as usize).copied().unwrap_or(0))
+}
+
+/// Writes the element at `offset + i` of the arena, saturated.
+#[inline(always)]
+pub(super) fn put(arena: &mut [i16], offset: u32, i: u32, value: i32) {
+    if let Some(out) = arena.get_mut(offset.wrapping_add(i) as usize) {
+        *out = value.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
+    }
+}
+
+/// Copies `len` elements, each rounded half up by `shift` bits.
+#[inline(never)]
+pub(super) fn copy(arena: &mut [i16], from: u32, len: u32, to: u32, shift: u32) {
+    let shift = shift.min(15);
+    let half = (1i32 << shift) >> 1;
+    for i in 0..len {
+        let q = (at(arena, from, i) + half) >> shift;
+        put(arena, to, i, q);
+    }
+}
+
+pub(super) fn range(start: u32, len: u32) -> Range<usize> {
+    start as usize..(start as usize).saturating_add(len as usize)
+}
+
+/// A tensor's elements; none where it is not inside the arena.
+#[inline(never)]
+pub(crate) fn vector<'s>(arena: &'s [i16], tensor: &Tensor) -> Option<&'s [i16]> {
+    arena.get(range(tensor.offset, tensor.len))
+}
+
+/// A tensor's elements, to be written.
+#[inline(never)]
+pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: &Tensor) -> Option<&'s mut [i16]> {
+    arena.get_mut(range(tensor.offset, tensor.len))
+}
+
+/// The elements of an input and an output that do not overlap.
+#[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow"))]
+#[inline(always)]
+pub(super) fn apart_exact<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
+    let (x, out) = apart(arena, a, y)?;
+    Some((x.get(..a.len as usize).unwrap_or_default(), out.get_mut(..y.len as usize).unwrap_or_default()))
+}
+
+/// The extents of an input and an output that do not overlap.
+#[inline(never)]
+pub(super) fn apart<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
+    let (input, output) = (range(a.offset, a.extent()), range(y.offset, y.extent()));
+    if input.end <= output.start {
+        let (low, high) = arena.split_at_mut_checked(output.start)?;
+        Some((low.get(input)?, high.get_mut(..y.extent() as usize)?))
+    } else {
+        let (low, high) = arena.split_at_mut_checked(input.start)?;
+        Some((high.get(..a.extent() as usize)?, low.get_mut(output)?))
+    }
+}
+
+fn scalar_at(tensor: &Tensor, index: u32) -> Range<usize> {
+    range(tensor.offset.wrapping_add(index.wrapping_mul(4)), 4)
+}
+
+/// The scalar at `index` of a tensor of nats; 0 outside the arena.
+#[inline(never)]
+pub(crate) fn read_scalar(arena: &[i16], tensor: &Tensor, index: u32) -> i64 {
+    match arena.get(scalar_at(tensor, index)) {
+        Some(&[a, b, c, d]) => {
+            let half = |q: i16| u64::from(q as u16);
+            (half(a) | half(b) << 16 | half(c) << 32 | half(d) << 48) as i64
+        }
+        _ => 0,
+    }
+}
+
+/// Writes the scalar of a tensor of nats.
+#[inline(never)]
+pub(super) fn write_scalar(arena: &mut [i16], tensor: &Tensor, value: i64) {
+    if let Some([a, b, c, d]) = arena.get_mut(scalar_at(tensor, 0)) {
+        (*a, *b, *c, *d) = (value as i16, (value >> 16) as i16, (value >> 32) as i16, (value >> 48) as i16);
+    }
+}

@@ -1,0 +1,51 @@
+//! Vectors put together and taken apart.
+
+use super::bounds::{FULL, OperandError, require};
+use super::machine::{Machine, Step, copy};
+use super::{Cost, Matrices, Operation, Transform};
+use crate::program::{Op, Tensor};
+
+pub(super) struct Concat;
+pub(super) struct Slice;
+
+impl Operation for Concat {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.a().len.checked_add(o.b().len) == Some(o.y().len), OperandError::Shape)?;
+        Ok(rounded_bound(o.a(), o.output_frac()).max(rounded_bound(o.b(), o.output_frac())))
+    }
+
+    fn cost(_: &Op, first: u32, second: u32, _: &Matrices<'_>) -> Cost {
+        Cost::elements(u64::from(first) + u64::from(second))
+    }
+}
+
+/// Bound of a tensor's elements rounded to `frac` fractional bits, not more than it has, and saturated.
+#[inline(never)]
+fn rounded_bound(tensor: &Tensor, frac: u32) -> u16 {
+    let shift = u32::from(tensor.frac).saturating_sub(frac);
+    let half = (1u32 << shift) >> 1;
+    ((u32::from(tensor.bound) + half) >> shift).clamp(1, u32::from(FULL)) as u16
+}
+
+impl Transform for Concat {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (a, b, y) = (step.a(), step.b(), step.y());
+        let shift = |slot: usize| step.frac(slot).saturating_sub(step.output_frac());
+        copy(machine.arena, a.offset, a.len, y.offset, shift(0));
+        copy(machine.arena, b.offset, b.len, y.offset.wrapping_add(a.len), shift(1));
+    }
+}
+
+impl Operation for Slice {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.a().len.checked_sub(o.op.imm).is_some_and(|rest| o.y().len <= rest), OperandError::Shape)?;
+        Ok(o.a().bound)
+    }
+}
+
+impl Transform for Slice {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let from = step.a().offset.wrapping_add(step.op.imm);
+        copy(machine.arena, from, step.y().len, step.y().offset, 0);
+    }
+}

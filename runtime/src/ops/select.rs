@@ -1,0 +1,24 @@
+//! One of two vectors, element by element: what was observed and what was drawn.
+
+use super::bounds::OperandError;
+use super::machine::{Machine, Step, at, put};
+use super::{Matrices, Operation, Transform};
+
+pub(super) struct Select;
+
+impl Operation for Select {
+    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound.max(o.b().bound))
+    }
+}
+
+impl Transform for Select {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        let (a, b, c, y) = (step.a(), step.b(), step.c(), step.y());
+        let arena = &mut *machine.arena;
+        for i in 0..y.len {
+            let chosen = if at(arena, c.offset, i) > 0 { a } else { b };
+            put(arena, y.offset, i, at(arena, chosen.offset, i));
+        }
+    }
+}
