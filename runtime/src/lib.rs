@@ -1,27 +1,5 @@
-//! Elbo's runtime: verify a model once, then sample it and score with it, in integer arithmetic and without a heap.
-//!
-//! A model is a blob, which `elbo compile` writes: one program for each thing that the model can do. [`Model::load`] proves
-//! that every program runs to its end without overflow, within its memory and in known work. [`Session`] runs them.
-//!
-//! ```
-//! use elbo::{Arena, Limits, LoadError, Model, ProgramKind};
-//!
-//! /// Prints how unlikely `row` is under the model in `blob`.
-//! fn score(blob: &'static [u8], row: &[i16], arena: &mut Arena<4096>) -> Result<(), LoadError> {
-//!     let model = Model::load(blob, Limits { max_work: 1_000_000 })?;
-//!     assert!(model.program(ProgramKind::Score).is_some_and(|program| program.scalar));
-//!     let mut session = model.session(arena.as_mut_slice()).expect("an arena that is large enough");
-//!     println!("{} nats", session.score(row).expect("as many features as the model has"));
-//!     Ok(())
-//! }
-//! ```
-//!
-//! # Features
-//!
-//! Each of `adgm`, `conv`, `dlgm`, `flow` and `logistic`, all of them default, brings the operations that one family of models
-//! needs beside the common ones; a firmware for one model saves their code. A blob that needs what is left out is refused
-//! with [`LoadError::Unsupported`], and no choice of features changes a result. `defmt`, `dsp` and `selftest` are
-//! explained in `Cargo.toml`.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 #![cfg_attr(not(test), no_std)]
 #![deny(missing_docs, unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic)]

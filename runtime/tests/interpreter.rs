@@ -9,7 +9,7 @@ use elbo_fuzz_blobs::builder::Parts;
 use proptest::prelude::*;
 
 mod common;
-use common::{Counted, any_vector, counted, run, run_all, score, softplus, value, vector};
+use common::{Counted, any_vector, counted, run, score, softplus, value, vector};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
@@ -155,7 +155,7 @@ proptest! {
     fn two_vectors_and_a_choice(x in any_vector(), mask in any_vector(), in_place in 0usize..3) {
         let n = x.len().min(mask.len());
         let (x, mask) = (&x[..n], &mask[..n]);
-        let ([out, _], _) = run_all(ProgramKind::Impute, &mut Parts::new(), &[x, mask], |p| {
+        let ([out, _], _) = common::run_all(ProgramKind::Impute, &mut Parts::new(), &[x, mask], |p| {
             let (x, mask) = (p.input(n as u32, 11, 32768), p.input(n as u32, 3, 30000));
             let zeros = p.clamp(x, 11, 0, 0);
             let y = match in_place {

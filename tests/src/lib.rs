@@ -16,3 +16,8 @@ pub fn families() -> Vec<PathBuf> {
     let names = ["adgm", "conditional", "dlgm", "logistic", "nice", "planar", "posterior", "radial", "realnvp", "wgan"];
     names.map(|name| data(&format!("families/{name}.elbo"))).to_vec()
 }
+
+// The snippets of the front page as they are written. A doc comment here would change where their paths start.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct FrontPage;

@@ -22,3 +22,10 @@ fn another_version_is_refused_with_a_version_error() {
     let blob = Blob::read(&data("digits-v1.elbo")).unwrap();
     assert_eq!(blob.load(Limits::default()).unwrap_err(), LoadError::Version { found: 1, supported: 3 });
 }
+
+/// The runtime's package carries a copy, since it cannot reach outside its folder.
+#[test]
+fn the_runtimes_examples_show_the_golden_model() {
+    let copy = data("../../runtime/examples/digits.elbo");
+    assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(data("digits.elbo")).unwrap());
+}

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::setup;
-use crate::shell::{elbo, root};
+use crate::shell::{self, elbo, root};
 
 /// The family that is shown.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -48,8 +48,10 @@ impl Family {
     }
 }
 
-/// Trains, compiles, and runs the model on both boards.
+/// Trains, compiles, and runs the model on both boards. Every stage is announced before it starts, and cargo tells what it
+/// compiles.
 pub fn run(family: Family) -> Result<()> {
+    heading("Looking for the bare-metal targets and the Arm emulator; what is missing is installed");
     setup::run()?;
     let folder = root().join("runs/demo");
     if folder.exists() {
@@ -58,14 +60,17 @@ pub fn run(family: Family) -> Result<()> {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (data, picture) = family.data_and_picture();
     let (run, model, picture) = (folder.to_string_lossy().into_owned(), path("model.elbo"), path(picture));
-    heading(&format!("Training a {family:?}"));
+    heading("Building the command `elbo`, the trainer and compiler: the first time takes minutes");
+    shell::build_elbo()?;
+    heading(&format!("Training a model of the family {family:?}"));
     elbo(&[&["train"], family.training(), &["--out", &run]].concat())?;
-    heading("Compiling it: what it needs, and what quantisation cost");
+    heading("Compiling the model: what it needs, and what quantisation cost");
     elbo(&["compile", &run, "-o", &model])?;
     for board in ["mps2-an386", "microbit"] {
-        heading(&format!("Running it on an emulated {board}"));
+        heading(&format!("Building the firmware of an emulated {board} around the model, and running it there"));
         elbo(&["check", &model, "--board", board, "--data", data])?;
     }
+    heading("Drawing on this computer what the boards draw");
     let count = if matches!(family, Family::Flow) { "2000" } else { "64" };
     elbo(&["sample", &model, "--count", count, "-o", &picture])?;
     println!(

@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the other tasks need: bare-metal Rust targets and the Arm emulator
+    /// Install what the other tasks need: bare-metal Rust targets, the Arm emulator, cargo-hack and cargo-deny
     Setup,
     /// Train, compile and run a model on emulated boards
     Demo {
@@ -31,7 +31,11 @@ enum Task {
         family: demo::Family,
     },
     /// Everything that must hold
-    Test,
+    Test {
+        /// Only the steps whose names contain this
+        #[arg(long, value_name = "STEP")]
+        only: Option<String>,
+    },
     /// Instructions on every emulated core
     Bench {
         /// The training step against stock candle instead
@@ -53,9 +57,12 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
-        Task::Setup => setup::run(),
+        Task::Setup => {
+            setup::run()?;
+            setup::tools::install()
+        }
         Task::Demo { family } => demo::run(family),
-        Task::Test => test::run(),
+        Task::Test { only } => test::run(only.as_deref()),
         Task::Bench { train: true, .. } => bench::training(),
         Task::Bench { model, .. } => bench::cores(model),
         Task::Fuzz(options) => fuzz::run(&options),

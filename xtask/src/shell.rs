@@ -50,12 +50,24 @@ pub fn has(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-/// Runs the command `elbo` of this repository, built first if needed.
+/// Compiles the command `elbo` of this repository; cargo tells what it compiles.
+///
+/// # Errors
+/// As [`run`].
+pub fn build_elbo() -> Result<()> {
+    run(&mut elbo_command("build", &[]))
+}
+
+/// Runs the command `elbo` of this repository, which [`build_elbo`] compiled.
 ///
 /// # Errors
 /// As [`run`].
 pub fn elbo(arguments: &[&str]) -> Result<()> {
+    run(elbo_command("run", &["--quiet"]).arg("--").args(arguments))
+}
+
+fn elbo_command(task: &str, options: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "elbo-trainer", "--bin", "elbo", "--"]).args(arguments);
-    run(command.current_dir(root()))
+    command.arg(task).args(options).args(["--package", "elbo-trainer", "--bin", "elbo"]).current_dir(root());
+    command
 }

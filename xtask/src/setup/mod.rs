@@ -3,6 +3,7 @@
 
 mod apt;
 mod debian;
+pub mod tools;
 
 use std::process::Command;
 

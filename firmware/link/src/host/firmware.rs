@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -107,7 +108,8 @@ impl Firmware {
         self
     }
 
-    /// Builds it, silently unless that fails.
+    /// Builds it. What cargo downloads and compiles is told on standard error while it does; an image that is up to date
+    /// takes no word.
     ///
     /// # Errors
     /// There is no toolchain, the model cannot be read, or the compiler fails: its output is in the message.
@@ -128,7 +130,7 @@ impl Firmware {
         let mut command = bare_cargo()?;
         command
             .current_dir(firmware.join(folder))
-            .args(["build", "--release", "--quiet", "--target", self.board.target, "--bin", binary])
+            .args(["build", "--release", "--color", "never", "--target", self.board.target, "--bin", binary])
             .arg("--target-dir")
             .arg(&target)
             .env("ELBO_MODEL", &model);
@@ -161,14 +163,30 @@ impl Firmware {
 }
 
 fn compile(command: &mut Command, board: &Board) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().context("cannot start cargo")?;
-    ensure!(
-        output.status.success(),
-        "the firmware for {} does not build:\n{}",
-        board.name,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut cargo = command.spawn().context("cannot start cargo")?;
+    let mut output = Vec::new();
+    if let Some(stderr) = cargo.stderr.take() {
+        for line in BufReader::new(stderr).split(b'\n') {
+            let line = String::from_utf8_lossy(&line.context("cannot read what cargo prints")?).into_owned();
+            if is_progress(&line) {
+                eprintln!("{line}");
+            }
+            output.push(line);
+        }
+    }
+    let status = cargo.wait().context("cannot wait for cargo")?;
+    ensure!(status.success(), "the firmware for {} does not build:\n{}", board.name, output.join("\n"));
     Ok(())
+}
+
+/// Whether cargo says in this line what it is about to do: a word that ends in the twelfth column, and its object.
+fn is_progress(line: &str) -> bool {
+    let Some((status, object)) = line.split_at_checked(12) else { return false };
+    let word = status.trim_start();
+    let named =
+        word.starts_with(|first: char| first.is_ascii_uppercase()) && word.bytes().all(|b| b.is_ascii_alphabetic());
+    named && word != "Finished" && object.starts_with(' ')
 }
 
 /// The folder `firmware` of the repository that this crate was built from.
@@ -187,5 +205,22 @@ mod tests {
         let placement = Placement::Linked("/nonexistent/model.elbo".into());
         let error = Firmware::new(board, Application::Serve, placement).build().unwrap_err();
         assert!(error.to_string().contains("/nonexistent/model.elbo"), "{error}");
+    }
+
+    #[test]
+    fn work_is_told_and_the_rest_is_kept_for_the_error() {
+        for line in ["   Compiling cortex-m v0.7.7", " Downloading crates ...", "    Blocking waiting for file lock"] {
+            assert!(is_progress(line), "{line}");
+        }
+        for line in [
+            "    Finished `release` profile [optimized + debuginfo] target(s) in 0.03s",
+            "error[E0425]: cannot find value `x` in this scope",
+            "  --> boards/microbit/src/board.rs:3:5",
+            "   |",
+            "12 | static MODEL: u8 = 3;",
+            "",
+        ] {
+            assert!(!is_progress(line), "{line}");
+        }
     }
 }

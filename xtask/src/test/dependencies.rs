@@ -1,0 +1,47 @@
+//! What dependencies are: their licences and where they come from, as `deny.toml` asks, and known vulnerabilities.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::tools::DENY;
+use crate::shell;
+
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "firmware/Cargo.toml", "fuzz/fuzzers/Cargo.toml"];
+
+/// All three workspaces.
+pub fn check() -> Result<()> {
+    for manifest in MANIFESTS {
+        shell::run(deny(manifest).args(["licenses", "bans", "sources"]))?;
+    }
+    advisories()
+}
+
+/// Vulnerabilities that are known, where the list of them can be fetched.
+fn advisories() -> Result<()> {
+    for manifest in MANIFESTS {
+        let mut command = deny(manifest);
+        command.arg("advisories");
+        let text = shell::display(&command);
+        eprintln!("+ {text}");
+        let output = command.output().with_context(|| format!("cannot start `{text}`"))?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            continue;
+        }
+        if errors.contains("failed to fetch advisory database") {
+            println!(
+                "SKIPPED: known vulnerabilities. The list of them, RustSec's, cannot be fetched from this machine."
+            );
+            return Ok(());
+        }
+        bail!("`{text}` failed: {}\n{errors}", output.status);
+    }
+    Ok(())
+}
+
+fn deny(manifest: &str) -> Command {
+    let mut command = DENY.command();
+    command.args(["--manifest-path", manifest, "--config", "deny.toml", "check"]);
+    command
+}

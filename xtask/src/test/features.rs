@@ -1,0 +1,111 @@
+//! The runtime with every feature alone, with none and with all, and with the oldest compiler that it promises.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use elbo_link::host::BareToolchain;
+
+use super::cargo;
+use crate::setup::tools::HACK;
+use crate::shell::{self, root};
+
+/// Cores without and with the DSP extension: each has kernels of its own.
+const TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabi"];
+
+/// No choice of features gives a warning, on the host with its tests or on bare metal; what is left out is refused.
+pub fn check() -> Result<()> {
+    shell::run(
+        HACK.command()
+            .args(["hack", "clippy", "--package", "elbo", "--each-feature", "--all-targets", "--quiet"])
+            .args(["--", "-D", "warnings"]),
+    )?;
+    let toolchain = BareToolchain::find()?;
+    for target in TARGETS {
+        bare(&toolchain, target)?;
+    }
+    cargo(&["test", "--package", "elbo", "--no-default-features", "--test", "features"])
+}
+
+fn bare(toolchain: &BareToolchain, target: &str) -> Result<()> {
+    let cargo = toolchain.cargo();
+    let mut command = HACK.command();
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .args(["hack", "check", "--package", "elbo", "--each-feature", "--quiet", "--target", target])
+        .arg("--target-dir")
+        .arg(root().join("target/features"))
+        .env("CARGO", cargo.get_program())
+        .env("RUSTFLAGS", "-D warnings");
+    shell::run(&mut command)
+}
+
+/// The runtime uses nothing that is younger than the compiler it asks for. Where rustup has that compiler, it builds too.
+pub fn oldest_compiler() -> Result<()> {
+    let version = promised()?;
+    println!("the runtime asks for Rust {version}");
+    cargo(&[
+        "clippy",
+        "--package",
+        "elbo",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+        "-D",
+        "clippy::incompatible_msrv",
+    ])?;
+    let toolchains = shell::output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let Some(toolchain) =
+        toolchains.lines().filter_map(|line| line.split(' ').next()).find(|name| is_of(name, &version))
+    else {
+        println!("SKIPPED: a build with Rust {version}, which is not installed here. The lint above stands in for it.");
+        return Ok(());
+    };
+    shell::run(
+        Command::new("cargo")
+            .arg(format!("+{toolchain}"))
+            .args(["check", "--package", "elbo", "--all-features", "--target-dir"])
+            .arg(root().join("target/oldest"))
+            .current_dir(root()),
+    )
+}
+
+/// `rust-version` of the runtime.
+fn promised() -> Result<String> {
+    let text = shell::output(
+        Command::new("cargo").args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()),
+    )?;
+    let metadata: serde_json::Value = serde_json::from_str(&text).context("`cargo metadata` gave no JSON")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let runtime = packages.into_iter().find(|package| package["name"] == "elbo");
+    let version = runtime.and_then(|package| package["rust_version"].as_str());
+    Ok(version.context("runtime/Cargo.toml states no rust-version")?.to_owned())
+}
+
+/// Whether a toolchain of rustup's, `1.88.0-x86_64-unknown-linux-gnu` for example, is of a version.
+fn is_of(toolchain: &str, version: &str) -> bool {
+    toolchain.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', '-']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_is_told_by_its_version() {
+        assert!(is_of("1.88.0-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(is_of("1.88-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(!is_of("1.880.0-x86_64-unknown-linux-gnu", "1.88"));
+        assert!(!is_of("stable-x86_64-unknown-linux-gnu", "1.88"));
+    }
+
+    #[test]
+    fn the_runtime_states_its_oldest_compiler() {
+        assert!(promised().unwrap().starts_with("1."));
+    }
+}
