@@ -181,27 +181,15 @@ fn loop_count(words: &mut [u32], sections: &Sections, random: &mut Random) {
 }
 
 fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) {
-    const ALIKE: [&[Opcode]; 11] = [
-        &[Opcode::Relu, Opcode::Tanh, Opcode::Sigmoid, Opcode::Exp, Opcode::Clamp, Opcode::Softmax],
-        &[Opcode::HalfSumSq, Opcode::Sum, Opcode::HalfLogDet],
-        &[Opcode::Add, Opcode::Sub],
-        &[Opcode::Neg, Opcode::Offset],
-        &[Opcode::Mean, Opcode::LogMeanExp],
-        &[Opcode::BernoulliNll, Opcode::Kl, Opcode::RankOneKl],
-        &[Opcode::GaussianNll, Opcode::LogisticNll],
-        &[Opcode::Fma, Opcode::Select],
-        &[Opcode::Mul, Opcode::AddVec, Opcode::SubVec, Opcode::RankOne],
-        &[Opcode::Slice, Opcode::MeanVec],
-        &[Opcode::Planar, Opcode::Radial],
-    ];
     let Some((index, mut op)) = any_op(words, sections, random, |_| true) else { return };
-    let group = ALIKE.into_iter().find(|group| group.contains(&op.opcode)).unwrap_or(&Opcode::ALL[..]);
-    let group = if random.one_in(8) { &Opcode::ALL } else { group };
-    op.opcode = random.pick(group);
-    use Opcode::{Clamp, Conv, Couplings, Loop, Offset, OneHot, Slice};
-    match op.opcode {
-        Clamp | Loop | Slice | OneHot | Offset | Conv | Couplings => {}
-        _ => op.imm = 0,
+    let form = op.opcode.form();
+    let any = random.one_in(8);
+    let fits = |opcode: &Opcode| any || opcode.form().takes_the_same(form);
+    let count = Opcode::ALL.iter().filter(|opcode| fits(opcode)).count();
+    let chosen = Opcode::ALL.into_iter().filter(fits).nth(random.below(count));
+    op.opcode = chosen.unwrap_or(op.opcode);
+    if !op.opcode.form().uses_imm() {
+        op.imm = 0;
     }
     write_op(words, sections, (index, op));
 }
@@ -225,8 +213,8 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
         2 if op.opcode == Opcode::Couplings && !random.one_in(3) => {
             op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 20])
         }
-        2 if matches!(op.opcode, Opcode::Slice | Opcode::OneHot | Opcode::Offset) => op.imm = changed(op.imm, random),
         2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),
+        2 if op.opcode.form().uses_imm() && !op.opcode.form().uses_arg() => op.imm = changed(op.imm, random),
         2 => op.arg = random.below(sections.count(8) + 1) as u16,
         _ => op.output = random.below(sections.count(6).min(24)) as u16,
     }

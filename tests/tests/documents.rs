@@ -1,0 +1,86 @@
+//! What a document says of the operations is what their table says.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use elbo::program::{Extra, Opcode, ScaleRule, TensorKind};
+
+const INPUTS: [&str; 3] = ["a", "b", "c"];
+
+/// The rows of the table of operations in `docs/blob-format.md`.
+fn table() -> String {
+    let mut rows = String::from(
+        "| code | operation | feature | takes | gives | computes | asks for |\n|---|---|---|---|---|---|---|\n",
+    );
+    for opcode in Opcode::ALL {
+        let form = opcode.form();
+        let takes: Vec<String> = INPUTS
+            .iter()
+            .take(form.inputs())
+            .enumerate()
+            .map(|(slot, name)| match form.input_kind(slot) {
+                Some(TensorKind::Nats) => format!("{name} (nats)"),
+                None => format!("{name} (either)"),
+                Some(_) => (*name).to_owned(),
+            })
+            .collect();
+        let gives = match form.output_kind() {
+            Some(TensorKind::Nats) => "nats",
+            None => "either",
+            Some(_) => "activations",
+        };
+        let extra = match form.extra() {
+            Extra::None => "",
+            Extra::LogDet => ", log-determinant (nats) as third",
+            Extra::Scratch => ", scratch as third",
+        };
+        let in_place = if form.in_place() { ", in place" } else { "" };
+        let rules =
+            (0..form.inputs()).map(|slot| (INPUTS[slot], form.input_scale(slot))).chain([("y", form.written_scale())]);
+        let asks: Vec<String> = rules.filter_map(|(name, rule)| asks(name, rule)).collect();
+        writeln!(
+            rows,
+            "| {} | {} | {} | {} | {gives}{extra}{in_place} | {} | {} |",
+            opcode as u8,
+            opcode.name(),
+            opcode.feature().unwrap_or_default(),
+            takes.join(", "),
+            opcode.description().trim().replace('|', "\\|"),
+            asks.join(", "),
+        )
+        .expect("a string takes everything");
+    }
+    rows
+}
+
+fn asks(name: &str, rule: ScaleRule) -> Option<String> {
+    match rule {
+        ScaleRule::Any => None,
+        ScaleRule::SameAsFirst => Some(format!("f({name}) = f(a)")),
+        ScaleRule::SameAsOutput => Some(format!("f({name}) = f(y)")),
+        ScaleRule::NotCoarserThanOutput => Some(format!("f({name}) >= f(y)")),
+        ScaleRule::AtLeast(least) => Some(format!("f({name}) >= {least}")),
+        ScaleRule::Exactly(exact) => Some(format!("f({name}) = {exact}")),
+        ScaleRule::ReadAtMost(most) => Some(format!("f({name}) + parameter in 0..={most}")),
+    }
+}
+
+/// With `ELBO_BLESS=1` the document is written anew instead.
+#[test]
+fn the_format_lists_the_operations_as_they_are() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/blob-format.md");
+    let document = std::fs::read_to_string(&path).expect("the specification of the format");
+    let (before, rest) = document.split_once("<!-- operations:").expect("a mark before the table");
+    let (mark, rest) = rest.split_once("-->\n").expect("the end of that mark");
+    let (old, after) = rest.split_once("<!-- end of operations -->").expect("a mark after the table");
+    let new = table();
+    if std::env::var_os("ELBO_BLESS").is_some() {
+        let written = format!("{before}<!-- operations:{mark}-->\n{new}<!-- end of operations -->{after}");
+        std::fs::write(&path, written).expect("the document can be written");
+        return;
+    }
+    for (old, new) in old.lines().zip(new.lines()) {
+        assert_eq!(old, new, "docs/blob-format.md differs from runtime/src/ops.rs: run this test with ELBO_BLESS=1");
+    }
+    assert_eq!(old.lines().count(), new.lines().count(), "docs/blob-format.md: run this test with ELBO_BLESS=1");
+}
