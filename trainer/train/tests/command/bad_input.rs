@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{fails, text};
 
 fn golden() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/digits.elbo")).unwrap()
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/digits.elbo")).unwrap()
 }
 
 /// Every command that reads a blob refuses this one for the same reason.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::DataError;
 use super::{DataOptions, Dataset, Kind, Source, gunzip, table};
 
-/// `trainer/data/digits/README.md` gives origin and licence.
+/// `trainer/train/data/digits/README.md` gives origin and licence.
 static DIGITS: &[u8] = include_bytes!("../../data/digits/digits.csv.gz");
 
 /// The digits: 1437 rows of 64 values for train and validation, 360 for test.

@@ -40,7 +40,7 @@ fn families_and_tables_that_do_not_fit_are_refused() {
 #[test]
 fn what_cannot_be_judged_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/digits.elbo");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/digits.elbo");
     let judges = dir.path().join("judges");
     let judge = |rest: &[&str], parts: &[&str]| fails(&[&["judge", "--judge", text(&judges)], rest].concat(), parts);
     judge(&[text(&golden)], &["--data"]);
