@@ -56,6 +56,6 @@ pub fn has(program: &str) -> bool {
 /// As [`run`].
 pub fn elbo(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(["run", "--quiet", "--package", "elbo-trainer", "--bin", "elbo", "--"]).args(arguments);
+    command.args(["run", "--quiet", "--package", "elbo-cli", "--bin", "elbo", "--"]).args(arguments);
     run(command.current_dir(root()))
 }

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
-use elbo_trainer::family::vae::{Estimator, Likelihood, Vae, VaeSpec};
+use elbo_compiler::Likelihood;
+use elbo_trainer::family::vae::{Vae, VaeSpec};
 use elbo_trainer::nn::{Activation, Adam, AdamParams, Rng, gemm, on_pool};
+use elbo_trainer::settings::Estimator;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 

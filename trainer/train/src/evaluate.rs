@@ -3,9 +3,10 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::data::Split;
-use crate::family::{Likelihood, Model};
+use crate::model::Model;
 use crate::nn::Rng;
-use crate::train::noise::{Purpose, generator};
+use crate::noise::{Purpose, generator};
+use crate::rows::observe;
 
 /// Rows that are evaluated at once.
 const ROWS: usize = 1000;
@@ -30,25 +31,6 @@ impl Estimate {
         let standard_error = if means.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
         Self { mean, standard_error }
     }
-}
-
-/// The data a model sees: pixels drawn from Bernoulli(p), the values themselves (Gaussian), or the nearest of 256 levels
-/// (logistic).
-pub(crate) fn observe(likelihood: Likelihood, rng: &mut Rng, x: &[f32]) -> Vec<f32> {
-    match likelihood {
-        Likelihood::Gaussian => x.to_vec(),
-        Likelihood::Logistic => x.iter().copied().map(level).collect(),
-        Likelihood::Bernoulli => {
-            let mut out = vec![0.0; x.len()];
-            rng.fill_bernoulli(x, &mut out);
-            out
-        }
-    }
-}
-
-/// The nearest of 256 levels on `[0, 1]`.
-pub(crate) fn level(x: f32) -> f32 {
-    (x * 255.0).round() / 255.0
 }
 
 /// The family's bound on `log p(x)` with one sample (for a VAE equation 7 of arXiv 1312.6114), averaged over `count`
@@ -197,6 +179,7 @@ mod tests {
     use super::*;
     use crate::family::vae::{Vae, VaeSpec};
     use crate::recipe::Recipe;
+    use elbo_compiler::Likelihood;
 
     fn setting() -> (Vae, Split) {
         let mut dataset = Recipe::find("digits").unwrap().data.load().unwrap();

@@ -6,25 +6,25 @@ use std::path::Path;
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::data::Dataset;
-use crate::family::Model;
+use crate::family::flow::Energy;
+use crate::model::Model;
 use crate::nn::Rng;
 use crate::plot;
-use crate::recipe::Recipe;
 
 /// Cells along a side of a picture.
 const CELLS: usize = 100;
 /// A picture covers plus and minus this.
 const HALF: f32 = 4.0;
 /// Points of which the draws of a model are shown.
-pub(crate) const DRAWS: usize = 20_000;
+pub const DRAWS: usize = 20_000;
 
 /// A value for every cell, row by row from the top.
-pub(crate) type Panel = Vec<f32>;
+pub type Panel = Vec<f32>;
 
 const CELL: f32 = 2.0 * HALF / CELLS as f32;
 
 /// The centres of the cells.
-pub(crate) fn centres() -> Vec<[f32; 2]> {
+pub fn centres() -> Vec<[f32; 2]> {
     let at = |i: usize| (i as f32 + 0.5) * CELL - HALF;
     (0..CELLS * CELLS).map(|i| [at(i % CELLS), -at(i / CELLS)]).collect()
 }
@@ -34,7 +34,7 @@ fn centres_as_rows() -> Result<Tensor> {
 }
 
 /// How many of the points, two values each, lie in every cell.
-pub(crate) fn histogram(points: &[f32]) -> Panel {
+pub fn histogram(points: &[f32]) -> Panel {
     let mut counts = vec![0.0f32; CELLS * CELLS];
     for point in points.as_chunks::<2>().0 {
         let [column, row] = [point[0], -point[1]].map(|v| ((v + HALF) / CELL).floor());
@@ -45,16 +45,22 @@ pub(crate) fn histogram(points: &[f32]) -> Panel {
     counts
 }
 
-/// The density of a recipe's energy, or its train rows.
-pub(crate) fn target(recipe: &Recipe, dataset: &Dataset) -> Result<Panel> {
-    match recipe.energy() {
+/// The density of an energy, or the train rows.
+///
+/// # Errors
+/// Whatever candle reports.
+pub fn target(energy: Option<Energy>, dataset: &Dataset) -> Result<Panel> {
+    match energy {
         Some(energy) => energy.potential(&centres_as_rows()?)?.neg()?.exp()?.to_vec1(),
         None => Ok(histogram(&dataset.train.x)),
     }
 }
 
 /// The density of a model that has an exact one.
-pub(crate) fn density(model: &dyn Model) -> Result<Panel> {
+///
+/// # Errors
+/// A model without one, or whatever candle reports.
+pub fn density(model: &dyn Model) -> Result<Panel> {
     match model.bound(&centres_as_rows()?, &mut Rng::new(0))? {
         Some(log_density) => log_density.exp()?.to_vec1(),
         None => bail!("a density without values"),
@@ -62,7 +68,10 @@ pub(crate) fn density(model: &dyn Model) -> Result<Panel> {
 }
 
 /// Draws of a model.
-pub(crate) fn draws(model: &dyn Model, rng: &mut Rng) -> Result<Vec<f32>> {
+///
+/// # Errors
+/// Whatever candle reports.
+pub fn draws(model: &dyn Model, rng: &mut Rng) -> Result<Vec<f32>> {
     model.sample(DRAWS, rng)?.flatten_all()?.to_vec1()
 }
 
@@ -70,7 +79,7 @@ pub(crate) fn draws(model: &dyn Model, rng: &mut Rng) -> Result<Vec<f32>> {
 ///
 /// # Errors
 /// What writing the file gives.
-pub(crate) fn write(path: &Path, panels: Vec<Panel>) -> io::Result<()> {
+pub fn write(path: &Path, panels: Vec<Panel>) -> io::Result<()> {
     let shares = |panel: Panel| {
         let most = panel.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
         panel.into_iter().map(|v| v / most).collect()

@@ -2,21 +2,19 @@
 
 mod check;
 mod model;
-mod options;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use options::{DataRecipe, ExportRecipe, ModelRecipe, TrainRecipe};
-
-use crate::data::{DataError, Dataset, Kind};
+use crate::data::{DataError, Dataset};
 use crate::family::adgm::AdgmRecipe;
-use crate::family::conv::ConvRecipe;
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::{Energy, FlowKind, FlowRecipe};
 use crate::family::wgan::WganRecipe;
+use crate::layers::conv::ConvRecipe;
 use crate::nn::Activation;
+use crate::settings::{DataRecipe, ExportRecipe, ModelRecipe, RecipeError, Schedule, TrainRecipe};
 
 /// The built-in recipes: name and TOML text.
 pub const BUILT_IN: [(&str, &str); 12] = [
@@ -34,72 +32,9 @@ pub const BUILT_IN: [(&str, &str); 12] = [
     ("wgan-mnist", include_str!("../recipes/wgan-mnist.toml")),
 ];
 
-/// What can be wrong with a recipe.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecipeError {
-    /// Neither a built-in name nor a file.
-    #[error("unknown recipe `{0}`: expected {names} or the path of a TOML file", names = names())]
-    Unknown(String),
-    /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
-    Io {
-        /// The recipe's file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// Not the TOML of a recipe.
-    #[error("{origin}: not a recipe: {source}")]
-    Parse {
-        /// The file or the built-in name.
-        origin: String,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// A value outside its range.
-    #[error("recipe field `{field}`: expected {expected}, found {found}")]
-    Invalid {
-        /// The field's name.
-        field: &'static str,
-        /// The range.
-        expected: &'static str,
-        /// The value.
-        found: String,
-    },
-    /// The tensor library cannot make the model.
-    #[error("the model cannot be made: {0}")]
-    Tensor(#[from] candle_core::Error),
-}
-
 /// The built-in names, for a message.
 fn names() -> String {
     BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ")
-}
-
-/// What a model must know of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataShape {
-    /// Rows and columns of one example; one row for a table.
-    pub shape: [usize; 2],
-    /// What the values mean.
-    pub kind: Kind,
-    /// Number of classes: one more than the largest label; 0 without labels.
-    pub classes: usize,
-}
-
-impl DataShape {
-    /// The shape of a data set.
-    #[must_use]
-    pub fn of(dataset: &Dataset) -> Self {
-        Self { shape: dataset.shape, kind: dataset.kind, classes: dataset.classes() }
-    }
-
-    /// Values of one example.
-    #[must_use]
-    pub fn dim(&self) -> usize {
-        self.shape[0] * self.shape[1]
-    }
 }
 
 /// The model family.
@@ -137,19 +72,6 @@ impl Family {
             Self::Wgan => "wgan",
         }
     }
-}
-
-/// How the learning rate changes over the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Half a cosine, from `learning_rate` down to 0.
-    #[default]
-    Cosine,
-    /// `learning_rate` throughout.
-    Constant,
-    /// `learning_rate` times `decay` every `decay_steps` steps.
-    Step,
 }
 
 /// Everything that decides a run.
@@ -284,7 +206,7 @@ impl Recipe {
         }
         let path = Path::new(name);
         if !path.exists() {
-            return Err(RecipeError::Unknown(name.to_owned()));
+            return Err(RecipeError::Unknown { name: name.to_owned(), known: names() });
         }
         Self::read(path)
     }

@@ -1,31 +1,35 @@
 //! The run folder: what a training run leaves, in files that a stranger understands.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::arrays::arrays_from_bytes;
+use crate::compile::{Compilation, CompileError, CompileOptions, Names, compile};
 use crate::data::{DataError, Dataset, Kind};
-use crate::family::{Model, Objective};
-use crate::plane;
-use crate::plot;
-use crate::recipe::{DataShape, Recipe, RecipeError};
-use crate::train::noise::{Purpose, generator};
-use crate::train::{Metric, arrays_from_bytes};
+use crate::files::write_atomic;
+use crate::model::Model;
+use crate::recipe::Recipe;
+use crate::settings::{DataShape, RecipeError};
+
+mod results;
+mod train;
+
+pub use train::{TrainError, resume, train};
 
 /// The recipe with every default written out.
-pub(crate) const RECIPE: &str = "recipe.toml";
+const RECIPE: &str = "recipe.toml";
 /// What the data were.
 const DATA: &str = "data.toml";
 /// One line for each validation.
-pub(crate) const METRICS: &str = "metrics.csv";
+const METRICS: &str = "metrics.csv";
 /// The best weights.
-pub(crate) const MODEL: &str = "model.safetensors";
+const MODEL: &str = "model.safetensors";
 /// Everything needed to resume.
-pub(crate) const CHECKPOINT: &str = "checkpoint.safetensors";
+const CHECKPOINT: &str = "checkpoint.safetensors";
 
 /// What can be wrong with a run folder.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +75,9 @@ pub enum RunError {
         /// As loaded.
         found: String,
     },
+    /// The model cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
 }
 
 /// The record of the data, `data.toml`.
@@ -203,29 +210,31 @@ impl Run {
         load().map_err(|e| content(e.to_string()))?;
         Ok(model)
     }
-}
 
-/// The file beside `path` that is written first.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
-}
-
-/// Writes a file whole or not at all: to a temporary file beside it, then by renaming.
-pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary(path);
-    let written = std::fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report; the temporary file may not even exist.
-        let _ = std::fs::remove_file(&temporary);
+    /// Compiles the best model. Model and data come with it: reports need them.
+    ///
+    /// # Errors
+    /// Those of [`Run::dataset`] and [`Run::model`]; `Compile`.
+    pub fn compile(&self, options: &CompileOptions) -> Result<CompiledRun, RunError> {
+        let (dataset, model) = (self.dataset()?, self.model()?);
+        let names = Names { name: &self.recipe.name, family: self.recipe.family.name() };
+        let compilation = compile(&*model, names, &dataset, &self.recipe.export, options)?;
+        Ok(CompiledRun { compilation, model, dataset })
     }
-    written
+}
+
+/// A compiled run.
+pub struct CompiledRun {
+    /// The blob, what reports show, and the test rows.
+    pub compilation: Compilation,
+    /// The model that was compiled.
+    pub model: Box<dyn Model>,
+    /// The data of its training.
+    pub dataset: Dataset,
 }
 
 /// Makes the folder with the files that do not change.
-pub(crate) fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunError> {
+fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunError> {
     let text = |file: &str, e: toml::ser::Error| RunError::Content { path: path.join(file), reason: e.to_string() };
     let recipe_text = toml::to_string(recipe).map_err(|e| text(RECIPE, e))?;
     let data_text = toml::to_string(&DataRecord::of(recipe, dataset)).map_err(|e| text(DATA, e))?;
@@ -257,74 +266,10 @@ fn readme(recipe: &Recipe) -> String {
     )
 }
 
-/// The text of `metrics.csv`.
-pub(crate) fn metrics_csv(metrics: &[Metric], objective: Objective) -> String {
-    let column = objective.column.unwrap_or("validation_elbo");
-    let mut text = format!("step,train_loss,{column},learning_rate,seconds\n");
-    for m in metrics {
-        let (loss, value) = match objective.column {
-            Some(_) => (format!("{:.6}", m.train_loss), format!("{:.6}", -m.train_loss)),
-            None => (format!("{:.4}", m.train_loss), m.validation_elbo.map_or(String::new(), |v| format!("{v:.4}"))),
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{},{loss},{value},{:.3e},{:.1}", m.step, m.learning_rate, m.seconds);
-    }
-    text
-}
-
-/// Writes the pictures; an error names its file.
-pub(crate) fn draw(
-    out: &Path,
-    recipe: &Recipe,
-    dataset: &Dataset,
-    metrics: &[Metric],
-    model: &dyn Model,
-) -> Result<(), (PathBuf, io::Error)> {
-    if !metrics.is_empty() {
-        let objective = model.objective();
-        let train: Vec<f64> = metrics.iter().map(|m| -m.train_loss).collect();
-        let at_steps = |values: Vec<f64>| metrics.iter().map(|m| m.step as f64).zip(values).collect::<Vec<_>>();
-        let median = format!("median of {}", objective.median);
-        let mut series = vec![(objective.curve, at_steps(train.clone()))];
-        if objective.median > 1 {
-            series.push((&median, at_steps(plot::median_filter(&train, objective.median))));
-        }
-        let validation: Vec<_> = metrics.iter().filter_map(|m| Some((m.step as f64, m.validation_elbo?))).collect();
-        if !validation.is_empty() {
-            series.push(("validation ELBO", validation));
-        }
-        let path = out.join("curve.svg");
-        plot::training_curve(&path, &recipe.name, &series, "step", objective.unit).map_err(|e| (path, e))?;
-    }
-    if dataset.kind == Kind::Image {
-        let path = out.join("samples.png");
-        let scale = (56 / dataset.shape[0].max(1)).max(1);
-        pictures(model, recipe.train.seed)
-            .map_err(io::Error::other)
-            .and_then(|images| plot::sample_grid(&path, &images, dataset.shape, 8, scale))
-            .map_err(|e| (path, e))?;
-    }
-    if model.exact() && dataset.dim == 2 {
-        let path = out.join("density.png");
-        let panels = || -> candle_core::Result<Vec<plane::Panel>> {
-            let mut rng = generator(recipe.train.seed, Purpose::Pictures, 0);
-            let target = plane::target(recipe, dataset)?;
-            Ok(vec![target, plane::density(model)?, plane::histogram(&plane::draws(model, &mut rng)?)])
-        };
-        panels().map_err(io::Error::other).and_then(|panels| plane::write(&path, panels)).map_err(|e| (path, e))?;
-    }
-    Ok(())
-}
-
-/// 64 samples.
-fn pictures(model: &dyn Model, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
-    model.sample(64, &mut generator(seed, Purpose::Pictures, 0))?.to_vec2()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::{Control, train};
+    use crate::run::train;
 
     #[test]
     fn a_folder_holds_what_its_readme_says() {
@@ -332,7 +277,7 @@ mod tests {
         let out = dir.path().join("run");
         let mut recipe = Recipe::find("digits").unwrap();
         recipe.train.steps = 3;
-        train(&recipe, &out, &Control { quiet: true, ..Control::default() }).unwrap();
+        train(&recipe, &out, &mut ()).unwrap();
         let readme = std::fs::read_to_string(out.join("README.txt")).unwrap();
         for entry in std::fs::read_dir(&out).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
@@ -357,15 +302,5 @@ mod tests {
         assert!(run.model().is_err());
         run.data.crc32 = "00000000".to_owned();
         assert!(matches!(run.dataset(), Err(RunError::DataChanged { .. })));
-    }
-
-    #[test]
-    fn a_file_is_written_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        write_atomic(&path, b"one").unwrap();
-        std::fs::create_dir(temporary(&path)).unwrap();
-        assert!(write_atomic(&path, b"two").is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"one");
     }
 }

@@ -1,90 +1,75 @@
-//! The training loop: dynamic binarisation, validation on fixed noise, early stopping, checkpoints.
+//! The training loop: dynamic binarisation, validation on fixed noise, early stopping, restarts.
 //!
-//! A run is a function of its recipe and data. It may be interrupted after any step and resumed, and ends with the same
-//! bits.
+//! A training is a function of its settings and data. It may be interrupted after any step and resumed, and ends with the same
+//! bits. [`fit`] trains a model in memory; [`crate::run`] keeps what it learns in a folder.
 
 mod checkpoint;
 mod learner;
-pub(crate) mod noise;
-mod progress;
-mod step;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 
 pub use checkpoint::Metric;
-pub(crate) use checkpoint::{Checkpoint, State, arrays_from_bytes, arrays_to_bytes};
-pub(crate) use learner::arrays;
-use learner::{Learner, Weights};
-use noise::{Purpose, generator, seed_of_start};
-use progress::Progress;
-pub use step::Step;
+pub(crate) use checkpoint::{Checkpoint, State};
+use learner::Weights;
+pub(crate) use learner::{Learner, arrays};
 
-use crate::data::{DataError, Dataset};
-use crate::evaluate::observe;
-use crate::recipe::{DataShape, Family, Recipe, RecipeError, TrainRecipe};
-use crate::run::{self, Run, RunError};
+use crate::arrays::Arrays;
+use crate::data::Dataset;
+use crate::model::{Model, Objective};
+use crate::noise::{Purpose, generator, seed_of_start};
+use crate::rows::observe;
+use crate::settings::{RecipeError, TrainRecipe};
 
-/// What can end a run before its time.
+/// Watches a training, and may end it. `()` does neither.
+pub trait Observer {
+    /// The loop begins, or goes on, after `step` of at most `steps` steps.
+    fn begin(&mut self, _step: u64, _steps: u64) {}
+
+    /// Whether to end here, after `step` steps. A run folder then has a checkpoint of them.
+    fn stop(&mut self, _step: u64) -> bool {
+        false
+    }
+
+    /// `step` steps are taken.
+    fn step(&mut self, _step: u64) {}
+
+    /// The model was validated.
+    fn metric(&mut self, _metric: &Metric, _objective: Objective) {}
+
+    /// The loop ends.
+    fn end(&mut self) {}
+}
+
+impl Observer for () {}
+
+/// Ends a training after this many steps.
+#[derive(Clone, Copy, Debug)]
+pub struct StopAfter(pub u64);
+
+impl Observer for StopAfter {
+    fn stop(&mut self, step: u64) -> bool {
+        step >= self.0
+    }
+}
+
+/// Why a model in memory was not trained to the end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TrainError {
-    /// The recipe is refused.
+pub enum FitError {
+    /// The settings are refused.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The data cannot be loaded.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The run folder cannot be read.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The folder holds a run already.
-    #[error("{}: holds a run already; continue it with `elbo train --resume {}` or choose another --out", .0.display(), .0.display())]
-    Exists(PathBuf),
-    /// A file of the run folder cannot be written.
-    #[error("{}: cannot be written: {source}; {kept}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-        /// What is left to go on from.
-        kept: String,
-    },
-    /// The checkpoint is not one of this run.
-    #[error("{}: not a checkpoint to resume from: {reason}", path.display())]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    Settings(#[from] RecipeError),
     /// The loss or a weight is no longer a number.
-    #[error("step {step}: the loss or a weight is no longer a finite number; lower learning_rate; {kept}")]
+    #[error("step {step}: the loss or a weight is no longer a finite number; lower learning_rate")]
     Diverged {
         /// The step, counted from 1.
         step: u64,
-        /// What is left to go on from.
-        kept: String,
     },
     /// The tensor library reports an error.
     #[error("training failed: {0}")]
     Tensor(#[from] candle_core::Error),
-}
-
-/// How a run is watched and stopped.
-#[derive(Clone, Debug, Default)]
-pub struct Control {
-    /// Set it to end the run after the current step, with a checkpoint.
-    pub stop: Arc<AtomicBool>,
-    /// Ends the run after this step, with a checkpoint.
-    pub stop_after: Option<u64>,
-    /// Shows nothing.
-    pub quiet: bool,
 }
 
 /// Why a run ended.
@@ -111,145 +96,163 @@ pub struct Outcome {
     pub best_step: u64,
     /// Seconds of training, over all sessions.
     pub seconds: f64,
+    /// A line for each validation.
+    pub metrics: Vec<Metric>,
 }
 
-/// Trains by `recipe` into the new run folder `out`.
+/// Trains a model in memory on the train rows of `dataset`; what it validates on are the validation rows. At the end the model
+/// has the weights of the best validation.
 ///
 /// # Errors
-/// Every variant of [`TrainError`].
-pub fn train(recipe: &Recipe, out: &Path, control: &Control) -> Result<Outcome, TrainError> {
-    recipe.check()?;
-    if out.join(run::RECIPE).exists() {
-        return Err(TrainError::Exists(out.to_owned()));
+/// Every variant of [`FitError`].
+pub fn fit(
+    model: &mut dyn Model,
+    dataset: &Dataset,
+    settings: &TrainRecipe,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, FitError> {
+    settings.check()?;
+    if settings.restarts > 0 {
+        return Err(no_restarts(settings));
     }
-    let dataset = recipe.dataset()?;
-    let mut recipe = recipe.clone();
-    let shape = DataShape::of(&dataset);
-    let model = recipe.model(&shape)?;
-    recipe.labelled_rows(&dataset.train, shape.classes)?;
-    recipe.model.likelihood = Some(model.likelihood());
-    if recipe.family == Family::Dlgm {
-        recipe.dlgm = Some(recipe.dlgm.unwrap_or_default().complete(&recipe.model));
-    }
-    if recipe.family == Family::Flow {
-        recipe.flow.get_or_insert_default();
-    }
-    if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
-        let (field, expected) = ("train.restarts", "0 without validation rows, whose ELBO would choose");
-        return Err(RecipeError::Invalid { field, expected, found: recipe.train.restarts.to_string() }.into());
-    }
-    run::create(out, &recipe, &dataset)?;
-    let learner = Learner::new(model, &recipe.train)?;
-    let state = State { seed: recipe.train.seed, ..State::default() };
-    Trainer::new(recipe, dataset, learner, state, out)?.run(control)
+    let learner = Learner::new(&*model, settings)?;
+    let state = State { seed: settings.seed, ..State::default() };
+    let (outcome, Memory) = Trainer::new(settings, dataset, learner, state, Memory)?.run(observer)?;
+    Ok(outcome)
 }
 
-/// Continues the run in the folder `path` from its checkpoint.
-///
-/// # Errors
-/// Every variant of [`TrainError`].
-pub fn resume(path: &Path, control: &Control) -> Result<Outcome, TrainError> {
-    let run = Run::open(path)?;
-    let dataset = run.dataset()?;
-    let model = run.recipe.model(&DataShape::of(&dataset))?;
-    let mut learner = Learner::new(model, &run.recipe.train)?;
-    let file = path.join(run::CHECKPOINT);
-    let fail = |reason| TrainError::Checkpoint { path: file.clone(), reason };
-    // A run that was stopped before its first checkpoint starts again.
-    let checkpoint = match file.exists() {
-        true => Some(Checkpoint::read(&file).map_err(fail)?),
-        false => None,
-    };
-    let mut state = State { seed: run.recipe.train.seed, ..State::default() };
-    if let Some(checkpoint) = checkpoint {
-        if checkpoint.state.seed != run.recipe.train.seed {
-            return Err(fail(format!("it was trained with seed {}", checkpoint.state.seed)));
-        }
-        learner.restore(&checkpoint).map_err(|e| fail(e.to_string()))?;
-        state = checkpoint.state;
+fn no_restarts(settings: &TrainRecipe) -> FitError {
+    let expected = "0 for a model that is trained in memory: make it again from another seed instead";
+    RecipeError::Invalid { field: "train.restarts", expected, found: settings.restarts.to_string() }.into()
+}
+
+/// What a loop must not lose, and who keeps it.
+pub(crate) trait Keeper {
+    /// Why the training ended before its time.
+    type Error: From<candle_core::Error>;
+
+    /// The loss or a weight is no longer a number.
+    fn diverged(&self, step: u64) -> Self::Error;
+
+    /// Another untrained model, for a start with these settings.
+    fn again(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, Self::Error>;
+
+    /// Keeps all metrics so far.
+    fn metrics(&mut self, metrics: &[Metric], objective: Objective) -> Result<(), Self::Error>;
+
+    /// Keeps a checkpoint and the weights of the best model so far.
+    fn save(&mut self, checkpoint: &Checkpoint, best: &Arrays) -> Result<(), Self::Error>;
+}
+
+/// Keeps nothing but what the model itself holds.
+struct Memory;
+
+impl Keeper for Memory {
+    type Error = FitError;
+
+    fn diverged(&self, step: u64) -> FitError {
+        FitError::Diverged { step }
     }
-    let trainer = Trainer::new(run.recipe, dataset, learner, state, path)?;
-    if trainer.state.finished {
-        return Ok(trainer.outcome(End::Finished));
+
+    fn again(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, FitError> {
+        Err(no_restarts(start))
     }
-    trainer.run(control)
+
+    fn metrics(&mut self, _: &[Metric], _: Objective) -> Result<(), FitError> {
+        Ok(())
+    }
+
+    fn save(&mut self, _: &Checkpoint, _: &Arrays) -> Result<(), FitError> {
+        Ok(())
+    }
 }
 
 /// The optimisation's settings in a start, counted from 0.
-fn table_of_start(train: &TrainRecipe, start: u64) -> TrainRecipe {
+pub(crate) fn table_of_start(train: &TrainRecipe, start: u64) -> TrainRecipe {
     TrainRecipe { seed: seed_of_start(train.seed, start), ..train.clone() }
 }
 
-struct Trainer {
-    recipe: Recipe,
-    /// The recipe's table for the present start: with the seed of that start.
+/// A training under way.
+pub(crate) struct Trainer<'t, K> {
+    settings: &'t TrainRecipe,
+    /// The settings of the present start: with the seed of that start.
     train: TrainRecipe,
-    dataset: Dataset,
-    learner: Learner,
+    dataset: &'t Dataset,
+    learner: Learner<'t>,
     state: State,
-    out: PathBuf,
+    keeper: K,
     /// For every draw, the validation rows in parts.
     validation: Vec<Vec<Tensor>>,
     /// The order of the rows, and the epoch it belongs to.
     order: (u64, Vec<usize>),
-    /// The step of the checkpoint on disk.
-    saved: Option<u64>,
 }
 
-impl Trainer {
+impl<'t, K: Keeper> Trainer<'t, K> {
     /// Rows that are validated at once.
     const ROWS: usize = 1000;
 
-    fn new(recipe: Recipe, dataset: Dataset, learner: Learner, state: State, out: &Path) -> Result<Self, TrainError> {
+    pub fn new(
+        settings: &'t TrainRecipe,
+        dataset: &'t Dataset,
+        learner: Learner<'t>,
+        state: State,
+        keeper: K,
+    ) -> candle_core::Result<Self> {
         let mut validation = Vec::new();
         let (input, likelihood) = (learner.model.input(), learner.model.likelihood());
-        for draw in 0..recipe.train.validation_draws as u64 {
-            let mut pixels = generator(recipe.train.seed, Purpose::ValidationPixels, draw);
+        for draw in 0..settings.validation_draws as u64 {
+            let mut pixels = generator(settings.seed, Purpose::ValidationPixels, draw);
             let mut rows = |x: &[f32]| {
                 let x = observe(likelihood, &mut pixels, x);
                 Tensor::from_vec(x.clone(), (x.len() / input, input), &Device::Cpu)
             };
-            validation.push(dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows).collect::<Result<_, _>>()?);
+            let parts = dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows);
+            validation.push(parts.collect::<candle_core::Result<_>>()?);
         }
-        let saved = (state.step > 0).then_some(state.step);
-        let (out, train) = (out.to_owned(), table_of_start(&recipe.train, state.start));
-        Ok(Self { recipe, train, dataset, learner, state, out, validation, order: (u64::MAX, Vec::new()), saved })
+        let train = table_of_start(settings, state.start);
+        Ok(Self { settings, train, dataset, learner, state, keeper, validation, order: (u64::MAX, Vec::new()) })
     }
 
-    fn run(mut self, control: &Control) -> Result<Outcome, TrainError> {
+    /// Whether a checkpoint says that there is nothing left to do.
+    pub fn finished(&self) -> bool {
+        self.state.finished
+    }
+
+    /// Trains to the end, and gives the model its best weights.
+    pub fn run(mut self, observer: &mut dyn Observer) -> Result<(Outcome, K), K::Error> {
         let steps = self.train.steps.saturating_mul(self.train.restarts.saturating_add(1));
-        let progress = Progress::new(self.state.step, steps, control.quiet);
+        observer.begin(self.state.step, steps);
         let begun = (Instant::now(), self.state.seconds);
-        let mut end = self.start(control, &progress, begun)?;
+        let mut end = self.start(observer, begun)?;
         while end != End::Interrupted && self.state.start < self.train.restarts {
             self.restart()?;
-            end = self.start(control, &progress, begun)?;
+            end = self.start(observer, begun)?;
         }
-        progress.end();
+        observer.end();
         self.state.finished = end != End::Interrupted;
         self.save()?;
-        self.write_results()?;
-        Ok(self.outcome(end))
+        self.keeper.metrics(&self.state.metrics, self.learner.model.objective())?;
+        self.learner.set(&self.best()?)?;
+        Ok((self.outcome(end), self.keeper))
     }
 
     /// Trains to the end of the present start. `begun` says when the session did, and after how many seconds of training.
-    fn start(&mut self, control: &Control, progress: &Progress, begun: (Instant, f64)) -> Result<End, TrainError> {
+    fn start(&mut self, observer: &mut dyn Observer, begun: (Instant, f64)) -> Result<End, K::Error> {
         while self.step_of_start() < self.train.steps {
-            let stopped = control.stop.load(Ordering::Relaxed);
-            if stopped || control.stop_after.is_some_and(|last| self.state.step >= last) {
+            if observer.stop(self.state.step) {
                 return Ok(End::Interrupted);
             }
             self.step()?;
             self.state.seconds = begun.1 + begun.0.elapsed().as_secs_f64();
-            progress.step(self.state.step);
+            observer.step(self.state.step);
             let (step, train) = (self.step_of_start(), &self.train);
             let (validate, patience) =
                 (step.is_multiple_of(train.validate_every) || step == train.steps, train.patience);
             let save = step.is_multiple_of(train.checkpoint_every) && step < train.steps;
             if validate {
                 let objective = self.learner.model.objective();
-                progress.metric(self.measure()?, objective);
-                self.write_metrics()?;
+                observer.metric(self.measure()?, objective);
+                self.keeper.metrics(&self.state.metrics, objective)?;
                 if patience > 0 && self.state.stale >= patience {
                     return Ok(End::Early);
                 }
@@ -262,13 +265,11 @@ impl Trainer {
     }
 
     /// Begins anew from other initial weights; the best model so far stays.
-    fn restart(&mut self) -> Result<(), TrainError> {
+    fn restart(&mut self) -> Result<(), K::Error> {
         self.state.restart();
-        self.train = table_of_start(&self.recipe.train, self.state.start);
-        let recipe = Recipe { train: self.train.clone(), ..self.recipe.clone() };
-        let best = self.learner.best.take();
-        self.learner = Learner::new(recipe.model(&DataShape::of(&self.dataset))?, &self.train)?;
-        self.learner.best = best;
+        self.train = table_of_start(self.settings, self.state.start);
+        let fresh = self.keeper.again(&self.train)?;
+        self.learner.restart(&*fresh, &self.train)?;
         self.order = (u64::MAX, Vec::new());
         Ok(())
     }
@@ -278,13 +279,13 @@ impl Trainer {
         self.state.step - self.state.start_step
     }
 
-    fn step(&mut self) -> Result<(), TrainError> {
+    fn step(&mut self) -> Result<(), K::Error> {
         let step = self.step_of_start();
         let batch = self.batch(step);
         let (learner, train, rows) = (&mut self.learner, &self.train, &self.dataset.train);
         let loss = crate::nn::on_pool(|| learner.step(train, step, rows, &batch))?;
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: self.state.step + 1, kept: self.kept() });
+            return Err(self.keeper.diverged(self.state.step + 1));
         }
         self.state.loss_sum = (f64::from_bits(self.state.loss_sum) + loss).to_bits();
         self.state.loss_count += 1;
@@ -309,13 +310,13 @@ impl Trainer {
     }
 
     /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far of all starts.
-    fn measure(&mut self) -> Result<&Metric, TrainError> {
+    fn measure(&mut self) -> Result<&Metric, K::Error> {
         let averaged = self.learner.averaged()?;
         let elbo = self.validate(&averaged)?;
         let step = self.state.step;
         if let Some(elbo) = elbo {
             if !elbo.is_finite() {
-                return Err(TrainError::Diverged { step, kept: self.kept() });
+                return Err(self.keeper.diverged(step));
             }
             let better = |than: Option<u64>| than.is_none_or(|best| elbo > f64::from_bits(best));
             if better(self.state.start_best) {
@@ -341,8 +342,8 @@ impl Trainer {
 
     /// The mean bound over the validation rows and draws (nats); without rows minus the free energy of a model that has
     /// one.
-    fn validate(&self, weights: &Weights) -> Result<Option<f64>, TrainError> {
-        let seed = self.recipe.train.seed;
+    fn validate(&self, weights: &Weights) -> Result<Option<f64>, K::Error> {
+        let seed = self.settings.seed;
         let bound = self.learner.with_weights(weights, |model| -> candle_core::Result<Option<f64>> {
             let (mut sum, mut rows) = (0.0, 0);
             for (draw, parts) in self.validation.iter().enumerate() {
@@ -365,64 +366,30 @@ impl Trainer {
         Ok(bound)
     }
 
-    /// What an error leaves to go on from.
-    fn kept(&self) -> String {
-        match self.saved {
-            Some(step) => format!("the checkpoint of step {step} is intact"),
-            None => "there is no checkpoint yet".to_owned(),
-        }
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
-        let path = self.out.join(name);
-        run::write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.kept() })
-    }
-
-    fn write_metrics(&self) -> Result<(), TrainError> {
-        self.write(run::METRICS, run::metrics_csv(&self.state.metrics, self.learner.model.objective()).as_bytes())
-    }
-
-    /// Writes the checkpoint and the best model so far.
-    fn save(&mut self) -> Result<(), TrainError> {
+    /// Keeps the checkpoint and the best model so far.
+    fn save(&mut self) -> Result<(), K::Error> {
         if !self.learner.is_finite()? {
-            return Err(TrainError::Diverged { step: self.state.step, kept: self.kept() });
+            return Err(self.keeper.diverged(self.state.step));
         }
         let mut checkpoint = Checkpoint { state: self.state.clone(), ..Checkpoint::default() };
         self.learner.save(&mut checkpoint)?;
-        let fail = |reason| TrainError::Checkpoint { path: self.out.join(run::CHECKPOINT), reason };
-        let bytes = checkpoint.to_bytes().map_err(fail)?;
-        self.write(run::CHECKPOINT, &bytes)?;
-        self.saved = Some(self.state.step);
-        let best = self.best()?;
-        let model = self.learner.with_weights(&best, arrays)??;
-        let bytes = arrays_to_bytes(&model, Default::default()).map_err(fail)?;
-        self.write(run::MODEL, &bytes)
+        let model = self.learner.with_weights(&self.best()?, arrays)??;
+        self.keeper.save(&checkpoint, &model)
     }
 
-    fn best(&self) -> Result<Weights, TrainError> {
+    fn best(&self) -> Result<Weights, K::Error> {
         Ok(self.learner.best.clone().map_or_else(|| self.learner.averaged(), Ok)?)
     }
 
-    /// Writes metrics and pictures.
-    fn write_results(&self) -> Result<(), TrainError> {
-        self.write_metrics()?;
-        let best = self.best()?;
-        let drawn = self.learner.with_weights(&best, |model| {
-            run::draw(&self.out, &self.recipe, &self.dataset, &self.state.metrics, model)
-        })?;
-        drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: self.kept() })
-    }
-
-    fn outcome(&self, end: End) -> Outcome {
+    /// What came of it.
+    pub fn outcome(&self, end: End) -> Outcome {
         Outcome {
             end,
             step: self.state.step,
             best_elbo: self.state.best_elbo.map(f64::from_bits),
             best_step: self.state.best_step,
             seconds: self.state.seconds,
+            metrics: self.state.metrics.clone(),
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,13 +14,18 @@ use serde::{Deserialize, Serialize};
 pub use labels::choose;
 pub use net::{Class, Input, Net};
 
-use super::vae::{Estimator, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, LOGVAR_MAX, LOGVAR_MIN};
-use super::{Heads, Likelihood, Model, Params};
-use crate::compiler::graph::FloatModel;
+use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
 use crate::data::Split;
+use crate::layers::Params;
+use crate::likelihood::Heads;
+use crate::likelihood::{Density, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN};
+use crate::model::Model;
 use crate::nn::{self, Activation, Rng};
-use crate::recipe::{ExportRecipe, RecipeError};
-use crate::train::Step;
+use crate::settings::Estimator;
+use crate::settings::{ExportRecipe, RecipeError};
+use crate::step::Step;
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
 
 /// At what scale a class acts in an ADGM: one input against the tens of the latent and the auxiliary variable, which Adam
 /// moves as fast each. Found on MNIST with 100 labels; half-moons of an SDGM are learnt worse with it.

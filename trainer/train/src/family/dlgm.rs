@@ -1,14 +1,18 @@
 //! DLGM: deep latent Gaussian models, Stochastic Backpropagation (arXiv 1401.4082).
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
 use serde::{Deserialize, Serialize};
 
-use super::vae::{Estimator, LOGVAR_MAX, LOGVAR_MIN};
-use super::{Dense, Heads, Likelihood, Mlp, Model, Params, Slot};
-use crate::compiler::graph::FloatModel;
+use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
+use crate::layers::{Dense, Mlp, Params, Slot};
+use crate::likelihood::{Density, Heads};
+use crate::model::Model;
 use crate::nn::{self, Activation, Rng};
-use crate::recipe::ExportRecipe;
-use crate::train::Step;
+use crate::settings::Estimator;
+use crate::settings::ExportRecipe;
+use crate::step::Step;
 
 mod lower;
 mod posterior;

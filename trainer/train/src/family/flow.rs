@@ -18,13 +18,15 @@ use serde::{Deserialize, Serialize};
 
 pub use energy::Energy;
 
-use super::{Likelihood, Model, Params, Slot};
-use crate::compiler::graph::FloatModel;
-use crate::compiler::stimulus::InputRange;
+use crate::layers::{Params, Slot};
+use crate::model::Model;
 use crate::nn::{self, Activation, FlowStep, Rng};
-use crate::recipe::{ExportRecipe, TrainRecipe};
-use crate::train::Step;
+use crate::settings::{ExportRecipe, TrainRecipe};
+use crate::step::Step;
 use coupling::Coupling;
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use elbo_compiler::stimulus::InputRange;
 
 /// The kinds of steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,16 +1,18 @@
 //! VAE: Auto-Encoding Variational Bayes (arXiv 1312.6114).
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
 use serde::{Deserialize, Serialize};
 
-use super::conv::{Body, ConvRecipe, Layer, Stack};
 use super::flow::{FlowRecipe, posterior::Posterior};
-pub use super::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Likelihood};
-use super::{Heads, Model, Params};
-use crate::compiler::graph::FloatModel;
+use crate::layers::Params;
+use crate::layers::conv::{Body, ConvRecipe, Layer, Stack};
+use crate::likelihood::{Density, Heads};
+use crate::model::Model;
 use crate::nn::{self, Activation, Rng};
-use crate::recipe::ExportRecipe;
-use crate::train::Step;
+use crate::settings::{Estimator, ExportRecipe};
+use crate::step::Step;
 use conditional::join;
 
 pub mod conditional;
@@ -22,17 +24,6 @@ mod tests;
 pub const LOGVAR_MIN: f64 = -12.0;
 /// The encoder's log-variance is clamped from above to this value (nats).
 pub const LOGVAR_MAX: f64 = 4.0;
-
-/// The two SGVB estimators of the paper.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Estimator {
-    /// All Monte Carlo: `log p(x,z) - log q(z|x)` at the sampled `z` (equation 6).
-    A,
-    /// Monte Carlo for the likelihood, analytic KL divergence (equation 7).
-    #[default]
-    B,
-}
 
 /// The shape of a VAE with dense encoder and decoder.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]

@@ -2,15 +2,18 @@
 //! arXiv 1802.05957 as alternatives to clipped weights.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use elbo_compiler::stimulus::InputRange;
 use serde::{Deserialize, Serialize};
 
-use super::conv::{Body, Layer, Stack};
-use super::{Group, Likelihood, Model, Objective, Params, Rule, Slot};
-use crate::compiler::graph::FloatModel;
-use crate::compiler::stimulus::InputRange;
+use crate::layers::conv::{Body, Layer, Stack};
+use crate::layers::{Params, Slot};
+use crate::model::{Model, Objective};
 use crate::nn::{self, Activation, Rng};
-use crate::recipe::ExportRecipe;
-use crate::train::Step;
+use crate::settings::ExportRecipe;
+use crate::step::Step;
+use crate::step::{Group, Rule};
 
 mod lower;
 #[cfg(test)]

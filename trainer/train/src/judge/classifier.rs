@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::JudgeError;
+use crate::arrays::{arrays_from_bytes, arrays_to_bytes};
 use crate::data::{Dataset, Split};
-use crate::family::Params;
-use crate::family::conv::{Body, ConvRecipe, Layer, Stack};
+use crate::files::write_atomic;
+use crate::layers::Params;
+use crate::layers::conv::{Body, ConvRecipe, Layer, Stack};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
-use crate::run::write_atomic;
-use crate::train::{arrays_from_bytes, arrays_to_bytes};
 
 /// Width of the layer before the last: what images are compared by.
 pub const FEATURES: usize = 128;

@@ -1,10 +1,10 @@
 //! What of a recipe the types do not check.
 
-use super::{Family, Recipe, RecipeError};
-use crate::family::conv::ConvRecipe;
+use super::{Family, Recipe};
 use crate::family::flow::FlowRecipe;
-use crate::family::vae::Estimator;
 use crate::family::wgan::WganRecipe;
+use crate::layers::conv::ConvRecipe;
+use crate::settings::RecipeError;
 
 impl Recipe {
     /// Checks every range that the types do not.
@@ -14,12 +14,6 @@ impl Recipe {
     pub fn check(&self) -> Result<(), RecipeError> {
         let at_least_1 = [
             ("model.latent", self.model.latent as u64),
-            ("train.steps", self.train.steps),
-            ("train.batch", self.train.batch as u64),
-            ("train.validate_every", self.train.validate_every),
-            ("train.validation_draws", self.train.validation_draws as u64),
-            ("train.checkpoint_every", self.train.checkpoint_every),
-            ("train.decay_steps", self.train.decay_steps),
             ("export.monte_carlo_samples", self.export.monte_carlo_samples as u64),
             ("export.importance_samples", self.export.importance_samples as u64),
         ];
@@ -49,43 +43,23 @@ impl Recipe {
         if self.model.hidden.contains(&0) {
             return invalid("model.hidden", "widths of at least 1", &format!("{:?}", self.model.hidden));
         }
-        let t = &self.train;
-        if !(t.learning_rate > 0.0 && t.learning_rate.is_finite()) {
-            return invalid("train.learning_rate", "a number above 0", &t.learning_rate);
-        }
-        let at_least_0 =
-            [("train.beta", t.beta), ("train.weight_decay", t.weight_decay), ("train.free_bits", t.free_bits)];
-        for (field, value) in at_least_0 {
-            if !(value >= 0.0 && value.is_finite()) {
-                return invalid(field, "a number of at least 0", &value);
-            }
-        }
-        if !(t.decay > 0.0 && t.decay <= 1.0) {
-            return invalid("train.decay", "a number above 0 and at most 1", &t.decay);
-        }
+        self.train.check()?;
         if let Some(adgm) = &self.adgm {
             adgm.check()?;
         }
         if self.structure().is_some() && self.model.hidden.is_empty() {
             return invalid("model.hidden", "at least one hidden layer for this family", &"none");
         }
-        if t.free_bits > 0.0 && t.estimator == Estimator::A {
-            return invalid(
-                "train.free_bits",
-                "0 for estimator \"a\": they need the analytic KL of \"b\"",
-                &t.free_bits,
-            );
-        }
-        for (field, set) in [("model.conditional", self.model.conditional), ("train.free_bits", t.free_bits > 0.0)] {
+        for (field, set) in
+            [("model.conditional", self.model.conditional), ("train.free_bits", self.train.free_bits > 0.0)]
+        {
             if set && self.family != Family::Vae {
                 return invalid(field, "family = \"vae\" beside it", &self.family.name());
             }
         }
-        if t.restarts > 0 && self.family == Family::Wgan {
-            return invalid("train.restarts", "0 for a WGAN, which has no validation ELBO to choose by", &t.restarts);
-        }
-        if !(0.0..1.0).contains(&t.ema) {
-            return invalid("train.ema", "a number from 0 up to but not including 1", &t.ema);
+        if self.train.restarts > 0 && self.family == Family::Wgan {
+            let expected = "0 for a WGAN, which has no validation ELBO to choose by";
+            return invalid("train.restarts", expected, &self.train.restarts);
         }
         if !(0.0..1.0).contains(&self.data.validation_fraction) {
             let expected = "a number from 0 up to but not including 1";

@@ -1,15 +1,17 @@
 //! From a recipe to the model that it describes.
 
 use candle_core::{DType, Device};
+use elbo_compiler::Likelihood;
 
-use super::{DataShape, Family, Recipe, RecipeError};
+use super::{Family, Recipe};
 use crate::data::{Kind, Split};
 use crate::family::adgm::{self, Adgm, AdgmRecipe, AdgmSpec, Structure};
-use crate::family::conv::Body;
 use crate::family::flow::Flow;
 use crate::family::vae::{Parts, Vae, VaeSpec};
 use crate::family::wgan::{Wgan, WganSpec};
-use crate::family::{Likelihood, Model};
+use crate::layers::conv::Body;
+use crate::model::Model;
+use crate::settings::{DataShape, RecipeError};
 
 impl Recipe {
     /// The generative model, where the family is one of auxiliary deep generative models.
@@ -26,6 +28,17 @@ impl Recipe {
     #[must_use]
     pub fn adgm(&self) -> AdgmRecipe {
         self.adgm.clone().unwrap_or_default()
+    }
+
+    /// Writes out what only the untrained `model` and the rest of the recipe say.
+    pub(crate) fn complete(&mut self, model: &dyn Model) {
+        self.model.likelihood = Some(model.likelihood());
+        if self.family == Family::Dlgm {
+            self.dlgm = Some(self.dlgm.take().unwrap_or_default().complete(&self.model));
+        }
+        if self.family == Family::Flow {
+            self.flow.get_or_insert_default();
+        }
     }
 
     /// Indices of the train rows whose labels the family learns from; `None` for one that learns from none.

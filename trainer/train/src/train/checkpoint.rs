@@ -1,11 +1,11 @@
 //! Checkpoints: everything a run needs to go on, in one safetensors file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
-use bytemuck::cast_slice;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+
+use crate::arrays::{Arrays, arrays_from_bytes, arrays_to_bytes};
 
 /// One line of `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct Metric {
 pub(crate) struct State {
     /// Steps taken, over all starts.
     pub step: u64,
-    /// The present start, counted from 0: see [`TrainRecipe::restarts`](crate::recipe::TrainRecipe::restarts).
+    /// The present start, counted from 0: see [`TrainRecipe::restarts`](crate::settings::TrainRecipe::restarts).
     #[serde(default)]
     pub start: u64,
     /// Steps taken before it.
@@ -64,12 +64,6 @@ impl State {
     }
 }
 
-/// A tensor's shape and values.
-pub(crate) type Array = (Vec<usize>, Vec<f32>);
-
-/// Tensors by name.
-pub(crate) type Arrays = BTreeMap<String, Array>;
-
 /// A run at rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Checkpoint {
@@ -101,31 +95,6 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self, String> {
         Self::from_bytes(&std::fs::read(path).map_err(|e| e.to_string())?)
     }
-}
-
-/// A safetensors file of f32 arrays.
-pub(crate) fn arrays_to_bytes(arrays: &Arrays, metadata: HashMap<String, String>) -> Result<Vec<u8>, String> {
-    let mut views = Vec::with_capacity(arrays.len());
-    for (name, (shape, values)) in arrays {
-        let view = TensorView::new(Dtype::F32, shape.clone(), cast_slice(values)).map_err(|e| e.to_string())?;
-        views.push((name.clone(), view));
-    }
-    safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
-}
-
-/// The f32 arrays and the metadata of a safetensors file.
-pub(crate) fn arrays_from_bytes(bytes: &[u8]) -> Result<(Arrays, HashMap<String, String>), String> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
-    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-    let mut arrays = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(format!("{name} is {:?}, expected F32", view.dtype()));
-        }
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        arrays.insert(name, (view.shape().to_vec(), values));
-    }
-    Ok((arrays, metadata.metadata().clone().unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, Var, bail};
 
-use super::checkpoint::{Arrays, Checkpoint};
-use super::step::{Optimiser, Step};
+use super::checkpoint::Checkpoint;
+use crate::arrays::Arrays;
 use crate::data::Split;
-use crate::family::Model;
+use crate::model::Model;
 use crate::nn::OptimiserState;
-use crate::recipe::TrainRecipe;
+use crate::settings::TrainRecipe;
+use crate::step::{Optimiser, Step};
 
 /// The values of every variable, in the model's order.
 pub(crate) type Weights = Vec<Vec<f32>>;
 
-pub(crate) struct Learner {
-    pub model: Box<dyn Model>,
+pub(crate) struct Learner<'m> {
+    pub model: &'m dyn Model,
     /// One for each of the model's groups.
     optimisers: Vec<Optimiser>,
     /// Moving average of the weights, if the recipe asks for one.
@@ -24,13 +25,26 @@ pub(crate) struct Learner {
     pub best: Option<Weights>,
 }
 
-impl Learner {
-    pub fn new(model: Box<dyn Model>, train: &TrainRecipe) -> Result<Self> {
+impl<'m> Learner<'m> {
+    pub fn new(model: &'m dyn Model, train: &TrainRecipe) -> Result<Self> {
         let vars = model.params().vars();
         let optimisers =
             model.groups().iter().map(|group| Optimiser::new(group, vars, train)).collect::<Result<Vec<_>>>()?;
-        let ema = (train.ema > 0.0).then(|| weights(&*model)).transpose()?;
+        let ema = (train.ema > 0.0).then(|| weights(model)).transpose()?;
         Ok(Self { model, optimisers, ema, best: None })
+    }
+
+    /// Begins anew with the weights of another model of the same shape; the best weights so far stay.
+    pub fn restart(&mut self, fresh: &dyn Model, train: &TrainRecipe) -> Result<()> {
+        set(self.model, &weights(fresh)?)?;
+        let best = self.best.take();
+        *self = Self { best, ..Self::new(self.model, train)? };
+        Ok(())
+    }
+
+    /// Gives the model these weights.
+    pub fn set(&self, weights: &Weights) -> Result<()> {
+        set(self.model, weights)
     }
 
     /// One step on the rows with an index in `batch`; returns the loss (nats per row).
@@ -56,29 +70,29 @@ impl Learner {
 
     /// The weights to validate and keep: the average where there is one.
     pub fn averaged(&self) -> Result<Weights> {
-        self.ema.clone().map_or_else(|| weights(&*self.model), Ok)
+        self.ema.clone().map_or_else(|| weights(self.model), Ok)
     }
 
     /// Calls `f` on the model with other weights.
     pub fn with_weights<R>(&self, other: &Weights, f: impl FnOnce(&dyn Model) -> R) -> Result<R> {
-        let own = weights(&*self.model)?;
-        set(&*self.model, other)?;
-        let result = f(&*self.model);
-        set(&*self.model, &own)?;
+        let own = weights(self.model)?;
+        set(self.model, other)?;
+        let result = f(self.model);
+        set(self.model, &own)?;
         Ok(result)
     }
 
     /// Whether every weight is a number.
     pub fn is_finite(&self) -> Result<bool> {
         let finite = |w: &Weights| w.iter().flatten().all(|v| v.is_finite());
-        Ok(finite(&weights(&*self.model)?) && self.ema.as_ref().is_none_or(finite))
+        Ok(finite(&weights(self.model)?) && self.ema.as_ref().is_none_or(finite))
     }
 
     /// Puts everything into a checkpoint.
     pub fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let names: Vec<_> =
             self.model.params().vars().iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
-        let current = weights(&*self.model)?;
+        let current = weights(self.model)?;
         let groups = [("weights", Some(&current)), ("ema", self.ema.as_ref()), ("best", self.best.as_ref())];
         for (group, values) in groups {
             for ((name, shape), v) in names.iter().zip(values.into_iter().flatten()) {
@@ -129,7 +143,7 @@ impl Learner {
         });
         let states = states.collect::<Result<Vec<_>>>()?;
         self.optimisers.iter_mut().zip(&states).try_for_each(|(optimiser, state)| optimiser.restore(state))?;
-        set(&*self.model, &current)?;
+        set(self.model, &current)?;
         (self.ema, self.best) = (ema, best);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Which rows keep their label.
 
 use crate::nn::Rng;
-use crate::recipe::RecipeError;
+use crate::settings::RecipeError;
 
 /// Indices of `count` rows, in ascending order: as many of every class as of any other (one more for the first classes
 /// where the count is no multiple), drawn by `seed`. A count of 0 stands for every row.

@@ -4,14 +4,16 @@
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::DenseLayer;
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
 
 use super::{Adgm, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN, Input, LOGVAR_MAX, LOGVAR_MIN, Net, Structure};
-use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::compiler::lower::{Affine, Tower, activate};
-use crate::family::decoder::HeadLayers;
-use crate::family::{DenseLayer, Params};
+use crate::layers::Params;
+use crate::lower::HeadLayers;
+use crate::lower::{Affine, Tower, activate};
 use crate::nn::Activation;
-use crate::recipe::ExportRecipe;
+use crate::settings::ExportRecipe;
 
 /// A network's layers.
 struct NetLayers {

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::family::{Dense, Mlp, Params, Slot};
+use crate::layers::{Dense, Mlp, Params, Slot};
 use crate::nn::{self, Activation};
 
 /// The continuous variables that a network may read.

@@ -5,9 +5,11 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::*;
 use crate::data::Kind;
-use crate::recipe::{DataShape, Family, Recipe};
+use crate::recipe::{Family, Recipe};
 use crate::run::Run;
-use crate::train::{Control, resume, train};
+use crate::run::{resume, train};
+use crate::settings::DataShape;
+use crate::train::StopAfter;
 
 const CPU: Device = Device::Cpu;
 const STRUCTURES: [Structure; 3] = [Structure::Adgm, Structure::Sdgm, Structure::Avae];
@@ -429,10 +431,6 @@ fn recipe(family: Family, data: &str, steps: u64) -> Recipe {
     recipe
 }
 
-fn quiet() -> Control {
-    Control { quiet: true, ..Control::default() }
-}
-
 #[test]
 fn data_that_do_not_fit_are_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -441,7 +439,7 @@ fn data_that_do_not_fit_are_refused_before_anything_is_written() {
         std::fs::write(&file, text).unwrap();
         let mut recipe = recipe(family, file.to_str().unwrap(), 1);
         recipe.adgm = Some(AdgmRecipe { labels, ..AdgmRecipe::default() });
-        let error = train(&recipe, &out, &quiet()).unwrap_err().to_string();
+        let error = train(&recipe, &out, &mut ()).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)) && !out.exists(), "{error}");
     };
     let rows = |label: fn(usize) -> usize| (0..40).map(|i| format!("{i},{}\n", label(i))).collect::<String>();
@@ -489,9 +487,9 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         // Fewer a step than there are: rows are drawn.
         recipe.adgm = Some(AdgmRecipe { labels: 30, labelled_batch: 20, ..AdgmRecipe::default() });
         let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(format!("{name}-{}", family.name())));
-        train(&recipe, &whole, &quiet()).unwrap();
-        train(&recipe, &parts, &Control { stop_after: Some(3), ..quiet() }).unwrap();
-        resume(&parts, &quiet()).unwrap();
+        train(&recipe, &whole, &mut ()).unwrap();
+        train(&recipe, &parts, &mut StopAfter(3)).unwrap();
+        resume(&parts, &mut ()).unwrap();
         let weights = |out| Run::open(out).unwrap().model().unwrap().params().save().unwrap();
         let (a, b) = (weights(&whole), weights(&parts));
         assert!(a.iter().all(|(name, t)| numbers(t) == numbers(&b[name])), "{}", family.name());
@@ -508,7 +506,7 @@ fn training_learns_classes_from_few_labels() {
         recipe.train.learning_rate = 3e-3;
         recipe.train.ema = 0.9;
         recipe.adgm = Some(AdgmRecipe { labels: 50, ..AdgmRecipe::default() });
-        let bound = train(&recipe, &out, &quiet()).unwrap().best_elbo.unwrap();
+        let bound = train(&recipe, &out, &mut ()).unwrap().best_elbo.unwrap();
         let run = Run::open(&out).unwrap();
         let (model, data) = (run.model().unwrap(), run.dataset().unwrap());
         let seen = run.recipe.labelled_rows(&data.train, 10).unwrap().unwrap();

@@ -4,12 +4,13 @@
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
 
 use super::{Dlgm, LOGVAR_MAX, LOGVAR_MIN, V_BOUND};
-use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::compiler::lower::{Affine, Tower};
-use crate::family::decoder::HeadLayers;
-use crate::recipe::ExportRecipe;
+use crate::lower::HeadLayers;
+use crate::lower::{Affine, Tower};
+use crate::settings::ExportRecipe;
 
 /// Rounds of encoding and drawing after which missing entries are taken as filled in.
 const IMPUTATION_STEPS: usize = 8;

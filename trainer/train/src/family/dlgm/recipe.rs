@@ -1,11 +1,11 @@
 //! A recipe's table `[dlgm]`.
 
 use candle_core::{DType, Device};
+use elbo_compiler::Likelihood;
 use serde::{Deserialize, Serialize};
 
 use super::{Covariance, Dlgm, DlgmSpec, Regularisation};
-use crate::family::Likelihood;
-use crate::recipe::{ModelRecipe, RecipeError};
+use crate::settings::{ModelRecipe, RecipeError};
 
 /// A recipe's table `[dlgm]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,13 +1,16 @@
 use candle_core::{DType, Device, Tensor};
+use elbo_compiler::Likelihood;
 
 use super::{
     Covariance, Dlgm, DlgmRecipe, DlgmSpec, NOISE_SCALE, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE,
 };
-use crate::family::vae::Estimator;
-use crate::family::{Likelihood, Model};
+use crate::model::Model;
 use crate::nn::{Activation, Rng};
-use crate::recipe::{DataShape, Family, Recipe};
-use crate::train::{Control, End, resume, train};
+use crate::recipe::{Family, Recipe};
+use crate::run::{resume, train};
+use crate::settings::DataShape;
+use crate::settings::Estimator;
+use crate::train::{End, StopAfter};
 
 const CPU: Device = Device::Cpu;
 const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
@@ -534,13 +537,12 @@ fn training_learns_and_resumes_bit_for_bit() {
     let dlgm = recipe.dlgm.get_or_insert_default();
     (dlgm.input_noise, dlgm.input_dropout, dlgm.weight_prior) = (0.01, 0.01, 10.0);
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let quiet = Control { quiet: true, ..Control::default() };
-    let outcome = train(&recipe, &whole, &quiet).unwrap();
+    let outcome = train(&recipe, &whole, &mut ()).unwrap();
     // Fair coins for every pixel are 44 nats.
     assert!(outcome.best_elbo.unwrap() > -34.0, "{outcome:?}");
-    let half = Control { stop_after: Some(90), ..quiet.clone() };
-    assert_eq!(train(&recipe, &parts, &half).unwrap().end, End::Interrupted);
-    resume(&parts, &quiet).unwrap();
+    let mut half = StopAfter(90);
+    assert_eq!(train(&recipe, &parts, &mut half).unwrap().end, End::Interrupted);
+    resume(&parts, &mut ()).unwrap();
     let model = |out: &std::path::Path| std::fs::read(out.join("model.safetensors")).unwrap();
     assert!(model(&whole) == model(&parts));
     let written = std::fs::read_to_string(whole.join("recipe.toml")).unwrap();

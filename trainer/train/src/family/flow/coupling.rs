@@ -1,6 +1,6 @@
 use candle_core::{Result, Tensor};
 
-use super::super::{Dense, Mlp, Params};
+use crate::layers::{Dense, Mlp, Params};
 use crate::nn::Activation;
 
 /// A coupling layer: half of the columns pass and tell how the other half `x` is moved.

@@ -6,11 +6,12 @@
 use candle_core::{Error, Result};
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
 
 use super::coupling::Coupling;
 use super::{Flow, Stack};
-use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::compiler::lower::{Affine, Tower};
+use crate::lower::{Affine, Tower};
 use crate::nn::Activation;
 
 /// The layers of an additive coupling.

@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use super::super::{Dense, Params};
 use super::FlowRecipe;
+use crate::layers::{Dense, Params};
 use crate::nn::{self, Activation, FlowStep, Rng};
 
 /// Scale of the layer that gives the parameters.

@@ -1,9 +1,12 @@
 use candle_core::{DType, Device, Tensor};
+use elbo_compiler::Likelihood;
 
 use super::{Energy, Flow, FlowKind, FlowRecipe};
-use crate::family::vae::{Estimator, Likelihood, Parts, Vae, VaeSpec};
-use crate::family::{Model, Params};
+use crate::family::vae::{Parts, Vae, VaeSpec};
+use crate::layers::Params;
+use crate::model::Model;
 use crate::nn::{Activation, Rng};
+use crate::settings::Estimator;
 
 const CPU: Device = Device::Cpu;
 const KINDS: [FlowKind; 4] = [FlowKind::Planar, FlowKind::Radial, FlowKind::Nice, FlowKind::RealNvp];

@@ -10,7 +10,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::Vae;
-use crate::train::Step;
+use crate::step::Step;
 
 impl Vae {
     /// Number of classes; 0 for an ordinary VAE.

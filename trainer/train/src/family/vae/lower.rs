@@ -2,12 +2,13 @@
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
 
 use super::{LOGVAR_MAX, LOGVAR_MIN, Vae, VaeSpec};
-use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::compiler::lower::{Affine, Tower};
-use crate::family::decoder::HeadLayers;
-use crate::recipe::ExportRecipe;
+use crate::lower::HeadLayers;
+use crate::lower::{Affine, Tower};
+use crate::settings::ExportRecipe;
 
 /// Layers by what they are for.
 struct Lowering<'v> {

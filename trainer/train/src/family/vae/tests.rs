@@ -1,7 +1,9 @@
 use candle_core::{DType, Device, Tensor};
+use elbo_compiler::Likelihood;
 
-use super::{ConvRecipe, Estimator, Likelihood, Model, Parts, Vae, VaeSpec};
+use super::{ConvRecipe, Model, Parts, Vae, VaeSpec};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
+use crate::settings::Estimator;
 
 const CPU: Device = Device::Cpu;
 const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];

@@ -2,10 +2,11 @@
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
 
 use super::{FoldedLayer, Wgan};
-use crate::compiler::graph::{Builder, FloatModel, FloatProgram, NodeId};
-use crate::compiler::lower::{Affine, activate};
+use crate::lower::{Affine, activate};
 use crate::nn::Activation;
 
 /// The critic's value is computed at this many times its size, a power of two, and read back at its own: clipped weights

@@ -1,12 +1,14 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{CRITIC, Constraint, GENERATOR, Wgan, WganRecipe, WganSpec};
-use crate::family::conv::{Body, ConvRecipe, Layer};
-use crate::family::{Model, Rule};
+use crate::layers::conv::{Body, ConvRecipe, Layer};
+use crate::model::Model;
 use crate::nn::{Activation, Rng};
 use crate::recipe::{Family, Recipe};
 use crate::run::Run;
-use crate::train::{Control, train};
+use crate::run::train;
+use crate::step::Rule;
+use crate::train::StopAfter;
 
 const CPU: Device = Device::Cpu;
 const CONSTRAINTS: [Constraint; 3] = [Constraint::Clip, Constraint::Penalty, Constraint::Spectral];
@@ -223,7 +225,6 @@ fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {
 #[test]
 fn runs_resume_bit_for_bit_and_show_the_estimate() {
     let dir = tempfile::tempdir().unwrap();
-    let quiet = || Control { quiet: true, ..Control::default() };
     for (i, constraint) in CONSTRAINTS.into_iter().enumerate() {
         let mut recipe = recipe(6);
         recipe.wgan.as_mut().unwrap().constraint = constraint;
@@ -233,10 +234,10 @@ fn runs_resume_bit_for_bit_and_show_the_estimate() {
             recipe.conv = Some(ConvRecipe { channels: vec![2, 3], ..ConvRecipe::default() });
         }
         let (whole, parts) = (dir.path().join(format!("whole{i}")), dir.path().join(format!("parts{i}")));
-        let outcome = train(&recipe, &whole, &quiet()).unwrap();
+        let outcome = train(&recipe, &whole, &mut ()).unwrap();
         assert_eq!((outcome.step, outcome.best_elbo), (6, None), "without a bound nothing ends it early");
-        train(&recipe, &parts, &Control { stop_after: Some(4), ..quiet() }).unwrap();
-        crate::train::resume(&parts, &quiet()).unwrap();
+        train(&recipe, &parts, &mut StopAfter(4)).unwrap();
+        crate::run::resume(&parts, &mut ()).unwrap();
         let run = Run::open(&whole).unwrap();
         assert_eq!(weights(&run), weights(&Run::open(&parts).unwrap()));
         let metrics = std::fs::read_to_string(whole.join("metrics.csv")).unwrap();
@@ -267,7 +268,7 @@ fn training_brings_the_draws_to_the_data() {
     recipe.train.learning_rate = 1e-3;
     recipe.wgan.as_mut().unwrap().constraint = Constraint::Penalty;
     let out = dir.path().join("run");
-    train(&recipe, &out, &Control { quiet: true, ..Control::default() }).unwrap();
+    train(&recipe, &out, &mut ()).unwrap();
     let run = Run::open(&out).unwrap();
     let dataset = run.dataset().unwrap();
     let distance = |model: &dyn Model| {
@@ -283,14 +284,14 @@ fn training_brings_the_draws_to_the_data() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let data = crate::recipe::DataShape { shape: [1, 9], kind: crate::data::Kind::Table, classes: 0 };
+    let data = crate::settings::DataShape { shape: [1, 9], kind: crate::data::Kind::Table, classes: 0 };
     let mut recipe = recipe(1);
     assert!(recipe.model(&data).is_ok(), "tables have no range");
     recipe.conv = Some(ConvRecipe::default());
     let error = |recipe: &Recipe| recipe.model(&data).err().unwrap().to_string();
     assert!(error(&recipe).contains("[conv]"), "{}", error(&recipe));
     recipe.conv = None;
-    recipe.model.likelihood = Some(crate::family::Likelihood::Bernoulli);
+    recipe.model.likelihood = Some(elbo_compiler::Likelihood::Bernoulli);
     assert!(error(&recipe).contains("model.likelihood"), "{}", error(&recipe));
     recipe.model.likelihood = None;
     for (field, rules) in [

@@ -1,12 +1,15 @@
 use candle_core::{DType, Device, Tensor};
+use elbo_compiler::Likelihood;
 
 use super::{join, one_hot};
 use crate::data::Kind;
-use crate::family::Model;
-use crate::family::vae::{Estimator, Likelihood, Parts, Vae, VaeSpec};
+use crate::family::vae::{Parts, Vae, VaeSpec};
+use crate::model::Model;
 use crate::nn::{Activation, Rng};
-use crate::recipe::{DataShape, Family, Recipe};
-use crate::train::{Control, train};
+use crate::recipe::{Family, Recipe};
+use crate::run::train;
+use crate::settings::DataShape;
+use crate::settings::Estimator;
 
 const CPU: Device = Device::Cpu;
 const CLASSES: usize = 3;
@@ -165,9 +168,8 @@ fn a_conditional_model_of_grey_levels_learns() {
     (recipe.train.steps, recipe.train.validate_every, recipe.train.validation_draws) = (300, 150, 1);
     (recipe.train.ema, recipe.train.free_bits) = (0.9, 0.1);
     (recipe.model.conditional, recipe.model.likelihood) = (true, Some(Likelihood::Logistic));
-    let quiet = Control { quiet: true, ..Control::default() };
     let out = dir.path().join("run");
-    let outcome = train(&recipe, &out, &quiet).unwrap();
+    let outcome = train(&recipe, &out, &mut ()).unwrap();
     // Levels without any knowledge cost ln 256 each, 355 nats a row.
     assert!(outcome.best_elbo.unwrap() > -260.0, "{outcome:?}");
     let model = crate::run::Run::open(&out).unwrap().model().unwrap();
