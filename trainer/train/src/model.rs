@@ -54,7 +54,9 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// Whatever candle reports.
-    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>>;
+    fn bound(&self, _x: &Tensor, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 
     /// The importance-weighted bound on `log p(x)` with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]` to `[b]`.
     /// `None` where [`Model::bound`] is exact or absent.
@@ -91,8 +93,10 @@ pub trait Model: Send + Sync {
     /// The means of `p(x|...)` of `n` draws from the model, `[n, d]`: what pictures show.
     ///
     /// # Errors
-    /// Whatever candle reports.
-    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor>;
+    /// A model that draws nothing, which is the default; whatever candle reports.
+    fn sample(&self, _n: usize, _noise: &mut Rng) -> Result<Tensor> {
+        candle_core::bail!("this model draws no samples")
+    }
 
     /// An anomaly score of each row that is no bound, higher for stranger rows: `x [b, d]` to `[b]`. `None` for a family
     /// whose score is its [`Model::bound`], with the sign turned.

@@ -74,6 +74,30 @@ impl Dataset {
         }
     }
 
+    /// A table from memory: split and standardised as one from a file is.
+    ///
+    /// # Errors
+    /// `Empty` without rows, `Shape` for rows of different lengths, `NonFinite`, `InvalidOption`.
+    pub fn of_table(name: &str, rows: &[Vec<f32>], options: &DataOptions) -> Result<Self, DataError> {
+        let path = Path::new(name);
+        let dim = rows.first().map_or(0, Vec::len);
+        for (at, row) in rows.iter().enumerate() {
+            if row.len() != dim {
+                let (expected, found) = (format!("rows of {dim} values"), format!("{} in row {}", row.len(), at + 1));
+                return Err(DataError::Shape { path: path.to_owned(), expected, found });
+            }
+            if let Some(column) = row.iter().position(|v| !v.is_finite()) {
+                let (path, row, found) = (path.to_owned(), at as u64 + 1, row[column].to_string());
+                return Err(DataError::NonFinite { path, row, column: column.to_string(), found });
+            }
+        }
+        let x = rows.concat();
+        let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let (kind, crc32) = (Kind::Table, crc32fast::hash(&bytes));
+        Source { path, name: name.to_owned(), kind, shape: [1, dim], x, labels: None, parts: None, crc32 }
+            .finish(options)
+    }
+
     /// Number of classes: one more than the largest label; 0 without labels.
     #[must_use]
     pub fn classes(&self) -> usize {

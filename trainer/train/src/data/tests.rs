@@ -323,3 +323,17 @@ fn npy_errors() {
     let e = fails("a", npy("'<f4'", "False", "(-1, 2)", &two), &["(-1, 2)"]);
     assert!(matches!(e, DataError::NpyHeader { .. }));
 }
+
+#[test]
+fn a_table_from_memory_is_split_and_standardised_or_refused() {
+    let rows: Vec<Vec<f32>> = (0..50).map(|i| vec![i as f32, 3.0 * i as f32 - 7.0]).collect();
+    let d = Dataset::of_table("mine", &rows, &DataOptions::default()).unwrap();
+    assert_eq!((d.kind, d.dim, d.train.n, d.validation.n, d.test.n), (Kind::Table, 2, 40, 5, 5));
+    let s = d.standardise.as_ref().unwrap();
+    let first = d.train.row(0);
+    assert!(rows.iter().any(|row| (0..2).all(|k| (first[k] * s.std[k] + s.mean[k] - row[k]).abs() < 1e-3)));
+    let refused = |rows: &[Vec<f32>]| Dataset::of_table("mine", rows, &DataOptions::default()).unwrap_err();
+    assert!(matches!(refused(&[]), DataError::Empty { .. }));
+    assert!(matches!(refused(&[vec![1.0, 2.0], vec![3.0]]), DataError::Shape { .. }));
+    assert!(matches!(refused(&[vec![1.0, 2.0], vec![3.0, f32::NAN]]), DataError::NonFinite { row: 2, .. }));
+}
