@@ -3,12 +3,12 @@
 //! Needs the emulator and the bare-metal targets, which `cargo xtask setup` installs.
 
 use elbo::Limits;
+use elbo_cli::compare::{Comparison, compare, start};
+use elbo_compiler::Likelihood;
+use elbo_compiler::host::{Blob, quantize_row};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Image, Placement};
 use elbo_tests::{data, families};
-use elbo_trainer::board::{Comparison, compare, start};
 use elbo_trainer::data::{DataOptions, load};
-use elbo_trainer::family::Likelihood;
-use elbo_trainer::host::{Blob, quantize_row};
 use elbo_trainer::rows::{model_rows, noise_rows};
 use std::path::PathBuf;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Noise};
+use elbo_compiler::host::{Blob, HostArena};
 use elbo_tests::data;
-use elbo_trainer::host::{Blob, HostArena};
 use rand_core::SeedableRng;
 
 /// Errors over `count` latents, all in steps of the latent's scale: the largest, the largest share of

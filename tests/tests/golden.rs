@@ -2,8 +2,8 @@
 //! error.
 
 use elbo::{Limits, LoadError};
+use elbo_compiler::host::{Blob, self_test};
 use elbo_tests::{data, families};
-use elbo_trainer::host::{Blob, self_test};
 
 #[test]
 fn golden_blobs_pass_their_own_self_tests() {

@@ -73,9 +73,7 @@ pub fn run(family: Family) -> Result<()> {
     heading("Drawing on this computer what the boards draw");
     let count = if matches!(family, Family::Flow) { "2000" } else { "64" };
     elbo(&["sample", &model, "--count", count, "-o", &picture])?;
-    println!(
-        "\nThe model is {model}. Watch a board draw:  cargo run -p elbo-trainer -- flash {model} --board microbit"
-    );
+    println!("\nThe model is {model}. Watch a board draw:  cargo run -p elbo-cli -- flash {model} --board microbit");
     Ok(())
 }
 

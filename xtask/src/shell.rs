@@ -68,6 +68,6 @@ pub fn elbo(arguments: &[&str]) -> Result<()> {
 
 fn elbo_command(task: &str, options: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    command.arg(task).args(options).args(["--package", "elbo-trainer", "--bin", "elbo"]).current_dir(root());
+    command.arg(task).args(options).args(["--package", "elbo-cli", "--bin", "elbo"]).current_dir(root());
     command
 }

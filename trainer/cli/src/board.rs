@@ -1,0 +1,230 @@
+//! `elbo flash` and `elbo check`: a blob on a board.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use elbo::program::ProgramKind;
+use elbo::{Limits, Meta, Nats, VectorInfo};
+use elbo_compiler::host::{Blob, dequantize, quantize};
+use elbo_compiler::stimulus::{Role, role};
+use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
+use elbo_trainer::data;
+use elbo_trainer::{plot, rows};
+
+use super::columns::Columns;
+use crate::compare;
+
+/// What the firmware does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum App {
+    /// Draws samples as text, for ever.
+    Generate,
+    /// Draws what the tilt of the board decodes to; under emulation keys tilt it.
+    Steer,
+    /// Answers a host's requests.
+    Serve,
+}
+
+/// Options of `elbo flash`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  elbo flash digits.elbo --board mps2-an386
+  elbo flash digits.elbo --board microbit --app steer
+  elbo flash digits.elbo --board mps2-an386 --model-address 0x200000   (the model apart from the application)")]
+pub struct Flash {
+    /// The blob.
+    pub model: PathBuf,
+    /// The board; a name that does not exist lists those that do.
+    #[arg(long)]
+    pub board: String,
+    /// What the firmware does.
+    #[arg(long, value_enum, default_value = "generate")]
+    pub app: App,
+    /// Places the model at this flash address instead of linking it in, so that it can be replaced alone.
+    #[arg(long, value_parser = address)]
+    pub model_address: Option<u32>,
+    /// Bytes of flash reserved for a model with an address.
+    #[arg(long, default_value_t = 256 << 10)]
+    pub model_space: u32,
+}
+
+fn address(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+/// Options of `elbo check`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  elbo check digits.elbo --board microbit\n  elbo check digits.elbo --board mps2-an386 --samples 1000 --rows 1000"
+)]
+pub struct Check {
+    /// The blob.
+    pub model: PathBuf,
+    /// An emulated board.
+    #[arg(long)]
+    pub board: String,
+    /// Data whose test split is run; `none` for noise.
+    #[arg(long, default_value = "digits")]
+    pub data: String,
+    /// Folder of data sets; the variable ELBO_DATA by default.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub columns: Columns,
+    /// Samples to compare.
+    #[arg(long, default_value_t = 100)]
+    pub samples: u32,
+    /// Rows to score.
+    #[arg(long, default_value_t = 100)]
+    pub rows: usize,
+    /// Seed of binarisation and noise.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Runs `elbo flash`.
+///
+/// # Errors
+/// An unknown board, a blob that is refused, a missing toolchain, emulator or probe.
+pub fn flash(args: &Flash) -> Result<()> {
+    let board = Board::find(&args.board)?;
+    let application = match args.app {
+        App::Generate => Application::Generate,
+        App::Steer => Application::Steer,
+        App::Serve => Application::Serve,
+    };
+    let placement = match args.model_address {
+        None => Placement::Linked(args.model.clone()),
+        Some(address) => Placement::Apart { model: args.model.clone(), address, space: args.model_space },
+    };
+    eprintln!("building {} for {} ({})", application.name(), board.name, board.core);
+    let image = Firmware::new(board, application, placement).build()?;
+    let Means::Probe { chip } = board.means else {
+        eprintln!("running under emulation; Ctrl-C ends it");
+        return Emulator::interact(board, &image);
+    };
+    let probe = |arguments: &[&str]| -> Result<()> {
+        let status = Command::new("probe-rs")
+            .args(arguments)
+            .status()
+            .context("cannot start probe-rs: install it with `cargo install probe-rs-tools --locked`")?;
+        ensure!(status.success(), "probe-rs failed: is the board's debug probe connected?");
+        Ok(())
+    };
+    if let Some((file, address)) = &image.apart {
+        let file = file.to_string_lossy();
+        probe(&[
+            "download",
+            "--chip",
+            chip,
+            "--binary-format",
+            "bin",
+            "--base-address",
+            &format!("{address:#x}"),
+            &file,
+        ])?;
+    }
+    probe(&["run", "--chip", chip, &image.path.to_string_lossy()])
+}
+
+/// Runs `elbo check`.
+///
+/// # Errors
+/// As [`flash`]; and the first value that differs between board and host.
+pub fn check(args: &Check) -> Result<()> {
+    let board = Board::find(&args.board)?;
+    let blob = Blob::read(&args.model).with_context(|| format!("{}: cannot be read", args.model.display()))?;
+    let model =
+        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let meta = model.meta()?;
+    let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
+    let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;
+    let rows = rows_of(args, &meta, &input)?;
+    let real = rows.len();
+    let noise = rows::noise_rows(input.len, meta.likelihood.into(), 10.min(args.rows), args.seed);
+    let mut all = rows;
+    all.extend(noise.iter().map(|x| quantize(x, &input)));
+
+    println!("building the firmware for {} ({})", board.name, board.core);
+    let mut client = compare::start(board, &args.model)?;
+    let result = compare::compare(&mut client, &args.model, &all, args.samples, args.seed)?;
+    let shape = meta.shape.map(usize::from);
+    let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]);
+    if let Some(output) = output.filter(|_| shape[0] > 1) {
+        let art: Vec<String> =
+            result.samples.iter().take(4).map(|q| plot::text_art(&dequantize(q, &output), shape)).collect();
+        println!("drawn by {}:\n{}", board.name, side_by_side(&art));
+    }
+    let mean = |scores: &[Nats]| scores.iter().map(|s| s.to_f64()).sum::<f64>() / scores.len().max(1) as f64;
+    if let Some((of_real, of_noise)) = result.scores.split_at_checked(real) {
+        println!(
+            "score on {}: {:.2} for {} rows of {}, {:.2} for noise",
+            board.name,
+            mean(of_real),
+            of_real.len(),
+            args.data,
+            mean(of_noise)
+        );
+    }
+    println!(
+        "{} samples, {} rows: all {} values equal the host's, bit for bit",
+        args.samples,
+        all.len(),
+        result.values
+    );
+    let (memory, length) = (result.memory, blob.bytes().len());
+    println!(
+        "RAM: {} bytes static, {} stack, {} free; loading: {:.1} instructions per blob byte ({length} bytes)",
+        memory.static_bytes,
+        memory.stack_bytes,
+        memory.free_bytes,
+        result.load_instructions / length as f64
+    );
+    Ok(())
+}
+
+/// The rows to run, at the model's scale: those of a data set, taken again and drawn anew when there are fewer than asked
+/// for, or draws from the model itself.
+fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
+    if args.data == "none" {
+        return Ok(rows::noise_rows(input.len, meta.likelihood.into(), args.rows, !args.seed)
+            .iter()
+            .map(|x| quantize(x, input))
+            .collect());
+    }
+    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(meta))?;
+    ensure!(
+        dataset.dim == input.len,
+        "{}: rows of {} values, but the model takes {}; name the data set that it was trained on with --data, or `none`",
+        args.data,
+        dataset.dim,
+        input.len
+    );
+    let mut all = Vec::new();
+    for round in 0.. {
+        let drawn = rows::model_rows(&dataset.test, meta.likelihood.into(), args.seed.wrapping_add(round));
+        if all.len() >= args.rows || drawn.is_empty() {
+            break;
+        }
+        all.extend(drawn.iter().take(args.rows - all.len()).map(|x| quantize(x, input)));
+    }
+    Ok(all)
+}
+
+fn side_by_side(pictures: &[String]) -> String {
+    let lines: Vec<Vec<&str>> = pictures.iter().map(|p| p.lines().collect()).collect();
+    let height = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = lines.iter().flatten().map(|line| line.chars().count()).max().unwrap_or(0);
+    let row = |y: usize| {
+        let cells: Vec<String> = lines.iter().map(|l| format!("{:<width$}", l.get(y).copied().unwrap_or(""))).collect();
+        cells.join(" | ") + "\n"
+    };
+    (0..height).map(row).collect()
+}

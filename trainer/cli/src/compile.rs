@@ -1,0 +1,157 @@
+//! `elbo compile`: a run folder becomes a blob, and the reports say what that cost.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args as ClapArgs, ValueEnum};
+use elbo::Limits;
+use elbo::kernel::Packing;
+use elbo::program::ProgramKind;
+use elbo_compiler::fidelity::{Labels, fidelity};
+use elbo_compiler::host::draws;
+use elbo_compiler::quantize::WeightBits;
+use elbo_compiler::{Compiled, report, roc};
+use elbo_trainer::compile::{Compilation, CompileOptions};
+use elbo_trainer::plane;
+use elbo_trainer::run::{CompiledRun, Run};
+
+/// The core whose kernels read the weights fastest. It changes speed, never a result.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Target {
+    /// Rows interleaved in fours: fastest on every core measured (M0, M4, M7, M33) and on the host.
+    Dsp,
+    /// Row after row: a little smaller when a layer's rows are not a multiple of four.
+    Plain,
+}
+
+/// Options of `elbo compile`.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "\
+Examples:
+  elbo compile runs/digits -o digits.elbo
+  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs
+  elbo compile runs/energy-u1-s0 -o u1.elbo --density u1.png")]
+pub struct Args {
+    /// Run folder that `elbo train` wrote.
+    pub run: PathBuf,
+    /// The blob to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Order of the weights.
+    #[arg(long, value_enum, default_value = "dsp")]
+    pub target: Target,
+    /// Bits of a weight, 8 or 16, instead of the recipe's: 16 take twice the flash and time, and follow the floats closely.
+    #[arg(long, value_name = "BITS")]
+    pub weight_bits: Option<WeightBits>,
+    /// Draws of the Monte Carlo score, instead of the recipe's.
+    #[arg(long, value_name = "L")]
+    pub monte_carlo_samples: Option<usize>,
+    /// Draws of the importance-weighted score, instead of the recipe's.
+    #[arg(long, value_name = "K")]
+    pub importance_samples: Option<usize>,
+    /// Rows of the train split to calibrate with.
+    #[arg(long, default_value_t = 1000)]
+    pub calibration_rows: usize,
+    /// Rows of the test split to compare float and integers on; all by default.
+    #[arg(long)]
+    pub test_rows: Option<usize>,
+    /// Seed of binarisation, noise and self-test.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Writes a PNG of a flow in two dimensions: what it learnt from, its density in floating point, that of the integers and
+    /// their draws, side by side.
+    #[arg(long, value_name = "FILE")]
+    pub density: Option<PathBuf>,
+    /// Also lists the operations of every program.
+    #[arg(long)]
+    pub programs: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A run folder that is not one, a model that does not compile, an output that cannot be written.
+pub fn run(args: &Args) -> Result<()> {
+    let run = Run::open(&args.run)?;
+    if args.density.is_some() && !(run.model()?.exact() && run.shape().dim() == 2) {
+        bail!("--density: `{}` is no flow in two dimensions", run.recipe.name);
+    }
+    let options = CompileOptions {
+        packing: match args.target {
+            Target::Dsp => Packing::Dsp4,
+            Target::Plain => Packing::RowMajor,
+        },
+        weight_bits: args.weight_bits,
+        monte_carlo_samples: args.monte_carlo_samples,
+        importance_samples: args.importance_samples,
+        calibration_rows: args.calibration_rows,
+        seed: args.seed,
+    };
+    let CompiledRun { compilation: Compilation { compiled, mut test }, model, dataset } = run.compile(&options)?;
+
+    std::fs::write(&args.output, compiled.blob.bytes())
+        .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;
+    test.truncate(args.test_rows.unwrap_or(usize::MAX));
+    let mut anomalous = dataset.test.labels.as_deref().and_then(roc::anomalies);
+    if let Some(marks) = &mut anomalous {
+        marks.truncate(test.len());
+    }
+    let labels = Labels { anomalous: anomalous.as_deref(), classes: dataset.test.labels.as_deref() };
+    print_report(&compiled, &test, labels, args)?;
+    if let Some(path) = &args.density {
+        let mut panels = vec![plane::target(run.recipe.energy(), &dataset)?, plane::density(&*model)?];
+        panels.extend(of_integers(&compiled, args.seed)?);
+        plane::write(path, panels).with_context(|| format!("{}: cannot be written", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Density and draws of the integer programs over the plane.
+fn of_integers(compiled: &Compiled, seed: u64) -> Result<Vec<plane::Panel>> {
+    let centres: Vec<Vec<f32>> = plane::centres().into_iter().map(Vec::from).collect();
+    let density: Vec<f32> = compiled.blob.scores(&centres)?.iter().map(|nats| (-nats.to_f64()).exp() as f32).collect();
+    let draws = draws(&compiled.blob.load(Limits::default())?, plane::DRAWS, seed)?;
+    let draws = draws.map(|points| plane::histogram(&points.concat()));
+    Ok([Some(density).filter(|density| !density.is_empty()), draws].into_iter().flatten().collect())
+}
+
+fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args: &Args) -> Result<()> {
+    let model = compiled.blob.load(Limits::default())?;
+    println!("{}", report::layers(compiled));
+    println!("{}", report::costs(&model, compiled.blob.bytes().len()));
+    if args.programs {
+        println!("{}", report::disassembly(&model));
+    }
+    println!("float against integers on the test split, same inputs and noise:");
+    for kind in ProgramKind::ALL {
+        compare(compiled, kind, test, labels, args.seed)?;
+    }
+    if let Some(marks) = labels.anomalous {
+        // Far anomalies leave the range of 16 bits: what that costs is not what a normal row costs.
+        println!("and the scores of its normal rows:");
+        let normal = test.iter().zip(marks).filter(|(_, anomalous)| !**anomalous).map(|(x, _)| x.clone());
+        let normal: Vec<Vec<f32>> = normal.collect();
+        for kind in ProgramKind::ALL.into_iter().filter(|kind| kind.signature().vectors == 0) {
+            compare(compiled, kind, &normal, Labels::default(), args.seed)?;
+        }
+    }
+    println!("wrote {}", args.output.display());
+    Ok(())
+}
+
+/// Steps of all runs of one program that a comparison takes at most; further rows tell little more.
+const STEPS: u64 = 30_000_000_000;
+
+fn compare(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], labels: Labels<'_>, seed: u64) -> Result<()> {
+    let model = compiled.blob.load(Limits::default())?;
+    let Some(program) = model.program(kind) else { return Ok(()) };
+    let most = (STEPS / program.work.max(1)).max(1) as usize;
+    let step = rows.len().div_ceil(most).max(1);
+    let rows: Vec<Vec<f32>> = rows.iter().step_by(step).cloned().collect();
+    let marks: Option<Vec<bool>> = labels.anomalous.map(|marks| marks.iter().step_by(step).copied().collect());
+    let classes: Option<Vec<u32>> = labels.classes.map(|classes| classes.iter().step_by(step).copied().collect());
+    let labels = Labels { anomalous: marks.as_deref(), classes: classes.as_deref() };
+    println!("{}", fidelity(compiled, kind, &rows, labels, seed)?);
+    Ok(())
+}

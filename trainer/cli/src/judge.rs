@@ -1,0 +1,120 @@
+//! `elbo judge`: how good drawn images are, by a classifier of real ones.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use elbo::Limits;
+use elbo_compiler::host::{Blob, draws};
+use elbo_compiler::roc;
+use elbo_trainer::data::{self, DataOptions, Dataset};
+use elbo_trainer::evaluate::scores;
+use elbo_trainer::judge::{Classifier, Judgement, STEPS};
+use elbo_trainer::nn::{Rng, on_pool};
+use elbo_trainer::noise::{Purpose, generator};
+use elbo_trainer::recipe::Family;
+use elbo_trainer::run::Run;
+
+const EXAMPLES: &str = "Examples:
+  elbo judge runs/wgan-digits-s0                      the float model's samples
+  elbo judge digits.elbo --data digits                the very samples that a board draws
+  elbo judge runs/wgan-mnist-s0 --judge judges        keeps the classifier in the folder judges
+
+The classifier is trained on the data set's train rows the first time, some minutes for MNIST, and
+kept in the folder --judge. Classes are compared with a uniform histogram; the Frechet distance is
+between Gaussians fitted to the classifier's features.";
+
+/// Judge the images that a model draws by a classifier of real ones.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Run folder, as written by `elbo train`, or a blob, as written by `elbo compile`.
+    model: PathBuf,
+    /// Folder in which the classifier is kept.
+    #[arg(long, default_value = "judges", value_name = "DIR")]
+    judge: PathBuf,
+    /// Data set that a blob was trained on: digits, mnist, or a folder of IDX files; a run folder knows it.
+    #[arg(long, value_name = "DATA")]
+    data: Option<String>,
+    /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Images to draw.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    count: usize,
+    /// Seed of the noise.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.count < 2 {
+        bail!("--count {}: expected at least 2 images", args.count);
+    }
+    if args.model.is_dir() {
+        let run = Run::open(&args.model)?;
+        let (dataset, model) = (run.dataset()?, run.model()?);
+        let mut noise = generator(args.seed, Purpose::Pictures, 1);
+        let mut images = Vec::with_capacity(args.count * dataset.dim);
+        while images.len() < args.count * dataset.dim {
+            let n = (args.count - images.len() / dataset.dim).min(500);
+            let drawn = on_pool(|| model.sample(n, &mut noise))?;
+            images.extend(drawn.flatten_all()?.to_vec1::<f32>()?);
+        }
+        report(&images, &dataset, args)?;
+        if let Some(scores) = on_pool(|| scores(&*model, &against_noise(&dataset, args.seed)))? {
+            report_critic(&scores, &dataset);
+        }
+        return Ok(());
+    }
+    let Some(spec) = &args.data else {
+        bail!("{}: a blob does not know its data; name them with --data", args.model.display());
+    };
+    let dataset = data::load(spec, args.data_dir.as_deref(), &DataOptions::default())?;
+    let blob = Blob::read(&args.model)
+        .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
+    let model =
+        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let images = draws(&model, args.count, args.seed)?.context("the model cannot sample")?.concat();
+    if images.len() != args.count * dataset.dim {
+        let width = images.len() / args.count;
+        bail!("the model draws {width} values, but `{}` has rows of {}", dataset.name, dataset.dim);
+    }
+    report(&images, &dataset, args)?;
+    if model.meta()?.family == Family::Wgan.name() {
+        let rows: Vec<Vec<f32>> =
+            against_noise(&dataset, args.seed).chunks_exact(dataset.dim).map(<[f32]>::to_vec).collect();
+        let scores: Vec<f64> = blob.scores(&rows)?.iter().map(|score| score.to_f64()).collect();
+        report_critic(&scores, &dataset);
+    }
+    Ok(())
+}
+
+/// The test rows and behind them as many of uniform noise.
+fn against_noise(dataset: &Dataset, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(seed);
+    let noise: Vec<f32> = dataset.test.x.iter().map(|_| rng.unit() as f32).collect();
+    [dataset.test.x.as_slice(), &noise].concat()
+}
+
+/// How well the critic tells the rows of [`against_noise`] apart.
+fn report_critic(scores: &[f64], dataset: &Dataset) {
+    let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
+    if let Some(area) = roc::auc(scores, &strange) {
+        println!("critic's AUC      {area:.4}, test rows against uniform noise");
+    }
+}
+
+fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> {
+    let path = Classifier::file(&args.judge, dataset);
+    if !path.exists() {
+        eprintln!("training a classifier of `{}`, to be kept as {}", dataset.name, path.display());
+    }
+    let watch = |step: u64, loss: f64| {
+        if step.is_multiple_of(500) {
+            eprintln!("step {step}/{STEPS}  loss {loss:.4}");
+        }
+    };
+    let classifier = on_pool(|| Classifier::of(dataset, &args.judge, watch))?;
+    println!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?);
+    Ok(())
+}

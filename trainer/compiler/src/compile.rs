@@ -1,0 +1,182 @@
+//! The passes in their order: from layers to a blob that the runtime has proved.
+
+use crate::assemble::{Assembly, PlannedProgram, QuantizedMatrix};
+use crate::calibrate::{Ranges, calibrate};
+use crate::graph::FloatModel;
+use crate::host::{Blob, quantize_row, self_test};
+use crate::likelihood::Likelihood;
+use crate::quantize::WeightBits;
+use crate::scales::{Scales, assign};
+use crate::stimulus::InputRange;
+use crate::{fold, plan, quantize};
+use elbo::kernel::Packing;
+use elbo::program::Opcode;
+use elbo::{Limits, LoadError, Meta, SelfTest};
+
+/// Scale of log-variances: Q4.11, the coarsest that the exponential reads.
+const LOGVAR_FRAC: u32 = 11;
+
+/// Why a model cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// A scale or bound does not fit an operation.
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
+    /// A layer's weights are too large for the scale that its output must have.
+    #[error(
+        "layer {layer}: its weights are too large for an output of {frac} fractional bits; train with weight decay or a smaller latent range"
+    )]
+    Scale {
+        /// Name of the layer.
+        layer: String,
+        /// Fractional bits that its output must have.
+        frac: u32,
+    },
+    /// There are no rows to calibrate with.
+    #[error("no rows to calibrate with: the training split is empty")]
+    NoCalibrationData,
+    /// The metadata do not encode.
+    #[error("the metadata do not encode: {0}")]
+    Meta(#[from] postcard::Error),
+    /// The runtime refuses what the compiler made: a bug in the compiler.
+    #[error("the runtime refuses the compiled blob: {0}")]
+    Refused(LoadError),
+}
+
+/// What the compiler is told besides the layers.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model's name, kept in the blob.
+    pub name: String,
+    /// Rows and columns of an image; one row for a table.
+    pub shape: [u16; 2],
+    /// Mean and standard deviation of every feature, when the data were standardised.
+    pub standardise: Option<(Vec<f32>, Vec<f32>)>,
+    /// Draws of the Monte Carlo score.
+    pub monte_carlo: u32,
+    /// Draws of the importance-weighted score.
+    pub importance: u32,
+    /// Order of the weights.
+    pub packing: Packing,
+    /// Bits of a weight.
+    pub weight_bits: WeightBits,
+    /// Seed of the calibration's latents and of the self-test.
+    pub seed: u64,
+}
+
+/// A compiled model with everything that the reports show.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The blob.
+    pub blob: Blob,
+    /// The float programs that it was made from.
+    pub float: FloatModel,
+    /// The values seen in calibration.
+    pub ranges: Ranges,
+    /// The scales chosen.
+    pub scales: Scales,
+    /// The quantised layers, and after them the remainders of those with 16-bit weights.
+    pub matrices: Vec<QuantizedMatrix>,
+    /// The planned programs.
+    pub programs: Vec<PlannedProgram>,
+}
+
+/// What a blob says about the model it was made from.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Model family, "vae" for example.
+    pub family: String,
+    /// Distribution of the data given the latent.
+    pub likelihood: Likelihood,
+    /// How the data are represented.
+    pub data: InputRange,
+    /// Latent dimensions.
+    pub latent: usize,
+    /// Classes, 0 of a model that knows none.
+    pub classes: usize,
+}
+
+/// Compiles a model. `calibration` and `held_out` are rows of x as the model sees them (binarised, standardised).
+///
+/// # Errors
+/// [`CompileError`].
+pub fn compile(
+    float: FloatModel,
+    about: &About,
+    calibration: &[Vec<f32>],
+    held_out: &[Vec<f32>],
+    options: &Options,
+) -> Result<Compiled, CompileError> {
+    if calibration.is_empty() {
+        return Err(CompileError::NoCalibrationData);
+    }
+    let mut float = fold::fold(float);
+    quantize::set_weight_bits(&mut float, options.weight_bits);
+    let ranges = calibrate(&float, calibration, options.seed);
+    let scales = assign(&float, &ranges, about.data);
+    check_log_variances(&float, &scales)?;
+    let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
+    if let Some(layer) = quantize::too_large(&float, &matrices) {
+        let frac = if float.coupled()[layer] { 16 } else { scales.layers[layer].output };
+        return Err(CompileError::Scale { layer: float.layer_names[layer].clone(), frac });
+    }
+    let planned = float.programs.iter().enumerate();
+    let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
+
+    let mut assembly = Assembly { programs, matrices: matrices.all, packing: options.packing, meta: Vec::new() };
+    // Once to run it, once more with what that run found.
+    let draft = Blob::from_words(assembly.words());
+    let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
+    let input = held_out.first().unwrap_or(&calibration[0]);
+    let row = quantize_row(&model, input);
+    let digests = self_test(&model, &row, options.seed);
+    let input: Vec<u8> = row.iter().flat_map(|q| q.to_le_bytes()).collect();
+    let quantiles = score_quantiles(&draft, held_out)?;
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
+    let meta = Meta {
+        name: &options.name,
+        family: &about.family,
+        likelihood: about.likelihood.into(),
+        shape: options.shape,
+        latent: about.latent as u16,
+        classes: about.classes as u16,
+        monte_carlo_samples: options.monte_carlo as u16,
+        importance_samples: options.importance as u16,
+        feature_mean: &mean,
+        feature_std: &std,
+        score_quantiles: quantiles,
+        self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
+    };
+    assembly.meta = postcard::to_stdvec(&meta)?;
+    let blob = Blob::from_words(assembly.words());
+    blob.load(Limits::default()).map_err(CompileError::Refused)?;
+    Ok(Compiled { blob, float, ranges, scales, matrices: assembly.matrices, programs: assembly.programs })
+}
+
+/// Refuses a layer of log-variances whose weights are too large for the scale that exponentials read.
+fn check_log_variances(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
+    for (program, fracs) in float.programs.iter().zip(&scales.nodes) {
+        for node in &program.nodes {
+            let reads = matches!(node.opcode, Some(Opcode::Kl | Opcode::GaussianNll | Opcode::LogisticNll));
+            let Some(&source) = node.inputs.get(1).filter(|_| reads) else { continue };
+            let clamped = &program.nodes[source];
+            let layer = clamped.inputs.first().map_or(clamped, |before| &program.nodes[*before]);
+            if fracs[source] < LOGVAR_FRAC && !layer.layers().is_empty() {
+                let layer = float.layer_names[layer.layer].clone();
+                return Err(CompileError::Scale { layer, frac: LOGVAR_FRAC });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, Q16 nats; zeros without rows.
+fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
+    let mut scores: Vec<i64> =
+        blob.scores(rows).map_err(CompileError::Refused)?.iter().map(|nats| nats.to_bits()).collect();
+    scores.sort_unstable();
+    let at = |share: f64| scores.get(((scores.len() as f64 * share) as usize).min(scores.len().saturating_sub(1)));
+    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| at(share).copied().unwrap_or(0)))
+}

@@ -1,0 +1,137 @@
+//! What is known before flashing: layers with their ranges and scales, memory, and the cost of every program.
+
+use crate::compile::Compiled;
+use elbo::coupling::CouplingStack;
+use elbo::kernel::ConvGeometry;
+use elbo::program::{Cost, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
+use elbo::{Model, Nats};
+use std::fmt::{self, Write};
+
+/// Instructions that a multiply-accumulate costs, any other step, and either in a stack of couplings with tanh, measured by
+/// `cargo xtask bench`, the latter with `--model`; for the estimates only.
+const M4: [f64; 4] = [1.2, 40.0, 4.4, 200.0];
+const M0: [f64; 4] = [4.4, 80.0, 11.8, 365.0];
+
+/// The compiler's report on its layers.
+pub fn layers(compiled: &Compiled) -> String {
+    let width = compiled.float.layer_names.iter().map(String::len).fold(12, usize::max);
+    let mut text = format!("{:<width$} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
+    let coupled = compiled.float.coupled();
+    for (index, (matrix, name)) in compiled.matrices.iter().zip(&compiled.float.layer_names).enumerate() {
+        let largest = (0..matrix.rows).map(|row| matrix.largest_accumulator(row)).max().unwrap_or(0);
+        let shape = format!("{}x{}", matrix.rows, matrix.cols);
+        let frac = compiled.scales.layers[index].output;
+        let range = compiled.ranges.layers[index];
+        let share = largest as f64 / f64::from(i32::MAX) * 100.0;
+        let (range, scale) = if coupled[index] {
+            ("-".into(), "Q14.16".into())
+        } else {
+            (format!("{range:.3}"), Scale(frac).to_string())
+        };
+        let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10} {scale:>7} {share:>10.1} %");
+    }
+    text
+}
+
+struct Scale(u32);
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("Q{}.{}", 15 - self.0, self.0))
+    }
+}
+
+/// Memory of a blob and the cost of its programs.
+pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
+    let mut text = format!(
+        "flash {blob_bytes} bytes (weights and parameters {}), arena {} bytes of RAM\n",
+        model.blob().data().len() * 4,
+        model.arena_len() * 2
+    );
+    let _ =
+        writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");
+    for kind in ProgramKind::ALL {
+        let Some(info) = model.program(kind) else { continue };
+        let coupled = coupled_cost(model, kind);
+        let (coupled_steps, steps) = (coupled.work - coupled.macs, info.work - info.macs);
+        let counts = [info.macs - coupled.macs, steps - coupled_steps, coupled.macs, coupled_steps];
+        let counts = counts.map(|count| count as f64);
+        let estimate = |costs: [f64; 4]| counts.iter().zip(costs).map(|(count, cost)| count * cost).sum::<f64>();
+        let _ = writeln!(
+            text,
+            "{:<18} {:>10} {:>10} {:>14.0} {:>14.0}",
+            kind.name(),
+            info.macs,
+            info.work,
+            estimate(M4),
+            estimate(M0)
+        );
+    }
+    text
+}
+
+/// What a program's couplings cost, which stand in no loop.
+fn coupled_cost(model: &Model<'_>, kind: ProgramKind) -> Cost {
+    let blob = model.blob();
+    let mut programs = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
+    let Some(program) = programs.find(|program| program.kind == kind as u32) else { return Cost::default() };
+    let matrices = |index: u16| Some(Matrix::read(blob.matrices(), usize::from(index)));
+    let ops = (0..program.ops_len).map(|op| Op::read(blob.ops(), (program.ops_start + op) as usize));
+    let of = |op: Op| {
+        let input = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(op.inputs[0]));
+        op_cost(&op, input.len, 0, &matrices)
+    };
+    let couplings = ops.filter(|op| op.opcode == Opcode::Couplings).map(of);
+    couplings.fold(Cost::default(), |sum, cost| Cost { work: sum.work + cost.work, macs: sum.macs + cost.macs })
+}
+
+/// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
+pub fn disassembly(model: &Model<'_>) -> String {
+    let mut text = String::new();
+    let blob = model.blob();
+    for index in 0..blob.program_count() {
+        let program = ProgramRecord::read(blob.programs(), index);
+        let _ = writeln!(text, "{}:", ProgramKind::from_code(program.kind).map_or("?", ProgramKind::name));
+        let mut depth = 1;
+        for op in 0..program.ops_len {
+            let op = Op::read(blob.ops(), (program.ops_start + op) as usize);
+            let tensor = |reference: u16| {
+                let tensor = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(reference));
+                let (len, offset, frac) = (tensor.len, tensor.offset, tensor.frac);
+                if reference == NO_TENSOR { "-".into() } else { format!("t{reference}[{len}]Q{frac}@{offset}") }
+            };
+            depth -= usize::from(op.opcode == Opcode::End);
+            let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
+            match op.opcode {
+                Opcode::Dense => operands.push(format!("matrix {}", op.arg)),
+                Opcode::Loop => operands.push(format!("{} times", op.imm)),
+                Opcode::Slice => operands.push(format!("from {}", op.imm)),
+                Opcode::Offset => operands.push(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
+                Opcode::Clamp => operands.push(format!("{:?}", op.interval())),
+                Opcode::Planar | Opcode::Radial if op.param == 1 => operands.push("inverse".into()),
+                Opcode::Couplings => {
+                    let stack = CouplingStack::unpack(op.imm, op.param);
+                    let inverse = if stack.is_some_and(|stack| stack.inverse) { "inverse, " } else { "" };
+                    let density = if stack.is_some_and(|stack| stack.normal) { "density, " } else { "" };
+                    let count = stack.map_or(0, |stack| stack.couplings);
+                    operands.push(format!("{inverse}{density}{count} couplings, matrix {}", op.arg));
+                }
+                Opcode::Conv => {
+                    let g = ConvGeometry::unpack(op.imm, op.param);
+                    let (kernel, step) =
+                        (g.kernel, if g.up > 1 { format!("up {}", g.up) } else { format!("stride {}", g.stride) });
+                    operands.push(format!("{}x{}, kernel {kernel}, {step}, matrix {}", g.height, g.width, op.arg));
+                }
+                _ => {}
+            }
+            let indent = "  ".repeat(depth);
+            let written = match op.opcode.writes_extra() {
+                true => format!("{}, {}", tensor(op.output), tensor(op.inputs[2])),
+                false => tensor(op.output),
+            };
+            let _ = writeln!(text, "{indent}{written} = {:?}({})", op.opcode, operands.join(", "));
+            depth += usize::from(op.opcode == Opcode::Loop);
+        }
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! How well a score tells anomalies from normal rows.
+
+/// Area under the ROC curve: the probability that an anomalous row scores higher than a normal one, ties counting half
+/// (the Mann-Whitney statistic; Fawcett, An introduction to ROC analysis, 2006, section 7). None without a row of each
+/// class, or where a score is not a number.
+///
+/// # Panics
+/// If there are not as many scores as marks.
+#[must_use]
+pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
+    assert_eq!(scores.len(), anomalous.len(), "one mark for each score");
+    let positives = anomalous.iter().filter(|anomalous| **anomalous).count();
+    let negatives = scores.len() - positives;
+    if positives == 0 || negatives == 0 || scores.iter().any(|score| score.is_nan()) {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+    // Twice the number of pairs in the right order, in integers: exact.
+    let (mut below, mut twice) = (0u64, 0u64);
+    for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
+        let hits = tied.iter().filter(|row| anomalous[**row]).count() as u64;
+        let misses = tied.len() as u64 - hits;
+        twice += hits * (2 * below + misses);
+        below += misses;
+    }
+    Some(twice as f64 / (2.0 * positives as f64 * negatives as f64))
+}
+
+/// Which rows are anomalous: those labelled 1 where every label is 0 or 1. None where the labels say something else, or
+/// one of the two does not occur.
+#[must_use]
+pub fn anomalies(labels: &[u32]) -> Option<Vec<bool>> {
+    let both = labels.contains(&0) && labels.contains(&1);
+    (both && labels.iter().all(|label| *label <= 1)).then(|| labels.iter().map(|label| *label == 1).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(pairs: &[(f64, bool)]) -> Option<f64> {
+        let (scores, anomalous): (Vec<f64>, Vec<bool>) = pairs.iter().copied().unzip();
+        auc(&scores, &anomalous)
+    }
+
+    #[test]
+    fn known_areas() {
+        assert_eq!(of(&[(1.0, false), (2.0, false), (3.0, true)]), Some(1.0));
+        assert_eq!(of(&[(1.0, true), (2.0, false), (3.0, false)]), Some(0.0));
+        assert_eq!(of(&[(1.0, true), (1.0, false)]), Some(0.5));
+        // scikit-learn's roc_auc_score([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), from its documentation.
+        assert_eq!(of(&[(0.1, false), (0.4, false), (0.35, true), (0.8, true)]), Some(0.75));
+    }
+
+    #[test]
+    fn an_area_needs_both_classes_and_numbers() {
+        assert_eq!(of(&[(1.0, true), (2.0, true)]), None);
+        assert_eq!(of(&[(1.0, false)]), None);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(f64::NAN, true), (1.0, false)]), None);
+    }
+
+    #[test]
+    fn only_zeros_and_ones_mark_anomalies() {
+        assert_eq!(anomalies(&[0, 1, 0]), Some(vec![false, true, false]));
+        for labels in [&[0, 0][..], &[1, 1], &[0, 1, 2], &[]] {
+            assert_eq!(anomalies(labels), None, "{labels:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_share_of_pairs_in_the_right_order(
+            pairs in prop::collection::vec((0u8..12, any::<bool>()), 2..60)
+        ) {
+            let pairs: Vec<(f64, bool)> = pairs.into_iter().map(|(score, mark)| (f64::from(score), mark)).collect();
+            let (mut sum, mut count) = (0f64, 0f64);
+            for (high, _) in pairs.iter().filter(|p| p.1) {
+                for (low, _) in pairs.iter().filter(|p| !p.1) {
+                    sum += if high > low { 1.0 } else if high == low { 0.5 } else { 0.0 };
+                    count += 1.0;
+                }
+            }
+            let expected = (count > 0.0).then_some(sum / count);
+            prop_assert_eq!(of(&pairs).map(|a| (a * 1e9).round()), expected.map(|e| (e * 1e9).round()));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What programs are fed when they are calibrated, compared and tested: rows of data, and for the rest what its meaning asks
+//! for.
+
+use elbo::normal;
+use elbo::program::ProgramKind;
+use elbo::rng::Xoshiro128PlusPlus;
+use rand_core::{Rng, SeedableRng};
+
+use crate::graph::FloatProgram;
+
+/// How the data are represented.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputRange {
+    /// Pixels in [0, 1]: Q1.14, exact for bits and sixteenths.
+    Unit,
+    /// Real numbers within this magnitude; what is beyond is clamped.
+    Real(f32),
+}
+
+/// What an input of a program means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A row of data.
+    Data,
+    /// A latent.
+    Latent,
+    /// One class, as a vector with a one at its place.
+    Class,
+    /// What is observed: ones.
+    Mask,
+}
+
+/// The meaning of input `slot` of a program of this kind.
+pub fn role(kind: ProgramKind, slot: usize) -> Role {
+    match (kind, slot) {
+        (ProgramKind::Decode, _) => Role::Latent,
+        (ProgramKind::SampleClass, _) => Role::Class,
+        (ProgramKind::Impute, 1) => Role::Mask,
+        _ => Role::Data,
+    }
+}
+
+/// The meaning of a program's first output vector, where it is one that another program may read.
+pub fn output_role(kind: ProgramKind) -> Option<Role> {
+    match kind {
+        ProgramKind::Sample
+        | ProgramKind::Decode
+        | ProgramKind::Reconstruct
+        | ProgramKind::SampleClass
+        | ProgramKind::Impute
+        | ProgramKind::SampleDensity => Some(Role::Data),
+        ProgramKind::Invert => Some(Role::Latent),
+        _ => None,
+    }
+}
+
+/// A generator of noise and stimuli, the runtime's own.
+pub fn generator(seed: u64) -> Xoshiro128PlusPlus {
+    Xoshiro128PlusPlus::seed_from_u64(seed)
+}
+
+/// Draws of N(0, 1) as a device draws them.
+pub fn fill_normal(rng: &mut Xoshiro128PlusPlus, out: &mut [f32]) {
+    let mut q = vec![0i16; out.len()];
+    normal::fill_normal(rng, &mut q);
+    out.iter_mut().zip(q).for_each(|(out, q)| *out = f32::from(q) / (1 << normal::FRAC) as f32);
+}
+
+/// Inputs for run `index` of a program: the row `x`, a class in turn, a latent from the prior, half of the row observed.
+pub fn inputs(program: &FloatProgram, x: &[f32], index: usize, rng: &mut Xoshiro128PlusPlus) -> Vec<Vec<f32>> {
+    let lengths = program.nodes.iter().filter(|node| node.is_input()).map(|node| node.len);
+    let of_slot = |(slot, len): (usize, usize)| match role(program.kind, slot) {
+        Role::Data => x.to_vec(),
+        Role::Latent => {
+            let mut z = vec![0.0; len];
+            fill_normal(rng, &mut z);
+            z
+        }
+        Role::Class => (0..len).map(|class| f32::from(u8::from(class == index % len))).collect(),
+        Role::Mask => (0..len).map(|_| (rng.next_u32() >> 31) as f32).collect(),
+    };
+    lengths.enumerate().map(of_slot).collect()
+}

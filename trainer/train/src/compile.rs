@@ -1,0 +1,117 @@
+//! From a trained model and its data to a blob.
+
+use elbo::kernel::Packing;
+use elbo_compiler::quantize::WeightBits;
+use elbo_compiler::{About, Compiled, Options};
+
+use crate::data::Dataset;
+use crate::model::Model;
+use crate::nn::Rng;
+use crate::rows::model_rows;
+use crate::settings::ExportRecipe;
+
+/// Why a model has not become a blob.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The compiler refuses it.
+    #[error(transparent)]
+    Compiler(#[from] elbo_compiler::CompileError),
+    /// The tensor library reports an error.
+    #[error("the model cannot be lowered: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// What a compilation is told besides the model and what its blob carries.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Order of the weights.
+    pub packing: Packing,
+    /// Instead of [`ExportRecipe::weight_bits`].
+    pub weight_bits: Option<WeightBits>,
+    /// Instead of [`ExportRecipe::monte_carlo_samples`].
+    pub monte_carlo_samples: Option<usize>,
+    /// Instead of [`ExportRecipe::importance_samples`].
+    pub importance_samples: Option<usize>,
+    /// Rows of the train split to calibrate with.
+    pub calibration_rows: usize,
+    /// Seed of binarisation, calibration's noise and self-test.
+    pub seed: u64,
+}
+
+impl Default for CompileOptions {
+    fn default() -> Self {
+        Self {
+            packing: Packing::Dsp4,
+            weight_bits: None,
+            monte_carlo_samples: None,
+            importance_samples: None,
+            calibration_rows: 1000,
+            seed: 0,
+        }
+    }
+}
+
+/// What a blob is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'n> {
+    /// The model's name.
+    pub name: &'n str,
+    /// Its family, `vae` for example.
+    pub family: &'n str,
+}
+
+/// A compiled model, and rows that it has not seen.
+#[derive(Debug)]
+pub struct Compilation {
+    /// The blob and everything that reports show.
+    pub compiled: Compiled,
+    /// The test rows as the model sees them; of a model of an energy, its own draws.
+    pub test: Vec<Vec<f32>>,
+}
+
+/// Compiles a model: calibrated on the train rows of `dataset`, its score's quantiles those of the validation rows.
+///
+/// # Errors
+/// Every variant of [`CompileError`].
+pub fn compile(
+    model: &dyn Model,
+    names: Names<'_>,
+    dataset: &Dataset,
+    export: &ExportRecipe,
+    options: &CompileOptions,
+) -> Result<Compilation, CompileError> {
+    let mut export = export.clone();
+    export.monte_carlo_samples = options.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
+    export.importance_samples = options.importance_samples.unwrap_or(export.importance_samples);
+    let (likelihood, seed) = (model.likelihood(), options.seed);
+    let mut calibration = model_rows(&dataset.train, likelihood, seed);
+    calibration.truncate(options.calibration_rows);
+    let held_out = model_rows(&dataset.validation, likelihood, seed.wrapping_add(1));
+    let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
+    if dataset.train.n == 0 {
+        // A model of an energy has no data but its own draws.
+        let draws =
+            |purpose: u64| model.sample(options.calibration_rows, &mut Rng::new(seed.wrapping_add(purpose)))?.to_vec2();
+        (calibration, test) = (draws(0)?, draws(1)?);
+    }
+    let about = About {
+        family: names.family.to_owned(),
+        likelihood,
+        data: model.data_range(),
+        latent: model.latent(),
+        classes: model.classes(),
+    };
+    let options = Options {
+        name: names.name.to_owned(),
+        shape: dataset.shape.map(|n| n as u16),
+        standardise: dataset.standardise.as_ref().map(|s| (s.mean.clone(), s.std.clone())),
+        monte_carlo: export.monte_carlo_samples as u32,
+        importance: export.importance_samples as u32,
+        packing: options.packing,
+        weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
+        seed,
+    };
+    let compiled = elbo_compiler::compile(model.lower(&export)?, &about, &calibration, &held_out, &options)?;
+    Ok(Compilation { compiled, test })
+}

@@ -1,0 +1,222 @@
+//! Bounds on the log-likelihood of held-out data.
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::data::Split;
+use crate::model::Model;
+use crate::nn::Rng;
+use crate::noise::{Purpose, generator};
+use crate::rows::observe;
+
+/// Rows that are evaluated at once.
+const ROWS: usize = 1000;
+
+/// A mean over repetitions and the standard error of that mean, in nats per row.
+///
+/// The error covers the draws (pixels and latents), not the choice of the rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Mean over rows and repetitions.
+    pub mean: f64,
+    /// Standard error of the mean over repetitions; 0 for a single one.
+    pub standard_error: f64,
+}
+
+impl Estimate {
+    /// From one mean for each repetition.
+    fn of(means: &[f64]) -> Self {
+        let n = means.len() as f64;
+        let mean = means.iter().sum::<f64>() / n;
+        let squares: f64 = means.iter().map(|m| (m - mean).powi(2)).sum();
+        let standard_error = if means.len() > 1 { (squares / (n - 1.0) / n).sqrt() } else { 0.0 };
+        Self { mean, standard_error }
+    }
+}
+
+/// The family's bound on `log p(x)` with one sample (for a VAE equation 7 of arXiv 1312.6114), averaged over `count`
+/// fixed binarisations of the split with one noise each.
+///
+/// # Errors
+/// Whatever candle reports; an empty split, a count of 0 or a family without a bound.
+pub fn elbo_over_binarisations(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
+    Ok(elbo_of_rows(model, split, count, seed)?.0)
+}
+
+/// As [`elbo_over_binarisations`], and every row's own mean over the drawings.
+///
+/// # Errors
+/// As [`elbo_over_binarisations`].
+pub fn elbo_of_rows(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<(Estimate, Vec<f64>)> {
+    over_draws(model, split, count, ROWS, |x, noise| model.bound(x, noise), seed)
+}
+
+/// The importance-weighted bound with `k` samples (arXiv 1509.00519, equation 8), averaged over `count` fixed
+/// binarisations of the split.
+///
+/// # Errors
+/// Whatever candle reports; an empty split, a count of 0, no sample or a family without this bound.
+pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
+    let rows = (8 * ROWS / k.max(1)).max(1);
+    Ok(over_draws(model, split, count, rows, |x, noise| model.importance_bound(x, k, noise), seed)?.0)
+}
+
+/// The free energy `E[log q(z) + U(z)]` of a model that learns from an energy, over `draws` draws (nats); its standard
+/// error is that of the draws.
+///
+/// # Errors
+/// Whatever candle reports; no draw, or a model of rows.
+pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimate> {
+    let mut noise = generator(seed, Purpose::TestLatents, 0);
+    let mut values = Vec::with_capacity(draws);
+    while values.len() < draws {
+        let n = (draws - values.len()).min(ROWS);
+        let Some(part) = model.free_energy(n, &mut noise)? else {
+            candle_core::bail!("this model learns from rows of data, not from an energy");
+        };
+        values.extend(part.to_vec1::<f32>()?.into_iter().map(f64::from));
+    }
+    if values.is_empty() {
+        candle_core::bail!("nothing to evaluate: no draws");
+    }
+    Ok(Estimate::of(&values))
+}
+
+/// Rows that a model has classified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ErrorRate {
+    /// Rows whose likeliest class is not their label.
+    pub wrong: usize,
+    /// Rows in all.
+    pub rows: usize,
+}
+
+impl ErrorRate {
+    /// The share of wrong rows.
+    #[must_use]
+    pub fn rate(self) -> f64 {
+        self.wrong as f64 / self.rows as f64
+    }
+}
+
+/// How often the likeliest class is not the label, over the rows of the split but those with an index in `seen` (ascending).
+/// `None` for a model without classes or rows without labels. Grey values are taken as they are, not drawn.
+///
+/// # Errors
+/// Whatever candle reports; no rows or no sample.
+pub fn error_rate(
+    model: &dyn Model,
+    split: &Split,
+    seen: &[usize],
+    samples: usize,
+    seed: u64,
+) -> Result<Option<ErrorRate>> {
+    let Some(labels) = &split.labels else { return Ok(None) };
+    let rows: Vec<usize> = (0..split.n).filter(|row| seen.binary_search(row).is_err()).collect();
+    if rows.is_empty() {
+        candle_core::bail!("nothing to classify: all of {} rows are labelled", split.n);
+    }
+    let mut noise = generator(seed, Purpose::TestLatents, 0);
+    let mut wrong = 0;
+    for part in rows.chunks(ROWS) {
+        let x: Vec<f32> = part.iter().flat_map(|row| split.row(*row)).copied().collect();
+        let x = Tensor::from_vec(x, (part.len(), model.input()), &Device::Cpu)?;
+        let Some(p) = model.classify(&x, samples, &mut noise)? else { return Ok(None) };
+        let classes = p.argmax(1)?.to_vec1::<u32>()?;
+        wrong += part.iter().zip(classes).filter(|(row, class)| labels[**row] != *class).count();
+    }
+    Ok(Some(ErrorRate { wrong, rows: rows.len() }))
+}
+
+/// The family's anomaly score of rows `x [n, d]`, higher for stranger ones; `None` for a family that scores by its bound.
+///
+/// # Errors
+/// Whatever candle reports.
+pub fn scores(model: &dyn Model, x: &[f32]) -> Result<Option<Vec<f64>>> {
+    let mut scores = Vec::with_capacity(x.len() / model.input().max(1));
+    for x in x.chunks(ROWS * model.input()) {
+        let x = Tensor::from_slice(x, (x.len() / model.input(), model.input()), &Device::Cpu)?;
+        let Some(values) = model.score(&x)? else { return Ok(None) };
+        scores.extend(values.to_vec1::<f32>()?.into_iter().map(f64::from));
+    }
+    Ok(Some(scores))
+}
+
+/// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
+fn over_draws(
+    model: &dyn Model,
+    split: &Split,
+    count: usize,
+    rows: usize,
+    bound: impl Fn(&Tensor, &mut Rng) -> Result<Option<Tensor>>,
+    seed: u64,
+) -> Result<(Estimate, Vec<f64>)> {
+    if split.n == 0 || count == 0 {
+        candle_core::bail!("nothing to evaluate: {} rows, {count} binarisations", split.n);
+    }
+    let mut means = Vec::with_capacity(count);
+    let mut of_rows = vec![0.0; split.n];
+    for draw in 0..count as u64 {
+        let mut pixels = generator(seed, Purpose::TestPixels, draw);
+        let mut noise = generator(seed, Purpose::TestLatents, draw);
+        let (mut total, mut at) = (0.0, of_rows.iter_mut());
+        for x in split.x.chunks(rows * model.input()) {
+            let shape = (x.len() / model.input(), model.input());
+            let x = Tensor::from_vec(observe(model.likelihood(), &mut pixels, x), shape, &Device::Cpu)?;
+            let Some(values) = bound(&x, &mut noise)? else {
+                candle_core::bail!("this family has no such bound on the log-likelihood");
+            };
+            let values = values.to_vec1::<f32>()?;
+            total += values.iter().map(|&v| f64::from(v)).sum::<f64>();
+            values.iter().zip(&mut at).for_each(|(value, mean)| *mean += f64::from(*value) / count as f64);
+        }
+        means.push(total / split.n as f64);
+    }
+    Ok((Estimate::of(&means), of_rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family::vae::{Vae, VaeSpec};
+    use crate::recipe::Recipe;
+    use elbo_compiler::Likelihood;
+
+    fn setting() -> (Vae, Split) {
+        let mut dataset = Recipe::find("digits").unwrap().data.load().unwrap();
+        dataset.test.x.truncate(40 * 64);
+        dataset.test.n = 40;
+        let spec = VaeSpec {
+            input: 64,
+            hidden: vec![8],
+            latent: 2,
+            activation: crate::nn::Activation::Relu,
+            likelihood: Likelihood::Bernoulli,
+        };
+        (Vae::new(spec, 1, &Device::Cpu, candle_core::DType::F32).unwrap(), dataset.test)
+    }
+
+    #[test]
+    fn a_seed_fixes_the_estimate_and_the_error_shrinks() {
+        let (vae, split) = setting();
+        let few = elbo_over_binarisations(&vae, &split, 4, 5).unwrap();
+        assert_eq!(few, elbo_over_binarisations(&vae, &split, 4, 5).unwrap());
+        assert_ne!(few.mean, elbo_over_binarisations(&vae, &split, 4, 6).unwrap().mean);
+        let many = elbo_over_binarisations(&vae, &split, 64, 5).unwrap();
+        assert!(many.standard_error > 0.0 && many.standard_error < few.standard_error);
+        assert!((many.mean - few.mean).abs() < 5.0 * few.standard_error);
+    }
+
+    #[test]
+    fn the_importance_weighted_bound_is_the_tighter_one() {
+        let (vae, split) = setting();
+        let elbo = elbo_over_binarisations(&vae, &split, 8, 5).unwrap();
+        let tight = importance_weighted(&vae, &split, 64, 8, 5).unwrap();
+        assert!(tight.mean > elbo.mean, "{tight:?} {elbo:?}");
+    }
+
+    #[test]
+    fn an_empty_split_is_an_error() {
+        let (vae, _) = setting();
+        assert!(elbo_over_binarisations(&vae, &Split::default(), 1, 0).is_err());
+    }
+}

@@ -1,0 +1,460 @@
+//! DLGM: deep latent Gaussian models, Stochastic Backpropagation (arXiv 1401.4082).
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use serde::{Deserialize, Serialize};
+
+use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
+use crate::layers::{Dense, Mlp, Params, Slot};
+use crate::likelihood::{Density, Heads};
+use crate::model::Model;
+use crate::nn::{self, Activation, Rng};
+use crate::settings::Estimator;
+use crate::settings::ExportRecipe;
+use crate::step::Step;
+
+mod lower;
+mod posterior;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+pub use posterior::Posterior;
+pub use recipe::DlgmRecipe;
+
+/// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
+pub const V_BOUND: f64 = 8.0;
+
+/// Scales in the sense of [`Params`] of what would otherwise be a source of noise in training: the layers that give the
+/// rank-1 factors, whose gradients are mostly noise while the factors are small.
+const V_SCALE: f64 = 0.01;
+/// Of the last layer of every `T_l`: what the layer below does not need of the one above is noise in it.
+const TRANSITION_SCALE: f64 = 0.1;
+/// Of every `G_l`, through which all that is known of a layer's noise passes.
+const NOISE_SCALE: f64 = 0.1;
+
+/// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Covariance {
+    /// `C = D^-1`.
+    Diagonal,
+    /// `C^-1 = D + u u^T`.
+    #[default]
+    Rank1,
+}
+
+/// The shape of a DLGM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DlgmSpec {
+    /// Number of data dimensions.
+    pub input: usize,
+    /// Sizes of the stochastic layers, from the one above the data up; at least one.
+    pub layers: Vec<usize>,
+    /// Widths of the recognition model's hidden layers from the data on; `T_0` mirrors them.
+    pub hidden: Vec<usize>,
+    /// Widths of the hidden layers of every other `T_l`, from the upper stochastic layer down.
+    pub transition: Vec<usize>,
+    /// Activation of every hidden layer.
+    pub activation: Activation,
+    /// The likelihood of the data.
+    pub likelihood: Likelihood,
+    /// Covariance of the recognition model.
+    pub covariance: Covariance,
+}
+
+/// What regularises training and is no part of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Regularisation {
+    /// See [`DlgmRecipe::weight_prior`].
+    pub weight_prior: f64,
+    /// See [`DlgmRecipe::input_noise`].
+    pub input_noise: f64,
+    /// See [`DlgmRecipe::input_dropout`].
+    pub input_dropout: f64,
+}
+
+/// A batch's loss, each a scalar and a mean over the batch.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What to minimise, `nll + beta kl` (nats).
+    pub total: Tensor,
+    /// `-log p(v|xi)` (nats).
+    pub nll: Tensor,
+    /// `sum_l KL(q(xi_l|v) || N(0, I))` (nats): analytic, or its Monte Carlo estimate.
+    pub kl: Tensor,
+}
+
+/// Stochastic layer `l`: its part of the recognition model, `G_l`, and `T_l` where a layer is above it.
+struct Layer {
+    size: usize,
+    mu: Dense,
+    logvar: Dense,
+    v: Option<Dense>,
+    /// `G_l`, `[size, size]`.
+    noise: Slot,
+    /// Zeros `[size]`: `G_l xi_l` has no bias, `T_l` has one.
+    no_bias: Tensor,
+    /// The hidden layers of `T_l` and its last affine map, which is added to `G_l xi_l`.
+    transition: Option<(Mlp, Dense)>,
+}
+
+/// A deep latent Gaussian model of `L` stochastic layers and its recognition model (arXiv 1401.4082).
+///
+/// Generative, with `xi_l ~ N(0, I)`: `h_L = G_L xi_L`, `h_l = T_l(h_{l+1}) + G_l xi_l`, and
+/// `p(v | T_0(h_1))` as [`Likelihood`] says. Recognition: one Gaussian a layer, `q(xi_l | v)`, see
+/// [`Posterior`]; their parameters are affine in the last hidden layer of one network.
+///
+/// Everything over layers is listed from the bottom (`l = 1`) up. Noise is drawn from the top down, in the order in which
+/// ancestral sampling needs it.
+pub struct Dlgm {
+    spec: DlgmSpec,
+    regularisation: Regularisation,
+    params: Params,
+    encoder: Mlp,
+    layers: Vec<Layer>,
+    decoder: Mlp,
+    head: Dense,
+    second_head: Option<Dense>,
+    /// The first variable of the generative model; all from there on are its.
+    generative: usize,
+}
+
+impl Dlgm {
+    /// A model with uniform weights and biases drawn from `seed`: in `+-1/sqrt(fan_in)`, wider in the generative model's hidden
+    /// layers.
+    ///
+    /// # Errors
+    /// No stochastic layer, a width of zero, a `dtype` that is not a float type, or whatever candle reports.
+    pub fn new(
+        spec: DlgmSpec,
+        regularisation: Regularisation,
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        if spec.layers.is_empty() {
+            bail!("a deep latent Gaussian model has at least one stochastic layer");
+        }
+        let mut params = Params::new(seed, device, dtype)?;
+        let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
+        let mut recognition = Vec::new();
+        for (l, &size) in (1..).zip(&spec.layers) {
+            let mut head = |name: &str| params.dense(&format!("{name}.{l}"), encoder.out, size);
+            let (mu, logvar) = (head("mu")?, head("logvar")?);
+            let v = (spec.covariance == Covariance::Rank1).then(|| head("v")).transpose()?;
+            let slots = v.iter().flat_map(|v| v.slots());
+            slots.for_each(|slot| params.scaled(slot, V_SCALE));
+            recognition.push((mu, logvar, v));
+        }
+        let generative = params.vars().len();
+        let mut layers = Vec::new();
+        for (i, (mu, logvar, v)) in recognition.into_iter().enumerate() {
+            let (l, size) = (i + 1, spec.layers[i]);
+            let noise = params.uniform(&format!("noise.{l}.weight"), &[size, size], 1.0 / (size as f64).sqrt())?;
+            params.scaled(noise, NOISE_SCALE);
+            let no_bias = Tensor::zeros(size, dtype, device)?;
+            let mut transition = None;
+            if let Some(&above) = spec.layers.get(l) {
+                let hidden = params.mlp(&format!("transition.{l}"), above, &spec.transition, spec.activation)?;
+                let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?;
+                last.slots().into_iter().for_each(|slot| params.scaled(slot, TRANSITION_SCALE));
+                transition = Some((hidden, last));
+            }
+            layers.push(Layer { size, mu, logvar, v, noise, no_bias, transition });
+        }
+        let mirrored: Vec<usize> = spec.hidden.iter().rev().copied().collect();
+        let decoder = params.mlp("decoder", spec.layers[0], &mirrored, spec.activation)?;
+        let head = params.dense("head", decoder.out, spec.input)?;
+        let second = spec.likelihood.second_head().map(|name| params.dense(name, decoder.out, spec.input));
+        let second_head = second.transpose()?;
+        let model = Self { spec, regularisation, params, encoder, layers, decoder, head, second_head, generative };
+        model.spread()?;
+        Ok(model)
+    }
+
+    /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
+    /// through any number of layers: variance 1 of `G_l xi_l`, and [`Activation::gain`] of every hidden layer. The
+    /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
+    fn spread(&self) -> Result<()> {
+        for (name, var) in self.vars() {
+            let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
+            if name.starts_with("noise.") {
+                var.set(&(var.as_tensor() * (3f64.sqrt() / NOISE_SCALE))?)?;
+            } else if hidden && name.ends_with(".weight") {
+                var.set(&(var.as_tensor() * self.spec.activation.gain())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &DlgmSpec {
+        &self.spec
+    }
+
+    /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
+    /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
+    /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`;
+    /// `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
+    pub fn vars(&self) -> &[(String, Var)] {
+        self.params.vars()
+    }
+
+    fn apply(&self, layer: Dense, x: &Tensor) -> Result<Tensor> {
+        layer.apply(&self.params, x, Activation::Identity)
+    }
+
+    /// The recognition model: `x [b, d]` to `q(xi_l | x)` of every layer, `logvar` clamped to [`LOGVAR_MIN`],
+    /// [`LOGVAR_MAX`] and `v` to [`V_BOUND`].
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn encode(&self, x: &Tensor) -> Result<Vec<Posterior>> {
+        let h = self.encoder.apply(&self.params, x)?;
+        let posterior = |layer: &Layer| {
+            let v = layer.v.map(|v| nn::clamp(&self.apply(v, &h)?, -V_BOUND, V_BOUND));
+            let logvar = nn::clamp(&self.apply(layer.logvar, &h)?, LOGVAR_MIN, LOGVAR_MAX)?;
+            Ok(Posterior { mu: self.apply(layer.mu, &h)?, logvar, v: v.transpose()? })
+        };
+        self.layers.iter().map(posterior).collect()
+    }
+
+    /// The generative model: `xi_l [b, n_l]` of every layer to the parameters of `p(x | xi)`, `[b, d]` each.
+    ///
+    /// # Errors
+    /// Another number of layers, or shapes, types or devices that do not match.
+    pub fn decode(&self, xi: &[Tensor]) -> Result<Heads> {
+        self.check(xi)?;
+        let mut above: Option<Tensor> = None;
+        for (layer, xi) in self.layers.iter().zip(xi).rev() {
+            let noise = nn::linear(xi, &self.params.acting(layer.noise)?, &layer.no_bias, Activation::Identity)?;
+            above = Some(match (&layer.transition, above) {
+                (Some((hidden, last)), Some(h)) => (self.apply(*last, &hidden.apply(&self.params, &h)?)? + noise)?,
+                _ => noise,
+            });
+        }
+        let Some(h) = above else { bail!("a model without layers") };
+        let h = self.decoder.apply(&self.params, &h)?;
+        let second = self.second_head.map(|layer| self.apply(layer, &h)).transpose()?;
+        self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
+    }
+
+    /// `-log p(x | xi)` in nats: `x [b, d]`, `xi_l [b, n_l]` to `[b]`.
+    ///
+    /// # Errors
+    /// As [`Dlgm::decode`].
+    pub fn nll(&self, x: &Tensor, xi: &[Tensor]) -> Result<Tensor> {
+        self.spec.likelihood.nll(&self.decode(xi)?, x)
+    }
+
+    /// The free energy of a batch `x [b, d]` of which the recognition model sees `seen [b, d]`, with standard normal noise
+    /// `eps_l [b, n_l]`: `nll + beta kl`. At `beta = 1` with analytic divergences (B) it is the paper's free energy
+    /// without its weight prior.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn loss(&self, x: &Tensor, seen: &Tensor, eps: &[Tensor], beta: f64, estimator: Estimator) -> Result<Loss> {
+        let q = self.encode(seen)?;
+        let xi = self.draw(&q, eps)?;
+        let nll = self.nll(x, &xi)?.mean_all()?;
+        let kl = match estimator {
+            Estimator::A => log_ratio(&q, &xi, eps)?,
+            Estimator::B => kl(&q)?,
+        };
+        let kl = kl.mean_all()?;
+        let total = (&nll + (&kl * beta)?)?;
+        Ok(Loss { total, nll, kl })
+    }
+
+    /// `-log p(theta)` of all generative weights under `N(0, weight_prior)` without its constant, a scalar in nats (the last
+    /// term of the paper's free energy); `None` without a prior. It counts once a data set: `1/N` of it a row.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn weight_penalty(&self) -> Result<Option<Tensor>> {
+        if self.regularisation.weight_prior == 0.0 {
+            return Ok(None);
+        }
+        let squares = self.params.slots().skip(self.generative).map(|slot| self.params.acting(slot)?.sqr()?.sum_all());
+        let sum = squares.reduce(|a, b| a? + b?).transpose()?;
+        sum.map(|sum| sum * (0.5 / self.regularisation.weight_prior)).transpose()
+    }
+
+    /// What the recognition model sees of `x [b, d]` in training.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn corrupt(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
+        let Regularisation { input_noise, input_dropout, .. } = self.regularisation;
+        let mut seen = x.clone();
+        if input_noise > 0.0 {
+            seen = match self.spec.likelihood {
+                Likelihood::Bernoulli => {
+                    let flips = noise.bernoulli(&(x.ones_like()? * input_noise)?)?;
+                    // x + f - 2 x f is x where f is 0 and 1 - x where it is 1.
+                    ((&seen + &flips)? - (seen.mul(&flips)? * 2.0)?)?
+                }
+                Likelihood::Gaussian | Likelihood::Logistic => {
+                    (seen + (noise.normal(x.shape(), x.dtype(), x.device())? * input_noise)?)?
+                }
+            };
+        }
+        if input_dropout > 0.0 {
+            let kept = noise.bernoulli(&(x.ones_like()? * (1.0 - input_dropout))?)?;
+            seen = (seen.mul(&kept)? * (1.0 / (1.0 - input_dropout)))?;
+        }
+        Ok(seen)
+    }
+
+    /// The evidence lower bound in nats with analytic divergences and one sample: `x [b, d]`, `eps_l [b, n_l]` to `[b]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn elbo(&self, x: &Tensor, eps: &[Tensor]) -> Result<Tensor> {
+        let q = self.encode(x)?;
+        let xi = self.draw(&q, eps)?;
+        (self.nll(x, &xi)? + kl(&q)?)?.neg()
+    }
+
+    /// The importance-weighted bound in nats with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]`,
+    /// `eps_l [k b, n_l]`, the rows of one sample after those of another, to `[b]`. Decodes `k b` rows at once.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match, or no sample.
+    pub fn iwae(&self, x: &Tensor, eps: &[Tensor], k: usize) -> Result<Tensor> {
+        if k == 0 {
+            bail!("an importance-weighted bound needs at least one sample");
+        }
+        let q = self.encode(x)?.iter().map(|q| q.repeat(k)).collect::<Result<Vec<_>>>()?;
+        let xi = self.draw(&q, eps)?;
+        let nll = self.nll(&x.repeat((k, 1))?, &xi)?;
+        let log_weight = (nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?;
+        let top = log_weight.max_keepdim(0)?.detach();
+        log_weight.broadcast_sub(&top)?.exp()?.mean(0)?.log()? + top.squeeze(0)?
+    }
+
+    /// Fills in what is missing of `x [b, d]`: `observed [b, d]` is 1 where an entry is known and 0 where it is not; what
+    /// `x` holds there is ignored. Starting from random values, `steps` times the row is encoded, `xi` drawn from the
+    /// recognition model and the missing entries drawn anew from `p(v | xi)` (the paper's imputation of missing data):
+    /// a Markov chain whose draws near `p(missing | observed)` as the recognition model nears the posterior.
+    ///
+    /// Returns `[b, d]`: observed entries as they are, missing ones as the last step's means of `p(v | xi)`. Averaged over
+    /// calls they estimate `E[missing | observed]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match, or no step.
+    pub fn impute(&self, x: &Tensor, observed: &Tensor, steps: usize, noise: &mut Rng) -> Result<Tensor> {
+        if steps == 0 {
+            bail!("missing entries need at least one step of imputation");
+        }
+        let known = observed.ne(0.0)?;
+        if known.dims() != x.dims() {
+            bail!("which entries are observed has shape {:?}, the data {:?}", known.dims(), x.dims());
+        }
+        let start = match self.spec.likelihood {
+            Likelihood::Gaussian => noise.normal(x.shape(), x.dtype(), x.device())?,
+            Likelihood::Bernoulli | Likelihood::Logistic => noise.bernoulli(&(x.ones_like()? * 0.5)?)?,
+        };
+        let mut filled = known.where_cond(x, &start)?;
+        for step in 1..=steps {
+            let eps = self.noise(noise, x.dim(0)?, x)?;
+            let heads = self.decode(&self.draw(&self.encode(&filled)?, &eps)?)?;
+            let likelihood = self.spec.likelihood;
+            let values = if step == steps { likelihood.mean(&heads)? } else { likelihood.draw(&heads, noise)? };
+            filled = known.where_cond(x, &values)?;
+        }
+        Ok(filled)
+    }
+
+    /// Standard normal noise for `rows` rows: `[rows, n_l]` for every layer, drawn from the top layer down.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn noise(&self, rng: &mut Rng, rows: usize, like: &Tensor) -> Result<Vec<Tensor>> {
+        let draw = |layer: &Layer| rng.normal((rows, layer.size), like.dtype(), like.device());
+        let mut noise = self.layers.iter().rev().map(draw).collect::<Result<Vec<_>>>()?;
+        noise.reverse();
+        Ok(noise)
+    }
+
+    fn draw(&self, q: &[Posterior], eps: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.check(eps)?;
+        q.iter().zip(eps).map(|(q, eps)| q.draw(eps)).collect()
+    }
+
+    fn check(&self, of_layers: &[Tensor]) -> Result<()> {
+        if of_layers.len() != self.layers.len() {
+            bail!("expected a tensor for each of {} stochastic layers, found {}", self.layers.len(), of_layers.len());
+        }
+        Ok(())
+    }
+}
+
+impl Model for Dlgm {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.spec.input
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        self.spec.likelihood
+    }
+
+    fn latent(&self) -> usize {
+        self.spec.layers.iter().sum()
+    }
+
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        let x = step.batch(self.likelihood())?;
+        let eps = self.noise(&mut step.noise, x.dim(0)?, &x)?;
+        let seen = self.corrupt(&x, &mut step.noise)?;
+        let loss = self.loss(&x, &seen, &eps, step.recipe.beta_at(step.index), step.recipe.estimator)?;
+        let total = match self.weight_penalty()? {
+            None => loss.total,
+            Some(penalty) => (loss.total + (penalty * (1.0 / step.rows.n.max(1) as f64))?)?,
+        };
+        step.minimise(0, &total)
+    }
+
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, x.dim(0)?, x)?;
+        self.elbo(x, &eps).map(Some)
+    }
+
+    fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let eps = self.noise(noise, k * x.dim(0)?, x)?;
+        self.iwae(x, &eps, k).map(Some)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let like = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
+        let xi = self.noise(noise, n, &like)?;
+        self.spec.likelihood.mean(&self.decode(&xi)?)
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
+    }
+}
+
+/// Sum over the layers of the divergences from the prior, `[b]` (nats).
+fn kl(q: &[Posterior]) -> Result<Tensor> {
+    sum(q.iter().map(Posterior::kl))
+}
+
+/// `log q(xi | v) - log p(xi)` of all layers, `[b]` (nats).
+fn log_ratio(q: &[Posterior], xi: &[Tensor], eps: &[Tensor]) -> Result<Tensor> {
+    sum(q.iter().zip(xi).zip(eps).map(|((q, xi), eps)| q.log_ratio(xi, eps)))
+}
+
+fn sum(terms: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
+    match terms.reduce(|a, b| a? + b?) {
+        Some(sum) => sum,
+        None => bail!("a model without layers"),
+    }
+}

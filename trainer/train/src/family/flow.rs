@@ -1,0 +1,382 @@
+//! Normalizing flows: Variational Inference with Normalizing Flows (arXiv 1505.05770), with the couplings of NICE (arXiv
+//! 1410.8516) and RealNVP (arXiv 1605.08803).
+//!
+//! A flow here is a stack of invertible steps with parameters of its own. Of rows of data it is a density: it maps a row
+//! to standard normal noise and is fitted by maximum likelihood; the way back draws samples. Of an energy it is a
+//! sampler: it maps noise to points and is fitted by minimising the free energy, `KL(q || p) - ln Z`. As the posterior of
+//! a VAE, with parameters that the encoder gives, it is [`posterior`].
+
+mod coupling;
+mod energy;
+mod lower;
+pub mod posterior;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use serde::{Deserialize, Serialize};
+
+pub use energy::Energy;
+
+use crate::layers::{Params, Slot};
+use crate::model::Model;
+use crate::nn::{self, Activation, FlowStep, Rng};
+use crate::settings::{ExportRecipe, TrainRecipe};
+use crate::step::Step;
+use coupling::Coupling;
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use elbo_compiler::stimulus::InputRange;
+
+/// The kinds of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowKind {
+    /// [`FlowStep::Planar`].
+    Planar,
+    /// [`FlowStep::Radial`].
+    Radial,
+    /// Additive couplings, then a scale of every column.
+    Nice,
+    /// Affine couplings with a bounded log-scale.
+    #[default]
+    RealNvp,
+}
+
+impl FlowKind {
+    /// The step whose parameters are one vector; `None` for couplings.
+    #[must_use]
+    pub fn step(self) -> Option<FlowStep> {
+        match self {
+            Self::Planar => Some(FlowStep::Planar),
+            Self::Radial => Some(FlowStep::Radial),
+            Self::Nice | Self::RealNvp => None,
+        }
+    }
+
+    /// How many steps there are where nobody says.
+    #[must_use]
+    pub fn default_steps(self) -> usize {
+        if self.step().is_some() { 32 } else { 8 }
+    }
+}
+
+/// What is particular to flows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlowRecipe {
+    /// Kind of the steps: `planar`, `radial`, `nice` or `realnvp`; the first two also in a `vae`.
+    pub kind: FlowKind,
+    /// Number of steps `K`, or of couplings.
+    pub steps: usize,
+    /// Learn from this energy instead of data: `u1` to `u4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// Of an energy and in a `vae`: `log p` counts `min(1, 0.01 + t / anneal_steps)` at step `t` (section 6.2); 0 for 1.
+    pub anneal_steps: u64,
+    /// Of `realnvp`: the log-scale of a coupling is `2^scale_log2 tanh(raw)`.
+    pub scale_log2: i32,
+    /// Of rows: standard deviation of the Gaussian noise added to a standardised row in training, without which a column
+    /// of few values has no density. The model is that of the noisy rows.
+    pub noise: f64,
+    /// Of rows: standardised values are clamped to plus and minus this, in training and in scoring.
+    pub limit: f64,
+}
+
+impl Default for FlowRecipe {
+    fn default() -> Self {
+        let kind = FlowKind::default();
+        Self { kind, steps: kind.default_steps(), energy: None, anneal_steps: 0, scale_log2: 0, noise: 0.3, limit: 8.0 }
+    }
+}
+
+impl FlowRecipe {
+    /// What is out of range: field, expectation, value.
+    pub(crate) fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
+        let refuse = |field, expected, found: &dyn std::fmt::Display| Some((field, expected, found.to_string()));
+        if self.steps == 0 {
+            return refuse("flow.steps", "at least one step", &self.steps);
+        }
+        if self.kind == FlowKind::RealNvp && self.steps > 255 {
+            return refuse("flow.steps", "at most 255 couplings", &self.steps);
+        }
+        if !(-8..=3).contains(&self.scale_log2) {
+            return refuse("flow.scale_log2", "a whole number from -8 to 3", &self.scale_log2);
+        }
+        if !(self.noise >= 0.0 && self.noise.is_finite()) {
+            return refuse("flow.noise", "a number of at least 0", &self.noise);
+        }
+        if !(self.limit >= 1.0 && self.limit.is_finite()) {
+            return refuse("flow.limit", "a number of at least 1", &self.limit);
+        }
+        None
+    }
+
+    /// The weight of `log p` at step `step`, counted from 0.
+    #[must_use]
+    pub fn annealed(&self, step: u64) -> f64 {
+        if self.anneal_steps == 0 { 1.0 } else { (0.01 + step as f64 / self.anneal_steps as f64).min(1.0) }
+    }
+
+    /// Settings that fit the energies well: Adam at 5e-3 with a cosine, 512 samples a step.
+    pub(crate) fn train_for_energy() -> TrainRecipe {
+        TrainRecipe {
+            steps: 20_000,
+            batch: 512,
+            learning_rate: 5e-3,
+            validate_every: 1000,
+            validation_draws: 10,
+            patience: 0,
+            checkpoint_every: 5000,
+            ..TrainRecipe::default()
+        }
+    }
+}
+
+/// What a stack is made of.
+enum Stack {
+    /// `K p` parameters, one step after another.
+    Steps(FlowStep, Slot),
+    /// Couplings in which the halves of the columns take turns, the first half telling first; then, for NICE, a
+    /// log-scale of every column.
+    Couplings(Vec<Coupling>, Option<Slot>),
+}
+
+/// A flow with parameters of its own.
+///
+/// Its variables are `steps [K p]` (planar, radial; [`FlowStep`] says in which order), or `coupling.K.net.I`,
+/// `coupling.K.shift`, `coupling.K.log_scale` (RealNVP) and `log_scale [d]` (NICE). Even couplings move the last
+/// `floor(d / 2)` columns given the first `ceil(d / 2)`, odd ones the first given the last.
+pub struct Flow {
+    recipe: FlowRecipe,
+    dim: usize,
+    params: Params,
+    stack: Stack,
+}
+
+impl Flow {
+    /// A flow in `dim` dimensions, drawn from `seed`; `hidden` and `activation` are those of the couplings' networks.
+    ///
+    /// # Errors
+    /// No dimension or step, a coupling of a single column, an energy in other than two dimensions.
+    pub fn new(
+        recipe: FlowRecipe,
+        dim: usize,
+        hidden: (&[usize], Activation),
+        seed: u64,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        if let Some((field, expected, found)) = recipe.invalid() {
+            bail!("recipe field `{field}`: expected {expected}, found {found}");
+        }
+        if recipe.energy.is_some() && dim != 2 {
+            bail!("an energy of the plane in {dim} dimensions");
+        }
+        let mut params = Params::new(seed, device, dtype)?;
+        let stack = match recipe.kind.step() {
+            Some(step) => {
+                let start = initial(step, recipe.steps, dim, seed)?;
+                Stack::Steps(step, params.set_up("steps", &start)?)
+            }
+            None => {
+                if dim < 2 {
+                    bail!("a coupling moves some columns given the others: expected at least 2 columns, found {dim}");
+                }
+                let (first, last) = (dim.div_ceil(2), dim / 2);
+                let scaled = recipe.kind == FlowKind::RealNvp;
+                let bound = scaled.then(|| f64::from(recipe.scale_log2).exp2());
+                let coupling = |k: usize| {
+                    let widths = if k.is_multiple_of(2) { (first, last) } else { (last, first) };
+                    Coupling::new(&mut params, &format!("coupling.{k}"), widths, hidden, bound)
+                };
+                let couplings = (0..recipe.steps).map(coupling).collect::<Result<Vec<_>>>()?;
+                let scale = match scaled {
+                    true => None,
+                    false => Some(params.set_up("log_scale", &Tensor::zeros(dim, DType::F32, &Device::Cpu)?)?),
+                };
+                Stack::Couplings(couplings, scale)
+            }
+        };
+        Ok(Self { recipe, dim, params, stack })
+    }
+
+    /// Its settings.
+    pub fn recipe(&self) -> &FlowRecipe {
+        &self.recipe
+    }
+
+    /// What the steps make of `x [b, d]`, `[b, d]`, and the sums of their `log|det|` in nats, `[b]`.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn forward(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        match &self.stack {
+            Stack::Steps(step, slot) => nn::flow(*step, x, self.params.get(*slot)),
+            Stack::Couplings(couplings, scale) => {
+                let mut halves = self.halves(x)?;
+                let mut log_det = x.zeros_like()?.sum(1)?;
+                for (k, coupling) in couplings.iter().enumerate() {
+                    let (given, moved) = (k % 2, (k + 1) % 2);
+                    let (image, more) = coupling.forward(&self.params, &halves[given], &halves[moved])?;
+                    halves[moved] = image;
+                    if let Some(more) = more {
+                        log_det = (log_det + more)?;
+                    }
+                }
+                let y = Tensor::cat(&halves, 1)?;
+                match scale.map(|slot| self.params.get(slot)) {
+                    None => Ok((y, log_det)),
+                    Some(scale) => Ok((y.broadcast_mul(&scale.exp()?)?, log_det.broadcast_add(&scale.sum_all()?)?)),
+                }
+            }
+        }
+    }
+
+    /// Undoes [`Self::forward`], without a gradient for planar and radial steps: `y [b, d]` to `[b, d]`.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn inverse(&self, y: &Tensor) -> Result<Tensor> {
+        match &self.stack {
+            Stack::Steps(step, slot) => nn::flow_inverse(*step, y, self.params.get(*slot)),
+            Stack::Couplings(couplings, scale) => {
+                let y = match scale.map(|slot| self.params.get(slot)) {
+                    None => y.clone(),
+                    Some(scale) => y.broadcast_mul(&scale.neg()?.exp()?)?,
+                };
+                let mut halves = self.halves(&y)?;
+                for (k, coupling) in couplings.iter().enumerate().rev() {
+                    let (given, moved) = (k % 2, (k + 1) % 2);
+                    halves[moved] = coupling.inverse(&self.params, &halves[given], &halves[moved])?;
+                }
+                Tensor::cat(&halves, 1)
+            }
+        }
+    }
+
+    fn halves(&self, x: &Tensor) -> Result<[Tensor; 2]> {
+        let (first, last) = (self.dim.div_ceil(2), self.dim / 2);
+        Ok([x.narrow(1, 0, first)?.contiguous()?, x.narrow(1, first, last)?.contiguous()?])
+    }
+
+    /// `log p(x)` in nats, exact: `x [b, d]` to `[b]`. Of rows it is that of the clamped row; of an energy that of the
+    /// points which the flow draws.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn log_prob(&self, x: &Tensor) -> Result<Tensor> {
+        if self.recipe.energy.is_some() {
+            let noise = self.inverse(x)?;
+            return log_normal(&noise)? - self.forward(&noise)?.1;
+        }
+        let (noise, log_det) = self.forward(&nn::clamp(x, -self.recipe.limit, self.recipe.limit)?)?;
+        log_normal(&noise)? + log_det
+    }
+
+    /// `log q(z) + weight U(z)` in nats at the `z` that standard normal `noise [n, 2]` becomes, `[n]`: at weight 1 its
+    /// mean is `KL(q || p) - ln Z` (equation 20 with `weight` as `beta_t`).
+    ///
+    /// # Errors
+    /// A flow of rows; noise of another width, type or device than the model's.
+    pub fn free_energy_at(&self, noise: &Tensor, weight: f64) -> Result<Tensor> {
+        let Some(energy) = self.recipe.energy else { bail!("a flow of rows has no energy") };
+        let (z, log_det) = self.forward(noise)?;
+        (log_normal(noise)? - log_det)? + (energy.potential(&z)? * weight)?
+    }
+}
+
+/// `log N(z; 0, I)` in nats: `z [b, d]` to `[b]`.
+fn log_normal(z: &Tensor) -> Result<Tensor> {
+    ((z.sqr()? + (2.0 * std::f64::consts::PI).ln())? * -0.5)?.sum(1)
+}
+
+/// Parameters to start from: planar directions of about length 1 that leave volumes as they are on average, centres of
+/// radial steps among the noise, and radial steps that move nothing.
+fn initial(step: FlowStep, count: usize, d: usize, seed: u64) -> Result<Tensor> {
+    // Apart from what draws the weights of layers.
+    let mut rng = Rng::new(seed ^ 0xf10e);
+    let mut values = Vec::with_capacity(count * step.params(d));
+    let width = 1.0 / (d as f64).sqrt();
+    for _ in 0..count {
+        let mut uniform =
+            |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * (2.0 * rng.unit() - 1.0)).collect() };
+        match step {
+            FlowStep::Planar => {
+                let w = uniform(d, 1.5 * width);
+                let along = 0.54 / w.iter().map(|w| w * w).sum::<f64>().max(0.1);
+                let u = uniform(d, 0.5 * width);
+                values.extend_from_slice(&w);
+                values.extend(u.iter().zip(&w).map(|(u, w)| u + along * w));
+                values.extend(uniform(1, 2.0));
+            }
+            FlowStep::Radial => {
+                values.extend(uniform(d, 2.0));
+                values.extend([0.5, 0.5].iter().zip(uniform(2, 0.1)).map(|(raw, noise)| raw + noise));
+            }
+        }
+    }
+    let n = values.len();
+    Tensor::from_vec(values, n, &Device::Cpu)
+}
+
+impl Model for Flow {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.dim
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Gaussian
+    }
+
+    fn latent(&self) -> usize {
+        self.dim
+    }
+
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        if self.recipe.energy.is_some() {
+            let noise = step.noise.normal((step.recipe.batch, self.dim), DType::F32, &Device::Cpu)?;
+            let loss = self.free_energy_at(&noise, self.recipe.annealed(step.index))?.mean_all()?;
+            return step.minimise(0, &loss);
+        }
+        let x = step.batch(self.likelihood())?;
+        let noise = (step.noise.normal(x.shape(), x.dtype(), x.device())? * self.recipe.noise)?;
+        let loss = self.log_prob(&(x + noise)?)?.mean_all()?.neg()?;
+        step.minimise(0, &loss)
+    }
+
+    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Option<Tensor>> {
+        self.log_prob(x).map(Some)
+    }
+
+    fn exact(&self) -> bool {
+        true
+    }
+
+    fn free_energy(&self, n: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
+        if self.recipe.energy.is_none() {
+            return Ok(None);
+        }
+        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
+        self.free_energy_at(&noise, 1.0).map(Some)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
+        if self.recipe.energy.is_some() { Ok(self.forward(&noise)?.0) } else { self.inverse(&noise) }
+    }
+
+    fn data_range(&self) -> InputRange {
+        // Energies lie within the soft box of 4.
+        let limit = if self.recipe.energy.is_some() { 8.0 } else { self.recipe.limit as f32 };
+        InputRange::Real(limit * 0.9999)
+    }
+
+    fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self)
+    }
+}

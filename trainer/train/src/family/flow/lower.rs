@@ -1,0 +1,231 @@
+//! The programs of a flow: sample, decode, invert, the exact score, and a draw with its log-density.
+//!
+//! The latent of NICE is what its couplings give: the learnt log-scale of every column belongs to the prior, whose columns
+//! are `N(0, exp(-2 s))`, so that integer couplings invert each other exactly.
+
+use candle_core::{Error, Result};
+use elbo::coupling::{CouplingStack, HiddenActivation};
+use elbo::program::{Opcode, ProgramKind};
+use elbo_compiler::FloatModel;
+use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
+
+use super::coupling::Coupling;
+use super::{Flow, Stack};
+use crate::lower::{Affine, Tower};
+use crate::nn::Activation;
+
+/// The layers of an additive coupling.
+struct Addition {
+    net: Tower,
+    shift: Affine,
+}
+
+/// What moves points, as layers.
+enum Steps {
+    /// Opcode, constant layer and its length.
+    Parametric(Opcode, usize, usize),
+    /// Additive couplings.
+    Additions(Vec<Addition>),
+    /// Affine couplings: their shape, first layer and widest hidden layer.
+    Couplings(CouplingStack, usize, usize),
+}
+
+/// The prior's scale: constants `exp(s)` and `exp(-s)` of every column, and `sum s`.
+struct PriorScale {
+    up: usize,
+    down: usize,
+    sum: f32,
+}
+
+struct Lowering {
+    dim: usize,
+    steps: Steps,
+    prior: Option<PriorScale>,
+    /// Whether the steps lead from noise to data; those of a density lead the other way.
+    forward_draws: bool,
+    limit: Option<f32>,
+}
+
+pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
+    let mut model = FloatModel::default();
+    let params = &flow.params;
+    let mut prior = None;
+    let steps = match &flow.stack {
+        Stack::Steps(step, slot) => {
+            let values = params.values(*slot)?;
+            Steps::Parametric(step.opcode(), model.constant("steps", &values), values.len())
+        }
+        Stack::Couplings(couplings, Some(slot)) => {
+            let mut all = Vec::new();
+            for (k, coupling) in couplings.iter().enumerate() {
+                let net = Tower::mlp(&mut model, &format!("coupling.{k}.net"), params, &coupling.net)?;
+                let shift = Affine::dense(&mut model, &format!("coupling.{k}.shift"), params, coupling.shift)?;
+                all.push(Addition { net, shift });
+            }
+            let scale = params.values(*slot)?;
+            let exp = |sign: f32| scale.iter().map(|s| (sign * s).exp()).collect::<Vec<f32>>();
+            let up = model.constant("scale", &exp(1.0));
+            let down = model.constant("scale.inverse", &exp(-1.0));
+            prior = Some(PriorScale { up, down, sum: scale.iter().sum() });
+            Steps::Additions(all)
+        }
+        Stack::Couplings(couplings, None) => {
+            let first = model.layers.len();
+            let (mut widest, mut shape) = (1, None);
+            for (k, coupling) in couplings.iter().enumerate() {
+                let Coupling { net, shift, log_scale, .. } = coupling;
+                let ends = [("shift", Some(*shift)), ("log_scale", *log_scale)];
+                let ends = ends.into_iter().filter_map(|(name, layer)| Some((name.to_owned(), layer?)));
+                let hidden = net.layers.iter().enumerate().map(|(i, layer)| (format!("net.{i}"), *layer));
+                for (name, layer) in hidden.chain(ends) {
+                    Affine::dense(&mut model, &format!("coupling.{k}.{name}"), params, layer)?;
+                }
+                widest = net.layers.iter().fold(widest, |widest, layer| widest.max(layer.out));
+                shape = Some((net.layers.len(), net.activation));
+            }
+            let (layers, activation) = shape.unwrap_or_default();
+            let count =
+                |n: usize| u8::try_from(n).map_err(|_| Error::Msg(format!("{n} couplings or layers: at most 255")));
+            let stack = CouplingStack {
+                couplings: count(couplings.len())?,
+                layers: count(layers)?,
+                activation: match activation {
+                    Activation::Relu => HiddenActivation::Relu,
+                    Activation::Tanh => HiddenActivation::Tanh,
+                    Activation::Identity => HiddenActivation::Identity,
+                },
+                sixteen: false,
+                inverse: false,
+                normal: false,
+                scale_log2: flow.recipe.scale_log2 as i8,
+            };
+            Steps::Couplings(stack, first, widest)
+        }
+    };
+    let forward_draws = flow.recipe.energy.is_some();
+    let limit = (!forward_draws).then_some(flow.recipe.limit as f32);
+    let lowering = Lowering { dim: flow.dim, steps, prior, forward_draws, limit };
+    model.programs =
+        vec![lowering.sample(), lowering.decode(), lowering.score(), lowering.invert(), lowering.sample_density()];
+    Ok(model)
+}
+
+impl Lowering {
+    /// The steps, or their inverse, applied to `x`, and the log-determinant of that in nats; none where it is 0.
+    fn apply(&self, b: &mut Builder, inverse: bool, x: NodeId) -> (NodeId, Option<NodeId>) {
+        match &self.steps {
+            Steps::Parametric(opcode, layer, len) => {
+                let params = b.constant(*layer, *len, x);
+                let (y, log_det) = b.flow(*opcode, inverse, x, params);
+                (y, Some(log_det))
+            }
+            Steps::Additions(couplings) => {
+                let first = self.dim.div_ceil(2);
+                let mut halves = [b.slice(x, 0, first), b.slice(x, first, self.dim - first)];
+                let mut order: Vec<usize> = (0..couplings.len()).collect();
+                if inverse {
+                    order.reverse();
+                }
+                let opcode = if inverse { Opcode::SubVec } else { Opcode::AddVec };
+                for k in order {
+                    let h = couplings[k].net.apply(b, halves[k % 2]);
+                    let shift = couplings[k].shift.apply(b, h);
+                    halves[(k + 1) % 2] = b.map(opcode, 0, &[halves[(k + 1) % 2], shift]);
+                }
+                (b.concat(halves[0], halves[1]), None)
+            }
+            Steps::Couplings(stack, layer, widest) => {
+                let (y, log_det) = b.couplings(CouplingStack { inverse, ..*stack }, *layer, *widest, x);
+                (y, Some(log_det))
+            }
+        }
+    }
+
+    fn to_latent(&self, b: &mut Builder, x: NodeId) -> (NodeId, Option<NodeId>) {
+        self.apply(b, self.forward_draws, x)
+    }
+
+    fn to_data(&self, b: &mut Builder, z: NodeId) -> (NodeId, Option<NodeId>) {
+        self.apply(b, !self.forward_draws, z)
+    }
+
+    /// A latent from the prior, and the noise it is made of.
+    fn draw(&self, b: &mut Builder) -> (NodeId, NodeId) {
+        let eps = b.normal(self.dim);
+        match &self.prior {
+            None => (eps, eps),
+            Some(prior) => {
+                let scale = b.constant(prior.down, self.dim, eps);
+                (b.map(Opcode::Mul, 0, &[eps, scale]), eps)
+            }
+        }
+    }
+
+    /// What `-log N(eps; 0, I)` has besides half the square of `eps`, in nats.
+    fn normal_constant(&self) -> f32 {
+        0.5 * self.dim as f32 * std::f32::consts::TAU.ln()
+    }
+
+    /// `-log N(eps; 0, I)` and the prior's scale, in nats, of standard normal noise.
+    fn prior_nll(&self, b: &mut Builder, eps: NodeId) -> NodeId {
+        let squares = b.scalar(Opcode::HalfSumSq, 0, &[eps]);
+        b.offset(self.normal_constant() - self.prior.as_ref().map_or(0.0, |prior| prior.sum), squares)
+    }
+
+    fn sample(&self) -> FloatProgram {
+        let mut b = Builder::default();
+        let (z, _) = self.draw(&mut b);
+        let (x, _) = self.to_data(&mut b, z);
+        b.finish(ProgramKind::Sample, &[x])
+    }
+
+    fn decode(&self) -> FloatProgram {
+        let mut b = Builder::default();
+        let z = b.input(self.dim);
+        let (x, _) = self.to_data(&mut b, z);
+        b.finish(ProgramKind::Decode, &[x])
+    }
+
+    fn invert(&self) -> FloatProgram {
+        let mut b = Builder::default();
+        let x = b.input(self.dim);
+        let (z, _) = self.to_latent(&mut b, x);
+        b.finish(ProgramKind::Invert, &[z])
+    }
+
+    /// -log p(x), exact, of the clamped row.
+    fn score(&self) -> FloatProgram {
+        let mut b = Builder::default();
+        let mut x = b.input(self.dim);
+        if let Some(limit) = self.limit {
+            x = b.clamp([-limit, limit], x);
+        }
+        if let Steps::Couplings(stack, layer, widest) = &self.steps {
+            let stack = CouplingStack { inverse: self.forward_draws, normal: true, ..*stack };
+            let (_, density) = b.couplings(stack, *layer, *widest, x);
+            let nll = b.scalar(Opcode::Neg, 0, &[density]);
+            let out = b.offset(self.normal_constant(), nll);
+            return b.finish(ProgramKind::Score, &[out]);
+        }
+        let (z, log_det) = self.to_latent(&mut b, x);
+        let eps = match &self.prior {
+            None => z,
+            Some(prior) => {
+                let scale = b.constant(prior.up, self.dim, z);
+                b.map(Opcode::Mul, 0, &[z, scale])
+            }
+        };
+        let nll = self.prior_nll(&mut b, eps);
+        let out = log_det.map_or(nll, |log_det| b.scalar(Opcode::Sub, 0, &[nll, log_det]));
+        b.finish(ProgramKind::Score, &[out])
+    }
+
+    fn sample_density(&self) -> FloatProgram {
+        let mut b = Builder::default();
+        let (z, eps) = self.draw(&mut b);
+        let (x, log_det) = self.to_data(&mut b, z);
+        let nll = self.prior_nll(&mut b, eps);
+        let out = log_det.map_or(nll, |log_det| b.scalar(Opcode::Add, 0, &[nll, log_det]));
+        b.finish(ProgramKind::SampleDensity, &[x, out])
+    }
+}

@@ -1,0 +1,337 @@
+//! VAE: Auto-Encoding Variational Bayes (arXiv 1312.6114).
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use serde::{Deserialize, Serialize};
+
+use super::flow::{FlowRecipe, posterior::Posterior};
+use crate::layers::Params;
+use crate::layers::conv::{Body, ConvRecipe, Layer, Stack};
+use crate::likelihood::{Density, Heads};
+use crate::model::Model;
+use crate::nn::{self, Activation, Rng};
+use crate::settings::{Estimator, ExportRecipe};
+use crate::step::Step;
+use conditional::join;
+
+pub mod conditional;
+mod lower;
+#[cfg(test)]
+mod tests;
+
+/// The encoder's log-variance is clamped from below to this value (nats).
+pub const LOGVAR_MIN: f64 = -12.0;
+/// The encoder's log-variance is clamped from above to this value (nats).
+pub const LOGVAR_MAX: f64 = 4.0;
+
+/// The shape of a VAE with dense encoder and decoder.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct VaeSpec {
+    /// Number of data dimensions.
+    pub input: usize,
+    /// Widths of the encoder's hidden layers from the data on; the decoder mirrors them.
+    pub hidden: Vec<usize>,
+    /// Number of latent dimensions.
+    pub latent: usize,
+    /// Activation of every hidden layer.
+    pub activation: Activation,
+    /// The decoder's likelihood.
+    pub likelihood: Likelihood,
+}
+
+/// A batch's loss, each a scalar and a mean over the batch.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// What to minimise, `nll + beta kl` (nats).
+    pub total: Tensor,
+    /// `-log p(x|z)` (nats).
+    pub nll: Tensor,
+    /// `KL(q(z|x) || p(z))` (nats): analytic, or its Monte Carlo estimate.
+    pub kl: Tensor,
+}
+
+/// A variational auto-encoder with dense encoder and decoder (arXiv 1312.6114).
+///
+/// `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as [`Likelihood`] says. With a flow,
+/// `q(z|x)` is what that Gaussian becomes after its steps ([`Posterior`]); the bounds then hold `log q` at the last
+/// latent, and a KL divergence is a Monte Carlo estimate.
+pub struct Vae {
+    spec: VaeSpec,
+    params: Params,
+    encoder: Stack,
+    mu: Layer,
+    logvar: Layer,
+    decoder: Stack,
+    head: Layer,
+    /// To the log-variance or the log-scale, where there is one.
+    second_head: Option<Layer>,
+    posterior: Option<Posterior>,
+    classes: usize,
+    free_bits: f64,
+}
+
+/// What a VAE may have beside its dense layers.
+#[derive(Clone, Debug, Default)]
+pub struct Parts<'p> {
+    /// Convolutions between the dense hidden layers and the image that a row is, with its rows and columns.
+    pub conv: Option<([usize; 2], ConvRecipe)>,
+    /// A flow on the latent (arXiv 1505.05770).
+    pub flow: Option<&'p FlowRecipe>,
+    /// Classes of a model of `p(x|y)`; 0 of one of `p(x)`. See [`mod@conditional`].
+    pub classes: usize,
+    /// What a latent dimension's divergence, averaged over the batch, is below this many nats costs the loss nothing (arXiv
+    /// 1606.04934, section on free bits). Only for estimator B.
+    pub free_bits: f64,
+}
+
+/// `q(z|x)` of a batch.
+struct Recognised {
+    mu: Tensor,
+    logvar: Tensor,
+    /// Of the posterior's steps.
+    flow: Option<Tensor>,
+}
+
+impl Vae {
+    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`.
+    ///
+    /// # Errors
+    /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
+    pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        Self::with_parts(spec, Parts::default(), seed, device, dtype)
+    }
+
+    /// As [`Vae::new`], with more than dense layers.
+    ///
+    /// # Errors
+    /// As [`Vae::new`]; an image that is too small for its convolutions, or classes beside them; those of
+    /// [`Posterior::new`].
+    pub fn with_parts(spec: VaeSpec, parts: Parts<'_>, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        let Parts { conv, flow, classes, free_bits } = parts;
+        if conv.is_some() && classes > 0 {
+            bail!("a class beside an image is no pixel: expected a conditional VAE without convolutions");
+        }
+        let mut params = Params::new(seed, device, dtype)?;
+        let body = Body { input: spec.input, conv, hidden: spec.hidden.clone(), activation: spec.activation };
+        let encoder = Body { input: spec.input + classes, ..body.clone() }.encoder(&mut params, "encoder")?;
+        let mu = params.dense("mu", encoder.out, spec.latent)?.into();
+        let logvar = params.dense("logvar", encoder.out, spec.latent)?.into();
+        let decoder = body.decoder(&mut params, "decoder", spec.latent + classes)?;
+        let head = body.head(&mut params, "head", &decoder)?;
+        let second_head = match spec.likelihood.second_head() {
+            None => None,
+            Some(name) => Some(body.head(&mut params, name, &decoder)?),
+        };
+        let posterior = flow.map(|flow| Posterior::new(flow, &mut params, encoder.out, spec.latent)).transpose()?;
+        Ok(Self { spec, params, encoder, mu, logvar, decoder, head, second_head, posterior, classes, free_bits })
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &VaeSpec {
+        &self.spec
+    }
+
+    /// Every variable with its name: `encoder.0.weight` `[out, inp]`, `encoder.0.bias` `[out]`, and so on for `mu`,
+    /// `logvar`, `decoder.*`, `head`, with a Gaussian likelihood `head_logvar`, and with a flow `flow`, which acts at a
+    /// scale of 1/10.
+    pub fn vars(&self) -> &[(String, Var)] {
+        self.params.vars()
+    }
+
+    fn apply(&self, layer: Layer, x: &Tensor) -> Result<Tensor> {
+        layer.apply(&self.params, x, Activation::Identity)
+    }
+
+    /// Mean and log-variance of `q(z|x)`: `x [b, d]` to twice `[b, z]`, the latter clamped to [`LOGVAR_MIN`],
+    /// [`LOGVAR_MAX`].
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn encode(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let q = self.recognise(x)?;
+        Ok((q.mu, q.logvar))
+    }
+
+    fn recognise(&self, x: &Tensor) -> Result<Recognised> {
+        let h = self.encoder.apply(&self.params, x)?;
+        let mu = self.apply(self.mu, &h)?;
+        let logvar = nn::clamp(&self.apply(self.logvar, &h)?, LOGVAR_MIN, LOGVAR_MAX)?;
+        let flow = self.posterior.as_ref().map(|p| p.parameters(&self.params, &h)).transpose()?;
+        Ok(Recognised { mu, logvar, flow })
+    }
+
+    /// A latent and an estimate of `KL(q(z|x) || p(z))` in nats: `eps [b, z]` to `[b, z]` and `[b]`. A is `log q - log p` at the
+    /// latent; B has the analytic divergence of `q(z_0|x)` and what the flow adds to `log q - log p`.
+    fn draw(&self, q: &Recognised, eps: &Tensor, estimator: Estimator) -> Result<(Tensor, Tensor)> {
+        let z = nn::reparameterise(&q.mu, &q.logvar, eps)?;
+        let divergence = match estimator {
+            Estimator::A => log_ratio(&z, &q.logvar, eps)?,
+            Estimator::B => nn::kl_standard_normal(&q.mu, &q.logvar)?,
+        };
+        let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else { return Ok((z, divergence)) };
+        let (image, log_det) = posterior.apply(&z, parameters)?;
+        let change = (((image.sqr()? - z.sqr()?)?.sum(1)? * 0.5)? - log_det)?;
+        Ok((image, (divergence + change)?))
+    }
+
+    /// The parameters of `p(x|z)`: `z [b, z]` to `[b, d]` each, clamped as the [`Likelihood`] asks for.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn decode_with_logvar(&self, z: &Tensor) -> Result<Heads> {
+        let h = self.decoder.apply(&self.params, z)?;
+        let second = self.second_head.map(|layer| self.apply(layer, &h)).transpose()?;
+        self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
+    }
+
+    /// Logits (Bernoulli) or mean (Gaussian) of `p(x|z)`: `z [b, z]` to `[b, d]`.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        let h = self.decoder.apply(&self.params, z)?;
+        self.apply(self.head, &h)
+    }
+
+    /// `-log p(x|z)` in nats: `x [b, d]`, `z [b, z]` to `[b]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn nll(&self, x: &Tensor, z: &Tensor) -> Result<Tensor> {
+        let (x, class) = self.split(x)?;
+        self.spec.likelihood.nll(&self.decode_with_logvar(&join(z, class.as_ref())?)?, &x)
+    }
+
+    /// The loss of a batch `x [b, d]` with standard normal noise `eps [b, z]`: `nll + beta kl`, the estimator of
+    /// equation 6 (A) or 7 (B) of the paper at `beta = 1`, with its sign turned. With a flow, B is the analytic divergence of
+    /// `q(z_0|x)` and a Monte Carlo estimate of what the flow adds to it, so that a flow near the identity adds no variance.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn loss(&self, x: &Tensor, eps: &Tensor, beta: f64, estimator: Estimator) -> Result<Loss> {
+        self.annealed_loss(x, eps, beta, estimator, 1.0)
+    }
+
+    /// As [`Vae::loss`], with `log p(x, z)` counting only `weight` (arXiv 1505.05770, equation 20).
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn annealed_loss(
+        &self,
+        x: &Tensor,
+        eps: &Tensor,
+        beta: f64,
+        estimator: Estimator,
+        weight: f64,
+    ) -> Result<Loss> {
+        let q = self.recognise(x)?;
+        let (z, kl) = self.draw(&q, eps, estimator)?;
+        let (nll, kl) = (self.nll(x, &z)?.mean_all()?, kl.mean_all()?);
+        let paid = match self.free_bits > 0.0 {
+            true => conditional::paid(&q.mu, &q.logvar, self.free_bits)?,
+            false => kl.clone(),
+        };
+        let mut total = (&nll + (paid * beta)?)?;
+        if weight < 1.0 {
+            // -log p(x, z), without the constant of log p(z).
+            let joint = (&nll + (z.sqr()?.sum(1)?.mean_all()? * 0.5)?)?;
+            total = (total - (joint * (1.0 - weight))?)?;
+        }
+        Ok(Loss { total, nll, kl })
+    }
+
+    /// The evidence lower bound in nats with the analytic KL and one sample (equation 7; all Monte Carlo with a flow):
+    /// `x [b, d]`, `eps [b, z]` to `[b]`.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn elbo(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
+        let q = self.recognise(x)?;
+        let estimator = if self.posterior.is_some() { Estimator::A } else { Estimator::B };
+        let (z, kl) = self.draw(&q, eps, estimator)?;
+        (self.nll(x, &z)? + kl)?.neg()
+    }
+
+    /// The importance-weighted bound in nats, `log 1/k sum_k p(x, z_k) / q(z_k|x)` (arXiv 1509.00519, equation 8):
+    /// `x [b, d]`, `eps [k, b, z]` to `[b]`. Decodes `k b` latents at once.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match, or no sample.
+    pub fn iwae(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
+        let (k, b, latent) = eps.dims3()?;
+        if k == 0 {
+            bail!("an importance-weighted bound needs at least one sample");
+        }
+        let q = self.recognise(x)?;
+        let repeat = |t: &Tensor| t.broadcast_as((k, b, t.dim(1)?))?.reshape((k * b, t.dim(1)?));
+        let flow = q.flow.as_ref().map(repeat).transpose()?;
+        let q = Recognised { mu: repeat(&q.mu)?, logvar: repeat(&q.logvar)?, flow };
+        let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?, Estimator::A)?;
+        let nll = self.nll(&repeat(x)?, &z)?;
+        let log_weight = (nll + log_ratio)?.neg()?.reshape((k, b))?;
+        let top = log_weight.max_keepdim(0)?.detach();
+        let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
+        mean.log()? + top.squeeze(0)?
+    }
+
+    fn noise(&self, rng: &mut Rng, shape: &[usize], like: &Tensor) -> Result<Tensor> {
+        rng.normal(shape, like.dtype(), like.device())
+    }
+}
+
+impl Model for Vae {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.spec.input
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        self.spec.likelihood
+    }
+
+    fn latent(&self) -> usize {
+        self.spec.latent
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        let x = step.batch(self.likelihood())?;
+        let x = join(&x, self.classes_of(step)?.as_ref())?;
+        let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
+        let (beta, estimator) = (step.recipe.beta_at(step.index), step.recipe.estimator);
+        let weight = self.posterior.as_ref().map_or(1.0, |p| p.annealed(step.index));
+        let loss = self.annealed_loss(&x, &eps, beta, estimator, weight)?;
+        step.minimise(0, &loss.total)
+    }
+
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let bound = |x: &Tensor| self.elbo(x, &self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
+    }
+
+    fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
+        let bound = |x: &Tensor| self.iwae(x, &self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?);
+        self.over_classes(x, bound).map(Some)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
+        self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
+    }
+}
+
+/// `log q(z|x) - log p(z)` in nats at `z = mu + exp(logvar / 2) eps`, all `[n, z]`, to `[n]`: the constants cancel.
+fn log_ratio(z: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tensor> {
+    ((z.sqr()? - eps.sqr()?)? - logvar)?.sum(1)? * 0.5
+}

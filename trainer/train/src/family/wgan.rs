@@ -1,0 +1,421 @@
+//! WGAN: Wasserstein GAN (arXiv 1701.07875), with the gradient penalty of arXiv 1704.00028 and the spectral normalisation of
+//! arXiv 1802.05957 as alternatives to clipped weights.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+use elbo_compiler::FloatModel;
+use elbo_compiler::Likelihood;
+use elbo_compiler::stimulus::InputRange;
+use serde::{Deserialize, Serialize};
+
+use crate::layers::conv::{Body, Layer, Stack};
+use crate::layers::{Params, Slot};
+use crate::model::{Model, Objective};
+use crate::nn::{self, Activation, Rng};
+use crate::settings::ExportRecipe;
+use crate::step::Step;
+use crate::step::{Group, Rule};
+
+mod lower;
+#[cfg(test)]
+mod tests;
+
+/// What keeps the critic Lipschitz.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Constraint {
+    /// Weights and biases are clipped to `+-clip` after every step of the critic (arXiv 1701.07875, algorithm 1).
+    #[default]
+    Clip,
+    /// The loss has a penalty on gradients whose norm is not 1 (arXiv 1704.00028, algorithm 1).
+    Penalty,
+    /// Every weight matrix is divided by its largest singular value (arXiv 1802.05957, algorithm 1).
+    Spectral,
+}
+
+/// The game's rules, the recipe's table `[wgan]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WganRecipe {
+    /// What keeps the critic Lipschitz: `clip`, `penalty` or `spectral`.
+    pub constraint: Constraint,
+    /// Bound of the critic's weights and biases where they are clipped.
+    pub clip: f64,
+    /// Weight of the gradient penalty.
+    pub penalty: f64,
+    /// Steps of the critic for each of the generator.
+    pub critic_steps: u64,
+    /// Steps of the critic in the first [`Self::warm_steps`] and in every [`Self::warm_every`]th step.
+    pub warm_critic_steps: u64,
+    /// Steps of the generator at the start for which the critic has more time.
+    pub warm_steps: u64,
+    /// The critic has more time in every step whose index is a multiple of this; 0 for never.
+    pub warm_every: u64,
+}
+
+impl Default for WganRecipe {
+    fn default() -> Self {
+        Self {
+            constraint: Constraint::Clip,
+            clip: 0.01,
+            penalty: 10.0,
+            critic_steps: 5,
+            warm_critic_steps: 100,
+            warm_steps: 25,
+            warm_every: 500,
+        }
+    }
+}
+
+impl WganRecipe {
+    /// Steps of the critic before step `step` of the generator, counted from 0.
+    #[must_use]
+    pub fn critic_steps_at(&self, step: u64) -> u64 {
+        let warm = step < self.warm_steps || (self.warm_every > 0 && step.is_multiple_of(self.warm_every));
+        if warm { self.warm_critic_steps } else { self.critic_steps }
+    }
+
+    /// The first field that is out of its range: its name, what is expected, what was found.
+    #[must_use]
+    pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
+        for (field, value) in [("wgan.clip", self.clip), ("wgan.penalty", self.penalty)] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Some((field, "a number above 0", value.to_string()));
+            }
+        }
+        let steps = [("wgan.critic_steps", self.critic_steps), ("wgan.warm_critic_steps", self.warm_critic_steps)];
+        let none = steps.into_iter().find(|(_, steps)| *steps == 0);
+        none.map(|(field, steps)| (field, "a whole number of at least 1", steps.to_string()))
+    }
+}
+
+/// The shape of a WGAN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WganSpec {
+    /// The critic's hidden layers, from the data on; the generator mirrors them.
+    pub body: Body,
+    /// Dimensions of the generator's noise, which is standard normal.
+    pub latent: usize,
+    /// Whether values lie in `[0, 1]`, as an image's do.
+    pub unit: bool,
+    /// The game's rules.
+    pub rules: WganRecipe,
+}
+
+/// A layer as plain numbers, with all that can be folded into its weights.
+#[derive(Clone, Debug)]
+pub struct FoldedLayer {
+    /// Its geometry.
+    pub layer: Layer,
+    /// Weights, row-major as the variable is.
+    pub w: Vec<f32>,
+    /// Biases.
+    pub b: Vec<f32>,
+    /// What follows it.
+    pub activation: Activation,
+}
+
+/// A generator `g` and a critic `f` that play `min_g max_f E f(x) - E f(g(z))` (arXiv 1701.07875, equation 3).
+///
+/// The critic's output is linear. An image's pixels are `sigmoid(2 a)` of the generator's last layer `a`, as
+/// `(1 + tanh a) / 2`; other values are `a`.
+pub struct Wgan {
+    spec: WganSpec,
+    params: Params,
+    critic: Stack,
+    value: Layer,
+    /// Of every weight of the critic, its left singular vector as far as it is known: spectral normalisation only.
+    singular: Vec<Slot>,
+    generator: Stack,
+    head: Layer,
+}
+
+/// The group of the critic's variables.
+const CRITIC: usize = 0;
+/// The group of the generator's variables.
+const GENERATOR: usize = 1;
+
+/// The losses of a step of the critic, scalars.
+#[derive(Clone, Debug)]
+pub struct CriticLoss {
+    /// What to minimise: `E f(g(z)) - E f(x)`, and the gradient penalty where there is one.
+    pub total: Tensor,
+    /// `E f(x) - E f(g(z))`: the estimate of the Wasserstein distance, up to the critic's Lipschitz constant.
+    pub estimate: Tensor,
+}
+
+impl Wgan {
+    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`. Its variables are `critic.*`, `value`,
+    /// `generator.*` and `head`, and with spectral normalisation `singular.*`.
+    ///
+    /// # Errors
+    /// A width of zero, an image too small for its convolutions, or a `dtype` that is not a float type.
+    pub fn new(spec: WganSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
+        let mut params = Params::new(seed, device, dtype)?;
+        let critic = spec.body.encoder(&mut params, "critic")?;
+        let value = params.dense("value", critic.out, 1)?.into();
+        let generator = spec.body.decoder(&mut params, "generator", spec.latent)?;
+        let head = spec.body.head(&mut params, "head", &generator)?;
+        let mut singular = Vec::new();
+        if spec.rules.constraint == Constraint::Spectral {
+            for (i, layer) in critic.layers.iter().chain([&value]).enumerate() {
+                let rows = params.get(layer.weight()).dim(0)?;
+                singular.push(params.uniform(&format!("singular.{i}"), &[rows], 1.0)?);
+            }
+        }
+        Ok(Self { spec, params, critic, value, singular, generator, head })
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &WganSpec {
+        &self.spec
+    }
+
+    /// The generator's draws from noise: `z [b, latent]` to `[b, d]`.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn generate(&self, z: &Tensor) -> Result<Tensor> {
+        let h = self.generator.apply(&self.params, z)?;
+        match self.spec.unit {
+            true => self.head.apply(&self.params, &h, Activation::Tanh)?.affine(0.5, 0.5),
+            false => self.head.apply(&self.params, &h, Activation::Identity),
+        }
+    }
+
+    /// The critic's value of each row, higher for what looks real: `x [b, d]` to `[b]`.
+    ///
+    /// # Errors
+    /// A batch of another width, type or device than the model's.
+    pub fn critic(&self, x: &Tensor) -> Result<Tensor> {
+        self.outputs(x, &self.weights(true)?)?.pop().map_or_else(|| bail!("a critic without layers"), |y| y.squeeze(1))
+    }
+
+    /// The critic's layers, from the data to its value.
+    fn layers(&self) -> impl DoubleEndedIterator<Item = (Layer, Activation)> + ExactSizeIterator + '_ {
+        (0..self.critic.layers.len() + 1).map(move |i| match self.critic.layers.get(i) {
+            Some(layer) => (*layer, self.critic.activation),
+            None => (self.value, Activation::Identity),
+        })
+    }
+
+    /// The critic's weights and biases as they act; frozen ones get no gradient.
+    fn weights(&self, frozen: bool) -> Result<Vec<(Tensor, Tensor)>> {
+        let of = |(i, (layer, _)): (usize, (Layer, Activation))| {
+            let (mut w, b) = (self.params.get(layer.weight()).clone(), self.params.get(layer.bias()).clone());
+            if let Some(slot) = self.singular.get(i) {
+                w = w.broadcast_div(&singular_value(&w, self.params.get(*slot))?)?;
+            }
+            Ok(if frozen { (w.detach(), b.detach()) } else { (w, b) })
+        };
+        self.layers().enumerate().map(of).collect()
+    }
+
+    /// What every layer of the critic gives.
+    fn outputs(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Vec<Tensor>> {
+        let mut outputs: Vec<Tensor> = Vec::with_capacity(weights.len());
+        for ((layer, activation), (w, b)) in self.layers().zip(weights) {
+            let y = layer.apply_with(outputs.last().unwrap_or(x), w, b, activation)?;
+            outputs.push(y);
+        }
+        Ok(outputs)
+    }
+
+    /// The mean of the critic's values.
+    fn mean_value(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Tensor> {
+        match self.outputs(x, weights)?.last() {
+            Some(values) => values.mean_all(),
+            None => bail!("a critic without layers"),
+        }
+    }
+
+    /// The losses of the critic on rows `real [b, d]` and drawn ones `fake [b, d]` (algorithm 1, line 5, to be minimised). `noise`
+    /// places the gradient penalty's points.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn critic_loss(&self, real: &Tensor, fake: &Tensor, noise: &mut Rng) -> Result<CriticLoss> {
+        let weights = self.weights(false)?;
+        let estimate = (self.mean_value(real, &weights)? - self.mean_value(fake, &weights)?)?;
+        let mut total = estimate.neg()?;
+        if self.spec.rules.constraint == Constraint::Penalty {
+            let share = noise.uniform(0.0, 1.0, (real.dim(0)?, 1), real.dtype(), real.device())?;
+            let between = (fake + (real - fake)?.broadcast_mul(&share)?)?;
+            total = (total + (self.gradient_penalty(&between, &weights)? * self.spec.rules.penalty)?)?;
+        }
+        Ok(CriticLoss { total, estimate })
+    }
+
+    /// `E (|df/dx| - 1)^2` at the rows `x` (arXiv 1704.00028, equation 3).
+    ///
+    /// The gradient by `x` is written out, layer by layer from the value back, so that one backward pass gives the
+    /// gradient of its norm: fused operations have no second derivative. A rectifier's slope is constant.
+    fn gradient_penalty(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Tensor> {
+        let outputs = self.outputs(x, weights)?;
+        let mut g = Tensor::ones((x.dim(0)?, 1), x.dtype(), x.device())?;
+        for (((layer, activation), (w, _)), y) in self.layers().zip(weights).zip(&outputs).rev() {
+            g = match activation {
+                Activation::Identity => g,
+                Activation::Relu => (g * y.gt(0.0)?.to_dtype(y.dtype())?)?,
+                Activation::Tanh => (g * y.sqr()?.affine(-1.0, 1.0)?)?,
+            };
+            g = layer.adjoint(w, &g)?;
+        }
+        // The root has no slope at 0.
+        let norm = (g.sqr()?.sum(1)? + 1e-12)?.sqrt()?;
+        (norm - 1.0)?.sqr()?.mean_all()
+    }
+
+    /// The loss of the generator, `-E f(g(z))` (algorithm 1, line 10): `z [b, latent]` to a scalar. The critic gets no gradient.
+    ///
+    /// # Errors
+    /// Shapes, types or devices that do not match.
+    pub fn generator_loss(&self, z: &Tensor) -> Result<Tensor> {
+        self.mean_value(&self.generate(z)?, &self.weights(true)?)?.neg()
+    }
+
+    /// A step of power iteration for every weight of the critic (arXiv 1802.05957, algorithm 1).
+    fn iterate(&self) -> Result<()> {
+        for (slot, (layer, _)) in self.singular.iter().zip(self.layers()) {
+            let w = self.params.get(layer.weight()).detach().flatten_from(1)?;
+            let u = self.params.get(*slot).detach();
+            let v = unit(&w.t()?.matmul(&u.unsqueeze(1)?)?)?;
+            self.params.set(*slot, &unit(&w.matmul(&v)?)?.squeeze(1)?)?;
+        }
+        Ok(())
+    }
+
+    /// The generator's layers, from the noise to the pixels' logits or the values themselves: the head's numbers are
+    /// doubled for an image, whose pixels are `sigmoid(2 a)`.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn generator_layers(&self) -> Result<Vec<FoldedLayer>> {
+        let layers = self.generator.layers.iter().map(|layer| (*layer, self.generator.activation, 1.0));
+        let scale = if self.spec.unit { 2.0 } else { 1.0 };
+        let number = |(layer, activation, scale): (Layer, Activation, f32)| {
+            let (mut w, mut b) = (self.params.values(layer.weight())?, self.params.values(layer.bias())?);
+            w.iter_mut().chain(&mut b).for_each(|v| *v *= scale);
+            Ok(FoldedLayer { layer, w, b, activation })
+        };
+        layers.chain([(self.head, Activation::Identity, scale)]).map(number).collect()
+    }
+
+    /// The critic's layers, from the data to its value, spectral normalisation folded into the weights.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn critic_layers(&self) -> Result<Vec<FoldedLayer>> {
+        let values = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F32)?.to_vec1();
+        let number = |((layer, activation), (w, b)): ((Layer, Activation), &(Tensor, Tensor))| {
+            Ok(FoldedLayer { layer, w: values(w)?, b: values(b)?, activation })
+        };
+        self.layers().zip(&self.weights(true)?).map(number).collect()
+    }
+
+    fn noise(&self, rng: &mut Rng, n: usize) -> Result<Tensor> {
+        let like = self.params.get(self.head.weight());
+        rng.normal((n, self.spec.latent), like.dtype(), like.device())
+    }
+}
+
+/// The largest singular value of a weight `[out, ...]`, given its left singular vector `u [out]`: `u^T W v` with
+/// `v = W^T u / |W^T u|`. Its gradient is `u v^T`: `v` may be held, for it is the best one already.
+fn singular_value(w: &Tensor, u: &Tensor) -> Result<Tensor> {
+    let w = w.flatten_from(1)?;
+    let u = unit(&u.detach().unsqueeze(1)?)?;
+    let v = unit(&w.detach().t()?.matmul(&u)?)?;
+    let sigma = u.t()?.matmul(&w.matmul(&v)?)?.flatten_all()?;
+    sigma.squeeze(0)
+}
+
+/// A vector of length 1 in the direction of `x`; 0 stays 0.
+fn unit(x: &Tensor) -> Result<Tensor> {
+    let norm = (x.sqr()?.sum_all()?.sqrt()? + 1e-12)?;
+    x.broadcast_div(&norm)
+}
+
+impl Model for Wgan {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.spec.body.input
+    }
+
+    /// Rows are compared as they are, never as bits.
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Gaussian
+    }
+
+    fn data_range(&self) -> InputRange {
+        if self.spec.unit { InputRange::Unit } else { InputRange::Real(15.99) }
+    }
+
+    fn latent(&self) -> usize {
+        self.spec.latent
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let of = |prefixes: [&str; 2]| {
+            let named = self.params.vars().iter().enumerate();
+            let vars = named.filter(|(_, (name, _))| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+            Group { vars: vars.map(|(at, _)| at).collect(), rule: Rule::RmsProp }
+        };
+        vec![of(["critic.", "value."]), of(["generator.", "head."])]
+    }
+
+    /// Steps of the critic, each followed by its constraint, then one of the generator (algorithm 1). Returns the critic's mean
+    /// loss without the penalty, which is minus the estimate.
+    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
+        let count = self.spec.rules.critic_steps_at(step.index);
+        let (all, n): (Vec<usize>, usize) = ((0..step.rows.n).collect(), step.recipe.batch);
+        let critic = self.groups().swap_remove(CRITIC);
+        let mut loss = 0.0;
+        for _ in 0..count {
+            self.iterate()?;
+            let (real, _) = step.draw(&all, n, self.likelihood())?;
+            let fake = self.generate(&self.noise(&mut step.noise, n)?)?.detach();
+            let CriticLoss { total, estimate } = self.critic_loss(&real, &fake, &mut step.noise)?;
+            let value = step.minimise(CRITIC, &total)?;
+            if !value.is_finite() {
+                return Ok(value);
+            }
+            if self.spec.rules.constraint == Constraint::Clip {
+                let vars = critic.vars.iter().map(|at| &self.params.vars()[*at].1);
+                vars.into_iter().try_for_each(|var| nn::clip(var, self.spec.rules.clip))?;
+            }
+            loss -= f64::from(estimate.to_dtype(DType::F32)?.to_scalar::<f32>()?) / count as f64;
+        }
+        let z = self.noise(&mut step.noise, n)?;
+        let value = step.minimise(GENERATOR, &self.generator_loss(&z)?)?;
+        Ok(if value.is_finite() { loss } else { value })
+    }
+
+    /// A generator without a density has none.
+    fn bound(&self, _x: &Tensor, _noise: &mut Rng) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        self.generate(&self.noise(noise, n)?)
+    }
+
+    /// Minus the critic's value.
+    fn score(&self, x: &Tensor) -> Result<Option<Tensor>> {
+        self.critic(x)?.neg().map(Some)
+    }
+
+    fn objective(&self) -> Objective {
+        Objective {
+            curve: "Wasserstein estimate",
+            column: Some("wasserstein_estimate"),
+            unit: "critic's units",
+            median: 9,
+        }
+    }
+
+    fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self)
+    }
+}

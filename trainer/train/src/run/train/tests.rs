@@ -1,0 +1,186 @@
+use super::super::{CHECKPOINT, MODEL, Run};
+use super::*;
+use crate::arrays::arrays_from_bytes;
+use crate::files::temporary;
+use crate::train::{StopAfter, table_of_start};
+
+fn recipe(steps: u64) -> Recipe {
+    let mut recipe = Recipe::find("digits").unwrap();
+    recipe.train.steps = steps;
+    recipe.train.validate_every = 4;
+    recipe.train.checkpoint_every = 7;
+    recipe.train.kl_warmup_steps = 5;
+    recipe.train.validation_draws = 1;
+    recipe
+}
+
+fn checkpoint(out: &Path) -> Checkpoint {
+    let mut checkpoint = Checkpoint::read(&out.join(CHECKPOINT)).unwrap();
+    // The clock is the one thing that may differ.
+    checkpoint.state.seconds = 0.0;
+    checkpoint.state.metrics.iter_mut().for_each(|m| m.seconds = 0.0);
+    checkpoint
+}
+
+/// Interrupts a run after each of `stops` steps: it ends with the checkpoint and the model of an uninterrupted one.
+fn resumes_bit_for_bit(recipe: &Recipe, stops: &[u64]) {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
+    assert_eq!(train(recipe, &whole, &mut ()).unwrap().end, End::Finished);
+    for (i, stop) in stops.iter().enumerate() {
+        let mut until = StopAfter(*stop);
+        let outcome = if i == 0 { train(recipe, &parts, &mut until) } else { resume(&parts, &mut until) }.unwrap();
+        assert_eq!((outcome.end, outcome.step), (End::Interrupted, *stop));
+        assert_ne!(checkpoint(&whole), checkpoint(&parts));
+    }
+    assert_eq!(resume(&parts, &mut ()).unwrap().end, End::Finished);
+    let (a, b) = (checkpoint(&whole), checkpoint(&parts));
+    for (name, (_, values)) in &a.arrays {
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(values), bits(&b.arrays[name].1), "{name}");
+    }
+    assert_eq!(a, b);
+    let model = |out: &Path| arrays_from_bytes(&std::fs::read(out.join(MODEL)).unwrap()).unwrap().0;
+    assert_eq!(model(&whole), model(&parts));
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
+    resumes_bit_for_bit(&recipe(20), &[10]);
+    // Within a start, at the end of one, and within the next.
+    let several = Recipe { train: TrainRecipe { restarts: 2, ..recipe(8).train }, ..recipe(8) };
+    resumes_bit_for_bit(&several, &[3, 8, 13]);
+}
+
+#[test]
+fn restarts_keep_the_best_model_of_independent_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str, train: TrainRecipe| {
+        let out = dir.path().join(name);
+        super::train(&Recipe { train, ..recipe(40) }, &out, &mut ()).unwrap();
+        checkpoint(&out)
+    };
+    let base = TrainRecipe { validate_every: 20, ..recipe(40).train };
+    let several = run("several", TrainRecipe { restarts: 3, ..base.clone() });
+    let metrics = &several.state.metrics;
+    assert_eq!(metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [20, 40, 60, 80, 100, 120, 140, 160]);
+    // The first start is the run without restarts; the learning rate begins anew in every start.
+    assert_eq!(metrics[..2], run("one", base.clone()).state.metrics);
+    assert!(metrics.chunks(2).all(|start| start[0].learning_rate == metrics[0].learning_rate));
+    let ends: Vec<f64> = metrics.iter().filter_map(|m| m.validation_elbo).collect();
+    assert!(ends.windows(2).all(|two| two[0] != two[1]), "{ends:?}");
+    let best = (0..ends.len()).max_by(|a, b| ends[*a].total_cmp(&ends[*b])).unwrap();
+    assert_eq!((several.state.best_step, several.state.best_elbo), (metrics[best].step, Some(ends[best].to_bits())));
+    // What is kept is what that start gives by itself, at its end.
+    assert_eq!(best % 2, 1);
+    let alone = run("alone", table_of_start(&base, best as u64 / 2));
+    let group = |of: &Checkpoint, group: &str| {
+        let named =
+            of.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?.to_owned(), array.clone())));
+        named.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert_eq!(group(&several, "best."), group(&alone, "ema."));
+}
+
+#[test]
+fn patience_counts_in_every_start_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stuck = recipe(400);
+    let t = &mut stuck.train;
+    (t.learning_rate, t.validate_every, t.patience, t.restarts) = (1e-30, 1, 3, 2);
+    let outcome = train(&stuck, &dir.path().join("run"), &mut ()).unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Early, 12));
+}
+
+#[test]
+fn restarts_need_something_to_choose_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut blind = recipe(4);
+    (blind.train.restarts, blind.data.validation_fraction) = (1, 0.0);
+    let error = train(&blind, &dir.path().join("run"), &mut ()).unwrap_err().to_string();
+    assert!(error.contains("train.restarts") && error.contains("validation"), "{error}");
+    assert!(!dir.path().join("run").exists());
+    let mut wgan = Recipe::find("wgan-digits").unwrap();
+    wgan.train.restarts = 1;
+    let error = wgan.check().unwrap_err().to_string();
+    assert!(error.contains("train.restarts") && error.contains("WGAN"), "{error}");
+}
+
+#[test]
+fn a_stopped_run_says_so_and_a_finished_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let outcome = train(&recipe(5), &out, &mut StopAfter(0)).unwrap();
+    assert_eq!((outcome.end, outcome.step), (End::Interrupted, 0));
+    assert!(matches!(train(&recipe(5), &out, &mut ()), Err(TrainError::Exists(_))));
+    assert_eq!(resume(&out, &mut ()).unwrap().step, 5);
+    assert_eq!(resume(&out, &mut ()).unwrap().end, End::Finished);
+}
+
+#[test]
+fn divergence_names_the_step_and_keeps_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let mut wild = recipe(200);
+    wild.train.checkpoint_every = 1;
+    wild.train.learning_rate = 1e12;
+    let error = train(&wild, &out, &mut ()).unwrap_err();
+    let TrainError::Diverged { step, kept } = &error else { panic!("{error}") };
+    assert!(*step >= 1 && error.to_string().contains(&format!("step {step}")), "{error}");
+    if kept.contains("intact") {
+        let arrays = checkpoint(&out).arrays;
+        assert!(arrays.values().flat_map(|(_, v)| v).all(|v| v.is_finite()));
+    }
+}
+
+#[test]
+fn a_failed_write_names_the_file_and_keeps_the_previous_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    train(&recipe(20), &out, &mut StopAfter(8)).unwrap();
+    let before = checkpoint(&out);
+    // A folder in the way of the temporary file makes writing fail as a full disk would.
+    std::fs::create_dir(temporary(&out.join(CHECKPOINT))).unwrap();
+    let error = resume(&out, &mut ()).unwrap_err();
+    assert!(matches!(error, TrainError::Write { .. }), "{error}");
+    assert!(error.to_string().contains("checkpoint of step 8 is intact"), "{error}");
+    assert_eq!(checkpoint(&out), before);
+    std::fs::remove_dir(temporary(&out.join(CHECKPOINT))).unwrap();
+    assert_eq!(resume(&out, &mut ()).unwrap().end, End::Finished);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = train(&recipe(1), &file.join("run"), &mut ()).unwrap_err();
+    assert!(error.to_string().contains("file") && error.to_string().contains("cannot be written"), "{error}");
+}
+
+#[test]
+fn patience_ends_a_run_that_no_longer_improves() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stuck = recipe(400);
+    stuck.train.learning_rate = 1e-30;
+    stuck.train.validate_every = 1;
+    stuck.train.patience = 3;
+    let outcome = train(&stuck, &dir.path().join("run"), &mut ()).unwrap();
+    assert_eq!((outcome.end, outcome.step - outcome.best_step), (End::Early, 3));
+}
+
+#[test]
+fn training_improves_the_bound_and_the_kept_model_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let mut short = recipe(600);
+    short.train.validate_every = 200;
+    short.train.ema = 0.9;
+    short.train.validation_draws = 4;
+    let best = train(&short, &out, &mut ()).unwrap().best_elbo.unwrap();
+    assert!(best > -28.0, "{best}");
+    let run = Run::open(&out).unwrap();
+    let model = run.model().unwrap();
+    let test = crate::evaluate::elbo_over_binarisations(&*model, &run.dataset().unwrap().validation, 4, 0).unwrap();
+    assert!((test.mean - best).abs() < 0.6, "{test:?} {best}");
+}

@@ -1,0 +1,309 @@
+//! What decides a run whatever its family: the data, the shape of a model, the optimisation, what is exported.
+
+mod error;
+
+use std::path::PathBuf;
+
+use elbo_compiler::Likelihood;
+use elbo_compiler::quantize::WeightBits;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::nn::Activation;
+
+pub use error::RecipeError;
+
+/// What a model must know of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataShape {
+    /// Rows and columns of one example; one row for a table.
+    pub shape: [usize; 2],
+    /// What the values mean.
+    pub kind: Kind,
+    /// Number of classes: one more than the largest label; 0 without labels.
+    pub classes: usize,
+}
+
+impl DataShape {
+    /// The shape of a data set.
+    #[must_use]
+    pub fn of(dataset: &Dataset) -> Self {
+        Self { shape: dataset.shape, kind: dataset.kind, classes: dataset.classes() }
+    }
+
+    /// Values of one example.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.shape[0] * self.shape[1]
+    }
+}
+
+/// Which data set, and how it is split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file; empty where an energy is learnt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub spec: String,
+    /// Folder in which `spec` is looked for; without it the environment variable `ELBO_DATA`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// CSV column of labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// CSV column that assigns rows to splits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_column: Option<String>,
+    /// CSV columns that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_columns: Vec<String>,
+    /// Share of the train rows used for validation, where the data names none.
+    #[serde(default = "DataRecipe::validation_fraction")]
+    pub validation_fraction: f32,
+    /// Seed of the split; apart from the training seed, so that runs with different seeds stay comparable.
+    #[serde(default)]
+    pub split_seed: u64,
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        Self {
+            spec: String::new(),
+            data_dir: None,
+            label_column: None,
+            split_column: None,
+            drop_columns: Vec::new(),
+            validation_fraction: Self::validation_fraction(),
+            split_seed: 0,
+        }
+    }
+}
+
+impl DataRecipe {
+    fn validation_fraction() -> f32 {
+        0.1
+    }
+
+    /// Loads the data set.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn load(&self) -> Result<Dataset, DataError> {
+        let options = DataOptions {
+            label_column: self.label_column.clone(),
+            split_column: self.split_column.clone(),
+            drop_columns: self.drop_columns.clone(),
+            validation_fraction: self.validation_fraction,
+            seed: self.split_seed,
+            standardise: None,
+        };
+        crate::data::load(&self.spec, self.data_dir.as_deref(), &options)
+    }
+}
+
+/// The model's shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// Widths of the encoder's hidden layers; the decoder mirrors them.
+    pub hidden: Vec<usize>,
+    /// Latent dimensions.
+    pub latent: usize,
+    /// Activation of the hidden layers.
+    pub activation: Activation,
+    /// The decoder's likelihood; without it Bernoulli for images and Gaussian for tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<Likelihood>,
+    /// Whether a VAE models each class by itself, `p(x|y)`; needs labels.
+    pub conditional: bool,
+}
+
+impl Default for ModelRecipe {
+    fn default() -> Self {
+        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None, conditional: false }
+    }
+}
+
+/// How the learning rate changes over the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Half a cosine, from `learning_rate` down to 0.
+    #[default]
+    Cosine,
+    /// `learning_rate` throughout.
+    Constant,
+    /// `learning_rate` times `decay` every `decay_steps` steps.
+    Step,
+}
+
+/// The two SGVB estimators of the paper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Estimator {
+    /// All Monte Carlo: `log p(x,z) - log q(z|x)` at the sampled `z` (equation 6).
+    A,
+    /// Monte Carlo for the likelihood, analytic KL divergence (equation 7).
+    #[default]
+    B,
+}
+
+/// The optimisation: Adam on minibatches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainRecipe {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Rows a step.
+    pub batch: usize,
+    /// Adam's step size at its largest.
+    pub learning_rate: f64,
+    /// How the step size changes.
+    pub schedule: Schedule,
+    /// Factor of the step schedule, above 0 and at most 1.
+    pub decay: f64,
+    /// Steps between two decays of the step schedule.
+    pub decay_steps: u64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Weight of the KL divergence; 1 is the evidence lower bound.
+    pub beta: f64,
+    /// Steps over which `beta` grows from 0 to its value.
+    pub kl_warmup_steps: u64,
+    /// Nats that every latent dimension of a VAE may use without paying, on average over a batch; 0 for none.
+    pub free_bits: f64,
+    /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
+    pub estimator: Estimator,
+    /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
+    /// and kept.
+    pub ema: f64,
+    /// Seed of weights, order and noise.
+    pub seed: u64,
+    /// How often to train again from other initial weights, `steps` steps each time; the model of the best validation bound
+    /// of all is kept. For objectives with bad local optima.
+    pub restarts: u64,
+    /// Steps between validations.
+    pub validate_every: u64,
+    /// Fixed draws of noise over which a validation averages.
+    pub validation_draws: usize,
+    /// Validations without a better bound after which training stops; 0 for never.
+    pub patience: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TrainRecipe {
+    fn default() -> Self {
+        Self {
+            steps: 10_000,
+            batch: 100,
+            learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
+            decay: 0.75,
+            decay_steps: 10_000,
+            weight_decay: 0.0,
+            beta: 1.0,
+            kl_warmup_steps: 0,
+            free_bits: 0.0,
+            estimator: Estimator::B,
+            ema: 0.999,
+            seed: 0,
+            restarts: 0,
+            validate_every: 250,
+            validation_draws: 4,
+            patience: 20,
+            checkpoint_every: 1000,
+        }
+    }
+}
+
+impl TrainRecipe {
+    /// Checks every range that the types do not.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let invalid = |field, expected, found: &dyn std::fmt::Display| {
+            Err(RecipeError::Invalid { field, expected, found: found.to_string() })
+        };
+        let at_least_1 = [
+            ("train.steps", self.steps),
+            ("train.batch", self.batch as u64),
+            ("train.validate_every", self.validate_every),
+            ("train.validation_draws", self.validation_draws as u64),
+            ("train.checkpoint_every", self.checkpoint_every),
+            ("train.decay_steps", self.decay_steps),
+        ];
+        for (field, value) in at_least_1 {
+            if value == 0 {
+                return invalid(field, "a whole number of at least 1", &value);
+            }
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return invalid("train.learning_rate", "a number above 0", &self.learning_rate);
+        }
+        let at_least_0 =
+            [("train.beta", self.beta), ("train.weight_decay", self.weight_decay), ("train.free_bits", self.free_bits)];
+        for (field, value) in at_least_0 {
+            if !(value >= 0.0 && value.is_finite()) {
+                return invalid(field, "a number of at least 0", &value);
+            }
+        }
+        if !(self.decay > 0.0 && self.decay <= 1.0) {
+            return invalid("train.decay", "a number above 0 and at most 1", &self.decay);
+        }
+        if self.free_bits > 0.0 && self.estimator == Estimator::A {
+            let expected = "0 for estimator \"a\": they need the analytic KL of \"b\"";
+            return invalid("train.free_bits", expected, &self.free_bits);
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return invalid("train.ema", "a number from 0 up to but not including 1", &self.ema);
+        }
+        Ok(())
+    }
+
+    /// The learning rate of step `step`, counted from 0.
+    #[must_use]
+    pub fn rate(&self, step: u64) -> f64 {
+        match self.schedule {
+            Schedule::Constant => self.learning_rate,
+            Schedule::Step => {
+                let decays = i32::try_from(step / self.decay_steps).unwrap_or(i32::MAX);
+                self.learning_rate * self.decay.powi(decays)
+            }
+            Schedule::Cosine => {
+                let done = step as f64 / self.steps as f64;
+                self.learning_rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        }
+    }
+
+    /// The weight of the KL divergence at step `step`, counted from 0.
+    #[must_use]
+    pub fn beta_at(&self, step: u64) -> f64 {
+        if step >= self.kl_warmup_steps {
+            return self.beta;
+        }
+        self.beta * (step + 1) as f64 / self.kl_warmup_steps as f64
+    }
+}
+
+/// What the compiled blob will carry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportRecipe {
+    /// Samples of the Monte Carlo score.
+    pub monte_carlo_samples: usize,
+    /// Samples of the importance-weighted score.
+    pub importance_samples: usize,
+    /// Whether the blob can draw samples.
+    pub sample: bool,
+    /// Bits of a weight: 8, or 16 at twice the flash and time.
+    pub weight_bits: WeightBits,
+}
+
+impl Default for ExportRecipe {
+    fn default() -> Self {
+        Self { monte_carlo_samples: 8, importance_samples: 64, sample: true, weight_bits: WeightBits::Eight }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a family may use in one training step.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use elbo_compiler::Likelihood;
+
+use crate::data::Split;
+use crate::nn::{Adam, AdamParams, OptimiserState, RmsProp, RmsPropParams, Rng};
+use crate::noise::{Purpose, generator};
+use crate::rows::observe;
+use crate::settings::TrainRecipe;
+
+/// One training step: its rows, its noise and its optimisers. Everything random is a function of seed and step, so that
+/// a resumed run draws what the uninterrupted one would have drawn.
+pub struct Step<'s> {
+    /// The step, counted from 0.
+    pub index: u64,
+    /// The optimisation's settings.
+    pub recipe: &'s TrainRecipe,
+    /// Noise of the latents.
+    pub noise: Rng,
+    /// The train rows; none for a model that learns from a density.
+    pub rows: &'s Split,
+    pixels: Rng,
+    draws: Rng,
+    batch: &'s [usize],
+    optimisers: &'s mut [Optimiser],
+}
+
+impl<'s> Step<'s> {
+    pub(crate) fn new(
+        recipe: &'s TrainRecipe,
+        index: u64,
+        rows: &'s Split,
+        batch: &'s [usize],
+        optimisers: &'s mut [Optimiser],
+    ) -> Self {
+        let rng = |purpose| generator(recipe.seed, purpose, index);
+        Self {
+            index,
+            recipe,
+            noise: rng(Purpose::Latents),
+            rows,
+            pixels: rng(Purpose::Pixels),
+            draws: rng(Purpose::Rows),
+            batch,
+            optimisers,
+        }
+    }
+
+    /// The step's rows as the model sees them, `[b, d]`; every row of the split comes once an epoch.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn batch(&mut self, likelihood: Likelihood) -> Result<Tensor> {
+        self.gather(self.batch, likelihood)
+    }
+
+    /// Labels of the step's rows, where the source has labels.
+    #[must_use]
+    pub fn labels(&self) -> Option<Vec<u32>> {
+        self.labels_of(self.batch)
+    }
+
+    /// `n` further rows, drawn with replacement from those with an index in `among`, and their indices: `[n, d]`.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn draw(&mut self, among: &[usize], n: usize, likelihood: Likelihood) -> Result<(Tensor, Vec<usize>)> {
+        let rows: Vec<usize> = (0..n).map(|_| among[self.draws.below(among.len())]).collect();
+        Ok((self.gather(&rows, likelihood)?, rows))
+    }
+
+    /// These rows as the model sees them, `[n, d]`.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn take(&mut self, rows: &[usize], likelihood: Likelihood) -> Result<Tensor> {
+        self.gather(rows, likelihood)
+    }
+
+    /// Labels of these rows, where the source has labels.
+    #[must_use]
+    pub fn labels_of(&self, rows: &[usize]) -> Option<Vec<u32>> {
+        let labels = self.rows.labels.as_ref()?;
+        Some(rows.iter().map(|row| labels[*row]).collect())
+    }
+
+    fn gather(&mut self, rows: &[usize], likelihood: Likelihood) -> Result<Tensor> {
+        let x: Vec<f32> = rows.iter().flat_map(|row| self.rows.row(*row)).copied().collect();
+        let dim = x.len() / rows.len().max(1);
+        Tensor::from_vec(observe(likelihood, &mut self.pixels, &x), (rows.len(), dim), &Device::Cpu)
+    }
+
+    /// Moves the variables of a group against the gradient of the scalar `loss`, and returns its value. A loss that is
+    /// not finite moves nothing.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn minimise(&mut self, group: usize, loss: &Tensor) -> Result<f64> {
+        let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        if value.is_finite() {
+            self.optimisers[group].step(&loss.backward()?, self.recipe.rate(self.index))?;
+        }
+        Ok(value)
+    }
+}
+
+/// Variables with an optimiser of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Indices into [`Params::vars`].
+    pub vars: Vec<usize>,
+    /// How they are updated.
+    pub rule: Rule,
+}
+
+/// An optimiser's rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Adam (arXiv 1412.6980), with the recipe's decoupled weight decay.
+    Adam,
+    /// RMSProp (Tieleman and Hinton 2012), without weight decay.
+    RmsProp,
+}
+
+/// The optimiser of one group of variables.
+pub(crate) enum Optimiser {
+    Adam(Adam),
+    RmsProp(RmsProp),
+}
+
+impl Optimiser {
+    pub fn new(group: &Group, vars: &[(String, Var)], recipe: &TrainRecipe) -> Result<Self> {
+        let vars: Vec<(String, Var)> = group.vars.iter().map(|at| vars[*at].clone()).collect();
+        let adam = AdamParams { weight_decay: recipe.weight_decay, ..AdamParams::default() };
+        match group.rule {
+            Rule::Adam => Ok(Self::Adam(Adam::new(&vars, adam)?)),
+            Rule::RmsProp => Ok(Self::RmsProp(RmsProp::new(&vars, RmsPropParams::default())?)),
+        }
+    }
+
+    fn step(&mut self, gradients: &GradStore, rate: f64) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.step(gradients, rate),
+            Self::RmsProp(rmsprop) => rmsprop.step(gradients, rate),
+        }
+    }
+
+    pub fn state(&self) -> Result<OptimiserState> {
+        match self {
+            Self::Adam(adam) => adam.state(),
+            Self::RmsProp(rmsprop) => rmsprop.state(),
+        }
+    }
+
+    pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
+        match self {
+            Self::Adam(adam) => adam.restore(state),
+            Self::RmsProp(rmsprop) => rmsprop.restore(state),
+        }
+    }
+}
