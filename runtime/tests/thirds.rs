@@ -6,7 +6,7 @@ use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, Tensor, TensorKind};
 use elbo::{Limits, LoadError, Model};
-use elbo_fuzz_blobs::builder::Parts;
+use elbo_fuzz_blobs::builder::{Parts, Records};
 
 fn load(parts: &Parts) -> Result<(), LoadError> {
     Model::load(bytemuck::cast_slice(&parts.words()), Limits::default()).map(|_| ())
@@ -14,7 +14,7 @@ fn load(parts: &Parts) -> Result<(), LoadError> {
 
 /// The error that `edit` gives in what `make` makes, and nothing else.
 #[track_caller]
-fn breaks(make: fn() -> Parts, expected: LoadError, edit: impl FnOnce(&mut Parts)) {
+fn breaks(make: fn() -> Parts, expected: LoadError, edit: impl FnOnce(&mut Records)) {
     let mut parts = make();
     assert_eq!(load(&parts), Ok(()));
     edit(&mut parts);
@@ -42,7 +42,7 @@ fn silent() -> Parts {
 }
 
 /// Takes the log-determinant away and has the flow write it to another tensor.
-fn redirect(parts: &mut Parts, third: u16) {
+fn redirect(parts: &mut Records, third: u16) {
     parts.tensors.remove(2);
     parts.programs[0].tensors_len = 3;
     parts.programs[0].outputs[0] = 2;
@@ -116,7 +116,7 @@ fn a_third_that_is_not_written_here() {
 
 #[test]
 fn a_third_of_the_wrong_form() {
-    let nats = |p: &mut Parts, edit: &dyn Fn(&mut Tensor)| edit(&mut p.tensors[2]);
+    let nats = |p: &mut Records, edit: &dyn Fn(&mut Tensor)| edit(&mut p.tensors[2]);
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound += 1));
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound = 0));
     breaks(silent, E::Operand { op: 2 }, |p| nats(p, &|t| (t.kind, t.frac) = (TensorKind::I16, 15)));

@@ -119,6 +119,11 @@ impl Program<'_> {
         written(self.writer.append(op, output))
     }
 
+    /// The operations so far.
+    pub fn ops(&self) -> &[Op] {
+        self.writer.ops()
+    }
+
     /// What the last operation wrote besides its output.
     pub fn third(&self) -> u16 {
         let last = self.writer.ops().last();

@@ -61,8 +61,12 @@ impl DenseLayer<'_> {
     pub(crate) fn data(&self) -> impl Iterator<Item = u32> {
         let weight = |row: usize, col: usize| self.weights.get(row * self.cols + col).copied().unwrap_or(0);
         let of = |values: &[i32], row: usize| values.get(row).copied().unwrap_or(0);
-        pack_params(self.rows, move |row| of(self.bias, row), move |row| of(self.multiplier, row))
-            .chain(pack_weights(self.rows, self.cols, self.packing, weight))
+        pack_params(self.rows, move |row| of(self.bias, row), move |row| of(self.multiplier, row)).chain(pack_weights(
+            self.rows,
+            self.cols,
+            self.packing,
+            weight,
+        ))
     }
 
     /// Whether the runtime can prove that it never overflows.
