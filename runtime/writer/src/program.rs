@@ -108,7 +108,7 @@ impl<'m> ProgramWriter<'m> {
         if !(1..=FULL).contains(&bound) {
             return Err(WriteError::Tensor { tensor: self.tensors.len() });
         }
-        self.check_room(tensor.extent(), 0)?;
+        self.check_room(&tensor, None)?;
         let slot = self.inputs.iter().position(|input| *input == NO_TENSOR).ok_or(WriteError::Slots)?;
         let reference = self.push(tensor, None);
         if let Some(input) = self.inputs.get_mut(slot) {
@@ -230,7 +230,7 @@ impl<'m> ProgramWriter<'m> {
             .map_err(|reason| self.refused(op.opcode, reason))?;
         let output = Tensor { bound: bounds.output, first: here, ..output };
         let third = third.map(|third| Tensor { bound: bounds.third, ..third });
-        self.check_room(output.extent(), third.map_or(0, |third| third.extent()))?;
+        self.check_room(&output, third.as_ref())?;
         self.count(&op, &operands, &output)?;
 
         let early = third.filter(|_| self.third_first).map(|third| self.push(third, None));
@@ -256,13 +256,14 @@ impl<'m> ProgramWriter<'m> {
         self.tensors.len() as u16 - 1
     }
 
-    /// Whether there is room for an operation and two tensors.
-    fn check_room(&self, extent: u32, other: u32) -> Result<(), WriteError> {
+    /// Whether there is room for an operation and what it writes.
+    fn check_room(&self, tensor: &Tensor, third: Option<&Tensor>) -> Result<(), WriteError> {
         let most = MAX_RECORDS as usize;
-        if self.tensors.len() + 2 > most || self.ops.len() >= most {
+        if self.tensors.len() + 1 + usize::from(third.is_some()) > most || self.ops.len() >= most {
             return Err(WriteError::Records);
         }
-        let end = self.free.checked_add(extent).and_then(|end| end.checked_add(other));
+        let end = self.free.checked_add(tensor.extent());
+        let end = end.and_then(|end| end.checked_add(third.map_or(0, Tensor::extent)));
         end.map(|_| ()).ok_or(WriteError::TooLarge)
     }
 
