@@ -14,10 +14,17 @@ pub fn run() -> Result<()> {
     step("format", || cargo(&["fmt", "--all", "--check"]).and_then(|()| firmware_cargo(&["fmt", "--all", "--check"])))?;
     step("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     step("lints of the firmware", || firmware_app(&["clippy"], &["--all-targets", "--", "-D", "warnings"]))?;
+    step("writer for a Cortex-M0", writer_for_bare_metal)?;
     step("firmware of every board", firmware::build)?;
     step("no panic, and code size", firmware::check)?;
     step("tests", || cargo(&["test", "--workspace"]))?;
     step("firmware's own tests", || firmware_app(&["test"], &[]))
+}
+
+/// The writer needs a heap, but no operating system.
+fn writer_for_bare_metal() -> Result<()> {
+    let arguments = ["build", "--package", "elbo-writer", "--target", "thumbv6m-none-eabi"];
+    shell::run(elbo_link::host::bare_cargo()?.args(arguments).current_dir(root()))
 }
 
 /// The application that every board runs, built for the host.
