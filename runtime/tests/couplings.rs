@@ -231,7 +231,7 @@ fn zeros_follow_the_image() {
         run_all(ProgramKind::Encode, &mut case.parts.clone(), &[&[4096, -4096, 0, 100, 8192]], |p| {
             let z = p.input(5, 12, 32768);
             let (image, _) = p.couplings(stack, 0, case.widest, z, 12);
-            let whole = p.ops.iter().find(|op| op.opcode == Opcode::Couplings).map_or(0, |op| op.output);
+            let whole = p.ops().iter().find(|op| op.opcode == Opcode::Couplings).map_or(0, |op| op.output);
             p.outputs(&[whole, image]);
         });
     assert_eq!(whole.len(), CouplingStack::output_len(5, 6));

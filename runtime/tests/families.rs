@@ -349,7 +349,7 @@ fn through(opcode: Opcode, z: &[i16], params: &[i16], inverse: bool) -> (Vec<i16
         let all = p.input(both.len() as u32, 12, 32768);
         let z = p.slice(all, 0, n);
         let params = p.slice(all, n, params.len() as u32);
-        (p.flow(opcode, z, params, inverse), p.third())
+        (p.flow(opcode, z, params, inverse), p.extra())
     };
     let x = vector(&both, |p| {
         let (y, _) = write(p);

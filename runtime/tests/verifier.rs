@@ -5,7 +5,7 @@ use elbo::blob::HEADER_WORDS;
 use elbo::kernel::Packing;
 use elbo::program::{NO_TENSOR, Op, Opcode, PROGRAM_WORDS, ProgramKind, TensorKind};
 use elbo::{Arena, Limits, LoadError, Model, SessionError};
-use elbo_fuzz_blobs::builder::{Parts, seal};
+use elbo_fuzz_blobs::builder::{Parts, Records, seal};
 use elbo_fuzz_blobs::{SEEDS, seeds};
 use rand_core::SeedableRng;
 
@@ -50,7 +50,7 @@ fn load(words: &[u32]) -> Result<(), LoadError> {
 
 /// The error that `edit` gives, and nothing else.
 #[track_caller]
-fn breaks(expected: LoadError, edit: impl FnOnce(&mut Parts)) {
+fn breaks(expected: LoadError, edit: impl FnOnce(&mut Records)) {
     let mut parts = base();
     edit(&mut parts);
     assert_eq!(load(&parts.words()), Err(expected));
@@ -183,11 +183,10 @@ fn matrices() {
 fn the_widest_row_overflows_and_a_lighter_one_does_not() {
     for packing in [Packing::RowMajor, Packing::Dsp4] {
         let mut parts = Parts::new();
-        parts.matrix([1, 65536], packing, 32768, |_, _| -128, |_| 0, |_| 0);
-        assert_eq!(load(&parts.words()), Err(E::Overflow { matrix: 0, row: 0 }));
-        let mut parts = Parts::new();
         parts.matrix([1, 65536], packing, 255, |_, _| -128, |_| 0, |_| 1 << 30);
         assert_eq!(load(&parts.words()), Ok(()));
+        parts.matrices[0].input_bound = 32768;
+        assert_eq!(load(&parts.words()), Err(E::Overflow { matrix: 0, row: 0 }));
     }
 }
 
@@ -364,7 +363,7 @@ fn impute() -> Parts {
 #[test]
 fn two_inputs() {
     assert_eq!(load(&impute().words()), Ok(()));
-    let breaks = |expected, edit: &dyn Fn(&mut Parts)| {
+    let breaks = |expected, edit: &dyn Fn(&mut Records)| {
         let mut parts = impute();
         edit(&mut parts);
         assert_eq!(load(&parts.words()), Err(expected));
@@ -415,9 +414,14 @@ fn loops() {
     let mut open = score(|p| {
         let x = p.input(1, 0, 1);
         let a = p.scalar(Opcode::Sum, &[x], 0);
-        p.begin(2);
+        let terms = p.begin(2);
+        p.end(terms, a);
         p.outputs(&[a]);
     });
+    // Its end goes, and with it what lived one operation longer.
+    open.ops.pop();
+    open.programs[0].ops_len -= 1;
+    open.tensors[1].last -= 1;
     assert_eq!(load(&open.words()), Err(E::Loop { op: 1 }));
     open.ops[1].inputs[0] = 0;
     assert_eq!(load(&open.words()), Err(E::Operation { op: 1 }));
@@ -434,10 +438,23 @@ fn loops() {
             }
             p.outputs(&[a]);
         });
-        load(&parts.words())
+        parts
     };
-    assert_eq!(deep(4), Ok(()));
-    assert_eq!(deep(5), Err(E::Loop { op: 4 }));
+    let mut deepest = deep(4);
+    assert_eq!(load(&deepest.words()), Ok(()));
+    // A fifth around all others, whose end would come too late to matter.
+    let outermost = Op { output: deepest.tensors.len() as u16, ..deepest.ops[0] };
+    deepest.ops.insert(0, outermost);
+    for tensor in &mut deepest.tensors {
+        tensor.first += u16::from(tensor.first != 0);
+        tensor.last += 1;
+    }
+    let vector = elbo::program::Tensor { offset: deepest.arena_len, first: 1, ..deepest.tensors[1] };
+    deepest.tensors.push(vector);
+    deepest.arena_len += vector.extent();
+    deepest.programs[0].ops_len += 1;
+    deepest.programs[0].tensors_len += 1;
+    assert_eq!(load(&deepest.words()), Err(E::Loop { op: 4 }));
     // A loop's vector is of what its iterations give.
     let vectors = || {
         let mut parts = Parts::new();
@@ -451,7 +468,7 @@ fn loops() {
         parts
     };
     assert_eq!(load(&vectors().words()), Ok(()));
-    let breaks_vectors = |expected, edit: &dyn Fn(&mut Parts)| {
+    let breaks_vectors = |expected, edit: &dyn Fn(&mut Records)| {
         let mut parts = vectors();
         edit(&mut parts);
         assert_eq!(load(&parts.words()), Err(expected));
@@ -497,6 +514,7 @@ fn work_beyond_any_count() {
         }
         p.outputs(&[a]);
     });
+    let parts: &mut Records = &mut parts;
     for op in parts.ops.iter_mut().filter(|op| op.opcode == Opcode::Loop) {
         op.imm = 65536;
         parts.tensors[usize::from(op.output)].len = 65536;

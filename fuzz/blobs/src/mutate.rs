@@ -1,8 +1,9 @@
 //! Mutations that know the format: most leave a blob whose container is intact, many one that is valid.
 
 use crate::repair::{Sections, repair_claims, repair_places};
-use elbo::blob::{CHECKED_FROM, HEADER_WORDS};
+use elbo::blob::HEADER_WORDS;
 use elbo::program::{MATRIX_WORDS, OP_WORDS, Op, Opcode, PROGRAM_WORDS, TENSOR_WORDS, Tensor};
+use elbo_writer::seal;
 
 /// SplitMix64: a few cheap choices from a seed.
 #[derive(Clone, Debug)]
@@ -69,8 +70,7 @@ pub fn mutate(words: &mut [u32], len: usize, seed: u64) -> usize {
         repair_claims(&mut words[..len]);
     }
     if len >= HEADER_WORDS && !random.one_in(64) {
-        words[2] = len as u32;
-        words[3] = elbo::crc32_words(&words[CHECKED_FROM..len]);
+        seal(&mut words[..len]);
     }
     match random.below(128) {
         0 => len - random.below(len.min(8) + 1),

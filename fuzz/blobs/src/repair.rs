@@ -6,8 +6,9 @@ use elbo::bounds::{FULL, output_bounds, scratch_len};
 use elbo::kernel::{ConvGeometry, Packing, unpack_word, word_index};
 use elbo::program::{
     MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
-    TensorKind, op_cost,
+    TensorKind,
 };
+use elbo_writer::WorkCounter;
 
 /// Where the sections of an intact blob begin.
 pub(crate) struct Sections {
@@ -125,13 +126,13 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         let there = usize::from(index) < sections.count(8);
         there.then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(index)))
     };
-    // The open loops: repeats within, iterations and vector; deeper nests are refused anyway.
-    let (mut loops, mut depth) = ([(1u64, 1u32, u16::MAX); 8], 0usize);
-    let (mut work, mut macs) = (0u64, 0u64);
+    // The open loops: iterations and vector; deeper nests are refused anyway.
+    let (mut loops, mut depth) = ([(1u32, u16::MAX); 8], 0usize);
+    let mut counter = WorkCounter::default();
     for op in 0..record.ops_len as usize {
         let op = op_at(words, op);
         let mut inputs = op.inputs.map(|input| tensor(words, input));
-        let (repeat, iterations, vector) = loops[depth];
+        let (iterations, vector) = loops[depth];
         let written = if op.opcode == Opcode::End { vector } else { op.output };
         let mut output = tensor(words, written);
         if let Some(len) = output_len(&op, &inputs, iterations, &|index| matrices(words, index))
@@ -158,17 +159,15 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         match op.opcode {
             Opcode::Loop if depth < 7 => {
                 depth += 1;
-                loops[depth] = (repeat.saturating_mul(u64::from(op.imm)), op.imm, op.output);
+                loops[depth] = (op.imm, op.output);
             }
             Opcode::End => depth = depth.checked_sub(1)?,
             _ => {}
         }
-        let len = if op.opcode.inputs() == 0 { output.len } else { inputs[0].len };
-        let cost = op_cost(&op, len, inputs[1].len, &|index| matrices(words, index));
-        work = work.saturating_add(cost.work.saturating_mul(repeat));
-        macs = macs.saturating_add(cost.macs.saturating_mul(repeat));
+        // What nests too deep is refused whatever its work.
+        let _ = counter.count(&op, &inputs, &output, &|index| matrices(words, index));
     }
-    (record.work, record.macs) = (work, macs);
+    (record.work, record.macs) = (counter.total().work, counter.total().macs);
     let at = sections.programs + index * PROGRAM_WORDS;
     words[at..at + PROGRAM_WORDS].copy_from_slice(&record.encode());
     Some(())

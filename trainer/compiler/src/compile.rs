@@ -1,6 +1,6 @@
 //! The passes in their order: from layers to a blob that the runtime has proved.
 
-use crate::assemble::{Assembly, PlannedProgram, QuantizedMatrix};
+use crate::assemble::{QuantizedMatrix, assemble};
 use crate::calibrate::{Ranges, calibrate};
 use crate::graph::FloatModel;
 use crate::host::{Blob, quantize_row, self_test};
@@ -12,6 +12,7 @@ use crate::{fold, plan, quantize};
 use elbo::kernel::Packing;
 use elbo::program::Opcode;
 use elbo::{Limits, LoadError, Meta, SelfTest};
+use elbo_writer::{Program, WriteError};
 
 /// Scale of log-variances: Q4.11, the coarsest that the exponential reads.
 const LOGVAR_FRAC: u32 = 11;
@@ -36,9 +37,9 @@ pub enum CompileError {
     /// There are no rows to calibrate with.
     #[error("no rows to calibrate with: the training split is empty")]
     NoCalibrationData,
-    /// The metadata do not encode.
-    #[error("the metadata do not encode: {0}")]
-    Meta(#[from] postcard::Error),
+    /// The model does not fit a blob.
+    #[error("the model cannot be written as a blob: {0}")]
+    Write(#[from] WriteError),
     /// The runtime refuses what the compiler made: a bug in the compiler.
     #[error("the runtime refuses the compiled blob: {0}")]
     Refused(LoadError),
@@ -79,7 +80,7 @@ pub struct Compiled {
     /// The quantised layers, and after them the remainders of those with 16-bit weights.
     pub matrices: Vec<QuantizedMatrix>,
     /// The planned programs.
-    pub programs: Vec<PlannedProgram>,
+    pub programs: Vec<Program>,
 }
 
 /// What a blob says about the model it was made from.
@@ -124,9 +125,9 @@ pub fn compile(
     let planned = float.programs.iter().enumerate();
     let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
 
-    let mut assembly = Assembly { programs, matrices: matrices.all, packing: options.packing, meta: Vec::new() };
+    let mut writer = assemble(&programs, &matrices.all, options.packing)?;
     // Once to run it, once more with what that run found.
-    let draft = Blob::from_words(assembly.words());
+    let draft = Blob::from_words(writer.finish());
     let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
     let input = held_out.first().unwrap_or(&calibration[0]);
     let row = quantize_row(&model, input);
@@ -149,10 +150,10 @@ pub fn compile(
         score_quantiles: quantiles,
         self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
     };
-    assembly.meta = postcard::to_stdvec(&meta)?;
-    let blob = Blob::from_words(assembly.words());
+    writer.meta(&meta)?;
+    let blob = Blob::from_words(writer.finish());
     blob.load(Limits::default()).map_err(CompileError::Refused)?;
-    Ok(Compiled { blob, float, ranges, scales, matrices: assembly.matrices, programs: assembly.programs })
+    Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
 }
 
 /// Refuses a layer of log-variances whose weights are too large for the scale that exponentials read.

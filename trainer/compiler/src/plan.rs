@@ -1,20 +1,18 @@
-//! Planning: float programs become integer programs, every tensor with a scale, a bound, a lifetime and a place.
+//! Planning: float programs become integer programs, every tensor with a scale and a place.
 
-use crate::assemble::{PlannedProgram, QuantizedMatrix};
 use crate::graph::{FloatProgram, Immediate, Node, NodeId};
 use crate::quantize::Matrices;
-use crate::scales::{Scales, input_format, nats, rescaled};
-use elbo::bounds::{OperandError, output_bounds, scratch_len};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind, op_cost};
+use crate::scales::{Scales, input_format, rescaled};
+use elbo::kernel::Packing;
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor};
+use elbo_writer::{Program, ProgramWriter, WriteError, nats, operation, vector};
 
 /// A program that cannot be planned.
 #[derive(Debug, thiserror::Error)]
-#[error("operation {op} ({opcode:?}) of program {program} cannot take its operands: {reason:?}")]
+#[error("program {program}: {source}")]
 pub struct PlanError {
     program: &'static str,
-    op: usize,
-    opcode: Opcode,
-    reason: OperandError,
+    source: WriteError,
 }
 
 /// Inserts what integers need and floats do not: an operand that is finer than its reader takes is rounded in between, once
@@ -94,154 +92,43 @@ fn immediates(node: &Node, frac: u32) -> (u32, i8) {
 ///
 /// # Errors
 /// [`PlanError`] when a scale or a bound does not fit an operation.
-pub fn plan(
-    program: &FloatProgram,
-    index: usize,
-    scales: &Scales,
-    matrices: &Matrices,
-) -> Result<PlannedProgram, PlanError> {
+pub fn plan(program: &FloatProgram, index: usize, scales: &Scales, matrices: &Matrices) -> Result<Program, PlanError> {
     let (program, fracs) = legalize(program, &scales.nodes[index], scales, &matrices.remainders);
-    let records: Vec<Matrix> = matrices.all.iter().map(record).collect();
-    let matrices = |index: u16| records.get(usize::from(index)).copied();
-    let nats = nats(&program);
-    let mut tensors: Vec<Tensor> = Vec::new();
+    // Neither their packing nor their place has any effect on a program.
+    let records: Vec<Matrix> = matrices.all.iter().map(|matrix| matrix.layer(Packing::RowMajor).record(0)).collect();
+    let written = write(&program, &fracs, scales, &records);
+    let mut planned = written.map_err(|source| PlanError { program: program.kind.name(), source })?;
+    place(&mut planned.tensors, &planned.ops);
+    Ok(planned)
+}
+
+/// Writes a program whose nodes are operations that integers can do, at the scales `fracs`.
+fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Matrix]) -> Result<Program, WriteError> {
+    let in_nats = crate::scales::nats(program);
+    let mut writer = ProgramWriter::new(program.kind, matrices);
     let mut tensor_of: Vec<u16> = Vec::new();
-    let mut ops: Vec<Op> = Vec::new();
-    let mut open: Vec<(u16, u64)> = Vec::new();
-    let mut inputs_seen = [NO_TENSOR; 2];
-    let (mut repeat, mut work, mut macs) = (1u64, 0u64, 0u64);
-
+    let mut inputs = 0;
     for (at, node) in program.nodes.iter().enumerate() {
-        let frac = fracs[at];
-        let kind = if nats[at] { TensorKind::Nats } else { TensorKind::I16 };
-        let here = ops.len() as u16 + 1;
-        let mut output =
-            Tensor { kind, frac: frac as u8, len: node.len as u32, first: here, last: here, ..Tensor::default() };
-        let Some(opcode) = node.opcode else {
-            if node.is_third() {
-                // The operation has made it.
-                let of = tensor_of[node.inputs[0]];
-                tensor_of.push(ops.iter().find(|op| op.output == of).map_or(NO_TENSOR, |op| op.inputs[2]));
-                continue;
-            }
-            let slot = usize::from(inputs_seen[0] != NO_TENSOR);
-            inputs_seen[slot] = tensors.len() as u16;
-            tensor_of.push(tensors.len() as u16);
-            (output.bound, output.first, output.last) = (input_format(program.kind, slot, scales.data).1, 0, 0);
-            tensors.push(output);
-            continue;
+        let (len, frac) = (node.len as u32, fracs[at] as u8);
+        let tensor = if let Some(opcode) = node.opcode {
+            let operands: Vec<u16> = node.inputs.iter().map(|input| tensor_of[*input]).collect();
+            let (imm, param) = immediates(node, fracs[at]);
+            let arg = if node.layers().is_empty() { 0 } else { node.layer as u16 };
+            let output: Tensor = if in_nats[at] { nats(len) } else { vector(len, frac) };
+            writer.append(Op { param, arg, imm, ..operation(opcode, &operands) }, output)?
+        } else if node.is_third() {
+            // The operation has made it.
+            writer.extra_of(tensor_of[node.inputs[0]]).unwrap_or(NO_TENSOR)
+        } else {
+            let (_, bound) = input_format(program.kind, inputs, scales.data);
+            inputs += 1;
+            writer.input(len, frac, bound)?
         };
-        let (imm, param) = immediates(node, frac);
-        let mut op = Op {
-            opcode,
-            param,
-            output: tensors.len() as u16,
-            inputs: [NO_TENSOR; 3],
-            arg: if node.layers().is_empty() { 0 } else { node.layer as u16 },
-            imm,
-        };
-        for (slot, input) in op.inputs.iter_mut().zip(&node.inputs) {
-            *slot = tensor_of[*input];
-        }
-        if opcode.writes_extra() {
-            op.inputs[2] = tensors.len() as u16 + 1;
-        }
-        let fail = |reason| PlanError { program: program.kind.name(), op: usize::from(here) - 1, opcode, reason };
-        let mut operands = op.inputs.map(|input| tensors.get(usize::from(input)).copied().unwrap_or_default());
-        if opcode.writes_extra() {
-            operands[2] = match opcode {
-                Opcode::Conv => {
-                    let len = scratch_len(&op, &matrices).ok_or_else(|| fail(OperandError::Shape))?;
-                    Tensor { kind: TensorKind::I16, frac: operands[0].frac, len, ..output }
-                }
-                _ => Tensor { kind: TensorKind::Nats, frac: 16, len: 1, ..output },
-            };
-        }
-        let closing = (opcode == Opcode::End).then(|| open.pop()).flatten();
-        if let Some((vector, _)) = closing {
-            op.output = NO_TENSOR;
-            output = tensors[usize::from(vector)];
-        }
-        let bounds = output_bounds(&op, &operands, &output, &matrices).map_err(fail)?;
-        let len = if opcode.inputs() == 0 { output.len } else { operands[0].len };
-        let cost = op_cost(&op, len, operands[1].len, &matrices);
-        work += cost.work * repeat;
-        macs += cost.macs * repeat;
-        if opcode == Opcode::Loop {
-            open.push((tensors.len() as u16, repeat));
-            repeat *= u64::from(imm);
-        }
-        match closing {
-            Some((vector, outside)) => {
-                repeat = outside;
-                tensors[usize::from(vector)].bound = bounds.output;
-                tensor_of.push(vector);
-            }
-            None => {
-                tensor_of.push(tensors.len() as u16);
-                output.bound = bounds.output;
-                tensors.push(output);
-                if opcode.writes_extra() {
-                    tensors.push(Tensor { bound: bounds.extra, ..operands[2] });
-                }
-            }
-        }
-        ops.push(op);
+        tensor_of.push(tensor);
     }
-
     let outputs: Vec<u16> = program.outputs.iter().map(|output| tensor_of[*output]).collect();
-    set_lifetimes(&mut tensors, &ops, &outputs);
-    place(&mut tensors, &ops);
-    let second = outputs.get(1).copied().unwrap_or(NO_TENSOR);
-    Ok(PlannedProgram {
-        kind: program.kind,
-        ops,
-        tensors,
-        inputs: inputs_seen,
-        outputs: [outputs[0], second],
-        work,
-        macs,
-    })
-}
-
-fn record(matrix: &QuantizedMatrix) -> Matrix {
-    Matrix {
-        rows: matrix.rows as u32,
-        cols: matrix.cols as u32,
-        packing: None,
-        input_bound: matrix.input_bound,
-        output_bound: matrix.output_bound(),
-        params: 0,
-        weights: 0,
-    }
-}
-
-fn set_lifetimes(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) {
-    let mut open: Vec<u16> = Vec::new();
-    let mut loops: Vec<(u16, u16)> = Vec::new();
-    for (index, op) in ops.iter().enumerate() {
-        let here = index as u16 + 1;
-        for input in op.inputs.iter().filter(|input| **input != NO_TENSOR) {
-            let tensor = &mut tensors[usize::from(*input)];
-            tensor.last = tensor.last.max(here);
-        }
-        match op.opcode {
-            Opcode::Loop => open.push(here),
-            Opcode::End => loops.extend(open.pop().map(|start| (start, here))),
-            _ => {}
-        }
-    }
-    // What is read inside a loop and was written before it is read again by every iteration.
-    for (start, end) in loops {
-        for tensor in tensors.iter_mut() {
-            if (tensor.first <= start && tensor.last > start) || tensor.first == start {
-                tensor.last = tensor.last.max(end);
-            }
-        }
-    }
-    for output in outputs {
-        tensors[usize::from(*output)].last = ops.len() as u16 + 1;
-    }
+    writer.outputs(&outputs)?;
+    writer.finish()
 }
 
 /// Gives every tensor a place, largest first, in the lowest gap that no tensor alive at the same time occupies. An operation

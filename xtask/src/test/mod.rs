@@ -16,7 +16,7 @@ use crate::{firmware, setup};
 type Step = fn() -> Result<()>;
 
 /// What is done, in order: what is quick to tell comes first.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("set-up", || setup::run().and_then(|()| setup::tools::install())),
     ("format", || cargo(&["fmt", "--all", "--check"]).and_then(|()| firmware_cargo(&["fmt", "--all", "--check"]))),
     ("dependencies", dependencies::check),
@@ -25,6 +25,7 @@ const STEPS: [(&str, Step); 13] = [
     ("documentation", documentation::check),
     ("every feature of the runtime alone", features::check),
     ("the runtime's oldest compiler", features::oldest_compiler),
+    ("the writer of blobs on a Cortex-M0", writer_for_bare_metal),
     ("packages", packages::check),
     ("firmware of every board", firmware::build),
     ("no panic, and code size", firmware::check),
@@ -53,6 +54,12 @@ pub fn run(only: Option<&str>) -> Result<()> {
     }
     println!("{:>6.0} s  together", times.iter().map(|(_, seconds)| seconds).sum::<f64>());
     Ok(())
+}
+
+/// The writer needs a heap, but no operating system.
+fn writer_for_bare_metal() -> Result<()> {
+    let arguments = ["build", "--package", "elbo-writer", "--target", "thumbv6m-none-eabi"];
+    shell::run(elbo_link::host::bare_cargo()?.args(arguments).current_dir(root()))
 }
 
 /// The application that every board runs, built for the host.

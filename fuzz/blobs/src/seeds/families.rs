@@ -118,9 +118,9 @@ pub(super) fn flow() -> Parts {
         let noise = p.normal(3);
         let z = p.map(Opcode::Fma, &[noise, sigma, mu], 10, 0);
         let z = p.flow(Opcode::Planar, z, planar, false);
-        let bent = p.third();
+        let bent = p.extra();
         let z = p.flow(Opcode::Radial, z, radial, false);
-        let stretched = p.third();
+        let stretched = p.extra();
         let log_det = p.scalar(Opcode::Add, &[bent, stretched], 0);
         let prior = p.scalar(Opcode::HalfSumSq, &[z], 0);
         let term = p.scalar(Opcode::Sub, &[prior, log_det], 0);

@@ -6,7 +6,7 @@ use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, Tensor, TensorKind};
 use elbo::{Limits, LoadError, Model};
-use elbo_fuzz_blobs::builder::Parts;
+use elbo_fuzz_blobs::builder::{Parts, Records};
 
 fn load(parts: &Parts) -> Result<(), LoadError> {
     Model::load(bytemuck::cast_slice(&parts.words()), Limits::default()).map(|_| ())
@@ -14,7 +14,7 @@ fn load(parts: &Parts) -> Result<(), LoadError> {
 
 /// The error that `edit` gives in what `make` makes, and nothing else.
 #[track_caller]
-fn breaks(make: fn() -> Parts, expected: LoadError, edit: impl FnOnce(&mut Parts)) {
+fn breaks(make: fn() -> Parts, expected: LoadError, edit: impl FnOnce(&mut Records)) {
     let mut parts = make();
     assert_eq!(load(&parts), Ok(()));
     edit(&mut parts);
@@ -27,7 +27,7 @@ fn planar() -> Parts {
     parts.program(ProgramKind::SampleDensity, |p| {
         let (z, params) = (p.normal(2), p.normal(5));
         let y = p.flow(Opcode::Planar, z, params, false);
-        p.outputs(&[y, p.third()]);
+        p.outputs(&[y, p.extra()]);
     });
     parts
 }
@@ -42,7 +42,7 @@ fn silent() -> Parts {
 }
 
 /// Takes the log-determinant away and has the flow write it to another tensor.
-fn redirect(parts: &mut Parts, third: u16) {
+fn redirect(parts: &mut Records, third: u16) {
     parts.tensors.remove(2);
     parts.programs[0].tensors_len = 3;
     parts.programs[0].outputs[0] = 2;
@@ -99,7 +99,7 @@ fn conv() -> Parts {
 }
 
 #[test]
-fn a_third_that_is_not_written_here() {
+fn an_extra_that_is_not_written_here() {
     // The tensor that the operation no longer writes is written by none.
     for third in [0, 1, 3, 9, NO_TENSOR] {
         breaks(planar, E::Lifetime { tensor: 2 }, |p| p.ops[2].inputs[2] = third);
@@ -115,8 +115,8 @@ fn a_third_that_is_not_written_here() {
 }
 
 #[test]
-fn a_third_of_the_wrong_form() {
-    let nats = |p: &mut Parts, edit: &dyn Fn(&mut Tensor)| edit(&mut p.tensors[2]);
+fn a_extra_of_the_wrong_form() {
+    let nats = |p: &mut Records, edit: &dyn Fn(&mut Tensor)| edit(&mut p.tensors[2]);
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound += 1));
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound = 0));
     breaks(silent, E::Operand { op: 2 }, |p| nats(p, &|t| (t.kind, t.frac) = (TensorKind::I16, 15)));
@@ -139,7 +139,7 @@ fn a_third_of_the_wrong_form() {
 }
 
 #[test]
-fn a_third_in_the_place_of_something() {
+fn an_extra_in_the_place_of_something() {
     // Inputs that die here, and the output: flows and convolutions do not work in place.
     for (old, new) in [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
         let overlap = E::Overlap { tensor: old, with: new };
