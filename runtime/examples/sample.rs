@@ -6,9 +6,9 @@ mod art;
 
 use std::error::Error;
 
+use elbo::rand_core::SeedableRng;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Arena, Limits, Model};
-use rand_core::SeedableRng;
 
 static MODEL: &[u8] = elbo::include_blob!("digits.elbo");
 

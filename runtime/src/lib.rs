@@ -6,10 +6,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
 
 mod arena;
+#[doc(hidden)]
 pub mod blob;
 mod crc;
 mod error;
+#[doc(hidden)]
 pub mod fixed;
+#[doc(hidden)]
 pub mod kernel;
 mod meta;
 mod model;
@@ -17,11 +20,13 @@ mod nats;
 mod noise;
 pub mod normal;
 mod ops;
+#[doc(hidden)]
 pub mod program;
 pub mod rng;
 mod session;
 mod verify;
 
+// What is hidden is for the tools that write, read and fuzz blobs, and may change with every release.
 #[doc(hidden)]
 pub use ops::bounds;
 #[cfg(feature = "flow")]
@@ -29,11 +34,13 @@ pub use ops::bounds;
 pub use ops::{coupling, flow};
 
 pub use arena::Arena;
+#[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{LoadError, SessionError};
 pub use meta::{Likelihood, Meta, SelfTest};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;
-pub use program::ProgramKind;
+pub use program::{ProgramKind, Signature};
+pub use rand_core;
 pub use session::Session;

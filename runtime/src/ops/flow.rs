@@ -107,7 +107,7 @@ const SLOPE_MAX: i64 = 1 << 38;
 /// Planar pre-activations are searched for within `±16`, in Q20: beyond, `tanh` is constant.
 const SEARCH_LOG2: u32 = 24;
 
-/// Coordinates that keep [`MORE`] bits more than are stored, from step to step of a stack.
+/// Coordinates that keep 8 bits more than are stored, from step to step of a stack.
 pub const FINE: usize = 64;
 /// Bits more.
 const MORE: u32 = 8;
