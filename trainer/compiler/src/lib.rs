@@ -4,7 +4,9 @@
 //! the model sees them; and [`Options`]. [`compile`] gives a [`Compiled`]: the blob, which the runtime has proved, and what
 //! the reports show. Each pass is a module that reads one representation and returns the next:
 //!
-//!     graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```text
+//! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```
 //!
 //! [`host`] runs a blob with the very runtime of a board, [`fidelity`] tells what quantisation cost.
 

@@ -1,6 +1,6 @@
 //! Planning: float programs become integer programs, every tensor with a scale and a place.
 
-use crate::graph::{FloatProgram, Immediate, Node, NodeId};
+use crate::graph::{FloatProgram, Immediate, Node, NodeId, NodeKind};
 use crate::quantize::Matrices;
 use crate::scales::{Scales, input_format, rescaled};
 use elbo::kernel::Packing;
@@ -29,7 +29,7 @@ fn legalize(
     // What was rounded to which scale, and in how many open loops: a copy made inside a loop is not there after it.
     let mut rounded: Vec<(NodeId, u32, NodeId)> = Vec::new();
     for (at, node) in program.nodes.iter().enumerate() {
-        if matches!(node.opcode, Some(Opcode::Loop | Opcode::End)) {
+        if matches!(node.opcode(), Some(Opcode::Loop | Opcode::End)) {
             rounded.clear();
         }
         let mut node = node.clone();
@@ -44,7 +44,7 @@ fn legalize(
                 let full = 32767.0 / (1u32 << frac) as f32;
                 let original = &program.nodes[source];
                 nodes.push(Node {
-                    opcode: Some(Opcode::Clamp),
+                    kind: NodeKind::Operation(Opcode::Clamp),
                     param: 0,
                     inputs: vec![renamed[source]],
                     len: original.len,
@@ -62,7 +62,7 @@ fn legalize(
             let (sum, len) = (vec![nodes.len() - 1, nodes.len()], rest.len);
             nodes.push(rest);
             let imm = Immediate::None;
-            nodes.push(Node { opcode: Some(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
+            nodes.push(Node { kind: NodeKind::Operation(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
         }
         new_fracs.resize(nodes.len(), fracs[at]);
         renamed.push(nodes.len() - 1);
@@ -74,7 +74,7 @@ fn legalize(
 /// The integers of an operation's immediates.
 fn immediates(node: &Node, frac: u32) -> (u32, i8) {
     match node.imm {
-        Immediate::None if node.opcode == Some(Opcode::OneHot) => (1 << frac, 0),
+        Immediate::None if node.opcode() == Some(Opcode::OneHot) => (1 << frac, 0),
         Immediate::None => (0, node.param),
         Immediate::Iterations(count) => (count, 0),
         Immediate::Interval(interval) => {
@@ -110,13 +110,13 @@ fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Mat
     let mut inputs = 0;
     for (at, node) in program.nodes.iter().enumerate() {
         let (len, frac) = (node.len as u32, fracs[at] as u8);
-        let tensor = if let Some(opcode) = node.opcode {
+        let tensor = if let Some(opcode) = node.opcode() {
             let operands: Vec<u16> = node.inputs.iter().map(|input| tensor_of[*input]).collect();
             let (imm, param) = immediates(node, fracs[at]);
             let arg = if node.layers().is_empty() { 0 } else { node.layer as u16 };
             let output: Tensor = if in_nats[at] { nats(len) } else { vector(len, frac) };
             writer.append(Op { param, arg, imm, ..operation(opcode, &operands) }, output)?
-        } else if node.is_third() {
+        } else if node.is_log_det() {
             // The operation has made it.
             writer.extra_of(tensor_of[node.inputs[0]]).unwrap_or(NO_TENSOR)
         } else {

@@ -6,11 +6,11 @@ use elbo::flow::{MARGIN, NORM_SQUARED_MIN};
 use elbo::kernel::ConvGeometry;
 use elbo::program::Opcode;
 
-/// What an operation gives besides its output.
+/// What comes out of an operation besides its output.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Beside {
-    /// A second result: a flow's log-determinant in nats.
-    pub third: f32,
+pub(super) struct Evaluated {
+    /// A flow's log-determinant in nats; 0 of everything else.
+    pub log_det: f32,
     /// The largest magnitude on the way to the output.
     pub extent: f32,
 }
@@ -21,7 +21,7 @@ pub(super) fn evaluate(
     layers: &[DenseLayer],
     operands: &[&[f32]],
     out: &mut [f32],
-) -> Beside {
+) -> Evaluated {
     let a = operands[0];
     let scale = 2f32.powi(-i32::from(node.param));
     let each = |out: &mut [f32], f: &dyn Fn(f32) -> f32| out.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a));
@@ -114,7 +114,7 @@ pub(super) fn evaluate(
         Opcode::LogMeanExp => out[0] = (log_sum_exp(a) - (a.len() as f64).ln()) as f32,
         Opcode::Invalid | Opcode::Normal | Opcode::OneHot | Opcode::Loop | Opcode::End => {}
     }
-    Beside::default()
+    Evaluated::default()
 }
 
 fn softplus(x: f64) -> f64 {
@@ -175,7 +175,7 @@ fn convolve(geometry: ConvGeometry, layers: &[DenseLayer], x: &[f32], out: &mut 
 }
 
 /// Every step of a flow, guarded as the runtime guards it (see [`elbo::flow`]).
-fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Beside {
+fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Evaluated {
     let mut point: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
     let params: Vec<f64> = params.iter().map(|v| f64::from(*v)).collect();
     let step = if opcode == Opcode::Planar { planar } else { radial };
@@ -190,11 +190,11 @@ fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32
         extent = point.iter().fold(extent, |largest, v| largest.max(v.abs()));
     }
     out.iter_mut().zip(point).for_each(|(y, v)| *y = v as f32);
-    Beside { third: log_det as f32, extent: extent as f32 }
+    Evaluated { log_det: log_det as f32, extent: extent as f32 }
 }
 
 /// A stack of couplings (see [`CouplingStack`]).
-fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32]) -> Beside {
+fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32]) -> Evaluated {
     let (first, second) = z.split_at(z.len().div_ceil(2));
     let mut halves = [first.to_vec(), second.to_vec()];
     let mut couplings: Vec<_> = layers.chunks_exact(usize::from(stack.matrices())).enumerate().collect();
@@ -229,7 +229,7 @@ fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32
     out.iter_mut().zip(halves.concat()).for_each(|(y, v)| *y = v);
     let log_det = if stack.inverse { -log_det } else { log_det };
     let squares: f64 = if stack.normal { out.iter().map(|v| f64::from(*v).powi(2) / 2.0).sum() } else { 0.0 };
-    Beside { third: (log_det - squares) as f32, extent: 0.0 }
+    Evaluated { log_det: (log_det - squares) as f32, extent: 0.0 }
 }
 
 const LEAST: f64 = MARGIN as f64 / (1 << 24) as f64;
