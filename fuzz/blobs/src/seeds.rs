@@ -4,13 +4,14 @@
 //! refused with a version error; the test below holds each release to it. Write new ones with `stress --write-seeds`.
 
 mod families;
+mod table;
 
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::{Likelihood, Meta, SelfTest};
 
-/// Every seed by name. Those after the first five use operations that a build of the runtime may leave out, and cannot be
+/// Every seed by name. Those after the first six use operations that a build of the runtime may leave out, and cannot be
 /// assembled without them.
 pub fn seeds() -> Vec<(&'static str, Parts)> {
     let mut seeds = plain();
@@ -32,6 +33,7 @@ pub fn plain() -> Vec<(&'static str, Parts)> {
         ("elementwise", elementwise()),
         ("nested", nested()),
         ("decode", decode()),
+        ("table", table::table()),
     ]
 }
 

@@ -7,7 +7,7 @@ mod evaluate;
 
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{Opcode, ProgramKind};
+use elbo::program::{Op, Opcode, ProgramKind};
 
 /// A dense layer as plain numbers: `y = W x + b`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,6 +93,23 @@ impl Node {
     /// Iterations of a loop, 1 of anything else.
     pub fn iterations(&self) -> u32 {
         if let Immediate::Iterations(n) = self.imm { n } else { 1 }
+    }
+
+    /// The `imm` and `param` of its operation's record, whose output has `frac` fractional bits.
+    pub fn integers(&self, frac: u32) -> (u32, i8) {
+        match self.imm {
+            Immediate::None if self.opcode() == Some(Opcode::OneHot) => (1 << frac, 0),
+            Immediate::None => (0, self.param),
+            Immediate::Iterations(count) => (count, 0),
+            Immediate::Interval(interval) => {
+                let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
+                (Op::interval_imm(low, high), 0)
+            }
+            Immediate::Start(start) => (start as u32, 0),
+            Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
+            Immediate::Stack(stack) => stack.pack(),
+            Immediate::Geometry(geometry) => geometry.pack(),
+        }
     }
 
     /// The layers that it multiplies by.

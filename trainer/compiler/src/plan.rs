@@ -71,23 +71,6 @@ fn legalize(
     (FloatProgram { kind: program.kind, nodes, outputs }, new_fracs)
 }
 
-/// The integers of an operation's immediates.
-fn immediates(node: &Node, frac: u32) -> (u32, i8) {
-    match node.imm {
-        Immediate::None if node.opcode() == Some(Opcode::OneHot) => (1 << frac, 0),
-        Immediate::None => (0, node.param),
-        Immediate::Iterations(count) => (count, 0),
-        Immediate::Interval(interval) => {
-            let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
-            (Op::interval_imm(low, high), 0)
-        }
-        Immediate::Start(start) => (start as u32, 0),
-        Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
-        Immediate::Stack(stack) => stack.pack(),
-        Immediate::Geometry(geometry) => geometry.pack(),
-    }
-}
-
 /// Plans program `index` of a model over the quantised `matrices`.
 ///
 /// # Errors
@@ -112,7 +95,7 @@ fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Mat
         let (len, frac) = (node.len as u32, fracs[at] as u8);
         let tensor = if let Some(opcode) = node.opcode() {
             let operands: Vec<u16> = node.inputs.iter().map(|input| tensor_of[*input]).collect();
-            let (imm, param) = immediates(node, fracs[at]);
+            let (imm, param) = node.integers(fracs[at]);
             let arg = if node.layers().is_empty() { 0 } else { node.layer as u16 };
             let output: Tensor = if in_nats[at] { nats(len) } else { vector(len, frac) };
             writer.append(Op { param, arg, imm, ..operation(opcode, &operands) }, output)?
