@@ -265,6 +265,8 @@ operations! {
     [all()] activation {
         /// max(a, 0)
         Relu = 2, transform, Form::map(1).scales([SameAsOutput]);
+        /// a where a >= 0, else a times word 3, a slope in Q15 below 1, rounded half up
+        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]);
         /// tanh(a 2^-parameter)
         Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
         /// 1 / (1 + exp(-a 2^-parameter))

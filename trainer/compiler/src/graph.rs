@@ -39,6 +39,8 @@ pub enum Immediate {
     Start(usize),
     /// Constant of an offset, in nats.
     Constant(f32),
+    /// Slope of a leaky ReLU below zero, from 0 to 1.
+    Slope(f32),
     /// Shape of a stack of couplings.
     Stack(CouplingStack),
     /// Geometry of a convolution.
@@ -107,6 +109,7 @@ impl Node {
             }
             Immediate::Start(start) => (start as u32, 0),
             Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
+            Immediate::Slope(slope) => ((slope * 32768.0).round().clamp(0.0, 32767.0) as u32, 0),
             Immediate::Stack(stack) => stack.pack(),
             Immediate::Geometry(geometry) => geometry.pack(),
         }
@@ -209,6 +212,11 @@ impl Builder {
     /// An element-wise operation.
     pub fn map(&mut self, opcode: Opcode, param: i8, inputs: &[NodeId]) -> NodeId {
         self.push(NodeKind::Operation(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
+    }
+
+    /// `x` where it is positive, `slope x` elsewhere. The slope is from 0 to 1.
+    pub fn leaky_relu(&mut self, slope: f32, x: NodeId) -> NodeId {
+        self.push(NodeKind::Operation(Opcode::LeakyRelu), &[x], self.len(x), |node| node.imm = Immediate::Slope(slope))
     }
 
     /// `x` clamped to `interval`.

@@ -38,6 +38,11 @@ pub(super) fn evaluate(
             }
         }
         Opcode::Relu => each(out, &|v| v.max(0.0)),
+        Opcode::LeakyRelu => {
+            if let Immediate::Slope(slope) = node.imm {
+                each(out, &|v| if v < 0.0 { slope * v } else { v });
+            }
+        }
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
         Opcode::Exp => each(out, &|v| (v * scale).exp()),
