@@ -25,6 +25,8 @@ mod logistic;
 #[cfg(feature = "dlgm")]
 mod rank_one;
 mod rearrange;
+#[cfg(feature = "robust")]
+mod robust;
 mod scalar;
 #[cfg(feature = "dlgm")]
 mod select;
@@ -364,6 +366,10 @@ operations! {
     [feature = "logistic"] logistic {
         /// discretised-logistic negative log-likelihood of c under mean a, log-scale b
         LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+    }
+    [feature = "robust"] robust {
+        /// Student-t negative log-likelihood of c under location a, squared scale exp(b), 2^parameter degrees of freedom, 0..=6
+        StudentTNll = 41, reduction, Form::reduce(3).param().scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// a stack of affine couplings of a with the matrices from the record's on, then zeros, shape below

@@ -24,6 +24,7 @@ fn a_feature_brings_its_operations() {
         ("dlgm", cfg!(feature = "dlgm")),
         ("flow", cfg!(feature = "flow")),
         ("logistic", cfg!(feature = "logistic")),
+        ("robust", cfg!(feature = "robust")),
     ];
     let mut operations = features.map(|_| 0);
     for opcode in Opcode::ALL {

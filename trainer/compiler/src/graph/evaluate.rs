@@ -103,6 +103,14 @@ pub(super) fn evaluate(
             let ln_2pi = std::f64::consts::TAU.ln();
             out[0] = sum(&|i| 0.5 * ((at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp() + at(1, i) + ln_2pi));
         }
+        Opcode::StudentTNll => {
+            let nu = f64::from(1u32 << node.param);
+            let constant = ln_gamma_of_half(nu) - ln_gamma_of_half(nu + 1.0) + 0.5 * (nu * std::f64::consts::PI).ln();
+            out[0] = sum(&|i| {
+                let square = (at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp();
+                0.5 * (nu + 1.0) * (square / nu).ln_1p() + 0.5 * at(1, i) + constant
+            });
+        }
         Opcode::LogisticNll => out[0] = sum(&|i| logistic_nll(at(0, i), at(1, i), at(2, i))),
         Opcode::Kl => out[0] = sum(&|i| 0.5 * (at(0, i).powi(2) + at(1, i).exp() - 1.0 - at(1, i))),
         Opcode::HalfSumSq => out[0] = sum(&|i| 0.5 * at(0, i).powi(2)),
@@ -120,6 +128,12 @@ pub(super) fn evaluate(
         Opcode::Invalid | Opcode::Normal | Opcode::OneHot | Opcode::Loop | Opcode::End => {}
     }
     Evaluated::default()
+}
+
+/// `ln gamma(n / 2)` of a whole positive `n`.
+fn ln_gamma_of_half(n: f64) -> f64 {
+    let halves = |first: f64| (0..).map(move |k| first + f64::from(k)).take_while(move |v| *v < n / 2.0).map(f64::ln);
+    if n % 2.0 == 0.0 { halves(1.0).sum() } else { 0.5 * std::f64::consts::PI.ln() + halves(0.5).sum::<f64>() }
 }
 
 fn softplus(x: f64) -> f64 {
