@@ -8,6 +8,8 @@
 mod arena;
 #[doc(hidden)]
 pub mod blob;
+#[doc(hidden)]
+pub mod coupling;
 mod crc;
 mod error;
 #[doc(hidden)]
@@ -31,7 +33,7 @@ mod verify;
 pub use ops::bounds;
 #[cfg(feature = "flow")]
 #[doc(hidden)]
-pub use ops::{coupling, flow};
+pub use ops::flow;
 
 pub use arena::Arena;
 #[doc(hidden)]

@@ -93,6 +93,7 @@ pub fn output_bounds(
     output: &Tensor,
     matrices: &Matrices<'_>,
 ) -> Result<Bounds, OperandError> {
+    require(op.opcode.compiled(), OperandError::Kind)?;
     let [a, b, c] = *inputs;
     let output = output_bound(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)?;
     Ok(Bounds { output, extra: op.opcode.extra_bound() })

@@ -4,14 +4,11 @@
 //! stretch, so that 16 bits between them would not let a stack be undone. Each is a halfword and the 15 bits below it, so that
 //! the dense kernels multiply both. Weights have 8 bits, or 16 as two matrices side by side.
 
-mod stack;
-
-pub use stack::{CouplingStack, HiddenActivation};
-
 use super::bounds::{FULL, OperandError, require};
 use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Transform};
+use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::program::Op;
@@ -23,7 +20,7 @@ impl Operation for Couplings {
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        let needs = CouplingStack::needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
+        let needs = needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
         require(needs.len == o.y().len, OperandError::Shape)?;
         // The halfwords of a number of 31 bits may have any value.
         require(needs.input_bound == FULL, OperandError::Bound)?;
@@ -31,7 +28,7 @@ impl Operation for Couplings {
     }
 
     fn cost(op: &Op, first: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
-        CouplingStack::needs(op, first, matrices)
+        needs(op, first, matrices)
             .map_or(Cost::default(), |needs| Cost { work: needs.macs.saturating_add(needs.rows), macs: needs.macs })
     }
 }
@@ -60,6 +57,49 @@ const POINT_MAX: i64 = CouplingStack::POINT_LIMIT << FRAC;
 const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 /// Bits of the lower part of a number: the upper part is a halfword, and so is this with a sign.
 const LOWER: u32 = 15;
+
+/// What a stack needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    /// Halfwords of its output.
+    len: u32,
+    /// Multiply-accumulates.
+    macs: u64,
+    /// Rows of all matrices.
+    rows: u64,
+    /// Largest |q| that all matrices take.
+    input_bound: u16,
+}
+
+/// What `op` needs to move `d` coordinates; none where its matrices do not fit.
+fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
+    let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| d >= 2)?;
+    let halves = [d.div_ceil(2), d / 2];
+    let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
+    let mut next = op.arg;
+    for k in 0..usize::from(stack.couplings) {
+        let mut inputs = halves[k % 2];
+        for layer in 0..stack.matrices() {
+            let matrix = matrices(next)?;
+            next = next.checked_add(1)?;
+            let ends = layer >= u16::from(stack.layers);
+            let fits =
+                matrix.cols as usize == stack.columns(inputs as usize) && (!ends || matrix.rows == halves[(k + 1) % 2]);
+            if !fits {
+                return None;
+            }
+            macs += u64::from(matrix.rows) * u64::from(matrix.cols);
+            rows += u64::from(matrix.rows);
+            input_bound = input_bound.min(matrix.input_bound);
+            if !ends {
+                inputs = matrix.rows;
+                widest = widest.max(inputs);
+            }
+        }
+    }
+    let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
+    Some(Needs { len, macs, rows, input_bound })
+}
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
 /// Returns the log-determinant in Q16 nats, less half the square of the image where that is asked for; nothing where a matrix

@@ -120,6 +120,8 @@ impl Form {
     const SCALES: u32 = 16;
 
     pub(super) const INVALID: Self = Self(0);
+    /// Of an operation that this build does not have: its record may hold anything.
+    pub(super) const ABSENT: Self = Self(Self::PARAM | Self::ARG | Self::IMM);
 
     const fn with(self, flags: u32) -> Self {
         Self(self.0 | flags)

@@ -132,7 +132,7 @@ impl<'m> Values<'m> {
         for (vector, tensor) in vectors.iter_mut().zip(&step.tensors) {
             *vector = self::vector(arena, tensor).unwrap_or_default();
         }
-        let scalars = [step.a(), step.b()].map(|tensor| read_scalar(arena, tensor, 0));
+        let scalars = [read_scalar(arena, step.a(), 0), read_scalar(arena, step.b(), 0)];
         Self { arena, step, vectors, scalars }
     }
 

@@ -1,8 +1,6 @@
 //! The shape of a stack of affine couplings (RealNVP, arXiv 1605.08803), and what its operation needs.
 
 use crate::kernel::LANES;
-use crate::ops::Matrices;
-use crate::program::Op;
 
 /// What a hidden layer of a coupling's network ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +38,6 @@ pub struct CouplingStack {
     pub normal: bool,
     /// log2 of the bound of a log-scale, within [`Self::SCALE_LOG2`].
     pub scale_log2: i8,
-}
-
-/// What a stack needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ops) struct Needs {
-    /// Halfwords of its output.
-    pub len: u32,
-    /// Multiply-accumulates.
-    pub macs: u64,
-    /// Rows of all matrices.
-    pub rows: u64,
-    /// Largest |q| that all matrices take.
-    pub input_bound: u16,
 }
 
 impl CouplingStack {
@@ -97,35 +82,5 @@ impl CouplingStack {
     /// the image, then zeros, which are where it was computed.
     pub fn output_len(d: usize, widest: usize) -> usize {
         2 * LANES * [d.div_ceil(2), d / 2, widest, widest].map(|len| len.div_ceil(LANES)).into_iter().sum::<usize>()
-    }
-
-    /// What `op` needs to move `d` coordinates; none where its matrices do not fit.
-    pub(in crate::ops) fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
-        let stack = Self::unpack(op.imm, op.param).filter(|_| d >= 2)?;
-        let halves = [d.div_ceil(2), d / 2];
-        let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
-        let mut next = op.arg;
-        for k in 0..usize::from(stack.couplings) {
-            let mut inputs = halves[k % 2];
-            for layer in 0..stack.matrices() {
-                let matrix = matrices(next)?;
-                next = next.checked_add(1)?;
-                let ends = layer >= u16::from(stack.layers);
-                let fits = matrix.cols as usize == stack.columns(inputs as usize)
-                    && (!ends || matrix.rows == halves[(k + 1) % 2]);
-                if !fits {
-                    return None;
-                }
-                macs += u64::from(matrix.rows) * u64::from(matrix.cols);
-                rows += u64::from(matrix.rows);
-                input_bound = input_bound.min(matrix.input_bound);
-                if !ends {
-                    inputs = matrix.rows;
-                    widest = widest.max(inputs);
-                }
-            }
-        }
-        let len = u32::try_from(Self::output_len(d as usize, widest as usize)).ok()?;
-        Some(Needs { len, macs, rows, input_bound })
     }
 }
