@@ -259,7 +259,7 @@ macro_rules! operations {
 
 operations! {
     [all()] dense {
-        /// W a + bias, requantised, with the matrix of the record
+        /// W a + bias, requantised; W is the matrix that the record names
         Dense = 1, transform, Form::vectors(1).arg();
     }
     [all()] activation {
@@ -269,9 +269,9 @@ operations! {
         Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
         /// 1 / (1 + exp(-a 2^-parameter))
         Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
-        /// exp(a 2^-parameter), saturated
+        /// exp(a 2^-parameter), saturated at 16 bits
         Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]);
-        /// a rounded to the output's scale, within the interval of two signed halfwords of word 3
+        /// a rounded to the output's scale and clamped to the interval in word 3
         Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]);
     }
     [all()] elementwise {
@@ -287,15 +287,15 @@ operations! {
     [all()] rearrange {
         /// a followed by b, both rounded to the output's scale
         Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]);
-        /// elements of a from word 3 on
+        /// consecutive elements of a, starting at the index in word 3
         Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]);
     }
     [all()] control {
-        /// draws of N(0, I)
+        /// independent draws of N(0, 1)
         Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
-        /// repeats what follows, up to its End; the output collects what each iteration gives
+        /// repeats the operations up to its End; the output collects the results of all iterations
         Loop = 16, transform, Form::vectors(0).any_kind().imm();
-        /// stores a, scalar or vector, in its Loop's output at the place of the iteration
+        /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
         End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]);
     }
     [all()] density {
@@ -311,60 +311,60 @@ operations! {
         Sum = 12, reduction, Form::reduce(1).param().scales([ReadAtMost(24)]);
     }
     [all()] scalar {
-        /// a + b, scalars
+        /// sum a + b of two scalars
         Add = 13, reduction, Form::scalars(2);
-        /// a - b, scalars
+        /// difference a - b of two scalars
         Sub = 14, reduction, Form::scalars(2);
-        /// -a, scalar
+        /// -a of a scalar
         Neg = 15, reduction, Form::scalars(1);
-        /// mean of the scalars of a
+        /// arithmetic mean of the scalars in a
         Mean = 18, reduction, Form::reduce_nats(1);
-        /// ln(1/n sum exp(a)) of the n scalars of a
+        /// ln(1/n sum exp(a)) over the n scalars in a
         LogMeanExp = 19, reduction, Form::reduce_nats(1);
-        /// scalar a + word 3, a signed Q16 constant
+        /// a + word 3: a scalar plus a signed constant in Q16
         Offset = 31, reduction, Form::scalars(1).imm();
     }
     [feature = "adgm"] categorical {
-        /// word 3 at the index of the innermost loop's iteration, else 0
+        /// one-hot vector: the value in word 3 at the index of the innermost loop's iteration, 0 elsewhere
         OneHot = 27, transform, Form::vectors(0).imm().in_loop();
         /// softmax(a)
         Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15));
-        /// mean of the vectors of the output's length that follow each other in a
+        /// elementwise mean of the vectors stored one after another in a, each of the output's length
         MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]);
-        /// sum p (a + ln p), p = softmax(b), of scalars a: a negative bound with the class summed out
+        /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
         FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
     }
     [feature = "dlgm"] select {
-        /// a where c > 0, else b
+        /// a where c > 0, b elsewhere
         Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]);
     }
     [feature = "dlgm"] rank_one {
         /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
         RankOne = 32, transform,
             Form::vectors(2).same_length().scales([SameAsOutput, AtLeast(FINE)]).output_scale(Exactly(NORMAL_FRAC));
-        /// 1/2 ln(1 + a.a): minus the log-determinant that RankOne applies
+        /// 1/2 ln(1 + a.a): the negative log-determinant of RankOne's linear map
         HalfLogDet = 33, reduction, Form::reduce(1).scales([AtLeast(FINE)]);
-        /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): what a rank-one covariance adds to a diagonal KL
+        /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): the term that a rank-one covariance adds to the KL of a diagonal one
         RankOneKl = 34, reduction, Form::reduce(2).scales([AtLeast(FINE), AtLeast(FINE)]);
     }
     [feature = "flow"] flow {
-        /// planar flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        /// planar flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
             .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
-        /// radial flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        /// radial flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
             .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
     }
     [feature = "conv"] conv {
-        /// convolution or transposed convolution of a with the matrices from the record's on, geometry below
+        /// convolution or transposed convolution of a; the record names the first matrix; see the geometry below
         Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch();
     }
     [feature = "logistic"] logistic {
-        /// discretised-logistic negative log-likelihood of c under mean a, log-scale b
+        /// discretised logistic negative log-likelihood of c under mean a, log-scale b
         LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
-        /// a stack of affine couplings of a with the matrices from the record's on, then zeros, shape below
+        /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
         Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det();
     }
 }

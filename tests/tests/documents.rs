@@ -10,7 +10,7 @@ const INPUTS: [&str; 3] = ["a", "b", "c"];
 /// The rows of the table of operations in `docs/blob-format.md`.
 fn table() -> String {
     let mut rows = String::from(
-        "| code | operation | feature | takes | gives | computes | asks for |\n|---|---|---|---|---|---|---|\n",
+        "| code | operation | feature | inputs | output | computes | requires |\n|---|---|---|---|---|---|---|\n",
     );
     for opcode in Opcode::ALL {
         let form = opcode.form();
