@@ -197,7 +197,9 @@ impl fmt::Display for LoadError {
             E::Truncated => {
                 return f.write_str("the bytes end before the end of the blob: copy or flash it again");
             }
-            E::NotABlob => return f.write_str("not a blob, which would start with `ELBO`: write one with `elbo compile`"),
+            E::NotABlob => {
+                return f.write_str("not a blob, which would start with `ELBO`: write one with `elbo compile`");
+            }
             E::Version { found, supported } => {
                 return write!(
                     f,
@@ -270,7 +272,10 @@ impl fmt::Display for SessionError {
                 write!(f, "the model has {classes} classes and no class {class}: classes count from 0")
             }
             Self::OutputLength { expected, given } => {
-                write!(f, "the program gives {expected} elements, the buffer has {given}: pass one of {expected} elements")
+                write!(
+                    f,
+                    "the program gives {expected} elements, the buffer has {given}: pass one of {expected} elements"
+                )
             }
         }
     }

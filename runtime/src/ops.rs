@@ -1,7 +1,8 @@
-//! The operations. [`operations!`] is the one table of them: code, name, meaning, what it asks of its operands. Everything
-//! that goes over all operations (their codes, the verifier's and the interpreter's dispatch, the compiler's rules about
-//! scales, the fuzzers' choices, the table of `docs/blob-format.md`) comes from it. What an operation *is*, its bound, its cost,
-//! its run and its mathematics, stands in the file of its group; a feature leaves whole files out.
+//! The operations. The table [`operations!`] defines all of them: code, name, meaning, and what each requires of its
+//! operands. Everything that covers all operations is generated from it: the codes, the dispatch of the verifier and of
+//! the interpreter, the compiler's rules about scales, the fuzzers' choices, and the table in `docs/blob-format.md`.
+//! The file of each group contains the rest: bounds, costs, evaluation and arithmetic. A disabled feature leaves out
+//! whole files.
 
 pub mod bounds;
 mod form;
@@ -43,12 +44,13 @@ const NORMAL_FRAC: u8 = normal::FRAC as u8;
 /// Finds a matrix by its index in the blob.
 pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
 
-/// What one execution of an operation costs.
+/// The cost of one execution of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Elementary steps: multiply-accumulates and rows of matrices, elements of everything else, and one for itself.
+    /// Elementary steps: 1 for the operation, plus the multiply-accumulates and rows of matrices, or the elements of
+    /// other operations.
     pub work: u64,
-    /// Multiply-accumulates of matrices, padding to whole words not counted.
+    /// Multiply-accumulates of matrices, without the padding to whole words.
     pub macs: u64,
 }
 
@@ -58,21 +60,22 @@ impl Cost {
     }
 }
 
-/// What an operation asks of its operands beyond its line of the table, how large its result is and what it costs.
+/// The requirements of an operation that its line in the table does not state, the bound of its result, and its cost.
 trait Operation {
-    /// The bound of what is written besides the output: the largest |q| of activations, log2 of the largest magnitude of nats.
+    /// The bound of the second tensor that it writes: the largest |q| of activations, or log2 of the largest magnitude
+    /// of nats.
     const EXTRA_BOUND: u16 = 0;
 
     /// The bound of the output, in the same units.
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
-    /// Halfwords of scratch that it needs; none where its matrices are not there.
+    /// Halfwords of scratch that it needs, or `None` if its matrices do not exist.
     fn scratch_len(_: &Op, _: &Matrices<'_>) -> Option<u32> {
         None
     }
 
-    /// Elementary steps besides one for the operation itself. `first` is the length of the first input, or of the output
-    /// where there is no input, `second` that of the second input.
+    /// Elementary steps, without the one for the operation itself. `first` is the length of the first input, or of the
+    /// output if there is no input. `second` is the length of the second input.
     fn cost(_op: &Op, first: u32, _second: u32, _matrices: &Matrices<'_>) -> Cost {
         Cost::elements(first.into())
     }
@@ -83,7 +86,7 @@ trait Transform: Operation {
     fn run(machine: &mut Machine<'_, '_>, step: &Step);
 }
 
-/// An operation that gives one scalar in nats.
+/// An operation whose result is one scalar in nats.
 trait Reduction: Operation {
     fn nats(values: &Values<'_>) -> i64;
 }
@@ -95,12 +98,12 @@ macro_rules! operations {
             $name:ident = $code:literal, $class:ident, $form:expr;
         )+}
     )+) => {
-        /// What an operation does. `a`, `b`, `c` are its inputs, `y` its output; `q` is a stored integer, `v = q 2^-frac` its
-        /// value.
+        /// The code of an operation. `a`, `b` and `c` are its inputs and `y` is its output. `q` is a stored integer and
+        /// `v = q 2^-frac` its value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Opcode {
-            /// Not an operation: refused by the verifier.
+            /// Not an operation: the verifier refuses it.
             Invalid = 0,
             $($(
                 $(#[doc = $doc])+
@@ -109,7 +112,7 @@ macro_rules! operations {
         }
 
         impl Opcode {
-            /// Every valid operation, in the order of their codes, which count from 1 without a gap.
+            /// Every valid operation in the order of the codes, which count from 1 without gaps.
             pub const ALL: [Self; [$($($code),+),+].len()] = {
                 let mut all = [Self::Invalid; [$($($code),+),+].len()];
                 $($(
@@ -125,17 +128,17 @@ macro_rules! operations {
                 forms
             };
 
-            /// Whether an operation of this build writes something besides its output.
+            /// Whether any operation of this build writes a second tensor.
             const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::FORMS[$code].is_extra())) ||+) ||+;
 
-            /// What its record holds and its operands are.
+            /// The fields of its record and the rules for its operands.
             #[inline]
             pub fn form(self) -> Form {
                 static FORMS: [Form; Opcode::ALL.len() + 1] = Opcode::FORMS;
                 FORMS.get(self as usize).copied().unwrap_or(Form::INVALID)
             }
 
-            /// Whether this build of the runtime has the operation: see the crate's features.
+            /// Whether this build of the runtime includes the operation: see the crate's features.
             pub const fn compiled(self) -> bool {
                 match self {
                     Self::Invalid => false,
@@ -143,7 +146,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The bound of what it writes besides its output; 0 where that is nothing.
+            /// The bound of the second tensor that it writes, or 0 if there is none.
             pub(crate) const fn extra_bound(self) -> u16 {
                 match self {
                     Self::Invalid => 0,
@@ -156,7 +159,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The feature that brings it; none for what every build has.
+            /// The feature that enables it, or `None` if every build has it.
             pub const fn feature(self) -> Option<&'static str> {
                 match self {
                     Self::Invalid => None,
@@ -164,7 +167,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Its name, as in the specification of the format.
+            /// Its name in the specification of the format.
             pub const fn name(self) -> &'static str {
                 match self {
                     Self::Invalid => "Invalid",
@@ -172,7 +175,7 @@ macro_rules! operations {
                 }
             }
 
-            /// What it computes, as in the specification of the format.
+            /// What it computes, as stated in the specification of the format.
             pub const fn description(self) -> &'static str {
                 match self {
                     Self::Invalid => "",
@@ -194,7 +197,7 @@ macro_rules! operations {
             }
         }
 
-        /// Halfwords of scratch that an operation needs; none of one that needs none, or whose matrices are not there.
+        /// Halfwords of scratch that an operation needs. `None` if it needs none or its matrices do not exist.
         pub fn scratch_len(op: &Op, matrices: &Matrices<'_>) -> Option<u32> {
             match op.opcode {
                 Opcode::Invalid => None,
@@ -207,8 +210,8 @@ macro_rules! operations {
             }
         }
 
-        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output where it has no
-        /// input, `second` that of its second input.
+        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output if it has no
+        /// input. `second` is the length of its second input.
         #[inline(never)]
         pub fn op_cost(op: &Op, first: u32, second: u32, matrices: &Matrices<'_>) -> Cost {
             let Cost { work, macs } = match op.opcode {
@@ -369,7 +372,7 @@ operations! {
     }
 }
 
-/// `feature = "name"` without what is around the name; none of `all()`.
+/// The name in `feature = "name"`, or `None` for `all()`.
 const fn feature_of(cfg: &'static str) -> Option<&'static str> {
     match cfg.as_bytes() {
         [b'f', b'e', b'a', b't', b'u', b'r', b'e', b' ', b'=', b' ', b'"', name @ .., b'"'] => {
@@ -393,12 +396,12 @@ impl Opcode {
         self.form().inputs()
     }
 
-    /// Whether its third reference is a tensor that it writes.
+    /// Whether the third reference is a second tensor that the operation writes.
     pub fn writes_extra(self) -> bool {
         self.form().writes_extra()
     }
 
-    /// Whether the output may take the place of an input that dies there.
+    /// Whether the output may overwrite an input that no later operation reads.
     pub fn in_place(self) -> bool {
         self.form().in_place()
     }
@@ -443,7 +446,7 @@ mod tests {
         assert_eq!((work(Opcode::Concat), work(Opcode::Radial), work(Opcode::Planar)), (111, 101, 101));
         assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
         assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
-        // More weights than 32 bits count.
+        // The number of weights exceeds 32 bits.
         let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
         assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
     }

@@ -78,7 +78,7 @@ impl Transform for Clamp {
     }
 }
 
-/// The first input rounded half up to the output's scale, within an interval.
+/// The first input, rounded half up to the output's scale and clamped to an interval.
 #[inline(never)]
 fn clamp(machine: &mut Machine<'_, '_>, step: &Step, low: i16, high: i16) {
     let shift = step.frac(0).saturating_sub(step.output_frac()).min(15);
