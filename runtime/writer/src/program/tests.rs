@@ -87,7 +87,7 @@ fn nested_loops_are_counted_as_the_runtime_counts_them() {
         p.outputs(&[y])
     };
     blob.program(ProgramKind::ScoreMonteCarlo, write).unwrap();
-    // The proof compares work and lifetimes with its own.
+    // The proof compares work and lifetimes with those that it computes.
     loads(&blob);
     let record = blob.records().programs[0];
     assert_eq!((record.work, record.macs), (1 + 5 + 15 * (5 + 5 + 5 + 1) + 5 * (4 + 1) + 6, 0));
