@@ -158,7 +158,7 @@ fn refusals_say_which_operation_and_why() {
     assert_eq!((p.ops().to_vec(), p.tensors().to_vec()), before, "nothing was appended");
     assert_eq!(
         p.map(Opcode::Relu, &[y], 11, 0).unwrap_err().to_string(),
-        "operation 1 (Relu) cannot take its operands: it does not support their scales"
+        "operation 1 (Relu) refuses its operands: it does not support their scales"
     );
 }
 
