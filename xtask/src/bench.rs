@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: instructions on every emulated core, and training against stock candle.
+//! `cargo xtask bench`: counts instructions on every emulated core, and compares training with stock candle.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ use elbo_link::{Bench, Program};
 
 use crate::shell::{self, root};
 
-/// Instructions, not cycles: the emulator counts one nanosecond for each.
+/// Prints instructions, not cycles: the emulator counts one nanosecond for each instruction.
 pub fn cores(model: Option<PathBuf>) -> Result<()> {
     crate::setup::run()?;
     let kernels_too = model.is_none();
@@ -62,7 +62,7 @@ fn kernels(client: &mut Client, board: &Board) -> Result<()> {
     Ok(())
 }
 
-/// The training step against stock candle.
+/// Compares the training step with stock candle.
 pub fn training() -> Result<()> {
     shell::run(
         Command::new("cargo")

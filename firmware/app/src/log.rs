@@ -1,4 +1,4 @@
-//! Logs through defmt if the feature `log` is enabled, and does nothing otherwise.
+//! Logs through defmt if the feature `defmt` is enabled, and does nothing otherwise.
 
 macro_rules! info {
     ($($argument:tt)*) => {{

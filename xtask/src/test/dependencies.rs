@@ -1,4 +1,4 @@
-//! What dependencies are: their licences and where they come from, as `deny.toml` asks, and known vulnerabilities.
+//! Checks dependencies: their licences and sources according to `deny.toml`, and known vulnerabilities.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::shell;
 
 const MANIFESTS: [&str; 3] = ["Cargo.toml", "firmware/Cargo.toml", "fuzz/fuzzers/Cargo.toml"];
 
-/// All three workspaces.
+/// Checks all three workspaces.
 pub fn check() -> Result<()> {
     for manifest in MANIFESTS {
         shell::run(deny(manifest).args(["licenses", "bans", "sources"]))?;
@@ -17,7 +17,7 @@ pub fn check() -> Result<()> {
     advisories()
 }
 
-/// Vulnerabilities that are known, where the list of them can be fetched.
+/// Checks for known vulnerabilities if the list of advisories can be fetched.
 fn advisories() -> Result<()> {
     for manifest in MANIFESTS {
         let mut command = deny(manifest);

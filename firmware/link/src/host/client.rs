@@ -238,13 +238,13 @@ impl Client {
         match self.reader.read(&mut self.port) {
             Ok(reply) => wanted(reply).with_context(|| match reply {
                 Reply::Failure(failure) => format!("{} refused: {failure}", self.name),
-                _ => format!("{} gave an answer to another question: {reply:?}", self.name),
+                _ => format!("{} sent an unexpected answer: {reply:?}", self.name),
             }),
             Err(error) => {
                 let words = self.last_words();
                 let name = self.name;
                 match error {
-                    FrameError::Bad => bail!("{name} sent something that is no message{words}"),
+                    FrameError::Bad => bail!("{name} sent bytes that are not a message{words}"),
                     FrameError::Closed => bail!("the connection to {name} has ended{words}"),
                     FrameError::Stream(Silence) => {
                         bail!("{name} has been silent for {} s{words}", self.port.patience.as_secs_f32())
