@@ -5,7 +5,9 @@
 //! which the runtime has proved, and the contents of the reports. Each pass is a module that reads one representation
 //! and returns the next:
 //!
-//!     graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```text
+//! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```
 //!
 //! [`host`] runs a blob with the same runtime as a board. [`fidelity`] measures the cost of quantisation.
 
