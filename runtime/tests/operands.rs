@@ -1,4 +1,4 @@
-//! `bounds::output_bounds`: what every operation asks of its operands, one broken requirement at a time.
+//! Tests `bounds::output_bounds`: the requirements of every operation on its operands, violated one at a time.
 
 use elbo::bounds::{OperandError as E, output_bounds};
 use elbo::coupling::{CouplingStack, HiddenActivation};

@@ -502,7 +502,7 @@ fn loops() {
     breaks(E::Bound { op: 6 }, |p| p.tensors[4].bound += 1);
 }
 
-/// Work that does not fit 64 bits is refused, whatever the record and the caller's limit say.
+/// Work that does not fit 64 bits is refused for every record and every limit of the caller.
 #[test]
 fn work_beyond_any_count() {
     let mut parts = Parts::new();
