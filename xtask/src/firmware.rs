@@ -43,13 +43,16 @@ pub fn check() -> Result<()> {
         let control = minimal(m4).feature(feature).build()?;
         ensure!(
             !forbidden.found_in(&control.path)?.is_empty(),
-            "the search for {forbidden:?} finds none where there is one"
+            "the search for {forbidden:?} finds nothing in an image that contains it on purpose"
         );
     }
     for board in [m4, Board::find("microbit")?] {
         let vae = report(board, "a VAE's programs, no features", &minimal(board).build()?.path)?;
         report(board, "every program and operation, all features", &minimal(board).feature("all").build()?.path)?;
-        ensure!(vae <= CODE_LIMIT || board.name != m4.name, "{vae} bytes for a VAE are more than {CODE_LIMIT}");
+        ensure!(
+            vae <= CODE_LIMIT || board.name != m4.name,
+            "the runtime takes {vae} bytes for a VAE, more than the limit of {CODE_LIMIT}"
+        );
     }
     Ok(())
 }
@@ -58,7 +61,7 @@ pub fn check() -> Result<()> {
 fn report(board: &Board, programs: &str, image: &Path) -> Result<u64> {
     for forbidden in [Forbidden::Panic, Forbidden::Float] {
         let found = forbidden.found_in(image)?;
-        ensure!(found.is_empty(), "{}, {programs}: links {forbidden:?}: {}", board.core, found.join(", "));
+        ensure!(found.is_empty(), "{}, {programs}: the image contains {forbidden:?}: {}", board.core, found.join(", "));
     }
     let parts = breakdown(image)?;
     let runtime: u64 = parts[..4].iter().sum();

@@ -208,9 +208,14 @@ fn coverage(seed: u64, cases: u64) -> Result<()> {
     let mut verifier = [Share::default(); 2];
     for name in VERIFIER {
         let shares = ["branches", "lines"].map(|what| Share::of(&report, name, what));
-        let [Some(branches), Some(lines)] = shares else { bail!("the report says nothing of runtime/src/{name}") };
+        let [Some(branches), Some(lines)] = shares else {
+            bail!("the coverage report does not contain runtime/src/{name}")
+        };
         println!("runtime/src/{name:<10} {branches} {lines}");
-        ensure!(name != "verify.rs" || branches.percent() >= COVERED, "less than {COVERED} % of {name}'s branches");
+        ensure!(
+            name != "verify.rs" || branches.percent() >= COVERED,
+            "less than {COVERED} % of the branches of {name} were taken"
+        );
         verifier = [verifier[0].with(branches), verifier[1].with(lines)];
     }
     let [branches, lines] = verifier;
@@ -294,7 +299,7 @@ fn nightly() -> Result<String> {
     let toolchains = shell::output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     ensure!(
         toolchains.lines().any(|line| line.starts_with("nightly-")),
-        "this needs a nightly compiler, and there is none: rustup toolchain install nightly --profile minimal"
+        "this needs a nightly compiler, which is not installed: run `rustup toolchain install nightly --profile minimal`"
     );
     shell::output(Command::new("rustc").args(["+nightly", "-vV"]))
 }

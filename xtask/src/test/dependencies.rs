@@ -30,9 +30,7 @@ fn advisories() -> Result<()> {
             continue;
         }
         if errors.contains("failed to fetch advisory database") {
-            println!(
-                "SKIPPED: known vulnerabilities. The list of them, RustSec's, cannot be fetched from this machine."
-            );
+            println!("SKIPPED: known vulnerabilities. RustSec's list of them cannot be fetched from this machine.");
             return Ok(());
         }
         bail!("`{text}` failed: {}\n{errors}", output.status);

@@ -49,7 +49,7 @@ fn bare(toolchain: &BareToolchain, target: &str) -> Result<()> {
 /// runtime is also built with it.
 pub fn oldest_compiler() -> Result<()> {
     let version = promised()?;
-    println!("the runtime asks for Rust {version}");
+    println!("the runtime requires Rust {version}");
     cargo(&[
         "clippy",
         "--package",
@@ -65,7 +65,7 @@ pub fn oldest_compiler() -> Result<()> {
     let Some(toolchain) =
         toolchains.lines().filter_map(|line| line.split(' ').next()).find(|name| is_of(name, &version))
     else {
-        println!("SKIPPED: a build with Rust {version}, which is not installed here. The lint above stands in for it.");
+        println!("SKIPPED: a build with Rust {version}, which is not installed here. The lint above replaces it.");
         return Ok(());
     };
     shell::run(

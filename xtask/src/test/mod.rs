@@ -37,7 +37,7 @@ const STEPS: [(&str, Step); 14] = [
 pub fn run(only: Option<&str>) -> Result<()> {
     let chosen: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();
     if chosen.is_empty() {
-        bail!("no step has such a name; there are: {}", STEPS.map(|(name, _)| name).join(", "));
+        bail!("no step has a name with this text; the steps are: {}", STEPS.map(|(name, _)| name).join(", "));
     }
     let mut times = Vec::new();
     for (name, work) in chosen {
@@ -48,11 +48,11 @@ pub fn run(only: Option<&str>) -> Result<()> {
         println!("== {name}: {seconds:.0} s");
         times.push((name, seconds));
     }
-    println!("\nAll of this holds:");
+    println!("\nAll steps passed:");
     for (name, seconds) in &times {
         println!("{seconds:>6.0} s  {name}");
     }
-    println!("{:>6.0} s  together", times.iter().map(|(_, seconds)| seconds).sum::<f64>());
+    println!("{:>6.0} s  in total", times.iter().map(|(_, seconds)| seconds).sum::<f64>());
     Ok(())
 }
 

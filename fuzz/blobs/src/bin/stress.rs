@@ -182,7 +182,7 @@ struct Guard<'f> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let case = self.case;
-        eprintln!("\ncase {case} failed; again: cargo xtask fuzz --cases 1 --seed {case}");
+        eprintln!("\ncase {case} failed; run it again: cargo xtask fuzz --cases 1 --seed {case}");
         match save_case(case, self.failures) {
             Ok(path) => {
                 eprintln!("its blob alone:         cargo xtask fuzz --replay {}", path.display());
