@@ -56,7 +56,8 @@ fn kernels(client: &mut Client, board: &Board) -> Result<()> {
             let Ok(instructions) = client.instructions(bench, 3) else { continue };
             let macs = f64::from(rows) * f64::from(cols);
             let (packing, words) = if dsp { ("dsp", 0.375) } else { ("plain", 0.0) };
-            let moved = if dsp && board.dsp { format!(", {words} words per MAC by LDM and LDRD") } else { String::new() };
+            let moved =
+                if dsp && board.dsp { format!(", {words} words per MAC by LDM and LDRD") } else { String::new() };
             println!(
                 "  dense {cols:>4} -> {rows:<4} {packing:<9} {instructions:>14.0}  {:.3} per MAC{moved}",
                 instructions / macs
