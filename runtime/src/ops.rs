@@ -26,6 +26,8 @@ mod logistic;
 #[cfg(feature = "dlgm")]
 mod rank_one;
 mod rearrange;
+#[cfg(feature = "robust")]
+mod robust;
 mod scalar;
 #[cfg(feature = "dlgm")]
 mod select;
@@ -268,6 +270,8 @@ operations! {
     [all()] activation {
         /// max(a, 0)
         Relu = 2, transform, Form::map(1).scales([SameAsOutput]);
+        /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
+        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]);
         /// tanh(a 2^-parameter)
         Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
         /// 1 / (1 + exp(-a 2^-parameter))
@@ -365,6 +369,10 @@ operations! {
     [feature = "logistic"] logistic {
         /// discretised logistic negative log-likelihood of c under mean a, log-scale b
         LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+    }
+    [feature = "robust"] robust {
+        /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
+        StudentTNll = 41, reduction, Form::reduce(3).param().scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below

@@ -149,7 +149,7 @@ fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
 }
 
 /// One program's records.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'b> {
     pub ops: &'b [u32],
     pub tensors: &'b [u32],

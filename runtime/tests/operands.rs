@@ -3,7 +3,7 @@
 use elbo::bounds::{OperandError as E, output_bounds};
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ScaleRule, Tensor, TensorKind};
 
 /// Operands that hold, and the bounds that follow.
 struct Case {
@@ -101,6 +101,8 @@ fn case(opcode: Opcode) -> Case {
         Opcode::Mean => ([nats(9, 4), none, none], nats(0, 1), 9),
         Opcode::LogMeanExp => ([nats(9, 4), none, none], nats(0, 1), 10),
         Opcode::Invalid => ([none; 3], none, 0),
+        // A new operation is tested in its own file, and here according to its line in the table.
+        opcode => return by_the_table(opcode),
     };
     let imm = match opcode {
         Opcode::Loop => 4,
@@ -127,6 +129,29 @@ fn case(opcode: Opcode) -> Case {
     };
     let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm };
     Case { op, inputs, output, matrices, bound, extra }
+}
+
+/// Vectors of five elements, or scalars, at scales that the table allows, with the bound that follows from them.
+fn by_the_table(opcode: Opcode) -> Case {
+    let form = opcode.form();
+    let frac = |rule| match rule {
+        ScaleRule::Exactly(frac) => frac,
+        _ => 11,
+    };
+    let mut inputs = [Tensor::default(); 3];
+    for (slot, input) in inputs.iter_mut().enumerate().take(form.inputs()) {
+        let activations = form.input_kind(slot) != Some(TensorKind::Nats);
+        *input = if activations { vector(frac(form.input_scale(slot)), 100, 5) } else { nats(9, 1) };
+    }
+    let len = form.output_len(inputs[0].len).expect("a length that follows");
+    let activations = form.output_kind() != Some(TensorKind::Nats);
+    let output = if activations { vector(frac(form.written_scale()), 1, len) } else { nats(0, len) };
+    let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
+    let mut case = Case { op, inputs, output, matrices: Vec::new(), bound: 0, extra: 0 };
+    if let Ok([bound, extra]) = case.bounds() {
+        (case.bound, case.extra) = (bound, extra);
+    }
+    case
 }
 
 impl Case {

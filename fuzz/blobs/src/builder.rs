@@ -120,6 +120,12 @@ impl Program<'_> {
         written(self.writer.append(op, output))
     }
 
+    /// The same, or `None` if the operation refuses its operands.
+    pub fn try_op(&mut self, mut op: Op, inputs: &[u16], output: Tensor) -> Option<u16> {
+        op.inputs[..inputs.len()].copy_from_slice(inputs);
+        self.writer.append(op, output).ok()
+    }
+
     /// The operations appended so far.
     pub fn ops(&self) -> &[Op] {
         self.writer.ops()

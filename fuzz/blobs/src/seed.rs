@@ -9,4 +9,4 @@ macro_rules! seeds {
         })),*];
     };
 }
-seeds!("bernoulli", "gaussian", "elementwise", "nested", "decode", "coupling", "flow", "dlgm", "adgm", "conv");
+seeds!("bernoulli", "gaussian", "elementwise", "nested", "decode", "coupling", "flow", "dlgm", "adgm", "conv", "table");

@@ -4,6 +4,7 @@
 //! its version. The test below ensures this for each release. `stress --write-seeds` writes new seeds.
 
 mod families;
+mod table;
 
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
@@ -20,6 +21,7 @@ pub fn seeds() -> Vec<(&'static str, Parts)> {
         ("dlgm", families::dlgm()),
         ("adgm", families::adgm()),
         ("conv", families::conv()),
+        ("table", table::table()),
     ]);
     seeds
 }

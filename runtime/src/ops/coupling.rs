@@ -55,8 +55,8 @@ const FRAC: u32 = 16;
 const SCALE_FRAC: u32 = 22;
 /// log2 of the factor of a bias.
 const BIAS_LOG2: u32 = 4;
-/// Coordinates and shifts saturate at 2048.
-const POINT_MAX: i64 = 1 << (11 + FRAC);
+/// Where coordinates and shifts saturate.
+const POINT_MAX: i64 = CouplingStack::POINT_LIMIT << FRAC;
 /// Activations saturate at 16384, which takes 31 bits.
 const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 /// Bits of the lower part of a number. Both the upper part and this part (with a sign bit) are halfwords.

@@ -79,7 +79,7 @@ impl Reduction for Sum {
 }
 
 /// log2 of the largest contribution of one dimension to a Gaussian negative log-likelihood, Q16: 2^28 nats.
-const GAUSSIAN_TERM_LOG2: u32 = 44;
+pub(super) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
@@ -127,7 +127,7 @@ pub fn gaussian_nll(mean: &[i16], logvar: &[i16], logvar_frac: u32, x: &[i16], x
 
 /// `difference^2 precision` in Q16, for a difference at `frac` bits and a precision at 32 bits. The precision is
 /// truncated to 25 significant bits, so that its product with a square below 2^34 fits 64 bits.
-fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
+pub(super) fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
     let drop = 39u32.saturating_sub(precision.leading_zeros());
     let square = u64::from(difference) * u64::from(difference);
     let product = square.wrapping_mul(precision >> drop);

@@ -10,12 +10,9 @@ use crate::scales::{Scales, assign};
 use crate::stimulus::InputRange;
 use crate::{fold, plan, quantize};
 use elbo::kernel::Packing;
-use elbo::program::Opcode;
+use elbo::program::ScaleRule;
 use elbo::{Limits, LoadError, Meta, SelfTest};
 use elbo_writer::{Program, WriteError};
-
-/// Scale of log-variances: Q4.11, the coarsest that the exponential accepts.
-const LOGVAR_FRAC: u32 = 11;
 
 /// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +114,7 @@ pub fn compile(
     quantize::set_weight_bits(&mut float, options.weight_bits);
     let ranges = calibrate(&float, calibration, options.seed);
     let scales = assign(&float, &ranges, about.data);
-    check_log_variances(&float, &scales)?;
+    check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
         let frac = if float.coupled()[layer] { 16 } else { scales.layers[layer].output };
@@ -157,17 +154,20 @@ pub fn compile(
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
 }
 
-/// Refuses a layer of log-variances whose weights are too large for the scale that the exponential requires.
-fn check_log_variances(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
+/// Refuses a layer whose weights are too large for the scale that the operation reading it requires. An example are
+/// log-variances, which the exponential reads at 11 or more fractional bits.
+fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
     for (program, fracs) in float.programs.iter().zip(&scales.nodes) {
         for node in &program.nodes {
-            let reads = matches!(node.opcode, Some(Opcode::Kl | Opcode::GaussianNll | Opcode::LogisticNll));
-            let Some(&source) = node.inputs.get(1).filter(|_| reads) else { continue };
-            let clamped = &program.nodes[source];
-            let layer = clamped.inputs.first().map_or(clamped, |before| &program.nodes[*before]);
-            if fracs[source] < LOGVAR_FRAC && !layer.layers().is_empty() {
-                let layer = float.layer_names[layer.layer].clone();
-                return Err(CompileError::Scale { layer, frac: LOGVAR_FRAC });
+            let Some(opcode) = node.opcode() else { continue };
+            for (slot, &source) in node.inputs.iter().enumerate() {
+                let ScaleRule::AtLeast(least) = opcode.form().input_scale(slot) else { continue };
+                let read = &program.nodes[source];
+                let layer = read.inputs.first().map_or(read, |before| &program.nodes[*before]);
+                if fracs[source] < u32::from(least) && !layer.layers().is_empty() {
+                    let layer = float.layer_names[layer.layer].clone();
+                    return Err(CompileError::Scale { layer, frac: least.into() });
+                }
             }
         }
     }

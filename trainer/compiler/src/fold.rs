@@ -29,7 +29,7 @@ pub fn fold(mut model: FloatModel) -> FloatModel {
 }
 
 fn reads_layer(program: &FloatProgram, node: NodeId, layer: usize) -> bool {
-    program.nodes[node].opcode == Some(Opcode::Dense) && program.nodes[node].layer == layer
+    program.nodes[node].opcode() == Some(Opcode::Dense) && program.nodes[node].layer == layer
 }
 
 /// `model` with the dense layer `inner` merged into the layers that read it. `None` if anything else reads it, if those
@@ -42,7 +42,7 @@ fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
         }
         for node in &program.nodes {
             if node.inputs.iter().any(|input| reads_layer(program, *input, inner)) {
-                if node.opcode != Some(Opcode::Dense) || node.layer == inner {
+                if node.opcode() != Some(Opcode::Dense) || node.layer == inner {
                     return None;
                 }
                 outers.push(node.layer);
@@ -52,7 +52,7 @@ fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
     outers.sort_unstable();
     outers.dedup();
     let only_reads_inner = |program: &FloatProgram, node: &Node| {
-        let outer = node.opcode == Some(Opcode::Dense) && outers.contains(&node.layer);
+        let outer = node.opcode() == Some(Opcode::Dense) && outers.contains(&node.layer);
         !outer || reads_layer(program, node.inputs[0], inner)
     };
     if outers.is_empty() || !model.programs.iter().all(|p| p.nodes.iter().all(|node| only_reads_inner(p, node))) {
@@ -106,7 +106,7 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
     let mut total = 0;
     for node in &program.nodes {
         let repeat = repeats.last().copied().unwrap_or(1);
-        match node.opcode {
+        match node.opcode() {
             Some(Opcode::Loop) => repeats.push(repeat * u64::from(node.iterations())),
             Some(Opcode::End) => drop(repeats.pop()),
             Some(Opcode::Dense) => total += repeat * model.layers[node.layer].w.len() as u64,
@@ -118,7 +118,7 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
 
 /// The interval of all values of a node, as far as it follows from the node's operation alone.
 fn range(node: &Node) -> [f32; 2] {
-    match node.opcode {
+    match node.opcode() {
         Some(Opcode::Clamp) => match node.imm {
             Immediate::Interval(interval) => interval,
             _ => [f32::NEG_INFINITY, f32::INFINITY],
@@ -137,7 +137,7 @@ fn drop_identities(program: &mut FloatProgram) {
         program.nodes[at].inputs.iter_mut().for_each(|input| *input = stands_for[*input]);
         let node = &program.nodes[at];
         let allowed = range(node);
-        let identity = matches!(node.opcode, Some(Opcode::Clamp | Opcode::Relu)) && {
+        let identity = matches!(node.opcode(), Some(Opcode::Clamp | Opcode::Relu)) && {
             let [low, high] = range(&program.nodes[node.inputs[0]]);
             allowed[0] <= low && high <= allowed[1]
         };
@@ -154,18 +154,18 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
     let mut end_of = vec![None; nodes.len()];
     let mut open: Vec<NodeId> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        if node.opcode == Some(Opcode::End)
+        if node.opcode() == Some(Opcode::End)
             && let Some(start) = open.pop()
         {
             end_of[start] = Some(at);
         }
         around.push(open.last().copied());
-        if node.opcode == Some(Opcode::Loop) {
+        if node.opcode() == Some(Opcode::Loop) {
             open.push(at);
         }
     }
     let mut alive = vec![false; nodes.len()];
-    let kept = |node: &Node| node.is_input() || node.opcode == Some(Opcode::Normal);
+    let kept = |node: &Node| node.is_input() || node.opcode() == Some(Opcode::Normal);
     let mut pending: Vec<NodeId> = (0..nodes.len()).filter(|at| kept(&nodes[*at])).collect();
     pending.extend(&program.outputs);
     while let Some(at) = pending.pop() {

@@ -1,6 +1,6 @@
 //! Planning: float programs become integer programs in which every tensor has a scale and a place.
 
-use crate::graph::{FloatProgram, Immediate, Node, NodeId};
+use crate::graph::{FloatProgram, Immediate, Node, NodeId, NodeKind};
 use crate::quantize::Matrices;
 use crate::scales::{Scales, input_format, rescaled};
 use elbo::kernel::Packing;
@@ -29,7 +29,7 @@ fn legalize(
     // The rounded copies: source, scale and copy. A copy made inside a loop does not exist after the loop.
     let mut rounded: Vec<(NodeId, u32, NodeId)> = Vec::new();
     for (at, node) in program.nodes.iter().enumerate() {
-        if matches!(node.opcode, Some(Opcode::Loop | Opcode::End)) {
+        if matches!(node.opcode(), Some(Opcode::Loop | Opcode::End)) {
             rounded.clear();
         }
         let mut node = node.clone();
@@ -44,7 +44,7 @@ fn legalize(
                 let full = 32767.0 / (1u32 << frac) as f32;
                 let original = &program.nodes[source];
                 nodes.push(Node {
-                    opcode: Some(Opcode::Clamp),
+                    kind: NodeKind::Operation(Opcode::Clamp),
                     param: 0,
                     inputs: vec![renamed[source]],
                     len: original.len,
@@ -62,30 +62,13 @@ fn legalize(
             let (sum, len) = (vec![nodes.len() - 1, nodes.len()], rest.len);
             nodes.push(rest);
             let imm = Immediate::None;
-            nodes.push(Node { opcode: Some(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
+            nodes.push(Node { kind: NodeKind::Operation(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
         }
         new_fracs.resize(nodes.len(), fracs[at]);
         renamed.push(nodes.len() - 1);
     }
     let outputs = program.outputs.iter().map(|output| renamed[*output]).collect();
     (FloatProgram { kind: program.kind, nodes, outputs }, new_fracs)
-}
-
-/// The immediates of an operation as integers.
-fn immediates(node: &Node, frac: u32) -> (u32, i8) {
-    match node.imm {
-        Immediate::None if node.opcode == Some(Opcode::OneHot) => (1 << frac, 0),
-        Immediate::None => (0, node.param),
-        Immediate::Iterations(count) => (count, 0),
-        Immediate::Interval(interval) => {
-            let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
-            (Op::interval_imm(low, high), 0)
-        }
-        Immediate::Start(start) => (start as u32, 0),
-        Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
-        Immediate::Stack(stack) => stack.pack(),
-        Immediate::Geometry(geometry) => geometry.pack(),
-    }
 }
 
 /// Plans program `index` of a model over the quantised `matrices`.
@@ -110,13 +93,13 @@ fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Mat
     let mut inputs = 0;
     for (at, node) in program.nodes.iter().enumerate() {
         let (len, frac) = (node.len as u32, fracs[at] as u8);
-        let tensor = if let Some(opcode) = node.opcode {
+        let tensor = if let Some(opcode) = node.opcode() {
             let operands: Vec<u16> = node.inputs.iter().map(|input| tensor_of[*input]).collect();
-            let (imm, param) = immediates(node, fracs[at]);
+            let (imm, param) = node.integers(fracs[at]);
             let arg = if node.layers().is_empty() { 0 } else { node.layer as u16 };
             let output: Tensor = if in_nats[at] { nats(len) } else { vector(len, frac) };
             writer.append(Op { param, arg, imm, ..operation(opcode, &operands) }, output)?
-        } else if node.is_third() {
+        } else if node.is_log_det() {
             // The operation has already created this tensor.
             writer.extra_of(tensor_of[node.inputs[0]]).unwrap_or(NO_TENSOR)
         } else {

@@ -5,6 +5,7 @@
 use crate::assemble::QuantizedMatrix;
 use crate::graph::{DenseLayer, FloatModel, Immediate};
 use elbo::bounds::FULL;
+use elbo::coupling::CouplingStack;
 use elbo::program::Opcode;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,7 @@ pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBit
 /// scale of its own. All phases of a convolution are treated alike.
 fn leaves_remainder(model: &FloatModel, layer: usize) -> bool {
     let mut nodes = model.programs.iter().flat_map(|program| &program.nodes);
-    let convolved = nodes.any(|node| node.opcode == Some(Opcode::Conv) && node.layers().contains(&layer));
+    let convolved = nodes.any(|node| node.opcode() == Some(Opcode::Conv) && node.layers().contains(&layer));
     convolved || model.layers[layer].inp > 1
 }
 
@@ -215,7 +216,7 @@ pub fn too_large(model: &FloatModel, matrices: &Matrices) -> Option<usize> {
     let coupled = model.coupled();
     let fits = |at: &usize| {
         matrices.all[*at].multiplier.iter().all(|multiplier| *multiplier < i32::MAX)
-            && !(coupled[*at] && model.layers[*at].b.iter().any(|b| b.abs() >= 2048.0))
+            && !(coupled[*at] && model.layers[*at].b.iter().any(|b| b.abs() >= CouplingStack::POINT_LIMIT as f32))
     };
     (0..model.layers.len()).find(|at| !fits(at))
 }

@@ -57,6 +57,8 @@ pub(in crate::ops) struct Needs {
 }
 
 impl CouplingStack {
+    /// Coordinates and shifts saturate at this magnitude.
+    pub const POINT_LIMIT: i64 = 2048;
     /// The range of `scale_log2`.
     pub const SCALE_LOG2: core::ops::RangeInclusive<i8> = -8..=3;
 
