@@ -195,7 +195,7 @@ impl fmt::Display for LoadError {
                 );
             }
             E::Truncated => {
-                return f.write_str("the bytes end before the end of the blob: copy or flash it again");
+                return f.write_str("the bytes end before the blob does: copy or flash the whole blob again");
             }
             E::NotABlob => {
                 return f.write_str("not a blob, which would start with `ELBO`: write one with `elbo compile`");
