@@ -28,7 +28,7 @@ pub mod rng;
 mod session;
 mod verify;
 
-// What is hidden is for the tools that write, read and fuzz blobs, and may change with every release.
+// Hidden items are for tools that write, read and fuzz blobs. They may change with every release.
 #[doc(hidden)]
 pub use ops::bounds;
 #[cfg(feature = "flow")]

@@ -1,11 +1,11 @@
-//! Families that a build leaves out: `cargo test -p elbo --no-default-features`, or any choice of features.
+//! Families that a build leaves out. Run with `cargo test -p elbo --no-default-features` or any set of features.
 
 use elbo::LoadError as E;
 use elbo::program::{OP_WORDS, Op, Opcode};
 use elbo::{Limits, Model};
 use elbo_fuzz_blobs::SEEDS;
 
-/// Every seed loads, or names the first of its operations that this build does not have.
+/// Every seed either loads, or is refused at the first operation that this build does not include.
 #[test]
 fn an_operation_that_is_left_out_is_refused() {
     for (name, bytes) in SEEDS {

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: from data to what an emulated board draws, for a model of any family.
+//! `cargo xtask demo`: from training to samples on an emulated board, for a model of any family.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::setup;
 use crate::shell::{self, elbo, root};
 
-/// The family that is shown.
+/// The family of the demo.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum Family {
     /// Variational auto-encoder.
@@ -16,7 +16,7 @@ pub enum Family {
     Vae,
     /// Deep latent Gaussian model.
     Dlgm,
-    /// Normalizing flow that draws from an energy of the plane.
+    /// Normalizing flow that samples a two-dimensional energy.
     Flow,
     /// Auxiliary deep generative model with 100 labels.
     Adgm,
@@ -39,7 +39,7 @@ impl Family {
         }
     }
 
-    /// The data that a board is given, and what it draws as a file.
+    /// The data for a board, and the file of the picture that it draws.
     fn data_and_picture(self) -> (&'static str, &'static str) {
         match self {
             Self::Flow => ("none", "draws.svg"),
@@ -48,8 +48,8 @@ impl Family {
     }
 }
 
-/// Trains, compiles, and runs the model on both boards. Every stage is announced before it starts, and cargo tells what it
-/// compiles.
+/// Trains, compiles, and runs the model on both boards. Every stage is announced before it starts, and cargo shows what
+/// it compiles.
 pub fn run(family: Family) -> Result<()> {
     heading("Looking for the bare-metal targets and the Arm emulator; what is missing is installed");
     setup::run()?;

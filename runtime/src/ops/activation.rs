@@ -68,15 +68,20 @@ impl Transform for Sigmoid {
 impl Operation for Exp {
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
-        Ok(largest.min(i16::MAX as u64).max(1) as u16)
+        Ok(saturate(largest).max(1))
     }
 }
 
 impl Transform for Exp {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let frac = step.output_frac();
-        map_q16(machine.arena, step, |q| fixed::exp(q, frac).min(i16::MAX as u64) as i32);
+        map_q16(machine.arena, step, |q| saturate(fixed::exp(q, frac)).into());
     }
+}
+
+/// At most what an activation holds.
+fn saturate(value: u64) -> u16 {
+    if value >> 15 == 0 { value as u16 } else { i16::MAX as u16 }
 }
 
 impl Operation for Clamp {
@@ -95,7 +100,7 @@ impl Transform for Clamp {
     }
 }
 
-/// The first input rounded half up to the output's scale, within an interval.
+/// The first input, rounded half up to the output's scale and clamped to an interval.
 #[inline(never)]
 fn clamp(machine: &mut Machine<'_, '_>, step: &Step, low: i16, high: i16) {
     let shift = step.frac(0).saturating_sub(step.output_frac()).min(15);
@@ -114,7 +119,7 @@ mod tests {
     use crate::program::{NO_TENSOR, Op, Tensor, TensorKind};
     use crate::verify::Scope;
 
-    /// What an operation makes of every activation, in place.
+    /// The result of an operation for every activation, in place.
     fn all(opcode: Opcode, imm: u32) -> std::vec::Vec<(i16, i16)> {
         let inputs: std::vec::Vec<i16> = (i16::MIN..=i16::MAX).collect();
         let mut arena = inputs.clone();

@@ -1,4 +1,4 @@
-//! The Student-t likelihood: its tails are heavy, so that one far value does not decide a score.
+//! The Student-t likelihood. Its tails are heavy, so that a single outlier does not dominate a score.
 
 use super::bounds::{OperandError, require, sum_log2, to_q16};
 use super::density::scaled_square;
@@ -8,11 +8,12 @@ use crate::fixed;
 
 pub(super) struct StudentTNll;
 
-/// log2 of the largest contribution of one dimension, Q16: `65/2 ln(1 + 2^28)` nats, half a log-variance and a constant are
-/// below 2^10 nats.
+/// log2 of the largest contribution of one dimension in Q16. The sum of `65/2 ln(1 + 2^28)` nats, half a log-variance
+/// and a constant is below 2^10 nats.
 const TERM_LOG2: u32 = 26;
 
-/// `ln B(1/2, nu/2) + 1/2 ln nu` in Q16 for `nu` = 1, 2, 4 to 64: what normalises the density at a scale of one.
+/// `ln B(1/2, nu/2) + 1/2 ln nu` in Q16 for `nu` = 1, 2, 4 to 64: the normalising constant of the density at a scale of
+/// one.
 const NORMALISER: [i32; 7] = [75_021, 68_139, 64_280, 62_266, 61_247, 60_735, 60_480];
 
 impl Operation for StudentTNll {
@@ -33,9 +34,8 @@ impl Reduction for StudentTNll {
 
 /// `sum [(nu + 1)/2 ln(1 + (x - location)^2 exp(-b) / nu) + b/2 + ln B(1/2, nu/2) + 1/2 ln nu]` for `nu = 2^degrees_log2`, at
 /// most 64, and `b` the logarithm of the squared scale: the negative log-density of Student's t-distribution, Q16 nats.
-///
-/// `location` and `x` have the same fractional bits, 8 to 15, `b` at least 11. One squared error counts 2^28 at most. A value is
-/// right to `0.6 (nu + 1) + 2` LSB.
+/// `location` and `x` have the same number of fractional bits, 8 to 15; `b` has at least 11. A squared error is limited
+/// to 2^28. The error per value is at most `0.6 (nu + 1) + 2` LSB.
 fn student_t_nll(
     degrees_log2: u32,
     location: &[i16],
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `ln gamma(n / 2)` by its recurrence.
+    /// `ln gamma(n / 2)` by its recurrence relation.
     fn ln_gamma_of_half(n: u32) -> f64 {
         let start = if n.is_multiple_of(2) { 2 } else { 1 };
         let first = if start == 1 { 0.5 * std::f64::consts::PI.ln() } else { 0.0 };

@@ -1,7 +1,7 @@
-//! The float graph: a program before quantisation, with the very operations of the runtime, and its interpreter.
+//! The float graph: a program before quantisation. It has the same operations as the runtime, and an interpreter.
 //!
-//! A node is an operation and the tensor that it writes. What the integer program clamps (log-variances), the graph
-//! clamps too, so that both are compared on equal terms.
+//! A node is an operation together with the tensor that it writes. The graph clamps the same values (log-variances) as
+//! the integer program, so that the comparison of the two is fair.
 
 mod evaluate;
 
@@ -9,7 +9,7 @@ use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
 use elbo::program::{Op, Opcode, ProgramKind};
 
-/// A dense layer as plain numbers: `y = W x + b`.
+/// A dense layer in floating point: `y = W x + b`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseLayer {
     /// Weights, row-major, `[out, inp]`.
@@ -25,10 +25,10 @@ pub struct DenseLayer {
 /// Index of a node in its program.
 pub type NodeId = usize;
 
-/// What a node's operation has besides operands.
+/// The argument of a node's operation other than its operands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Immediate {
-    /// Nothing.
+    /// No argument.
     #[default]
     None,
     /// Iterations of a loop.
@@ -47,57 +47,57 @@ pub enum Immediate {
     Geometry(ConvGeometry),
 }
 
-/// What writes a node's tensor.
+/// The origin of a node's tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
-    /// The caller: it is the program's next input.
+    /// The caller: the tensor is the next input of the program.
     Input,
     /// An operation.
     Operation(Opcode),
-    /// The operation of the node that this one names as its only input: the log-determinant which that operation gives besides
-    /// its output.
+    /// The log-determinant that another operation writes in addition to its output. That operation is the only input of
+    /// this node.
     LogDet,
 }
 
-/// One tensor of a float program and what writes it.
+/// One tensor of a float program, and the operation that writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What writes it.
+    /// The origin of the tensor.
     pub kind: NodeKind,
-    /// `a` is read as `a 2^-param`; 1 for an inverted flow.
+    /// `a` is read as `a 2^-param`. For a flow, 1 means the inverse.
     pub param: i8,
-    /// The nodes that it reads.
+    /// The operands.
     pub inputs: Vec<NodeId>,
-    /// Elements of its output.
+    /// Number of elements of the output.
     pub len: usize,
-    /// Index of a dense layer, or of the first of a convolution's or a stack of couplings'.
+    /// Index of the dense layer, or of the first layer of a convolution or a stack of couplings.
     pub layer: usize,
-    /// What else the operation has.
+    /// The argument of the operation other than its operands.
     pub imm: Immediate,
 }
 
 impl Node {
-    /// Its operation, if it is one.
+    /// The operation, or `None` for an input or a log-determinant.
     pub fn opcode(&self) -> Option<Opcode> {
         if let NodeKind::Operation(opcode) = self.kind { Some(opcode) } else { None }
     }
 
-    /// Whether it is an input of its program.
+    /// Whether it is an input of the program.
     pub fn is_input(&self) -> bool {
         self.kind == NodeKind::Input
     }
 
-    /// Whether it is the log-determinant of the node that it names.
+    /// Whether it is the log-determinant of its operand.
     pub fn is_log_det(&self) -> bool {
         self.kind == NodeKind::LogDet
     }
 
-    /// Iterations of a loop, 1 of anything else.
+    /// Iterations of a loop; 1 for any other operation.
     pub fn iterations(&self) -> u32 {
         if let Immediate::Iterations(n) = self.imm { n } else { 1 }
     }
 
-    /// The `imm` and `param` of its operation's record, whose output has `frac` fractional bits.
+    /// The fields `imm` and `param` of the operation's record, if the output has `frac` fractional bits.
     pub fn integers(&self, frac: u32) -> (u32, i8) {
         match self.imm {
             Immediate::None if self.opcode() == Some(Opcode::OneHot) => (1 << frac, 0),
@@ -115,7 +115,7 @@ impl Node {
         }
     }
 
-    /// The layers that it multiplies by.
+    /// The layers whose weights it uses.
     pub fn layers(&self) -> std::ops::Range<usize> {
         let count = match (self.opcode(), self.imm) {
             (Some(Opcode::Dense), _) => 1,
@@ -132,18 +132,18 @@ impl Node {
 /// One program in floating point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatProgram {
-    /// What it computes.
+    /// The kind of the program.
     pub kind: ProgramKind,
     /// Its operations, in order.
     pub nodes: Vec<Node>,
-    /// Nodes whose tensors are the outputs.
+    /// The nodes whose tensors are the outputs.
     pub outputs: Vec<NodeId>,
 }
 
-/// A model in floating point: layers and the programs over them.
+/// A model in floating point: layers, and the programs that use them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FloatModel {
-    /// Dense layers, by the index that nodes use.
+    /// Dense layers. Nodes refer to them by index.
     pub layers: Vec<DenseLayer>,
     /// Names of the layers, for reports.
     pub layer_names: Vec<String>,
@@ -159,7 +159,7 @@ impl FloatModel {
         self.layers.len() - 1
     }
 
-    /// Adds a layer whose outputs are constants, for [`Builder::constant`].
+    /// Adds a layer whose outputs are constants, for use with [`Builder::constant`].
     pub fn constant(&mut self, name: impl Into<String>, values: &[f32]) -> usize {
         self.layer(name, DenseLayer { w: vec![0.0; values.len()], b: values.to_vec(), out: values.len(), inp: 1 })
     }
@@ -179,22 +179,22 @@ impl Builder {
         self.nodes.len() - 1
     }
 
-    /// Length of a node's output.
+    /// Number of elements of a node's output.
     pub fn len(&self, node: NodeId) -> usize {
         self.nodes[node].len
     }
 
-    /// The program's next input, of `len` elements.
+    /// The next input of the program, with `len` elements.
     pub fn input(&mut self, len: usize) -> NodeId {
         self.push(NodeKind::Input, &[], len, |_| {})
     }
 
-    /// `layer` applied to `x`, `out` elements.
+    /// Applies `layer` to `x`. The output has `out` elements.
     pub fn dense(&mut self, layer: usize, out: usize, x: NodeId) -> NodeId {
         self.push(NodeKind::Operation(Opcode::Dense), &[x], out, |node| node.layer = layer)
     }
 
-    /// A convolution with the layers from `layer` on, one a phase, of `channels` output channels.
+    /// A convolution with one layer per phase, starting at index `layer`, and `channels` output channels.
     pub fn conv(&mut self, layer: usize, channels: usize, geometry: ConvGeometry, x: NodeId) -> NodeId {
         let (height, width) = geometry.output();
         self.push(NodeKind::Operation(Opcode::Conv), &[x], height as usize * width as usize * channels, |node| {
@@ -203,7 +203,8 @@ impl Builder {
         })
     }
 
-    /// The outputs of a constant layer of `len` elements. `any` is a node that is alive here; its value has no effect.
+    /// The outputs of a constant layer with `len` elements. `any` must be a node that can be read here; its value has
+    /// no effect.
     pub fn constant(&mut self, layer: usize, len: usize, any: NodeId) -> NodeId {
         let one = self.slice(any, 0, 1);
         self.dense(layer, len, one)
@@ -214,7 +215,7 @@ impl Builder {
         self.push(NodeKind::Operation(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
     }
 
-    /// `x` where it is positive, `slope x` elsewhere. The slope is from 0 to 1.
+    /// `x` where it is positive, `slope x` elsewhere, with a slope from 0 to 1.
     pub fn leaky_relu(&mut self, slope: f32, x: NodeId) -> NodeId {
         self.push(NodeKind::Operation(Opcode::LeakyRelu), &[x], self.len(x), |node| node.imm = Immediate::Slope(slope))
     }
@@ -226,17 +227,17 @@ impl Builder {
         })
     }
 
-    /// `a` followed by `b`.
+    /// Concatenates `a` and `b`.
     pub fn concat(&mut self, a: NodeId, b: NodeId) -> NodeId {
         self.push(NodeKind::Operation(Opcode::Concat), &[a, b], self.len(a) + self.len(b), |_| {})
     }
 
-    /// `len` elements of `x` from `start` on.
+    /// `len` elements of `x`, starting at `start`.
     pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> NodeId {
         self.push(NodeKind::Operation(Opcode::Slice), &[x], len, |node| node.imm = Immediate::Start(start))
     }
 
-    /// A one at the index of the innermost loop's iteration, `len` elements.
+    /// A one-hot vector of `len` elements with a one at the index of the innermost loop's iteration.
     pub fn one_hot(&mut self, len: usize) -> NodeId {
         self.push(NodeKind::Operation(Opcode::OneHot), &[], len, |_| {})
     }
@@ -246,15 +247,16 @@ impl Builder {
         self.push(NodeKind::Operation(Opcode::Normal), &[], len, |_| {})
     }
 
-    /// A planar or radial flow of `z` with `params`, inverted or not, and the nats of its log-determinant.
+    /// A planar or radial flow of `z` with `params`, or its inverse. Returns the result and the log-determinant in
+    /// nats.
     pub fn flow(&mut self, opcode: Opcode, inverse: bool, z: NodeId, params: NodeId) -> (NodeId, NodeId) {
         let flowed =
             self.push(NodeKind::Operation(opcode), &[z, params], self.len(z), |node| node.param = i8::from(inverse));
         (flowed, self.push(NodeKind::LogDet, &[flowed], 1, |_| {}))
     }
 
-    /// A stack of couplings of `z` with the layers from `layer` on, hidden ones of at most `widest`, and the nats of its
-    /// log-determinant.
+    /// A stack of couplings of `z`. Its layers start at index `layer`, and hidden layers have at most `widest` units.
+    /// Returns the result and the log-determinant in nats.
     pub fn couplings(&mut self, stack: CouplingStack, layer: usize, widest: usize, z: NodeId) -> (NodeId, NodeId) {
         let len = self.len(z);
         let whole =
@@ -275,7 +277,7 @@ impl Builder {
         self.push(NodeKind::Operation(Opcode::Offset), &[x], 1, |node| node.imm = Immediate::Constant(constant))
     }
 
-    /// Opens a loop; its vector collects the scalars that [`Builder::end`] is given.
+    /// Opens a loop. Its output collects the scalars that are passed to [`Builder::end`].
     pub fn begin(&mut self, iterations: u32) -> NodeId {
         self.begin_vectors(iterations, 1)
     }
@@ -292,7 +294,7 @@ impl Builder {
         self.push(NodeKind::Operation(Opcode::End), &[value], 0, |_| {});
     }
 
-    /// The mean of the vectors that a loop has collected, `len` elements.
+    /// The elementwise mean of the vectors of `len` elements that a loop has collected.
     pub fn mean_vectors(&mut self, vectors: NodeId, len: usize) -> NodeId {
         self.push(NodeKind::Operation(Opcode::MeanVec), &[vectors], len, |_| {})
     }
@@ -303,10 +305,10 @@ impl Builder {
     }
 }
 
-/// Where a float program's noise comes from: fills a slice with draws of N(0, 1).
+/// The source of a float program's noise: fills a slice with draws of N(0, 1).
 pub type FloatNoise<'n> = dyn FnMut(&mut [f32]) + 'n;
 
-/// Sees what a node writes, every time it is executed, and the largest magnitude on the way there.
+/// Receives the output of a node every time it is executed, and the largest magnitude of its intermediate values.
 pub type Watch<'w> = dyn FnMut(NodeId, &[f32], f32) + 'w;
 
 impl FloatModel {
@@ -315,7 +317,7 @@ impl FloatModel {
         self.programs.iter().find(|program| program.kind == kind)
     }
 
-    /// Whether a layer is one of a stack of couplings, for every layer.
+    /// For every layer, whether it belongs to a stack of couplings.
     pub fn coupled(&self) -> Vec<bool> {
         let mut coupled = vec![false; self.layers.len()];
         let nodes = self.programs.iter().flat_map(|program| &program.nodes);
@@ -330,7 +332,7 @@ impl FloatModel {
         self.watched(program, inputs, noise, u32::MAX, &mut |_, _, _| {})
     }
 
-    /// As [`FloatModel::run`], with no more than `most` iterations of a loop, and everything that is written shown to `watch`.
+    /// Like [`FloatModel::run`], with at most `most` iterations of each loop. Every output is passed to `watch`.
     pub fn watched(
         &self,
         program: &FloatProgram,
@@ -340,7 +342,7 @@ impl FloatModel {
         watch: &mut Watch<'_>,
     ) -> Vec<Vec<f32>> {
         let mut values: Vec<Vec<f32>> = program.nodes.iter().map(|node| vec![0.0; node.len]).collect();
-        // The log-determinants that operations give besides their outputs.
+        // The log-determinants that operations write in addition to their outputs.
         let mut log_dets = vec![0f32; program.nodes.len()];
         let mut loops: Vec<(NodeId, u32)> = Vec::new();
         let mut inputs = inputs.iter();

@@ -1,9 +1,10 @@
-//! Scales: a power of two for every tensor of every program and for both sides of every layer.
+//! Scales: a power of two for every tensor of every program, and for the inputs and outputs of every layer.
 //!
-//! Every node first wants the finest scale at which what was seen of it fits 16 bits with room to spare. Then scales only
-//! become coarser, until every operation can take its operands: a layer reads one scale in all programs, likelihoods
-//! compare at one scale, flows stay at theirs. What cannot be made coarser where it is written (noise, bounded functions,
-//! the data) is rounded where it is read: `plan.rs` inserts that.
+//! Every node starts with the finest scale at which the observed values fit 16 bits with headroom. Then scales only
+//! become coarser, until every operation accepts its operands: a layer reads one scale in all programs, likelihoods
+//! compare values at one scale, and flows keep the scale of their input. The scale of some tensors cannot be coarsened
+//! where they are written (noise, bounded functions, the data). These are rounded where they are read; `plan.rs`
+//! inserts this rounding.
 
 use elbo::bounds::FULL;
 use elbo::normal;
@@ -14,13 +15,13 @@ use crate::graph::{FloatModel, FloatProgram, Immediate, Node, NodeId, NodeKind};
 use crate::quantize::{LayerScale, finest_output};
 use crate::stimulus::{InputRange, Role, output_role, role};
 
-/// Room above the largest value seen, so that other inputs seldom saturate.
+/// Headroom above the largest observed value, so that other inputs seldom saturate.
 const HEADROOM: f32 = 1.25;
 /// Scale of pixels, masks and classes: Q1.14.
 const UNIT_FRAC: u32 = 14;
 /// Fractional bits of nats.
 const NATS_FRAC: u32 = 16;
-/// The largest magnitude that a latent is given room for at least: noise ends at 6.4.
+/// The scale of a latent always allows at least this magnitude. Noise ends at 6.4.
 const LATENT_RANGE: f32 = 7.99;
 
 /// The scales of one model.
@@ -28,18 +29,18 @@ const LATENT_RANGE: f32 = 7.99;
 pub struct Scales {
     /// Fractional bits of every node of every program; 16 for nats.
     pub nodes: Vec<Vec<u32>>,
-    /// Of every layer.
+    /// The scales of every layer.
     pub layers: Vec<LayerScale>,
-    /// How the data are represented.
+    /// The range of the data.
     pub data: InputRange,
 }
 
-/// Finest scale at which `range` fits 16 bits, at most 15 bits.
+/// Finest scale at which `range` fits 16 bits, with at most 15 fractional bits.
 pub fn finest(range: f32) -> u32 {
     (0..=15).rev().find(|frac| range * (1u32 << frac) as f32 <= 32767.0).unwrap_or(0)
 }
 
-/// Fractional bits and largest |q| of input `slot` of a program.
+/// Number of fractional bits and largest |q| of input `slot` of a program.
 pub fn input_format(kind: ProgramKind, slot: usize, data: InputRange) -> (u32, u16) {
     match (role(kind, slot), data) {
         (Role::Latent, _) => (normal::FRAC, FULL - 1),
@@ -48,19 +49,19 @@ pub fn input_format(kind: ProgramKind, slot: usize, data: InputRange) -> (u32, u
     }
 }
 
-/// How an operation treats the scale of one of its operands.
+/// The scales at which an operation accepts one of its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Any scale will do.
+    /// Any scale.
     Any,
-    /// No finer than this.
+    /// At most this number of fractional bits.
     AtMost(u32),
 }
 
-/// One program with the values that its loops store.
+/// One program with the nodes that its loops store.
 struct Analysis<'p> {
     program: &'p FloatProgram,
-    /// The node that a loop's `End` stores, for every loop.
+    /// For every loop, the node that its `End` stores.
     stored: Vec<Option<NodeId>>,
 }
 
@@ -87,12 +88,12 @@ impl<'p> Analysis<'p> {
             NodeKind::Input => false,
             NodeKind::LogDet => true,
             NodeKind::Operation(Opcode::Loop) => self.stored[at].is_none_or(|stored| self.is_nats(stored)),
-            // An End writes into its loop's tensor.
+            // An `End` writes into the tensor of its loop.
             NodeKind::Operation(opcode) => opcode.form().output_kind().is_none_or(|kind| kind == TensorKind::Nats),
         }
     }
 
-    /// What the scale of this node must be at most, by its operands.
+    /// The largest number of fractional bits that this node may have, given its operands.
     fn ceiling(&self, at: NodeId, fracs: &[u32], layers: &[LayerScale]) -> u32 {
         let node = &self.program.nodes[at];
         let of = |slot: usize| fracs[node.inputs[slot]];
@@ -116,7 +117,7 @@ impl<'p> Analysis<'p> {
         }
     }
 
-    /// What operand `slot` of node `at` must be read at.
+    /// The scale that node `at` requires of operand `slot`.
     fn demand(&self, at: NodeId, slot: usize, fracs: &[u32], layers: &[LayerScale]) -> Demand {
         let node = &self.program.nodes[at];
         let of = |slot: usize| fracs[node.inputs[slot]];
@@ -124,7 +125,7 @@ impl<'p> Analysis<'p> {
             (None, _) => Demand::Any,
             (Some(Opcode::Dense | Opcode::Conv), _) => Demand::AtMost(layers[node.layer].input),
             (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
-            // The third operand joins the product at the product's scale, within 32 bits.
+            // The third operand is added at the scale of the product, within 32 bits.
             (Some(Opcode::Fma), 0) => Demand::AtMost((of(2) + 15).saturating_sub(of(1))),
             (Some(Opcode::End), _) => {
                 let start = self.stored.iter().position(|stored| *stored == Some(node.inputs[0]));
@@ -133,7 +134,7 @@ impl<'p> Analysis<'p> {
             (Some(opcode), _) => match opcode.form().input_scale(slot) {
                 ScaleRule::SameAsOutput => Demand::AtMost(fracs[at]),
                 ScaleRule::Exactly(frac) => Demand::AtMost(frac.into()),
-                // What is read with more fractional bits does not fit Q16.
+                // With more fractional bits the operand would not fit Q16.
                 ScaleRule::ReadAtMost(most) => {
                     Demand::AtMost(u32::from(most).saturating_add_signed(-i32::from(node.param)))
                 }
@@ -148,7 +149,7 @@ impl<'p> Analysis<'p> {
         }
     }
 
-    /// What a node would be read at best, from what was seen of it.
+    /// The finest scale of a node, given its observed range.
     fn wanted(&self, at: NodeId, range: f32, data: InputRange, layers: &[LayerScale]) -> u32 {
         let node = &self.program.nodes[at];
         if self.is_nats(at) {
@@ -171,13 +172,13 @@ impl<'p> Analysis<'p> {
             Some(Opcode::Clamp) => {
                 finest(interval(node).map_or(range * HEADROOM, |[low, high]| low.abs().max(high.abs())))
             }
-            // As fine as what they pass on.
+            // Their scale is at most that of the operands that they pass on.
             Some(Opcode::Relu | Opcode::Slice | Opcode::Concat | Opcode::Select | Opcode::Loop | Opcode::MeanVec) => 15,
             Some(_) => finest(range * HEADROOM),
         }
     }
 
-    /// Whether a node's scale can be chosen where it is written.
+    /// Whether the operation that writes a node can use another scale.
     fn is_free(&self, at: NodeId) -> bool {
         let node = &self.program.nodes[at];
         match node.opcode() {
@@ -187,7 +188,7 @@ impl<'p> Analysis<'p> {
     }
 }
 
-/// The fractional bits that a node's operation always writes, where it leaves no choice.
+/// The number of fractional bits of a node's output, if its operation allows only one.
 fn fixed_output(node: &Node) -> Option<u32> {
     match node.opcode()? {
         Opcode::OneHot => Some(UNIT_FRAC),
@@ -207,7 +208,7 @@ fn interval(node: &Node) -> Option<[f32; 2]> {
     if let Immediate::Interval(interval) = node.imm { Some(interval) } else { None }
 }
 
-/// Chooses the scales of a model from the `ranges` seen.
+/// Chooses the scales of a model from the observed `ranges`.
 pub fn assign(model: &FloatModel, ranges: &Ranges, data: InputRange) -> Scales {
     let programs: Vec<Analysis<'_>> = model.programs.iter().map(Analysis::new).collect();
     let mut layers: Vec<LayerScale> = (0..model.layers.len())
@@ -245,7 +246,7 @@ pub fn assign(model: &FloatModel, ranges: &Ranges, data: InputRange) -> Scales {
     Scales { nodes, layers, data }
 }
 
-/// One round over a program: lowers what must be coarser.
+/// One pass over a program that coarsens scales where necessary.
 fn coarsen(analysis: &Analysis<'_>, fracs: &mut [u32], layers: &mut [LayerScale]) {
     for (at, node) in analysis.program.nodes.iter().enumerate() {
         if !analysis.is_nats(at) {
@@ -267,8 +268,9 @@ fn coarsen(analysis: &Analysis<'_>, fracs: &mut [u32], layers: &mut [LayerScale]
     }
 }
 
-/// A layer's first wish for its outputs: what was seen of them; all that clamps let pass where only clamps read it, for
-/// what is rare may be what a score is about; and one integer bit at least for logits, whose softplus reads that.
+/// The initial output scale of a layer. It covers the observed range. If only clamps read the layer, it covers the
+/// clamps' interval instead, because rare values may be important for a score. Logits have at least one fractional bit,
+/// as `BernoulliNll` requires.
 fn first_output(programs: &[Analysis<'_>], layer: usize, range: f32) -> u32 {
     let mut limit = 0f32;
     let mut logits = false;
@@ -288,7 +290,7 @@ fn first_output(programs: &[Analysis<'_>], layer: usize, range: f32) -> u32 {
     if logits { frac.max(1) } else { frac }
 }
 
-/// The phases of a transposed convolution write one tensor, so at one scale.
+/// The phases of a transposed convolution write one tensor, and so need one scale.
 fn share_phases(programs: &[Analysis<'_>], layers: &mut [LayerScale]) {
     for node in programs.iter().flat_map(|analysis| &analysis.program.nodes) {
         let phases = node.layers();
@@ -299,11 +301,11 @@ fn share_phases(programs: &[Analysis<'_>], layers: &mut [LayerScale]) {
     }
 }
 
-/// Programs that give and programs that take the same thing do so at one scale: real-valued rows, and the latents of flows.
+/// Programs use the same scale for real-valued rows as inputs and outputs, and for the latents of flows.
 fn share_ends(programs: &[Analysis<'_>], nodes: &mut [Vec<u32>], data: InputRange) {
     for wanted in [Role::Data, Role::Latent] {
         if wanted == Role::Data && data == InputRange::Unit {
-            // Pixels are exact as they come in, and finer as they come out.
+            // Input pixels are exact at their scale, and output pixels have a finer scale.
             continue;
         }
         let mut ends = Vec::new();
@@ -322,7 +324,8 @@ fn share_ends(programs: &[Analysis<'_>], nodes: &mut [Vec<u32>], data: InputRang
     }
 }
 
-/// Largest |q| that a layer is given by a node: less than full only for what comes from outside or is one-hot.
+/// Largest |q| of a node that a layer reads. It is below the full range only for inputs of the program and one-hot
+/// vectors.
 fn source_bound(analysis: &Analysis<'_>, source: NodeId, data: InputRange) -> u16 {
     let node = &analysis.program.nodes[source];
     match node.opcode() {
@@ -335,7 +338,7 @@ fn source_bound(analysis: &Analysis<'_>, source: NodeId, data: InputRange) -> u1
     }
 }
 
-/// The operand scales that a program's operations ask for, where it is not what the operand has: `(node, slot, frac)`.
+/// The operands that must be rounded to the scale their operation requires: `(node, slot, frac)`.
 pub fn rescaled(program: &FloatProgram, fracs: &[u32], layers: &[LayerScale]) -> Vec<(NodeId, usize, u32)> {
     let analysis = Analysis::new(program);
     let mut all = Vec::new();
@@ -354,7 +357,7 @@ pub fn rescaled(program: &FloatProgram, fracs: &[u32], layers: &[LayerScale]) ->
     all
 }
 
-/// Whether a node's tensor is nats, for every node of a program.
+/// For every node of a program, whether its tensor is in nats.
 pub fn nats(program: &FloatProgram) -> Vec<bool> {
     let analysis = Analysis::new(program);
     (0..program.nodes.len()).map(|at| analysis.is_nats(at)).collect()

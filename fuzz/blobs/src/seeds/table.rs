@@ -1,5 +1,5 @@
-//! A seed that follows the table of operations: every operation that takes activations of one length and needs nothing else, so
-//! that a new one is fuzzed from the day it is there.
+//! A seed that is generated from the table of operations. It contains every operation that needs only activations of
+//! one length, so that a new operation of this form is fuzzed from the start.
 
 use super::meta;
 use crate::builder::{Parts, Program};
@@ -8,17 +8,18 @@ use elbo::program::{Extra, NO_TENSOR, Op, Opcode, ProgramKind, ScaleRule, Tensor
 
 /// Elements of every vector.
 const LEN: u32 = 4;
-/// Values of `imm`, of which an operation that uses it takes the first that it can: a fraction in Q15, an interval, nothing.
+/// Values of the field `imm`: a fraction in Q15, an interval, zero. An operation that uses the field gets the first
+/// value that it accepts.
 const IMMEDIATES: [u32; 3] = [1 << 13, 0x1000_E000, 0];
 
-/// Noise through every operation by itself, and the sum of half the squares of what comes out.
+/// Applies every operation separately to noise, and sums half the squares of all results.
 pub(super) fn table() -> Parts {
     let mut parts = Parts::new();
     parts.program(ProgramKind::SampleDensity, |p| {
         let noise = [p.normal(LEN), p.normal(LEN), p.normal(LEN)];
         let mut scalars: Vec<u16> =
             Opcode::ALL.into_iter().filter(|opcode| follows(*opcode)).map(|opcode| apply(p, opcode, noise)).collect();
-        // Pairs of pairs: a sum's bound doubles with every level and not with every term.
+        // Terms are added in pairs, so that the bound of the sum doubles with every level and not with every term.
         while scalars.len() > 1 {
             scalars = scalars
                 .chunks(2)
@@ -31,7 +32,7 @@ pub(super) fn table() -> Parts {
     parts
 }
 
-/// Whether vectors of one length are all that an operation needs.
+/// Whether an operation needs only vectors of one length.
 fn follows(opcode: Opcode) -> bool {
     let form = opcode.form();
     let takes_vectors =

@@ -78,15 +78,15 @@ fn a_layer_that_another_program_reads_alone_is_kept() {
     let outer = b.dense(1, 6, z);
     before.programs.push(b.finish(ProgramKind::Decode, &[outer]));
     assert_eq!(fold(before.clone()), before);
-    // Alone, the first program would fold.
+    // Without the other program, the first one would fold.
     before.programs.pop();
     assert_eq!(fold(before).layers.len(), 1);
 }
 
 #[test]
 fn a_layer_is_not_moved_into_a_loop_that_repeats_it() {
-    // 30 -> width -> 8, the second layer three times. Merged, 240 weights run three times. With 60 in between that is less
-    // than before; with 10 it is fewer weights, but 720 multiply-accumulates instead of 540.
+    // The layers are 30 -> width -> 8, and the second layer runs three times. Merged, 240 weights run three times. With
+    // a width of 60 this is less than before. With 10 it is fewer weights, but 720 multiply-accumulates instead of 540.
     for (width, merges) in [(60, true), (10, false)] {
         let mut b = Builder::default();
         let x = b.input(30);

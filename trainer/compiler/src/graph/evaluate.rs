@@ -1,4 +1,4 @@
-//! What every operation of the float graph computes: the definition that the integer program is compared with.
+//! The value of every operation of the float graph. The integer program is compared with this definition.
 
 use super::{DenseLayer, Immediate, Node};
 use elbo::coupling::{CouplingStack, HiddenActivation};
@@ -6,12 +6,12 @@ use elbo::flow::{MARGIN, NORM_SQUARED_MIN};
 use elbo::kernel::ConvGeometry;
 use elbo::program::Opcode;
 
-/// What comes out of an operation besides its output.
+/// The results of an operation other than its output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Evaluated {
-    /// A flow's log-determinant in nats; 0 of everything else.
+    /// The log-determinant of a flow in nats; 0 for any other operation.
     pub log_det: f32,
-    /// The largest magnitude on the way to the output.
+    /// The largest magnitude of the output and its intermediate values.
     pub extent: f32,
 }
 
@@ -165,7 +165,7 @@ fn logistic_nll(mean: f64, log_scale: f64, x: f64) -> f64 {
 
 fn dense(layer: &DenseLayer, x: &[f32], out: &mut [f32]) {
     for ((y, row), bias) in out.iter_mut().zip(layer.w.chunks_exact(layer.inp)).zip(&layer.b) {
-        // Eight partial sums let the compiler use vectors.
+        // With eight partial sums the compiler can use vector instructions.
         let mut lanes = [0f32; 8];
         let (blocks, tail) = row.as_chunks::<8>();
         let (x_blocks, x_tail) = x.as_chunks::<8>();
@@ -193,7 +193,7 @@ fn convolve(geometry: ConvGeometry, layers: &[DenseLayer], x: &[f32], out: &mut 
     }
 }
 
-/// Every step of a flow, guarded as the runtime guards it (see [`elbo::flow`]).
+/// All steps of a flow, with the same limits as in the runtime (see [`elbo::flow`]).
 fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Evaluated {
     let mut point: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
     let params: Vec<f64> = params.iter().map(|v| f64::from(*v)).collect();
@@ -271,7 +271,7 @@ fn planar(z: &mut [f64], params: &[f64], inverse: bool) -> f64 {
     if inverse { -log_det } else { log_det }
 }
 
-/// The `a` with `a + slope tanh(a) = image`.
+/// The solution `a` of `a + slope tanh(a) = image`.
 fn planar_root(image: f64, slope: f64) -> f64 {
     let (mut low, mut high) = (image - slope.abs() - 1.0, image + slope.abs() + 1.0);
     for _ in 0..80 {
