@@ -18,16 +18,18 @@ fn an_operation_that_is_left_out_is_refused() {
 
 #[test]
 fn a_feature_is_a_family() {
-    let families: [(&str, bool, &[Opcode]); 5] = [
+    let families: [(&str, bool, &[Opcode]); 7] = [
         ("adgm", cfg!(feature = "adgm"), &[Opcode::OneHot, Opcode::Softmax, Opcode::MeanVec, Opcode::FreeEnergy]),
         ("conv", cfg!(feature = "conv"), &[Opcode::Conv]),
-        ("dlgm", cfg!(feature = "dlgm"), &[Opcode::Select, Opcode::RankOne, Opcode::HalfLogDet, Opcode::RankOneKl]),
+        ("dlgm", cfg!(feature = "dlgm"), &[Opcode::RankOne, Opcode::HalfLogDet, Opcode::RankOneKl]),
         ("flow", cfg!(feature = "flow"), &[Opcode::Planar, Opcode::Radial, Opcode::Couplings]),
         ("logistic", cfg!(feature = "logistic"), &[Opcode::LogisticNll]),
+        ("mixture", cfg!(feature = "mixture"), &[Opcode::GaussianLogits, Opcode::Posterior]),
+        ("dlgm or mixture", cfg!(any(feature = "dlgm", feature = "mixture")), &[Opcode::Select]),
     ];
     for (feature, there, opcodes) in families {
         assert!(opcodes.iter().all(|opcode| opcode.compiled() == there), "{feature}");
     }
     let plain = Opcode::ALL.iter().filter(|opcode| families.iter().all(|(_, _, family)| !family.contains(opcode)));
-    assert_eq!(plain.filter(|opcode| opcode.compiled()).count(), Opcode::ALL.len() - 13);
+    assert_eq!(plain.filter(|opcode| opcode.compiled()).count(), Opcode::ALL.len() - 15);
 }

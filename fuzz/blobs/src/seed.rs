@@ -9,4 +9,16 @@ macro_rules! seeds {
         })),*];
     };
 }
-seeds!("bernoulli", "gaussian", "elementwise", "nested", "decode", "coupling", "flow", "dlgm", "adgm", "conv");
+seeds!(
+    "bernoulli",
+    "gaussian",
+    "elementwise",
+    "nested",
+    "decode",
+    "coupling",
+    "flow",
+    "dlgm",
+    "adgm",
+    "conv",
+    "mixture"
+);

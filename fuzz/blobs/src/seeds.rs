@@ -20,6 +20,7 @@ pub fn seeds() -> Vec<(&'static str, Parts)> {
         ("dlgm", families::dlgm()),
         ("adgm", families::adgm()),
         ("conv", families::conv()),
+        ("mixture", families::mixture()),
     ]);
     seeds
 }

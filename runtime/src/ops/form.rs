@@ -143,7 +143,7 @@ impl Form {
 
     /// One scalar in nats from `inputs` vectors of nats that are equally long.
     pub(super) const fn reduce_nats(inputs: u32) -> Self {
-        Self::reduce(inputs).with(Self::NATS)
+        Self::reduce(inputs).of_nats()
     }
 
     /// One scalar in nats from `inputs` scalars in nats.
@@ -151,7 +151,7 @@ impl Form {
         Self::reduce_nats(inputs).with(Self::ONE_IN)
     }
 
-    /// The output has as many elements as the inputs.
+    /// The output has as many elements as the first input.
     pub(super) const fn same_length(self) -> Self {
         self.with(Self::SAME_LENGTH)
     }
@@ -164,6 +164,11 @@ impl Form {
     /// Inputs and output are of one type, which may be either.
     pub(super) const fn any_kind(self) -> Self {
         self.with(Self::ANY_KIND)
+    }
+
+    /// Inputs are nats.
+    pub(super) const fn of_nats(self) -> Self {
+        self.with(Self::NATS)
     }
 
     /// Inputs after the first are activations.

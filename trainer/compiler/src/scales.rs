@@ -146,7 +146,7 @@ impl<'p> Shape<'p> {
                 input_format(self.program.kind, slot, data).0
             }
             Some(Opcode::Dense | Opcode::Conv) => layers[node.layer].output,
-            Some(Opcode::Tanh | Opcode::Sigmoid | Opcode::Softmax) => 15,
+            Some(Opcode::Tanh | Opcode::Sigmoid | Opcode::Softmax | Opcode::Posterior) => 15,
             Some(Opcode::Normal | Opcode::RankOne) => normal::FRAC,
             Some(Opcode::OneHot) => UNIT_FRAC,
             Some(Opcode::Exp) => {
@@ -168,7 +168,7 @@ impl<'p> Shape<'p> {
         let fixed = [Opcode::Tanh, Opcode::Sigmoid, Opcode::Softmax, Opcode::Normal, Opcode::RankOne, Opcode::OneHot];
         match node.opcode {
             None => self.program.kind == ProgramKind::Decode,
-            Some(opcode) => !fixed.contains(&opcode),
+            Some(opcode) => !fixed.contains(&opcode) && opcode != Opcode::Posterior,
         }
     }
 }
@@ -189,6 +189,7 @@ fn writes_nats(opcode: Opcode) -> bool {
             | Opcode::HalfLogDet
             | Opcode::RankOneKl
             | Opcode::FreeEnergy
+            | Opcode::GaussianLogits
             | Opcode::Add
             | Opcode::Sub
             | Opcode::Neg
