@@ -96,7 +96,8 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(marks) = &mut anomalous {
         marks.truncate(test.len());
     }
-    let labels = Labels { anomalous: anomalous.as_deref(), classes: dataset.test.labels.as_deref() };
+    let classes = dataset.test.labels.as_deref().filter(|_| model.classes_are_labels());
+    let labels = Labels { anomalous: anomalous.as_deref(), classes };
     print_report(&compiled, &test, labels, args)?;
     if let Some(path) = &args.density {
         let mut panels = vec![plane::target(run.recipe.energy(), &dataset)?, plane::density(&*model)?];

@@ -38,6 +38,11 @@ pub trait Model: Send + Sync {
         0
     }
 
+    /// Whether its classes are the labels of the data, rather than found in it.
+    fn classes_are_labels(&self) -> bool {
+        true
+    }
+
     /// The variables that are optimised together, each group with its own optimiser. One group of all by default.
     fn groups(&self) -> Vec<Group> {
         vec![Group { vars: (0..self.params().vars().len()).collect(), rule: Rule::Adam }]

@@ -3,5 +3,6 @@
 pub mod adgm;
 pub mod dlgm;
 pub mod flow;
+pub mod mixture;
 pub mod vae;
 pub mod wgan;
