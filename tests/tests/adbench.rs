@@ -6,12 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::roc;
 use elbo_trainer::compile::{CompileOptions, Names, compile};
 use elbo_trainer::evaluate::elbo_of_rows;
-use elbo_trainer::family::mixture::{GaussianMixture, MixtureRecipe};
-use elbo_trainer::settings::{DataRecipe, ExportRecipe, TrainRecipe};
+use elbo_trainer::family::Register;
+use elbo_trainer::family::mixture::{Entry, GaussianMixture, MixtureRecipe};
+use elbo_trainer::settings::DataRecipe;
 use elbo_trainer::train::fit;
 
 /// Areas under the ROC curve of the Mahalanobis distance and of scikit-learn's `GaussianMixture` with 8 components, fitted to
@@ -33,11 +33,9 @@ fn areas(folder: &Path, name: &str, components: usize) -> [f64; 2] {
         DataRecipe { spec, validation_fraction: 0.0, ..DataRecipe::default() }.load().expect("a table of ADBench");
     let recipe = MixtureRecipe { components, ..MixtureRecipe::default() };
     let mut model = GaussianMixture::new(recipe, dataset.dim).expect("a mixture");
-    let once = TrainRecipe { steps: 1, ema: 0.0, ..TrainRecipe::default() };
-    fit(&mut model, &dataset, &once, &mut ()).expect("a fit");
-    let options = CompileOptions { weight_bits: Some(WeightBits::Sixteen), ..CompileOptions::default() };
+    fit(&mut model, &dataset, &Entry::train(), &mut ()).expect("a fit");
     let names = Names { name, family: "mixture" };
-    let compiled = compile(&model, names, &dataset, &ExportRecipe::default(), &options).expect("a blob");
+    let compiled = compile(&model, names, &dataset, &Entry::export(), &CompileOptions::default()).expect("a blob");
     let anomalous = roc::anomalies(dataset.test.labels.as_deref().expect("labels")).expect("anomalies");
     let (_, bounds) = elbo_of_rows(&model, &dataset.test, 1, 0).expect("densities");
     let float: Vec<f64> = bounds.iter().map(|bound| -bound).collect();

@@ -1,17 +1,19 @@
 //! Mixtures of Gaussians with full covariances, `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)`, fitted by expectation maximisation.
 //!
 //! The score is the exact `-log p(x)`. Of a single component it is half the squared Mahalanobis distance, up to a constant.
-//! There are no gradient steps: one step of the training loop is the whole fit, from several starts.
+//! There are no gradient steps: a step of the training loop is a start of expectation maximisation.
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use elbo_compiler::stimulus::InputRange;
 use elbo_compiler::{FloatModel, Likelihood};
 
+use crate::data::Split;
 use crate::layers::{Params, Slot};
-use crate::model::Model;
+use crate::model::{Bounded, Capabilities, Fit, Model, Sampler, Watch};
 use crate::nn::Rng;
-use crate::settings::ExportRecipe;
-use crate::step::{Group, Step};
+use crate::noise::seed_of_start;
+use crate::settings::{ExportRecipe, TrainRecipe};
+use crate::step::Group;
 
 pub mod em;
 pub mod gaussians;
@@ -23,7 +25,7 @@ mod start;
 mod tests;
 
 use gaussians::Mixture;
-pub use recipe::MixtureRecipe;
+pub use recipe::{Entry, MixtureRecipe};
 
 /// The magnitudes, in deviations, that a device may represent of a feature: Q4.11, Q5.10 and Q6.9.
 const RANGES: [f32; 3] = [15.99, 31.98, 63.96];
@@ -143,32 +145,54 @@ impl Model for GaussianMixture {
         Vec::new()
     }
 
-    /// Fits the mixture to all train rows. The loss is their mean `-log p(x)`.
-    fn step(&self, step: &mut Step<'_>) -> Result<f64> {
-        let (rows, k) = (&step.rows.x, self.recipe.components);
-        let fit = em::fit(rows, self.input, k, &[], &self.recipe.em(step.recipe.seed))
-            .map_err(|error| Error::Msg(error.to_string()))?;
-        self.set(&fit.mixture, range_of(rows))?;
-        Ok(-fit.train)
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { bounds: Some(self), sampler: Some(self), fit: Some(self), ..Capabilities::default() }
     }
 
-    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Option<Tensor>> {
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        Ok(lower::lower(&self.mixture()?, self.range(), export.sample))
+    }
+}
+
+impl Fit for GaussianMixture {
+    /// A pass is a start of expectation maximisation. The likeliest mixture so far stays.
+    fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()> {
+        let mut least = f64::INFINITY;
+        if done > 0 {
+            least = -self.mixture()?.mean_log_likelihood(&rows.x);
+        }
+        for start in done..settings.steps {
+            let options = self.recipe.em(seed_of_start(settings.seed, start));
+            let fit = em::fit(&rows.x, self.input, self.recipe.components, &[], &options);
+            let fit = fit.map_err(|error| Error::Msg(error.to_string()))?;
+            if -fit.train < least {
+                self.set(&fit.mixture, range_of(&rows.x))?;
+                least = -self.mixture()?.mean_log_likelihood(&rows.x);
+            }
+            if watch(start + 1, least)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bounded for GaussianMixture {
+    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Tensor> {
         let mixture = self.mixture()?;
         let values: Vec<f32> = x.to_vec2::<f32>()?.iter().map(|x| -mixture.nll(x) as f32).collect();
-        Tensor::from_vec(values, x.dim(0)?, x.device()).map(Some)
+        Tensor::from_vec(values, x.dim(0)?, x.device())
     }
 
     fn exact(&self) -> bool {
         true
     }
+}
 
+impl Sampler for GaussianMixture {
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let mixture = self.mixture()?;
         let values: Vec<f32> = (0..n).flat_map(|_| mixture.sample(noise).1).map(|v| v as f32).collect();
         Tensor::from_vec(values, (n, self.input), &Device::Cpu)
-    }
-
-    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
-        Ok(lower::lower(&self.mixture()?, self.range(), export.sample))
     }
 }
