@@ -23,13 +23,17 @@ mod elementwise;
 pub mod flow;
 #[cfg(feature = "logistic")]
 mod logistic;
+#[cfg(feature = "mixture")]
+mod mixture;
+#[cfg(any(feature = "adgm", feature = "mixture"))]
+mod probabilities;
 #[cfg(feature = "dlgm")]
 mod rank_one;
 mod rearrange;
 #[cfg(feature = "robust")]
 mod robust;
 mod scalar;
-#[cfg(feature = "dlgm")]
+#[cfg(any(feature = "dlgm", feature = "mixture"))]
 mod select;
 
 pub use form::{Extra, Form, ScaleRule};
@@ -161,12 +165,14 @@ macro_rules! operations {
                 }
             }
 
-            /// The feature that enables it, or `None` if every build has it.
-            pub const fn feature(self) -> Option<&'static str> {
-                match self {
-                    Self::Invalid => None,
-                    $($(Self::$name => feature_of(stringify!($cfg)),)+)+
-                }
+            /// The features each of which enables it; none if every build has it.
+            pub fn features(self) -> impl Iterator<Item = &'static str> {
+                let cfg = match self {
+                    Self::Invalid => "",
+                    $($(Self::$name => stringify!($cfg),)+)+
+                };
+                // Names are what stands between quotation marks.
+                cfg.split('"').skip(1).step_by(2)
             }
 
             /// Its name in the specification of the format.
@@ -341,7 +347,7 @@ operations! {
         /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
         FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
     }
-    [feature = "dlgm"] select {
+    [any(feature = "dlgm", feature = "mixture")] select {
         /// a where c > 0, b elsewhere
         Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]);
     }
@@ -378,18 +384,11 @@ operations! {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
         Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det();
     }
-}
-
-/// The name in `feature = "name"`, or `None` for `all()`.
-const fn feature_of(cfg: &'static str) -> Option<&'static str> {
-    match cfg.as_bytes() {
-        [b'f', b'e', b'a', b't', b'u', b'r', b'e', b' ', b'=', b' ', b'"', name @ .., b'"'] => {
-            match core::str::from_utf8(name) {
-                Ok(name) => Some(name),
-                Err(_) => None,
-            }
-        }
-        _ => None,
+    [feature = "mixture"] mixture {
+        /// a - 1/2 |b|^2 of each element of a and the equal part of b that belongs to it
+        GaussianLogits = 42, transform, Form::reduce(2).same_length().any_lengths();
+        /// softmax(a) of scalars a
+        Posterior = 43, transform, Form::vectors(1).of_nats().same_length().output_scale(Exactly(15));
     }
 }
 
@@ -432,10 +431,10 @@ mod tests {
 
     #[test]
     fn features_have_their_names() {
-        assert_eq!(
-            [Opcode::Dense, Opcode::Conv, Opcode::Planar].map(Opcode::feature),
-            [None, Some("conv"), Some("flow")]
-        );
+        let features = |opcode: Opcode| opcode.features().collect::<std::vec::Vec<_>>();
+        assert!(features(Opcode::Dense).is_empty());
+        assert_eq!(features(Opcode::Conv), ["conv"]);
+        assert_eq!(features(Opcode::Select), ["dlgm", "mixture"]);
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! Compares the operations of flows, DLGM, auxiliary models and convolutions, as the interpreter runs them, with a
 //! naive evaluation: exact integers if the operation is exact, otherwise floating point. The operations that every
 //! model uses are in `interpreter.rs`.
-#![cfg(all(feature = "adgm", feature = "conv", feature = "dlgm", feature = "flow", feature = "logistic"))]
+#![cfg(all(
+    feature = "adgm",
+    feature = "conv",
+    feature = "dlgm",
+    feature = "flow",
+    feature = "logistic",
+    feature = "mixture"
+))]
 
 use elbo::kernel::{ConvGeometry, Packing};
-use elbo::program::{Opcode, ProgramKind};
-use elbo_fuzz_blobs::builder::{Parts, Program};
+use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind};
+use elbo_fuzz_blobs::builder::{Parts, Program, nats_of};
 use proptest::prelude::*;
 
 mod common;
@@ -40,6 +47,53 @@ proptest! {
         for (out, l) in out.into_iter().zip(logits) {
             let exact = (32768.0 * (l - most).exp() / total).min(32767.0);
             prop_assert!((f64::from(out) - exact).abs() <= 0.51, "{out} {exact}");
+        }
+    }
+
+    #[test]
+    fn densities_of_components(
+        (parts, x) in (1u32..6, 1u32..5).prop_flat_map(|(parts, len)| {
+            let n = (parts * (len + 1)) as usize;
+            (Just(parts), prop::collection::vec(prop_oneof![any::<i16>(), -300i16..300], n..=n))
+        }),
+        [peak_frac, frac] in [0u8..=15, 0u8..=15],
+    ) {
+        let n = x.len() as u32;
+        let logits = |p: &mut Program<'_>| {
+            let x = p.input(n, 15, 32768);
+            let peaks = p.slice(x, 0, parts);
+            let u = p.slice(x, parts, n - parts);
+            let (peaks, u) = (p.clamp(peaks, peak_frac, -32768, 32767), p.clamp(u, frac, -32768, 32767));
+            let op = Op { opcode: Opcode::GaussianLogits, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
+            p.op(op, &[peaks, u], nats_of(parts))
+        };
+        let rounded = |q: i16, frac: u8| (f64::from(q) * f64::from(i32::from(frac) - 15).exp2() + 0.5).floor().min(32767.0);
+        let value = |q: i16, frac: u8| rounded(q, frac) * f64::from(-i32::from(frac)).exp2();
+        let (peaks, u) = x.split_at(parts as usize);
+        let exact: Vec<f64> = peaks
+            .iter()
+            .zip(u.chunks(u.len() / peaks.len()))
+            .map(|(peak, u)| value(*peak, peak_frac) - 0.5 * u.iter().map(|q| value(*q, frac).powi(2)).sum::<f64>())
+            .collect();
+        // The mean tells one logit from another only through the sum; the posterior below tells them apart.
+        let mean = score(&x, |p| {
+            let logits = logits(p);
+            let y = p.scalar(Opcode::Mean, &[logits], 0);
+            p.outputs(&[y]);
+        });
+        let expected = exact.iter().sum::<f64>() / f64::from(parts);
+        prop_assert!((mean - expected).abs() < 2.0 / 65536.0, "{mean} {expected}");
+        let posterior = vector(&x, |p| {
+            let logits = logits(p);
+            let y = p.map(Opcode::Posterior, &[logits], 15, 0);
+            p.outputs(&[y]);
+        });
+        let most = exact.iter().copied().fold(f64::MIN, f64::max);
+        let total: f64 = exact.iter().map(|l| (l - most).exp()).sum();
+        for (out, l) in posterior.into_iter().zip(exact) {
+            let exact = (32768.0 * (l - most).exp() / total).min(32767.0);
+            // A logit is right to 1 LSB of Q16, which is half of one of Q15 at most.
+            prop_assert!((f64::from(out) - exact).abs() <= 1.02, "{out} {exact}");
         }
     }
 

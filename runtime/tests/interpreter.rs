@@ -150,7 +150,7 @@ proptest! {
         prop_assert_eq!(out, expected.map(round).collect::<Vec<_>>());
     }
 
-    #[cfg(feature = "dlgm")]
+    #[cfg(any(feature = "dlgm", feature = "mixture"))]
     #[test]
     fn two_vectors_and_a_choice(x in any_vector(), mask in any_vector(), in_place in 0usize..3) {
         let n = x.len().min(mask.len());

@@ -92,6 +92,9 @@ fn case(opcode: Opcode) -> Case {
         Opcode::HalfLogDet => ([a, none, none], nats(0, 1), 22),
         Opcode::RankOneKl => ([a, vector(8, 1 << 14, 5), none], nats(0, 1), 32),
         Opcode::FreeEnergy => ([nats(30, 5), a, none], nats(0, 1), 32),
+        // One of 100 at 11 bits is 2^12 in Q16; two squares of 2^14 at 22 bits are 2^15.
+        Opcode::GaussianLogits => ([a, vector(11, 100, 10), none], nats(0, 5), 16),
+        Opcode::Posterior => ([nats(30, 5), none, none], vector(15, 1, 5), 32767),
         Opcode::Sum => ([a, none, none], nats(0, 1), 15),
         Opcode::Add | Opcode::Sub => ([nats(9, 1), nats(30, 1), none], nats(0, 1), 31),
         Opcode::Neg => ([nats(9, 1), none, none], nats(0, 1), 9),
@@ -386,6 +389,9 @@ fn scales_that_are_not_supported() {
     gives(Opcode::Sum, wrong, |case| case.op.param = -12);
     gives(Opcode::Sum, Ok(10), |case| case.op.param = 13);
     gives(Opcode::Sum, Ok(26), |case| case.op.param = -11);
+    gives(Opcode::Posterior, wrong, |case| case.output.frac = 14);
+    gives(Opcode::GaussianLogits, Ok(18), |case| case.inputs[0].frac = 6);
+    gives(Opcode::GaussianLogits, Ok(22), |case| case.inputs[1].frac = 5);
     gives(Opcode::End, wrong, |case| (case.inputs[0], case.output) = (vector(11, 9, 3), vector(10, 1, 12)));
 }
 
@@ -452,6 +458,11 @@ fn results_that_cannot_be_bounded() {
     });
     gives(Opcode::GaussianNll, Ok(61), |case| case.inputs.iter_mut().for_each(|input| input.len = 65536));
     gives(Opcode::LogisticNll, Ok(56), |case| case.inputs.iter_mut().for_each(|input| input.len = 65536));
+    for (len, expected) in [(32768, Ok(62)), (65536, wrong)] {
+        gives(Opcode::GaussianLogits, expected, |case| {
+            (case.inputs[0].len, case.inputs[1], case.output.len) = (1, vector(0, 32768, len), 1);
+        });
+    }
     gives(Opcode::HalfLogDet, Ok(22), |case| case.inputs[0] = vector(8, 32768, 65536));
     gives(Opcode::RankOneKl, Ok(47), |case| {
         (case.inputs[0].len, case.inputs[1]) = (65536, vector(8, 32768, 65536));

@@ -10,10 +10,23 @@ pub fn data(name: &str) -> PathBuf {
 
 /// One golden blob for every family and likelihood. The blobs of planar and radial flows were made by `elbo train
 /// --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --flow-steps 8 --steps 2000` and `elbo train digits
-/// --hidden 16 --latent 4 --posterior planar --posterior-steps 4 --steps 3000`, each followed by `elbo compile`.
+/// --hidden 16 --latent 4 --posterior planar --posterior-steps 4 --steps 3000`, each followed by `elbo compile`. The blob of
+/// the mixture was made by `elbo train --family mixture --data moons --components 6`.
 #[must_use]
 pub fn families() -> Vec<PathBuf> {
-    let names = ["adgm", "conditional", "dlgm", "logistic", "nice", "planar", "posterior", "radial", "realnvp", "wgan"];
+    let names = [
+        "adgm",
+        "conditional",
+        "dlgm",
+        "logistic",
+        "mixture",
+        "nice",
+        "planar",
+        "posterior",
+        "radial",
+        "realnvp",
+        "wgan",
+    ];
     names.map(|name| data(&format!("families/{name}.elbo"))).to_vec()
 }
 

@@ -43,7 +43,7 @@ fn table() -> String {
             "| {} | {} | {} | {} | {gives}{extra}{in_place} | {} | {} |",
             opcode as u8,
             opcode.name(),
-            opcode.feature().unwrap_or_default(),
+            opcode.features().collect::<Vec<_>>().join(", "),
             takes.join(", "),
             opcode.description().trim().replace('|', "\\|"),
             asks.join(", "),

@@ -9,4 +9,17 @@ macro_rules! seeds {
         })),*];
     };
 }
-seeds!("bernoulli", "gaussian", "elementwise", "nested", "decode", "coupling", "flow", "dlgm", "adgm", "conv", "table");
+seeds!(
+    "bernoulli",
+    "gaussian",
+    "elementwise",
+    "nested",
+    "decode",
+    "coupling",
+    "flow",
+    "dlgm",
+    "adgm",
+    "conv",
+    "mixture",
+    "table"
+);

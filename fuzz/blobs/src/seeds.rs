@@ -21,6 +21,7 @@ pub fn seeds() -> Vec<(&'static str, Parts)> {
         ("dlgm", families::dlgm()),
         ("adgm", families::adgm()),
         ("conv", families::conv()),
+        ("mixture", families::mixture()),
         ("table", table::table()),
     ]);
     seeds

@@ -5,6 +5,7 @@
 
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
+use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Matrices, Operation, Reduction, Transform};
 use crate::fixed;
 
@@ -82,8 +83,6 @@ pub const MAX_CLASSES: usize = 1 << 16;
 /// Largest magnitude of a value of [`free_energy`], in Q16 nats. Larger values are clamped.
 pub const MAX_VALUE: i64 = 1 << 46;
 
-/// Fractional bits of a weight relative to the largest one. 2^16 weights times 16 bits of a value fit 63 bits.
-const WEIGHT_FRAC: u32 = 30;
 /// Turns a value plus the logarithm of its weight into a positive number of 48 bits.
 const OFFSET: i64 = 1 << 47;
 
@@ -107,15 +106,9 @@ fn total(logits: &[i16], frac: u32) -> u64 {
 /// The error is at most 0.51 LSB, except that 32767 stands for one. If the lengths differ, the surplus elements of
 /// `out` are not changed, and the surplus logits are not used for `out`.
 pub fn softmax(logits: &[i16], frac: u32, out: &mut [i16]) {
-    let total = total(logits, frac);
-    // One division for all classes: 2^61 over the total's leading 31 bits.
-    let drop = 33u32.saturating_sub(total.leading_zeros());
-    let (reciprocal, _) = divide(1 << 61, total >> drop);
-    let shift = 46 + drop;
+    let share = Share::of(total(logits, frac));
     for ((_, weight), out) in weights(logits, frac).zip(out) {
-        // A weight is at most 2^30 and the reciprocal 2^31.
-        let probability = (u64::from(weight).wrapping_mul(reciprocal) + (1 << (shift - 1))) >> shift;
-        *out = probability.min(i16::MAX as u64) as i16;
+        *out = share.probability(weight);
     }
 }
 

@@ -144,7 +144,7 @@ impl Form {
 
     /// One scalar in nats from `inputs` vectors of nats of equal length.
     pub(super) const fn reduce_nats(inputs: u32) -> Self {
-        Self::reduce(inputs).with(Self::NATS)
+        Self::reduce(inputs).of_nats()
     }
 
     /// One scalar in nats from `inputs` scalars in nats.
@@ -152,7 +152,7 @@ impl Form {
         Self::reduce_nats(inputs).with(Self::ONE_IN)
     }
 
-    /// The output has as many elements as the inputs.
+    /// The output has as many elements as the first input.
     pub(super) const fn same_length(self) -> Self {
         self.with(Self::SAME_LENGTH)
     }
@@ -165,6 +165,11 @@ impl Form {
     /// The inputs and the output have the same type, which may be activations or nats.
     pub(super) const fn any_kind(self) -> Self {
         self.with(Self::ANY_KIND)
+    }
+
+    /// Inputs are nats.
+    pub(super) const fn of_nats(self) -> Self {
+        self.with(Self::NATS)
     }
 
     /// Only the first input is nats; the others are activations.

@@ -12,6 +12,7 @@ use elbo_compiler::host::draws;
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::{Compiled, report, roc};
 use elbo_trainer::compile::{Compilation, CompileOptions};
+use elbo_trainer::model::Bounded;
 use elbo_trainer::plane;
 use elbo_trainer::run::{CompiledRun, Run};
 
@@ -73,7 +74,9 @@ pub struct Args {
 /// A run folder that is not one, a model that does not compile, an output that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let run = Run::open(&args.run)?;
-    if args.density.is_some() && !(run.model()?.exact() && run.shape().dim() == 2) {
+    if args.density.is_some()
+        && !(run.model()?.capabilities().bounds.is_some_and(Bounded::exact) && run.shape().dim() == 2)
+    {
         bail!("--density: `{}` is no flow in two dimensions", run.recipe.name);
     }
     let options = CompileOptions {
@@ -96,10 +99,11 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(marks) = &mut anomalous {
         marks.truncate(test.len());
     }
-    let labels = Labels { anomalous: anomalous.as_deref(), classes: dataset.test.labels.as_deref() };
+    let classes = dataset.test.labels.as_deref().filter(|_| model.classes_are_labels());
+    let labels = Labels { anomalous: anomalous.as_deref(), classes };
     print_report(&compiled, &test, labels, args)?;
     if let Some(path) = &args.density {
-        let mut panels = vec![plane::target(run.recipe.energy(), &dataset)?, plane::density(&*model)?];
+        let mut panels = vec![plane::target(&*model, &dataset)?, plane::density(&*model)?];
         panels.extend(of_integers(&compiled, args.seed)?);
         plane::write(path, panels).with_context(|| format!("{}: cannot be written", path.display()))?;
         println!("wrote {}", path.display());

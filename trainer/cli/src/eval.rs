@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use elbo_compiler::roc;
 use elbo_trainer::evaluate::{elbo_of_rows, error_rate, free_energy, importance_weighted, scores};
-use elbo_trainer::family::flow::Energy;
-use elbo_trainer::model::Model;
+use elbo_trainer::model::{Bounded, EnergyFit, Model};
 use elbo_trainer::run::Run;
 
 const EXAMPLES: &str = "Examples:
@@ -51,10 +50,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let run = Run::open(&args.run)?;
-    if let Some(energy) = run.recipe.energy() {
-        return of_energy(&*run.model()?, energy, args);
+    let model = run.model()?;
+    let able = model.capabilities();
+    if let Some(energy) = able.energy {
+        return of_energy(&*model, energy, args);
     }
-    let (dataset, model) = (run.dataset()?, run.model()?);
+    let dataset = run.dataset()?;
     let split = match args.split.as_str() {
         "train" => &dataset.train,
         "validation" => &dataset.validation,
@@ -74,9 +75,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let (drawings, score) = if model.exact() { (1, "log p") } else { (args.binarisations, "ELBO") };
+    let exact = able.bounds.is_some_and(Bounded::exact);
+    let (drawings, score) = if exact { (1, "log p") } else { (args.binarisations, "ELBO") };
     let (elbo, of_rows) = elbo_trainer::nn::on_pool(|| elbo_of_rows(&*model, split, drawings, args.seed))?;
-    if model.exact() {
+    if exact {
         println!("log p  {:.3} nats per row ({name}, exact)", elbo.mean);
     } else {
         println!(
@@ -91,12 +93,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             println!("AUC    {area:.4} of -{score}, {count} anomalies among {name}");
         }
     }
-    if dataset.classes() > 0 {
+    if let Some(classifier) = able.classifier.filter(|_| dataset.classes() > 0) {
         let seen = match args.split.as_str() {
             "train" => run.recipe.labelled_rows(split, dataset.classes())?.unwrap_or_default(),
             _ => Vec::new(),
         };
-        let samples = args.samples.unwrap_or(run.recipe.adgm().samples);
+        let samples = args.samples.unwrap_or(classifier.samples());
         if let Some(error) = elbo_trainer::nn::on_pool(|| error_rate(&*model, split, &seen, samples, args.seed))? {
             let which = if seen.is_empty() { String::new() } else { format!(" without {} labelled ones", seen.len()) };
             println!(
@@ -120,7 +122,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// How far a flow is from its energy.
-fn of_energy(model: &dyn Model, energy: Energy, args: &Args) -> anyhow::Result<()> {
+fn of_energy(model: &dyn Model, energy: &dyn EnergyFit, args: &Args) -> anyhow::Result<()> {
     if args.importance.is_some() {
         bail!("--importance bounds the log-likelihood of rows; a flow that learnt an energy has none");
     }
@@ -128,7 +130,7 @@ fn of_energy(model: &dyn Model, energy: Energy, args: &Args) -> anyhow::Result<(
     let free = elbo_trainer::nn::on_pool(|| free_energy(model, draws, args.seed))?;
     let log_z = energy.log_z()?;
     println!("free energy  {:.4} +- {:.4} nats ({draws} draws, seed {})", free.mean, free.standard_error, args.seed);
-    println!("ln Z         {log_z:.4} nats ({}, with its soft box, by integration)", energy.name());
+    println!("ln Z         {log_z:.4} nats ({}, with its soft box, by integration)", energy.energy_name());
     println!("KL(q || p)   {:.4} +- {:.4} nats", free.mean + log_z, free.standard_error);
     Ok(())
 }

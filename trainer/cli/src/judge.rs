@@ -8,10 +8,10 @@ use elbo_compiler::host::{Blob, draws};
 use elbo_compiler::roc;
 use elbo_trainer::data::{self, DataOptions, Dataset};
 use elbo_trainer::evaluate::scores;
+use elbo_trainer::family;
 use elbo_trainer::judge::{Classifier, Judgement, STEPS};
 use elbo_trainer::nn::{Rng, on_pool};
 use elbo_trainer::noise::{Purpose, generator};
-use elbo_trainer::recipe::Family;
 use elbo_trainer::run::Run;
 
 const EXAMPLES: &str = "Examples:
@@ -53,11 +53,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     if args.model.is_dir() {
         let run = Run::open(&args.model)?;
         let (dataset, model) = (run.dataset()?, run.model()?);
+        let Some(sampler) = model.capabilities().sampler else {
+            bail!("{}: the model cannot sample", args.model.display());
+        };
         let mut noise = generator(args.seed, Purpose::Pictures, 1);
         let mut images = Vec::with_capacity(args.count * dataset.dim);
         while images.len() < args.count * dataset.dim {
             let n = (args.count - images.len() / dataset.dim).min(500);
-            let drawn = on_pool(|| model.sample(n, &mut noise))?;
+            let drawn = on_pool(|| sampler.sample(n, &mut noise))?;
             images.extend(drawn.flatten_all()?.to_vec1::<f32>()?);
         }
         report(&images, &dataset, args)?;
@@ -80,7 +83,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("the model draws {width} values, but `{}` has rows of {}", dataset.name, dataset.dim);
     }
     report(&images, &dataset, args)?;
-    if model.meta()?.family == Family::Wgan.name() {
+    if family::find(model.meta()?.family).is_ok_and(|family| !family.bounded) {
         let rows: Vec<Vec<f32>> =
             against_noise(&dataset, args.seed).chunks_exact(dataset.dim).map(<[f32]>::to_vec).collect();
         let scores: Vec<f64> = blob.scores(&rows)?.iter().map(|score| score.to_f64()).collect();

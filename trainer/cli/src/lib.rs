@@ -7,7 +7,9 @@ pub mod compare;
 mod compile;
 mod eval;
 mod judge;
+mod options;
 mod progress;
+mod recipe;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +35,8 @@ Every command explains itself: elbo train --help";
 enum Command {
     /// Train a model from a recipe or a data file.
     Train(Box<train::Args>),
+    /// Show built-in recipes and the fields of a recipe.
+    Recipe(recipe::Args),
     /// Bound the log-likelihood of held-out rows.
     Eval(eval::Args),
     /// Judge drawn images by a classifier of real ones.
@@ -58,6 +62,7 @@ enum Command {
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Train(args) => train::run(*args),
+        Command::Recipe(args) => recipe::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Judge(args) => judge::run(&args),
         Command::Compile(args) => compile::run(&args),

@@ -272,6 +272,11 @@ impl Builder {
         self.push(NodeKind::Operation(opcode), inputs, 1, |node| node.param = param)
     }
 
+    /// `peaks_c - 1/2 |u_c|^2` in nats for each element of `peaks` and the equal part of `u` that belongs to it.
+    pub fn gaussian_logits(&mut self, peaks: NodeId, u: NodeId) -> NodeId {
+        self.push(NodeKind::Operation(Opcode::GaussianLogits), &[peaks, u], self.len(peaks), |_| {})
+    }
+
     /// The scalar `x` plus a constant in nats.
     pub fn offset(&mut self, constant: f32, x: NodeId) -> NodeId {
         self.push(NodeKind::Operation(Opcode::Offset), &[x], 1, |node| node.imm = Immediate::Constant(constant))

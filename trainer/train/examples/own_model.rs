@@ -11,7 +11,7 @@ use elbo_trainer::compile::{CompileOptions, Names, compile};
 use elbo_trainer::data::{DataOptions, Dataset};
 use elbo_trainer::layers::{Dense, Params};
 use elbo_trainer::lower::{Affine, activate};
-use elbo_trainer::model::Model;
+use elbo_trainer::model::{Capabilities, Model, Scorer};
 use elbo_trainer::nn::{Activation, Rng};
 use elbo_trainer::settings::{ExportRecipe, TrainRecipe};
 use elbo_trainer::step::Step;
@@ -26,16 +26,14 @@ struct Denoiser {
 impl Denoiser {
     fn new(input: usize, latent: usize, seed: u64) -> Result<Self> {
         let mut params = Params::new(seed, &Device::Cpu, DType::F32)?;
-        let encoder = params.dense("encoder", input, latent)?;
-        let decoder = params.dense("decoder", latent, input)?;
+        let (encoder, decoder) = (params.dense("encoder", input, latent)?, params.dense("decoder", latent, input)?);
         Ok(Self { params, encoder, decoder })
     }
 
     /// Half the squared distance of each row of `x [b, d]` from what is restored of `seen [b, d]`, `[b]`.
     fn distance(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
         let h = self.encoder.apply(&self.params, seen, Activation::Tanh)?;
-        let restored = self.decoder.apply(&self.params, &h, Activation::Identity)?;
-        (x - restored)?.sqr()?.sum(1)? * 0.5
+        (x - self.decoder.apply(&self.params, &h, Activation::Identity)?)?.sqr()?.sum(1)? * 0.5
     }
 }
 
@@ -62,8 +60,8 @@ impl Model for Denoiser {
         step.minimise(0, &self.distance(&x, &(&x + noise)?)?.mean_all()?)
     }
 
-    fn score(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        self.distance(x, x).map(Some)
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { scorer: Some(self), ..Capabilities::default() }
     }
 
     fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
@@ -79,6 +77,12 @@ impl Model for Denoiser {
         let score = b.scalar(Opcode::HalfSumSq, 0, &[difference]);
         model.programs = vec![b.finish(ProgramKind::Score, &[score])];
         Ok(model)
+    }
+}
+
+impl Scorer for Denoiser {
+    fn score(&self, x: &Tensor) -> Result<Tensor> {
+        self.distance(x, x)
     }
 }
 
@@ -102,17 +106,15 @@ fn area() -> std::result::Result<f64, Box<dyn Error>> {
     let mixed = (0..n).map(|row| (0..dataset.dim).map(|i| normal[(row + 23 * i) % n][i]).collect());
     let all: Vec<Vec<f32>> = mixed.chain(normal.iter().cloned()).collect();
     let scores: Vec<f64> = blob.scores(&all)?.iter().map(|nats| nats.to_f64()).collect();
-    let marks: Vec<bool> = (0..all.len()).map(|i| i < n).collect();
-    roc::auc(&scores, &marks).ok_or_else(|| "a score that is no number".into())
+    roc::auc(&scores, &(0..all.len()).map(|i| i < n).collect::<Vec<bool>>())
+        .ok_or_else(|| "a score that is no number".into())
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    println!("AUC {:.3}: mixed rows against rows as they are", area()?);
-    Ok(())
+    area().map(|area| println!("AUC {area:.3}: mixed rows against rows as they are"))
 }
 
 #[test]
 fn it_learns_compiles_and_tells_rows_apart() {
-    let area = area().unwrap();
-    assert!(area > 0.95, "{area}");
+    assert!(area().unwrap() > 0.95);
 }

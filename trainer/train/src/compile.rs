@@ -91,8 +91,12 @@ pub fn compile(
     let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
         // A model of an energy has no data but its own draws.
-        let draws =
-            |purpose: u64| model.sample(options.calibration_rows, &mut Rng::new(seed.wrapping_add(purpose)))?.to_vec2();
+        let Some(sampler) = model.capabilities().sampler else {
+            return Err(candle_core::Error::Msg("neither rows nor draws to calibrate with".into()).into());
+        };
+        let draws = |purpose: u64| -> candle_core::Result<Vec<Vec<f32>>> {
+            sampler.sample(options.calibration_rows, &mut Rng::new(seed.wrapping_add(purpose)))?.to_vec2()
+        };
         (calibration, test) = (draws(0)?, draws(1)?);
     }
     let about = About {

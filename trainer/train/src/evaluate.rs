@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::data::Split;
-use crate::model::Model;
+use crate::model::{Bounded, Model};
 use crate::nn::Rng;
 use crate::noise::{Purpose, generator};
 use crate::rows::observe;
@@ -47,7 +47,8 @@ pub fn elbo_over_binarisations(model: &dyn Model, split: &Split, count: usize, s
 /// # Errors
 /// As [`elbo_over_binarisations`].
 pub fn elbo_of_rows(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<(Estimate, Vec<f64>)> {
-    over_draws(model, split, count, ROWS, |x, noise| model.bound(x, noise), seed)
+    let bounds = bounds(model)?;
+    over_draws(model, split, count, ROWS, |x, noise| bounds.bound(x, noise).map(Some), seed)
 }
 
 /// The importance-weighted bound with `k` samples (arXiv 1509.00519, equation 8), averaged over `count` fixed
@@ -57,7 +58,8 @@ pub fn elbo_of_rows(model: &dyn Model, split: &Split, count: usize, seed: u64) -
 /// Whatever candle reports; an empty split, a count of 0, no sample or a family without this bound.
 pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
     let rows = (8 * ROWS / k.max(1)).max(1);
-    Ok(over_draws(model, split, count, rows, |x, noise| model.importance_bound(x, k, noise), seed)?.0)
+    let bounds = bounds(model)?;
+    Ok(over_draws(model, split, count, rows, |x, noise| bounds.importance_bound(x, k, noise), seed)?.0)
 }
 
 /// The free energy `E[log q(z) + U(z)]` of a model that learns from an energy, over `draws` draws (nats); its standard
@@ -67,13 +69,13 @@ pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: us
 /// Whatever candle reports; no draw, or a model of rows.
 pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimate> {
     let mut noise = generator(seed, Purpose::TestLatents, 0);
+    let Some(energy) = model.capabilities().energy else {
+        candle_core::bail!("this model learns from rows of data, not from an energy");
+    };
     let mut values = Vec::with_capacity(draws);
     while values.len() < draws {
         let n = (draws - values.len()).min(ROWS);
-        let Some(part) = model.free_energy(n, &mut noise)? else {
-            candle_core::bail!("this model learns from rows of data, not from an energy");
-        };
-        values.extend(part.to_vec1::<f32>()?.into_iter().map(f64::from));
+        values.extend(energy.free_energy(n, &mut noise)?.to_vec1::<f32>()?.into_iter().map(f64::from));
     }
     if values.is_empty() {
         candle_core::bail!("nothing to evaluate: no draws");
@@ -110,7 +112,7 @@ pub fn error_rate(
     samples: usize,
     seed: u64,
 ) -> Result<Option<ErrorRate>> {
-    let Some(labels) = &split.labels else { return Ok(None) };
+    let (Some(labels), Some(classifier)) = (&split.labels, model.capabilities().classifier) else { return Ok(None) };
     let rows: Vec<usize> = (0..split.n).filter(|row| seen.binary_search(row).is_err()).collect();
     if rows.is_empty() {
         candle_core::bail!("nothing to classify: all of {} rows are labelled", split.n);
@@ -120,8 +122,7 @@ pub fn error_rate(
     for part in rows.chunks(ROWS) {
         let x: Vec<f32> = part.iter().flat_map(|row| split.row(*row)).copied().collect();
         let x = Tensor::from_vec(x, (part.len(), model.input()), &Device::Cpu)?;
-        let Some(p) = model.classify(&x, samples, &mut noise)? else { return Ok(None) };
-        let classes = p.argmax(1)?.to_vec1::<u32>()?;
+        let classes = classifier.classify(&x, samples, &mut noise)?.argmax(1)?.to_vec1::<u32>()?;
         wrong += part.iter().zip(classes).filter(|(row, class)| labels[**row] != *class).count();
     }
     Ok(Some(ErrorRate { wrong, rows: rows.len() }))
@@ -132,13 +133,19 @@ pub fn error_rate(
 /// # Errors
 /// Whatever candle reports.
 pub fn scores(model: &dyn Model, x: &[f32]) -> Result<Option<Vec<f64>>> {
+    let Some(scorer) = model.capabilities().scorer else { return Ok(None) };
     let mut scores = Vec::with_capacity(x.len() / model.input().max(1));
     for x in x.chunks(ROWS * model.input()) {
         let x = Tensor::from_slice(x, (x.len() / model.input(), model.input()), &Device::Cpu)?;
-        let Some(values) = model.score(&x)? else { return Ok(None) };
-        scores.extend(values.to_vec1::<f32>()?.into_iter().map(f64::from));
+        scores.extend(scorer.score(&x)?.to_vec1::<f32>()?.into_iter().map(f64::from));
     }
     Ok(Some(scores))
+}
+
+const NO_BOUND: &str = "this family has no such bound on the log-likelihood";
+
+fn bounds(model: &dyn Model) -> Result<&dyn Bounded> {
+    model.capabilities().bounds.map_or_else(|| candle_core::bail!("{NO_BOUND}"), Ok)
 }
 
 /// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
@@ -163,7 +170,7 @@ fn over_draws(
             let shape = (x.len() / model.input(), model.input());
             let x = Tensor::from_vec(observe(model.likelihood(), &mut pixels, x), shape, &Device::Cpu)?;
             let Some(values) = bound(&x, &mut noise)? else {
-                candle_core::bail!("this family has no such bound on the log-likelihood");
+                candle_core::bail!("{NO_BOUND}");
             };
             let values = values.to_vec1::<f32>()?;
             total += values.iter().map(|&v| f64::from(v)).sum::<f64>();

@@ -10,6 +10,7 @@ mod compiled;
 pub mod data;
 pub mod evaluate;
 pub mod family;
+pub mod fields;
 mod files;
 pub mod judge;
 pub mod layers;

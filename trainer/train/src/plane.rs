@@ -6,7 +6,6 @@ use std::path::Path;
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::data::Dataset;
-use crate::family::flow::Energy;
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::plot;
@@ -49,8 +48,8 @@ pub fn histogram(points: &[f32]) -> Panel {
 ///
 /// # Errors
 /// Whatever candle reports.
-pub fn target(energy: Option<Energy>, dataset: &Dataset) -> Result<Panel> {
-    match energy {
+pub fn target(model: &dyn Model, dataset: &Dataset) -> Result<Panel> {
+    match model.capabilities().energy {
         Some(energy) => energy.potential(&centres_as_rows()?)?.neg()?.exp()?.to_vec1(),
         None => Ok(histogram(&dataset.train.x)),
     }
@@ -61,9 +60,9 @@ pub fn target(energy: Option<Energy>, dataset: &Dataset) -> Result<Panel> {
 /// # Errors
 /// A model without one, or whatever candle reports.
 pub fn density(model: &dyn Model) -> Result<Panel> {
-    match model.bound(&centres_as_rows()?, &mut Rng::new(0))? {
-        Some(log_density) => log_density.exp()?.to_vec1(),
-        None => bail!("a density without values"),
+    match model.capabilities().bounds.filter(|bounds| bounds.exact()) {
+        Some(bounds) => bounds.bound(&centres_as_rows()?, &mut Rng::new(0))?.exp()?.to_vec1(),
+        None => bail!("a model without an exact density"),
     }
 }
 
@@ -72,7 +71,10 @@ pub fn density(model: &dyn Model) -> Result<Panel> {
 /// # Errors
 /// Whatever candle reports.
 pub fn draws(model: &dyn Model, rng: &mut Rng) -> Result<Vec<f32>> {
-    model.sample(DRAWS, rng)?.flatten_all()?.to_vec1()
+    match model.capabilities().sampler {
+        Some(sampler) => sampler.sample(DRAWS, rng)?.flatten_all()?.to_vec1(),
+        None => bail!("a model that draws nothing"),
+    }
 }
 
 /// Writes panels from left to right as a PNG, each in shares of its largest value.

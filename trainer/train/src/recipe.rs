@@ -1,199 +1,81 @@
 //! Recipes: everything that decides a run, in one TOML file with every default written out.
+//!
+//! A recipe names its family, whose options are in a table of the family's name; the tables `[data]`, `[train]` and `[export]`
+//! are those of every family. Which fields there are, [`mod@table`] knows from the types.
 
-mod check;
-mod model;
+pub mod table;
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::data::{DataError, Dataset};
-use crate::family::adgm::AdgmRecipe;
-use crate::family::dlgm::DlgmRecipe;
-use crate::family::flow::{Energy, FlowKind, FlowRecipe};
-use crate::family::wgan::WganRecipe;
-use crate::layers::conv::ConvRecipe;
-use crate::nn::Activation;
-use crate::settings::{DataRecipe, ExportRecipe, ModelRecipe, RecipeError, Schedule, TrainRecipe};
+use crate::data::{DataError, Dataset, Split};
+use crate::family::{self, Family};
+use crate::model::Model;
+use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
-/// The built-in recipes: name and TOML text.
-pub const BUILT_IN: [(&str, &str); 12] = [
-    ("digits", include_str!("../recipes/digits.toml")),
-    ("mnist", include_str!("../recipes/mnist.toml")),
-    ("energy-u1", include_str!("../recipes/energy-u1.toml")),
-    ("energy-u2", include_str!("../recipes/energy-u2.toml")),
-    ("energy-u3", include_str!("../recipes/energy-u3.toml")),
-    ("energy-u4", include_str!("../recipes/energy-u4.toml")),
-    ("adgm-mnist", include_str!("../recipes/adgm-mnist.toml")),
-    ("adgm-mnist-small", include_str!("../recipes/adgm-mnist-small.toml")),
-    ("moons-adgm", include_str!("../recipes/moons-adgm.toml")),
-    ("moons-sdgm", include_str!("../recipes/moons-sdgm.toml")),
-    ("wgan-digits", include_str!("../recipes/wgan-digits.toml")),
-    ("wgan-mnist", include_str!("../recipes/wgan-mnist.toml")),
-];
-
-/// The built-in names, for a message.
-fn names() -> String {
-    BUILT_IN.map(|(name, _)| format!("`{name}`")).join(", ")
-}
-
-/// The model family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// Variational auto-encoder.
-    #[default]
-    Vae,
-    /// Deep latent Gaussian model.
-    Dlgm,
-    /// Normalizing flow.
-    Flow,
-    /// Auxiliary deep generative model.
-    Adgm,
-    /// Skip deep generative model.
-    Sdgm,
-    /// Auxiliary VAE.
-    Avae,
-    /// Wasserstein GAN.
-    Wgan,
-}
-
-impl Family {
-    /// Its name in recipes.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vae => "vae",
-            Self::Dlgm => "dlgm",
-            Self::Flow => "flow",
-            Self::Adgm => "adgm",
-            Self::Sdgm => "sdgm",
-            Self::Avae => "avae",
-            Self::Wgan => "wgan",
-        }
-    }
+/// The built-in recipes of all families: name and TOML text.
+pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
+    family::ALL.iter().flat_map(|entry| entry.recipes.iter().copied())
 }
 
 /// Everything that decides a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
     /// Names the run folder.
     pub name: String,
-    /// The model family.
-    #[serde(default)]
-    pub family: Family,
     /// The data set; none where an energy is learnt.
-    #[serde(default)]
     pub data: DataRecipe,
-    /// The model's shape.
-    #[serde(default)]
-    pub model: ModelRecipe,
-    /// What only a deep latent Gaussian model has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dlgm: Option<DlgmRecipe>,
+    /// The family, and the options of its own table.
+    pub family: Family,
     /// The optimisation.
-    #[serde(default)]
     pub train: TrainRecipe,
-    /// Options of the families `adgm`, `sdgm` and `avae`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub adgm: Option<AdgmRecipe>,
     /// What `elbo compile` puts into the blob.
-    #[serde(default)]
     pub export: ExportRecipe,
-    /// What is particular to flows: of family `flow`, or on the latent of a `vae`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flow: Option<FlowRecipe>,
-    /// Convolutions between an image and the dense layers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conv: Option<ConvRecipe>,
-    /// The rules of a WGAN.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wgan: Option<WganRecipe>,
+}
+
+impl Serialize for Recipe {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'r> {
+            name: &'r str,
+            family: &'static str,
+            data: &'r DataRecipe,
+            #[serde(flatten)]
+            options: &'r Family,
+            train: &'r TrainRecipe,
+            export: &'r ExportRecipe,
+        }
+        let Self { name, data, family, train, export } = self;
+        Written { name, family: family.name(), data, options: family, train, export }.serialize(serializer)
+    }
 }
 
 impl Recipe {
-    /// The default recipe for a data set.
+    /// The default recipe for a data set, of the default family.
     #[must_use]
     pub fn for_data(spec: &str) -> Self {
-        let file = Path::new(spec).file_name().unwrap_or_default().to_string_lossy();
-        let name = file.split('.').find(|part| !part.is_empty()).unwrap_or("run").to_owned();
-        Self {
-            name,
-            family: Family::Vae,
-            data: DataRecipe { spec: spec.to_owned(), ..DataRecipe::default() },
-            model: ModelRecipe::default(),
-            dlgm: None,
-            train: TrainRecipe::default(),
-            adgm: None,
-            export: ExportRecipe::default(),
-            flow: None,
-            conv: None,
-            wgan: None,
-        }
-    }
-
-    /// The default recipe for an energy of the plane, to which no data belong.
-    #[must_use]
-    pub fn for_energy(energy: Energy, kind: FlowKind) -> Self {
-        let flow = FlowRecipe {
-            kind,
-            steps: kind.default_steps(),
-            energy: Some(energy),
-            anneal_steps: 5000,
-            ..FlowRecipe::default()
-        };
-        Self {
-            name: format!("energy-{}", energy.name()),
-            family: Family::Flow,
-            data: DataRecipe::default(),
-            // Couplings of smooth networks: an energy's density has no kinks.
-            model: ModelRecipe { hidden: vec![32, 32], activation: Activation::Tanh, ..ModelRecipe::default() },
-            dlgm: None,
-            train: FlowRecipe::train_for_energy(),
-            adgm: None,
-            export: ExportRecipe::default(),
-            flow: Some(flow),
-            conv: None,
-            wgan: None,
-        }
-    }
-
-    /// The energy that is learnt instead of data.
-    #[must_use]
-    pub fn energy(&self) -> Option<Energy> {
-        self.flow.as_ref().and_then(|flow| flow.energy)
-    }
-
-    /// Loads the data set: for an energy one without rows.
-    ///
-    /// # Errors
-    /// Every variant of [`DataError`].
-    pub fn dataset(&self) -> Result<Dataset, DataError> {
-        match self.energy() {
-            Some(energy) => Ok(Dataset::without_rows(energy.name(), 2)),
-            None => self.data.load(),
-        }
+        Self::of_entry(&family::ALL[0], spec)
     }
 
     /// The default recipe of a family for a data set.
-    #[must_use]
-    pub fn for_family(family: Family, spec: &str) -> Self {
-        let mut recipe = Self { family, ..Self::for_data(spec) };
-        if family == Family::Wgan {
-            recipe.name = format!("wgan-{}", recipe.name);
-            recipe.model = ModelRecipe { hidden: vec![256, 256], latent: 16, ..ModelRecipe::default() };
-            recipe.wgan = Some(WganRecipe::default());
-            recipe.train = TrainRecipe {
-                steps: 20_000,
-                batch: 64,
-                learning_rate: 5e-5,
-                schedule: Schedule::Constant,
-                validate_every: 100,
-                ..TrainRecipe::default()
-            };
+    ///
+    /// # Errors
+    /// `UnknownFamily`.
+    pub fn for_family(family: &str, spec: &str) -> Result<Self, RecipeError> {
+        family::find(family).map(|entry| Self::of_entry(entry, spec))
+    }
+
+    fn of_entry(entry: &family::Entry, spec: &str) -> Self {
+        let file = Path::new(spec).file_name().unwrap_or_default().to_string_lossy();
+        let name = file.split('.').find(|part| !part.is_empty()).unwrap_or("run").to_owned();
+        Self {
+            name: (entry.recipe_name)(&name),
+            data: DataRecipe { spec: spec.to_owned(), ..DataRecipe::default() },
+            family: (entry.default)(),
+            train: (entry.train)(),
+            export: (entry.export)(),
         }
-        recipe
     }
 
     /// A built-in recipe by name, or one from a file.
@@ -201,12 +83,13 @@ impl Recipe {
     /// # Errors
     /// Every variant of [`RecipeError`].
     pub fn find(name: &str) -> Result<Self, RecipeError> {
-        if let Some((_, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+        if let Some((_, text)) = built_in().find(|(known, _)| *known == name) {
             return Self::parse(name, text);
         }
         let path = Path::new(name);
         if !path.exists() {
-            return Err(RecipeError::Unknown { name: name.to_owned(), known: names() });
+            let known = built_in().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(RecipeError::Unknown { name: name.to_owned(), known });
         }
         Self::read(path)
     }
@@ -214,17 +97,83 @@ impl Recipe {
     /// Reads a recipe from a file.
     ///
     /// # Errors
-    /// `Io`, `Parse` and `Invalid`.
+    /// `Io`, `Parse` and `In`.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text)
     }
 
-    fn parse(origin: &str, text: &str) -> Result<Self, RecipeError> {
-        let recipe: Self = toml::from_str(text)
+    /// A recipe from its TOML text, which came from `origin`.
+    ///
+    /// # Errors
+    /// `Parse` and `In`.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, RecipeError> {
+        let table: toml::Table = toml::from_str(text)
             .map_err(|source| RecipeError::Parse { origin: origin.to_owned(), source: Box::new(source) })?;
-        recipe.check()?;
+        let recipe = Self::from_table(&table).map_err(|e| e.within(origin))?;
+        recipe.check().map_err(|e| e.within(origin))?;
         Ok(recipe)
+    }
+
+    /// The recipe as the text of a file.
+    ///
+    /// # Errors
+    /// `Table` for a number that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string(self).map_err(|e| RecipeError::Table { table: self.name.clone(), reason: e.to_string() })
+    }
+
+    /// What the family may look at beside its own options.
+    fn shared(&self) -> Shared<'_> {
+        Shared { data: &self.data, train: &self.train }
+    }
+
+    /// Checks every range that the types do not.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let at_least_1 = [
+            ("export.monte_carlo_samples", self.export.monte_carlo_samples),
+            ("export.importance_samples", self.export.importance_samples),
+        ];
+        if let Some((field, value)) = at_least_1.into_iter().find(|(_, value)| *value == 0) {
+            return Err(RecipeError::invalid(field, "a whole number of at least 1", value));
+        }
+        if !(0.0..1.0).contains(&self.data.validation_fraction) {
+            let expected = "a number from 0 up to but not including 1";
+            return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));
+        }
+        self.train.check()?;
+        self.family.check(self.shared())?;
+        if self.data.spec.is_empty() && self.family.without_data().is_none() {
+            return Err(RecipeError::invalid("data.spec", "a data set, `digits` or a file for example", "none"));
+        }
+        Ok(())
+    }
+
+    /// Loads the data set; one without rows where the family learns from something else.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn dataset(&self) -> Result<Dataset, DataError> {
+        self.family.without_data().map_or_else(|| self.data.load(), Ok)
+    }
+
+    /// The untrained model for data of this shape, its variables drawn from the recipe's seed.
+    ///
+    /// # Errors
+    /// `Invalid` for what does not fit the data, such as a Bernoulli likelihood of values outside \[0, 1\].
+    pub fn model(&self, data: &DataShape) -> Result<Box<dyn Model>, RecipeError> {
+        self.family.model(data, self.shared())
+    }
+
+    /// Indices of the train rows whose labels the family learns from; `None` for one that learns from none.
+    ///
+    /// # Errors
+    /// `Invalid`: labels that are missing, outside the classes, or fewer than asked for.
+    pub fn labelled_rows(&self, train: &Split, classes: usize) -> Result<Option<Vec<usize>>, RecipeError> {
+        self.family.labelled_rows(train, classes, self.shared())
     }
 }
 

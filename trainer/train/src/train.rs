@@ -6,6 +6,7 @@
 mod checkpoint;
 mod learner;
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -17,7 +18,7 @@ pub(crate) use learner::{Learner, arrays};
 
 use crate::arrays::Arrays;
 use crate::data::Dataset;
-use crate::model::{Model, Objective};
+use crate::model::{Fit, Model, Objective};
 use crate::noise::{Purpose, generator, seed_of_start};
 use crate::rows::observe;
 use crate::settings::{RecipeError, TrainRecipe};
@@ -123,7 +124,7 @@ pub fn fit(
 
 fn no_restarts(settings: &TrainRecipe) -> FitError {
     let expected = "0 for a model that is trained in memory: make it again from another seed instead";
-    RecipeError::Invalid { field: "train.restarts", expected, found: settings.restarts.to_string() }.into()
+    RecipeError::invalid("train.restarts", expected, settings.restarts).into()
 }
 
 /// What a loop must not lose, and who keeps it.
@@ -238,6 +239,9 @@ impl<'t, K: Keeper> Trainer<'t, K> {
 
     /// Trains to the end of the present start. `begun` says when the session did, and after how many seconds of training.
     fn start(&mut self, observer: &mut dyn Observer, begun: (Instant, f64)) -> Result<End, K::Error> {
+        if let Some(fit) = self.learner.model.capabilities().fit {
+            return self.fit(fit, observer, begun);
+        }
         while self.step_of_start() < self.train.steps {
             if observer.stop(self.state.step) {
                 return Ok(End::Interrupted);
@@ -262,6 +266,41 @@ impl<'t, K: Keeper> Trainer<'t, K> {
             }
         }
         Ok(End::Finished)
+    }
+
+    /// Fits a model that is fitted as a whole, and validates it after every pass.
+    fn fit(&mut self, fit: &dyn Fit, observer: &mut dyn Observer, begun: (Instant, f64)) -> Result<End, K::Error> {
+        let (rows, train, before) = (&self.dataset.train, self.train.clone(), self.step_of_start());
+        let (mut end, mut failure) = (End::Finished, None);
+        let mut pass = |passes: u64, loss: f64| -> Result<Option<End>, K::Error> {
+            self.state.step = self.state.start_step + passes;
+            if !loss.is_finite() {
+                return Err(self.keeper.diverged(self.state.step));
+            }
+            (self.state.loss_sum, self.state.loss_count) = (loss.to_bits(), 1);
+            self.state.seconds = begun.1 + begun.0.elapsed().as_secs_f64();
+            observer.step(self.state.step);
+            let objective = self.learner.model.objective();
+            observer.metric(self.measure()?, objective);
+            self.keeper.metrics(&self.state.metrics, objective)?;
+            if train.patience > 0 && self.state.stale >= train.patience {
+                return Ok(Some(End::Early));
+            }
+            Ok(observer.stop(self.state.step).then_some(End::Interrupted))
+        };
+        let mut watch = |passes: u64, loss: f64| match pass(passes, loss) {
+            Ok(None) => Ok(ControlFlow::Continue(())),
+            Ok(Some(how)) => {
+                end = how;
+                Ok(ControlFlow::Break(()))
+            }
+            Err(error) => {
+                failure = Some(error);
+                Ok(ControlFlow::Break(()))
+            }
+        };
+        fit.fit(rows, &train, before, &mut watch)?;
+        failure.map_or(Ok(end), Err)
     }
 
     /// Begins anew from other initial weights; the best model so far stays.
@@ -345,17 +384,19 @@ impl<'t, K: Keeper> Trainer<'t, K> {
     fn validate(&self, weights: &Weights) -> Result<Option<f64>, K::Error> {
         let seed = self.settings.seed;
         let bound = self.learner.with_weights(weights, |model| -> candle_core::Result<Option<f64>> {
+            let able = model.capabilities();
             let (mut sum, mut rows) = (0.0, 0);
             for (draw, parts) in self.validation.iter().enumerate() {
                 let mut noise = generator(seed, Purpose::ValidationLatents, draw as u64);
                 if self.dataset.train.n == 0 {
-                    let energy = crate::nn::on_pool(|| model.free_energy(Self::ROWS, &mut noise))?;
-                    let Some(values) = energy else { return Ok(None) };
+                    let Some(energy) = able.energy else { return Ok(None) };
+                    let values = crate::nn::on_pool(|| energy.free_energy(Self::ROWS, &mut noise))?;
                     sum -= values.to_vec1::<f32>()?.iter().map(|&v| f64::from(v)).sum::<f64>();
                     rows += Self::ROWS;
                 }
                 for x in parts {
-                    let Some(values) = crate::nn::on_pool(|| model.bound(x, &mut noise))? else { return Ok(None) };
+                    let Some(bounds) = able.bounds else { return Ok(None) };
+                    let values = crate::nn::on_pool(|| bounds.bound(x, &mut noise))?;
                     let values = values.to_vec1::<f32>()?;
                     sum += values.iter().map(|&v| f64::from(v)).sum::<f64>();
                     rows += values.len();

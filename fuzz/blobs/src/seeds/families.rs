@@ -1,11 +1,11 @@
 //! The seeds for models other than a plain VAE: flows, rank-one covariances, classes, convolutions.
 
 use super::{layer, meta_of};
-use crate::builder::{Parts, Program};
+use crate::builder::{Parts, Program, nats_of};
 use elbo::Likelihood;
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
-use elbo::program::{Opcode, ProgramKind};
+use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind};
 
 /// A vector of constants, as a layer of zero weights: `(first + row step) 2^-8`.
 fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32) -> u16 {
@@ -239,6 +239,54 @@ pub(super) fn adgm() -> Parts {
         p.outputs(&[y]);
     });
     parts.meta = meta_of("adgm", "adgm", Likelihood::Bernoulli, 4, 3);
+    parts
+}
+
+/// Two Gaussians of three dimensions: the density of a row, which of them it belongs to, and draws.
+pub(super) fn mixture() -> Parts {
+    let mut parts = Parts::new();
+    let whiten = layer(&mut parts, [6, 3], Packing::RowMajor, 32768);
+    let points = layer(&mut parts, [6, 3], Packing::Dsp4, 32768);
+    let peaks = constants(&mut parts, 2, 1, 0, -300);
+    let passed = constants(&mut parts, 3, 1, -200, 150);
+    let is_second = layer(&mut parts, [3, 2], Packing::RowMajor, 16384);
+    let logits = |p: &mut Program<'_>| {
+        let x = p.input(3, 11, 32767);
+        let u = p.dense(x, whiten, 9);
+        let one = p.slice(x, 0, 1);
+        let peaks = p.dense(one, peaks, 8);
+        let op = Op { opcode: Opcode::GaussianLogits, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
+        p.op(op, &[peaks, u], nats_of(2))
+    };
+    let choose = |p: &mut Program<'_>, second: u16| {
+        let z = p.normal(3);
+        let u = p.dense(z, points, 11);
+        let [first, other] = [0, 3].map(|start| p.slice(u, start, 3));
+        let y = p.map_in_place(Opcode::Select, &[other, first, second], 11, 0);
+        p.outputs(&[y]);
+    };
+    parts.program(ProgramKind::Score, |p| {
+        let logits = logits(p);
+        let density = p.scalar(Opcode::LogMeanExp, &[logits], 0);
+        let y = p.scalar(Opcode::Neg, &[density], 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Classify, |p| {
+        let logits = logits(p);
+        let y = p.map(Opcode::Posterior, &[logits], 15, 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Sample, |p| {
+        let e = p.normal(1);
+        let second = p.dense(e, passed, 8);
+        choose(p, second);
+    });
+    parts.program(ProgramKind::SampleClass, |p| {
+        let class = p.input(2, 14, 16384);
+        let second = p.dense(class, is_second, 11);
+        choose(p, second);
+    });
+    parts.meta = meta_of("mixture", "mixture", Likelihood::Gaussian, 3, 2);
     parts
 }
 

@@ -46,12 +46,17 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, noise: [u16; 3]) -> u16 {
     let inputs = &noise[..form.inputs()];
     let frac = if let ScaleRule::Exactly(frac) = form.written_scale() { frac } else { 12 };
     let output = match form.output_kind() {
-        Some(TensorKind::Nats) => Tensor { kind: TensorKind::Nats, frac: 16, len: 1, ..Tensor::default() },
+        Some(TensorKind::Nats) => Tensor { kind: TensorKind::Nats, frac: 16, len: form.output_len(LEN).unwrap_or(1), ..Tensor::default() },
         _ => Tensor { kind: TensorKind::I16, frac, len: LEN, ..Tensor::default() },
     };
     let immediates = if form.uses_imm() { &IMMEDIATES[..] } else { &[0] };
     let op = |imm| Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm };
     let result = immediates.iter().find_map(|imm| p.try_op(op(*imm), inputs, output));
     let result = result.unwrap_or_else(|| panic!("{opcode:?} takes none of the table's operands"));
-    if output.kind == TensorKind::Nats { result } else { p.scalar(Opcode::HalfSumSq, &[result], 0) }
+    match (output.kind, output.len) {
+        (TensorKind::Nats, 1) => result,
+        (TensorKind::Nats, _) => p.scalar(Opcode::Mean, &[result], 0),
+        _ => p.scalar(Opcode::HalfSumSq, &[result], 0),
+    }
+}
 }

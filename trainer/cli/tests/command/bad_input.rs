@@ -120,10 +120,10 @@ fn options_of_another_family_and_labels_that_are_missing() {
     };
     train(&["--layers", "4,2"], &["--layers", "--family dlgm", "vae"]);
     train(&["--family", "dlgm", "--layers", "4,0"], &["`dlgm.layers`", "at least 1"]);
-    train(&["--family", "dlgm", "--conditional"], &["`model.conditional`", "vae", "dlgm"]);
-    train(&["--conditional"], &["`model.conditional`", "labels", "--label-column"]);
-    train(&["--likelihood", "logistic"], &["`model.likelihood`", "`gaussian` for a table", "logistic"]);
-    train(&["--free-bits", "0.1", "--estimator", "a"], &["`train.free_bits`", "estimator"]);
+    train(&["--family", "dlgm", "--conditional"], &["--conditional", "--family vae", "dlgm"]);
+    train(&["--conditional"], &["`vae.conditional`", "labels", "--label-column"]);
+    train(&["--likelihood", "logistic"], &["`vae.likelihood`", "`gaussian` for a table", "logistic"]);
+    train(&["--set", "vae.free_bits=0.1", "--set", "train.estimator=a"], &["`vae.free_bits`", "estimator"]);
 }
 
 #[test]
@@ -135,13 +135,17 @@ fn flows_of_the_wrong_thing() {
     for (arguments, parts) in [
         (&["--energy", "u1", "--data", "digits"][..], &["`data.spec`", "no data", "digits"][..]),
         (&["digits", "--energy", "u1"], &["`data.spec`", "no data", "digits"]),
-        (&["--energy", "u1", "--family", "vae"], &["`flow.energy`", "family `flow`", "vae"]),
-        (&["--energy", "u1", "--flow-steps", "0"], &["`flow.steps`", "at least one", "0"]),
+        (&["--energy", "u1", "--family", "vae"], &["--energy", "--family flow", "vae"]),
+        (&["digits", "--set", "flow.energy=u1"], &["`flow.energy`", "family `flow`", "vae"]),
+        (&["--energy", "u1", "--set", "flow.steps=0"], &["`flow.steps`", "at least one", "0"]),
         (&["digits", "--family", "flow"], &["a table", "images of 8 x 8"]),
-        (&["digits", "--posterior", "planar", "--posterior-steps", "0"], &["`flow.steps`", "at least one"]),
+        (
+            &["digits", "--posterior", "planar", "--set", "vae.posterior.steps=0"],
+            &["`vae.posterior.steps`", "at least one"],
+        ),
         (&["energy-u2", "--posterior", "planar"], &["--posterior", "VAE", "--flow"]),
         (&["digits", "--family", "vae", "--flow", "planar"], &["--flow", "--posterior"]),
-        (&["digits", "--anneal-steps", "10"], &["--anneal-steps", "--flow"]),
+        (&["digits", "--set", "flow.anneal_steps=10"], &["`flow.anneal_steps`", "family `flow`", "vae"]),
         (&["--data", text(&column), "--flow", "nice"], &["`flow.kind`", "two", "couplings"]),
     ] {
         fails(&[&["train"], arguments, &["--out", text(&out)]].concat(), parts);

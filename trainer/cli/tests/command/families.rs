@@ -29,8 +29,11 @@ fn families_and_tables_that_do_not_fit_are_refused() {
     let rows: String = (0..20).map(|i| format!("{i},{}\n", i * i)).collect();
     std::fs::write(&table, rows).unwrap();
     let train = |rest: &[&str], parts: &[&str]| fails(&[&["train", "--out", text(&out)], rest].concat(), parts);
-    train(&["--data", "digits", "--constraint", "clip"], &["[wgan]", "family"]);
-    train(&["--data", "digits", "--family", "wgan", "--likelihood", "bernoulli"], &["model.likelihood", "gaussian"]);
+    train(&["--data", "digits", "--constraint", "clip"], &["--constraint", "--family wgan", "vae"]);
+    train(
+        &["--data", "digits", "--family", "wgan", "--likelihood", "bernoulli"],
+        &["--likelihood", "--family vae or", "not wgan"],
+    );
     train(&["--data", text(&table), "--conv", "8"], &["[conv]", "2 features"]);
     train(&["--data", "digits", "--conv", "8,8,8,8"], &["conv.channels", "too small"]);
     train(&["--data", "digits", "--conv", "0"], &["conv.channels", "at least 1"]);

@@ -14,7 +14,7 @@ fn number(text: &str, name: &str) -> f64 {
 fn an_energy_is_learnt_without_data_and_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("u2");
-    let train = ["train", "--energy", "u2", "--flow-steps", "8", "--anneal-steps", "100", "--batch", "64"];
+    let train = ["train", "--energy", "u2", "--set", "flow.steps=8", "--set", "flow.anneal_steps=100", "--batch", "64"];
     succeeds(&[&train[..], &["--steps", "600", "--out", text(&run)]].concat());
     let evaluated = succeeds(&["eval", text(&run), "--binarisations", "20"]);
     let (free, kl) = (number(&evaluated, "free energy"), number(&evaluated, "KL(q || p)"));
@@ -59,8 +59,8 @@ fn the_density_of_a_curve_is_exact_and_better_than_a_gaussians() {
 fn a_posterior_flows() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
-    let train = ["train", "digits", "--posterior", "planar", "--posterior-steps", "3", "--steps", "300"];
-    succeeds(&[&train[..], &["--anneal-steps", "100", "--out", text(&run)]].concat());
+    let train = ["train", "digits", "--posterior", "planar", "--set", "vae.posterior.steps=3", "--steps", "300"];
+    succeeds(&[&train[..], &["--set", "vae.posterior.anneal_steps=100", "--out", text(&run)]].concat());
     let evaluated = succeeds(&["eval", text(&run), "--binarisations", "2", "--importance", "10"]);
     let blob = dir.path().join("digits.elbo");
     let density = ["--density", "never-written.png"];

@@ -5,6 +5,7 @@ mod families;
 mod flows;
 #[cfg(unix)]
 mod interrupt;
+mod recipes;
 mod tables;
 
 use std::path::Path;

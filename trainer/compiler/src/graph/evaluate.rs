@@ -72,9 +72,14 @@ pub(super) fn evaluate(
         Opcode::Select => {
             (0..out.len()).for_each(|i| out[i] = operands[usize::from(operands[2][i] <= 0.0)][i]);
         }
-        Opcode::Softmax => {
+        Opcode::Softmax | Opcode::Posterior => {
             let log_sum = log_sum_exp(a);
             each(out, &|v| (f64::from(v) - log_sum).exp() as f32);
+        }
+        Opcode::GaussianLogits => {
+            for (c, part) in operands[1].chunks_exact(operands[1].len() / a.len()).enumerate() {
+                out[c] = (f64::from(a[c]) - 0.5 * dot(part, part)) as f32;
+            }
         }
         Opcode::MeanVec => {
             let count = (a.len() / out.len()) as f32;

@@ -12,10 +12,10 @@ use elbo_compiler::{About, CompileError, Compiled, Options, compile};
 
 use crate::data::Kind;
 use crate::family::dlgm::DlgmRecipe;
-use crate::family::flow::{FlowKind, FlowRecipe};
+use crate::family::flow::posterior::PosteriorRecipe;
 use crate::family::vae::{Parts, Vae, VaeSpec};
 use crate::model::Model;
-use crate::nn::{Activation, Rng};
+use crate::nn::{Activation, FlowStep, Rng};
 use crate::recipe::Recipe;
 use crate::settings::{DataShape, ModelRecipe};
 
@@ -25,9 +25,7 @@ const CPU: Device = Device::Cpu;
 fn model(recipe: &str, shape: [usize; 2], kind: Kind, classes: usize) -> Box<dyn Model> {
     let data = if recipe.contains("energy") { "" } else { "[data]\nspec = 'digits'\n" };
     let recipe = format!("name = 'test'\n{recipe}\n{data}");
-    let recipe: Recipe = toml::from_str(&recipe).unwrap();
-    recipe.check().unwrap();
-    recipe.model(&DataShape { shape, kind, classes }).unwrap()
+    Recipe::parse("test", &recipe).unwrap().model(&DataShape { shape, kind, classes }).unwrap()
 }
 
 fn rows(model: &dyn Model, n: usize) -> Vec<Vec<f32>> {
@@ -108,13 +106,13 @@ fn close(what: &str, found: f32, expected: f32) {
 #[test]
 fn flows_of_rows() {
     for kind in ["realnvp", "nice", "planar", "radial"] {
-        let recipe =
-            format!("family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\n");
+        let recipe = format!("family = 'flow'\n[flow]\nhidden = [16]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\n");
         let model = model(&recipe, [1, 5], Kind::Table, 0);
         let rows = rows(&*model, 40);
         let compiled = compiled(&*model, &rows);
         let x = Tensor::new(rows.clone(), &CPU).unwrap();
-        let exact = model.bound(&x, &mut Rng::new(0)).unwrap().unwrap().to_vec1::<f32>().unwrap();
+        let bounds = model.capabilities().bounds.unwrap();
+        let exact = bounds.bound(&x, &mut Rng::new(0)).unwrap().to_vec1::<f32>().unwrap();
         for (x, exact) in rows.iter().zip(&exact) {
             close(kind, -float(&compiled.float, ProgramKind::Score, x, &[])[0][0], *exact);
             // What a flow decodes, it inverts.
@@ -128,7 +126,7 @@ fn flows_of_rows() {
 
 /// A RealNVP whose parameters of these names have these values throughout, of five columns.
 fn couplings(hidden: &str, values: &[(&str, f64)]) -> Box<dyn Model> {
-    let recipe = format!("family = 'flow'\n[model]\n{hidden}\n[flow]\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n");
+    let recipe = format!("family = 'flow'\n[flow]\n{hidden}\nkind = 'realnvp'\nsteps = 3\nscale_log2 = -2\n");
     let model = model(&recipe, [1, 5], Kind::Table, 0);
     fill(&*model, values);
     model
@@ -181,7 +179,7 @@ fn couplings_that_are_too_large_are_refused() {
 fn layers_that_are_too_large_are_refused() {
     let cases = [("head.weight", 1e9, "generator.1"), ("generator.0.bias", -1e30, "generator.0")];
     for (name, value, layer) in cases {
-        let model = model("family = 'wgan'\n[model]\nhidden = [640]\nlatent = 6\n", [8, 8], Kind::Image, 10);
+        let model = model("family = 'wgan'\n[wgan]\nhidden = [640]\nlatent = 6\n", [8, 8], Kind::Image, 10);
         fill(&*model, &[(name, value)]);
         is_too_large(&*model, layer);
     }
@@ -199,9 +197,9 @@ fn is_too_large(model: &dyn Model, layer: &str) {
 /// Dense layers, convolutions both ways, loops and constants with weights of 16 bits.
 #[test]
 fn sixteen_bits_of_a_weight_leave_a_fraction_of_the_error() {
-    let dense = "[model]\nhidden = [64, 48]\nlatent = 6\n";
-    let conv = "[model]\nhidden = [24]\nlatent = 6\n[conv]\nchannels = [5, 7]\n";
-    let of = |family: &str, rest: &str| format!("family = '{family}'\n{rest}");
+    let dense = "hidden = [64, 48]\nlatent = 6\n";
+    let conv = "hidden = [24]\nlatent = 6\nconv = { channels = [5, 7] }\n";
+    let of = |family: &str, rest: &str| format!("family = '{family}'\n[{family}]\n{rest}");
     let recipes = [of("wgan", dense), of("wgan", conv), of("vae", conv), of("adgm", dense), of("dlgm", dense)];
     for recipe in &recipes {
         let model = model(recipe, [8, 8], Kind::Image, 10);
@@ -233,7 +231,7 @@ fn sixteen_bits_of_a_weight_leave_a_fraction_of_the_error() {
 fn flows_of_an_energy() {
     for kind in ["realnvp", "nice", "planar", "radial"] {
         let recipe = format!(
-            "family = 'flow'\n[model]\nhidden = [16]\n[flow]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\nenergy = 'u1'\n"
+            "family = 'flow'\n[flow]\nhidden = [16]\nkind = '{kind}'\nsteps = 4\nscale_log2 = -2\nenergy = 'u1'\n"
         );
         let model = model(&recipe, [1, 2], Kind::Table, 0);
         let rows = rows(&*model, 40);
@@ -248,8 +246,8 @@ fn flows_of_an_energy() {
 
 #[test]
 fn posteriors_by_flows_and_convolutions() {
-    let flow = "family = 'vae'\n[model]\nhidden = [16]\nlatent = 4\n[flow]\nkind = 'planar'\nsteps = 3\n";
-    let convolutions = "family = 'vae'\n[model]\nhidden = [16]\nlatent = 4\n[conv]\nchannels = [3, 5]\n";
+    let flow = "family = 'vae'\n[vae]\nhidden = [16]\nlatent = 4\n[vae.posterior]\nkind = 'planar'\nsteps = 3\n";
+    let convolutions = "family = 'vae'\n[vae]\nhidden = [16]\nlatent = 4\n[vae.conv]\nchannels = [3, 5]\n";
     for recipe in [flow, convolutions] {
         let model = model(recipe, [8, 8], Kind::Image, 0);
         let rows = rows(&*model, 40);
@@ -260,12 +258,12 @@ fn posteriors_by_flows_and_convolutions() {
 /// What acts at a scale of its own does so in the compiled model too.
 #[test]
 fn scaled_layers_are_lowered_as_they_act() {
-    let flow = FlowRecipe { kind: FlowKind::Planar, steps: 3, ..FlowRecipe::default() };
+    let flow = PosteriorRecipe { kind: FlowStep::Planar, steps: 3, anneal_steps: 0 };
     let (activation, likelihood) = (Activation::Relu, Likelihood::Bernoulli);
     let spec = VaeSpec { input: 64, hidden: vec![16], latent: 4, activation, likelihood };
     let vae = Vae::with_parts(spec, Parts { flow: Some(&flow), ..Parts::default() }, 0, &CPU, DType::F32).unwrap();
-    let recipe = ModelRecipe { hidden: vec![16], latent: 4, ..ModelRecipe::default() };
-    let dlgm = DlgmRecipe::default().model(&recipe, 64, likelihood, 0).unwrap();
+    let layers = ModelRecipe { hidden: vec![16], latent: 4, ..ModelRecipe::default() };
+    let dlgm = DlgmRecipe { model: layers, ..DlgmRecipe::default() }.model(64, likelihood, 0).unwrap();
     for model in [&vae as &dyn Model, &dlgm] {
         // Away from what they start as.
         let mut rng = Rng::new(7);
@@ -289,8 +287,7 @@ fn scaled_layers_are_lowered_as_they_act() {
 #[test]
 fn deep_latent_gaussian_models() {
     for covariance in ["diagonal", "rank1"] {
-        let recipe =
-            format!("family = 'dlgm'\n[model]\nhidden = [16]\n[dlgm]\nlayers = [5, 3]\ncovariance = '{covariance}'\n");
+        let recipe = format!("family = 'dlgm'\n[dlgm]\nhidden = [16]\nlayers = [5, 3]\ncovariance = '{covariance}'\n");
         let model = model(&recipe, [8, 8], Kind::Image, 0);
         let rows = rows(&*model, 40);
         follows(&compiled(&*model, &rows), &rows, 0.2, 300.0);
@@ -301,9 +298,9 @@ fn deep_latent_gaussian_models() {
 fn auxiliary_models() {
     for family in ["adgm", "sdgm", "avae"] {
         for (shape, kind) in [([8, 8], Kind::Image), ([1, 6], Kind::Table)] {
-            let recipe = format!(
-                "family = '{family}'\n[model]\nhidden = [16, 12]\nlatent = 3\n[adgm]\nauxiliary = 4\nsamples = 7\n"
-            );
+            let samples = if family == "avae" { "" } else { "samples = 7\n" };
+            let recipe =
+                format!("family = '{family}'\n[{family}]\nhidden = [16, 12]\nlatent = 3\nauxiliary = 4\n{samples}");
             let model = model(&recipe, shape, kind, 3);
             let rows = rows(&*model, 40);
             let compiled = compiled(&*model, &rows);
@@ -319,14 +316,14 @@ fn auxiliary_models() {
 
 #[test]
 fn adversarial_networks() {
-    let dense = "family = 'wgan'\n[model]\nhidden = [16]\nlatent = 4\n[wgan]\n";
-    let convolutions = "family = 'wgan'\n[model]\nhidden = [16]\nlatent = 4\n[wgan]\nconstraint = 'spectral'\n[conv]\n";
+    let dense = "family = 'wgan'\n[wgan]\nhidden = [16]\nlatent = 4\n";
+    let convolutions = "family = 'wgan'\n[wgan]\nhidden = [16]\nlatent = 4\nconstraint = 'spectral'\n[wgan.conv]\n";
     for recipe in [dense, convolutions] {
         let model = model(recipe, [8, 8], Kind::Image, 0);
         let rows: Vec<Vec<f32>> = rows(&*model, 40).iter().map(|x| x.iter().map(|v| v.abs() / 4.0).collect()).collect();
         let compiled = compiled(&*model, &rows);
         let x = Tensor::new(rows.clone(), &CPU).unwrap();
-        let values = model.score(&x).unwrap().unwrap().to_vec1::<f32>().unwrap();
+        let values = model.capabilities().scorer.unwrap().score(&x).unwrap().to_vec1::<f32>().unwrap();
         for (x, value) in rows.iter().zip(values) {
             close("critic", float(&compiled.float, ProgramKind::Score, x, &[])[0][0], value);
         }

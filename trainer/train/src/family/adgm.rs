@@ -3,26 +3,28 @@
 mod labels;
 mod lower;
 mod net;
+mod recipe;
 #[cfg(test)]
 mod tests;
 
 use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
-use serde::{Deserialize, Serialize};
 
 pub use labels::choose;
 pub use net::{Class, Input, Net};
+pub use recipe::{AdgmRecipe, Entry};
+pub(super) use recipe::{labelled, make};
 
 use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
 use crate::data::Split;
 use crate::layers::Params;
 use crate::likelihood::Heads;
 use crate::likelihood::{Density, HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN};
-use crate::model::Model;
+use crate::model::{Bounded, Capabilities, Classifier, Model, Sampler};
 use crate::nn::{self, Activation, Rng};
 use crate::settings::Estimator;
-use crate::settings::{ExportRecipe, RecipeError};
+use crate::settings::ExportRecipe;
 use crate::step::Step;
 use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
@@ -43,59 +45,6 @@ pub enum Structure {
     Sdgm,
     /// Auxiliary VAE, which knows no classes: `p(z) p(x|z) p(a|x,z)`, `q(a|x) q(z|a,x)` (section 2.2).
     Avae,
-}
-
-/// Options of the table `[adgm]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdgmRecipe {
-    /// Dimensions of the auxiliary variable.
-    pub auxiliary: usize,
-    /// Train rows that keep their label, balanced over the classes and drawn by the split seed; 0 for all.
-    pub labels: usize,
-    /// Labelled rows a step, beside the batch: all of them if there are no more.
-    pub labelled_batch: usize,
-    /// Classes of an unlabelled row whose `q(y|a,x)` is below this are left out of its sum in training, and `q` is that of the
-    /// others (arXiv 2007.01919): a bound still, at a fraction of the work once most rows have one likely class. 0 for the
-    /// sum over every class.
-    pub least_class: f64,
-    /// Weight of `log q(y|a,x)` on a labelled row, times train rows over labelled rows (`alpha`, equation 12).
-    pub alpha: f64,
-    /// Auxiliary samples over which a classification averages.
-    pub samples: usize,
-}
-
-impl Default for AdgmRecipe {
-    fn default() -> Self {
-        Self { auxiliary: 8, labels: 0, labelled_batch: 100, least_class: 0.0, alpha: 0.1, samples: 100 }
-    }
-}
-
-impl AdgmRecipe {
-    /// Checks every range that the types do not.
-    ///
-    /// # Errors
-    /// `Invalid`, naming the field.
-    pub fn check(&self) -> std::result::Result<(), RecipeError> {
-        let invalid = |field, expected, found| Err(RecipeError::Invalid { field, expected, found });
-        let at_least_1 = [
-            ("adgm.auxiliary", self.auxiliary),
-            ("adgm.labelled_batch", self.labelled_batch),
-            ("adgm.samples", self.samples),
-        ];
-        for (field, value) in at_least_1 {
-            if value == 0 {
-                return invalid(field, "a whole number of at least 1", value.to_string());
-            }
-        }
-        if !(0.0..=0.1).contains(&self.least_class) {
-            return invalid("adgm.least_class", "a probability of at most 0.1", self.least_class.to_string());
-        }
-        if !(self.alpha >= 0.0 && self.alpha.is_finite()) {
-            return invalid("adgm.alpha", "a number of at least 0", self.alpha.to_string());
-        }
-        Ok(())
-    }
 }
 
 /// The shape of a model.
@@ -427,10 +376,21 @@ impl Model for Adgm {
         step.minimise(0, &loss)
     }
 
-    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+    fn capabilities(&self) -> Capabilities<'_> {
+        let classifier = self.q_y.as_ref().map(|_| self as &dyn Classifier);
+        Capabilities { bounds: Some(self), sampler: Some(self), classifier, ..Capabilities::default() }
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
+    }
+}
+
+impl Bounded for Adgm {
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
         let noise = self.noise(x.dim(0)?, noise)?;
         let terms = Terms { beta: 1.0, estimator: Estimator::B, least_class: 0.0 };
-        self.unlabelled(x, &noise, terms)?.neg().map(Some)
+        self.unlabelled(x, &noise, terms)?.neg()
     }
 
     /// `log 1/k sum_k sum_y p(x, y, a_k, z_ky) / (q(a_k|x) q(z_ky|a_k,x,y))`.
@@ -451,11 +411,19 @@ impl Model for Adgm {
         let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
         (mean.log()? + top.squeeze(0)?).map(Some)
     }
+}
 
-    fn classify(&self, x: &Tensor, samples: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        self.q_y.as_ref().map(|_| Self::classify(self, x, samples, noise)).transpose()
+impl Classifier for Adgm {
+    fn classify(&self, x: &Tensor, samples: usize, noise: &mut Rng) -> Result<Tensor> {
+        Self::classify(self, x, samples, noise)
     }
 
+    fn samples(&self) -> usize {
+        self.options.samples
+    }
+}
+
+impl Sampler for Adgm {
     /// Classes take turns.
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let noise = self.noise(n, noise)?;
@@ -471,10 +439,6 @@ impl Model for Adgm {
             given.push((Input::A, &a));
         }
         self.spec.likelihood.mean(&self.heads(&given, class, n)?)
-    }
-
-    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
-        lower::lower(self, export)
     }
 }
 

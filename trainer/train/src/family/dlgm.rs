@@ -3,12 +3,13 @@
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
 use crate::layers::{Dense, Mlp, Params, Slot};
 use crate::likelihood::{Density, Heads};
-use crate::model::Model;
+use crate::model::{Bounded, Capabilities, Model, Sampler};
 use crate::nn::{self, Activation, Rng};
 use crate::settings::Estimator;
 use crate::settings::ExportRecipe;
@@ -21,7 +22,7 @@ mod recipe;
 mod tests;
 
 pub use posterior::Posterior;
-pub use recipe::DlgmRecipe;
+pub use recipe::{DlgmRecipe, Entry};
 
 /// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
 pub const V_BOUND: f64 = 8.0;
@@ -35,7 +36,7 @@ const TRANSITION_SCALE: f64 = 0.1;
 const NOISE_SCALE: f64 = 0.1;
 
 /// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Covariance {
     /// `C = D^-1`.
@@ -421,24 +422,32 @@ impl Model for Dlgm {
         step.minimise(0, &total)
     }
 
-    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { bounds: Some(self), sampler: Some(self), ..Capabilities::default() }
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
+    }
+}
+
+impl Bounded for Dlgm {
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
         let eps = self.noise(noise, x.dim(0)?, x)?;
-        self.elbo(x, &eps).map(Some)
+        self.elbo(x, &eps)
     }
 
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
         let eps = self.noise(noise, k * x.dim(0)?, x)?;
         self.iwae(x, &eps, k).map(Some)
     }
+}
 
+impl Sampler for Dlgm {
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let like = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         let xi = self.noise(noise, n, &like)?;
         self.spec.likelihood.mean(&self.decode(&xi)?)
-    }
-
-    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
-        lower::lower(self, export)
     }
 }
 

@@ -10,18 +10,21 @@ mod coupling;
 mod energy;
 mod lower;
 pub mod posterior;
+mod recipe;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use energy::Energy;
+pub use recipe::{Entry, FlowRecipe};
 
 use crate::layers::{Params, Slot};
-use crate::model::Model;
-use crate::nn::{self, Activation, FlowStep, Rng};
-use crate::settings::{ExportRecipe, TrainRecipe};
+use crate::model::{Bounded, Capabilities, EnergyFit, Model, Sampler};
+use crate::nn::{self, FlowStep, Rng};
+use crate::settings::ExportRecipe;
 use crate::step::Step;
 use coupling::Coupling;
 use elbo_compiler::FloatModel;
@@ -29,7 +32,7 @@ use elbo_compiler::Likelihood;
 use elbo_compiler::stimulus::InputRange;
 
 /// The kinds of steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowKind {
     /// [`FlowStep::Planar`].
@@ -61,76 +64,10 @@ impl FlowKind {
     }
 }
 
-/// What is particular to flows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FlowRecipe {
-    /// Kind of the steps: `planar`, `radial`, `nice` or `realnvp`; the first two also in a `vae`.
-    pub kind: FlowKind,
-    /// Number of steps `K`, or of couplings.
-    pub steps: usize,
-    /// Learn from this energy instead of data: `u1` to `u4`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub energy: Option<Energy>,
-    /// Of an energy and in a `vae`: `log p` counts `min(1, 0.01 + t / anneal_steps)` at step `t` (section 6.2); 0 for 1.
-    pub anneal_steps: u64,
-    /// Of `realnvp`: the log-scale of a coupling is `2^scale_log2 tanh(raw)`.
-    pub scale_log2: i32,
-    /// Of rows: standard deviation of the Gaussian noise added to a standardised row in training, without which a column
-    /// of few values has no density. The model is that of the noisy rows.
-    pub noise: f64,
-    /// Of rows: standardised values are clamped to plus and minus this, in training and in scoring.
-    pub limit: f64,
-}
-
-impl Default for FlowRecipe {
-    fn default() -> Self {
-        let kind = FlowKind::default();
-        Self { kind, steps: kind.default_steps(), energy: None, anneal_steps: 0, scale_log2: 0, noise: 0.3, limit: 8.0 }
-    }
-}
-
-impl FlowRecipe {
-    /// What is out of range: field, expectation, value.
-    pub(crate) fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
-        let refuse = |field, expected, found: &dyn std::fmt::Display| Some((field, expected, found.to_string()));
-        if self.steps == 0 {
-            return refuse("flow.steps", "at least one step", &self.steps);
-        }
-        if self.kind == FlowKind::RealNvp && self.steps > 255 {
-            return refuse("flow.steps", "at most 255 couplings", &self.steps);
-        }
-        if !(-8..=3).contains(&self.scale_log2) {
-            return refuse("flow.scale_log2", "a whole number from -8 to 3", &self.scale_log2);
-        }
-        if !(self.noise >= 0.0 && self.noise.is_finite()) {
-            return refuse("flow.noise", "a number of at least 0", &self.noise);
-        }
-        if !(self.limit >= 1.0 && self.limit.is_finite()) {
-            return refuse("flow.limit", "a number of at least 1", &self.limit);
-        }
-        None
-    }
-
-    /// The weight of `log p` at step `step`, counted from 0.
-    #[must_use]
-    pub fn annealed(&self, step: u64) -> f64 {
-        if self.anneal_steps == 0 { 1.0 } else { (0.01 + step as f64 / self.anneal_steps as f64).min(1.0) }
-    }
-
-    /// Settings that fit the energies well: Adam at 5e-3 with a cosine, 512 samples a step.
-    pub(crate) fn train_for_energy() -> TrainRecipe {
-        TrainRecipe {
-            steps: 20_000,
-            batch: 512,
-            learning_rate: 5e-3,
-            validate_every: 1000,
-            validation_draws: 10,
-            patience: 0,
-            checkpoint_every: 5000,
-            ..TrainRecipe::default()
-        }
-    }
+/// The weight of `log p` at step `step`, counted from 0: `min(1, 0.01 + step / over)`, and 1 for `over = 0`.
+#[must_use]
+pub fn annealed(over: u64, step: u64) -> f64 {
+    if over == 0 { 1.0 } else { (0.01 + step as f64 / over as f64).min(1.0) }
 }
 
 /// What a stack is made of.
@@ -155,20 +92,13 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A flow in `dim` dimensions, drawn from `seed`; `hidden` and `activation` are those of the couplings' networks.
+    /// A flow in `dim` dimensions, drawn from `seed`.
     ///
     /// # Errors
     /// No dimension or step, a coupling of a single column, an energy in other than two dimensions.
-    pub fn new(
-        recipe: FlowRecipe,
-        dim: usize,
-        hidden: (&[usize], Activation),
-        seed: u64,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Self> {
+    pub fn new(recipe: FlowRecipe, dim: usize, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
         if let Some((field, expected, found)) = recipe.invalid() {
-            bail!("recipe field `{field}`: expected {expected}, found {found}");
+            bail!("recipe field `flow.{field}`: expected {expected}, found {found}");
         }
         if recipe.energy.is_some() && dim != 2 {
             bail!("an energy of the plane in {dim} dimensions");
@@ -176,7 +106,7 @@ impl Flow {
         let mut params = Params::new(seed, device, dtype)?;
         let stack = match recipe.kind.step() {
             Some(step) => {
-                let start = initial(step, recipe.steps, dim, seed)?;
+                let start = initial(step, recipe.count(), dim, seed)?;
                 Stack::Steps(step, params.set_up("steps", &start)?)
             }
             None => {
@@ -186,11 +116,12 @@ impl Flow {
                 let (first, last) = (dim.div_ceil(2), dim / 2);
                 let scaled = recipe.kind == FlowKind::RealNvp;
                 let bound = scaled.then(|| f64::from(recipe.scale_log2).exp2());
+                let hidden = (recipe.hidden.as_slice(), recipe.activation);
                 let coupling = |k: usize| {
                     let widths = if k.is_multiple_of(2) { (first, last) } else { (last, first) };
                     Coupling::new(&mut params, &format!("coupling.{k}"), widths, hidden, bound)
                 };
-                let couplings = (0..recipe.steps).map(coupling).collect::<Result<Vec<_>>>()?;
+                let couplings = (0..recipe.count()).map(coupling).collect::<Result<Vec<_>>>()?;
                 let scale = match scaled {
                     true => None,
                     false => Some(params.set_up("log_scale", &Tensor::zeros(dim, DType::F32, &Device::Cpu)?)?),
@@ -274,13 +205,17 @@ impl Flow {
         log_normal(&noise)? + log_det
     }
 
+    fn energy(&self) -> Result<Energy> {
+        self.recipe.energy.map_or_else(|| bail!("a flow of rows has no energy"), Ok)
+    }
+
     /// `log q(z) + weight U(z)` in nats at the `z` that standard normal `noise [n, 2]` becomes, `[n]`: at weight 1 its
     /// mean is `KL(q || p) - ln Z` (equation 20 with `weight` as `beta_t`).
     ///
     /// # Errors
     /// A flow of rows; noise of another width, type or device than the model's.
     pub fn free_energy_at(&self, noise: &Tensor, weight: f64) -> Result<Tensor> {
-        let Some(energy) = self.recipe.energy else { bail!("a flow of rows has no energy") };
+        let energy = self.energy()?;
         let (z, log_det) = self.forward(noise)?;
         (log_normal(noise)? - log_det)? + (energy.potential(&z)? * weight)?
     }
@@ -349,25 +284,9 @@ impl Model for Flow {
         step.minimise(0, &loss)
     }
 
-    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Option<Tensor>> {
-        self.log_prob(x).map(Some)
-    }
-
-    fn exact(&self) -> bool {
-        true
-    }
-
-    fn free_energy(&self, n: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        if self.recipe.energy.is_none() {
-            return Ok(None);
-        }
-        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
-        self.free_energy_at(&noise, 1.0).map(Some)
-    }
-
-    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
-        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
-        if self.recipe.energy.is_some() { Ok(self.forward(&noise)?.0) } else { self.inverse(&noise) }
+    fn capabilities(&self) -> Capabilities<'_> {
+        let energy = self.recipe.energy.map(|_| self as &dyn EnergyFit);
+        Capabilities { bounds: Some(self), sampler: Some(self), energy, ..Capabilities::default() }
     }
 
     fn data_range(&self) -> InputRange {
@@ -378,5 +297,41 @@ impl Model for Flow {
 
     fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
         lower::lower(self)
+    }
+}
+
+impl Bounded for Flow {
+    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Tensor> {
+        self.log_prob(x)
+    }
+
+    fn exact(&self) -> bool {
+        true
+    }
+}
+
+impl Sampler for Flow {
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
+        if self.recipe.energy.is_some() { Ok(self.forward(&noise)?.0) } else { self.inverse(&noise) }
+    }
+}
+
+impl EnergyFit for Flow {
+    fn energy_name(&self) -> &'static str {
+        self.recipe.energy.map_or("none", Energy::name)
+    }
+
+    fn free_energy(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let noise = noise.normal((n, self.dim), DType::F32, &Device::Cpu)?;
+        self.free_energy_at(&noise, 1.0)
+    }
+
+    fn potential(&self, z: &Tensor) -> Result<Tensor> {
+        self.energy()?.potential(z)
+    }
+
+    fn log_z(&self) -> Result<f64> {
+        self.energy()?.log_z()
     }
 }

@@ -5,18 +5,21 @@ use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 use serde::{Deserialize, Serialize};
 
-use super::flow::{FlowRecipe, posterior::Posterior};
+use super::flow::posterior::{Posterior, PosteriorRecipe};
 use crate::layers::Params;
 use crate::layers::conv::{Body, ConvRecipe, Layer, Stack};
 use crate::likelihood::{Density, Heads};
-use crate::model::Model;
+use crate::model::{Bounded, Capabilities, Model, Sampler};
 use crate::nn::{self, Activation, Rng};
 use crate::settings::{Estimator, ExportRecipe};
 use crate::step::Step;
 use conditional::join;
 
+pub use recipe::{Entry, VaeRecipe};
+
 pub mod conditional;
 mod lower;
+mod recipe;
 #[cfg(test)]
 mod tests;
 
@@ -77,7 +80,7 @@ pub struct Parts<'p> {
     /// Convolutions between the dense hidden layers and the image that a row is, with its rows and columns.
     pub conv: Option<([usize; 2], ConvRecipe)>,
     /// A flow on the latent (arXiv 1505.05770).
-    pub flow: Option<&'p FlowRecipe>,
+    pub flow: Option<&'p PosteriorRecipe>,
     /// Classes of a model of `p(x|y)`; 0 of one of `p(x)`. See [`mod@conditional`].
     pub classes: usize,
     /// What a latent dimension's divergence, averaged over the batch, is below this many nats costs the loss nothing (arXiv
@@ -311,23 +314,31 @@ impl Model for Vae {
         step.minimise(0, &loss.total)
     }
 
-    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Option<Tensor>> {
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { bounds: Some(self), sampler: Some(self), ..Capabilities::default() }
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        lower::lower(self, export)
+    }
+}
+
+impl Bounded for Vae {
+    fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
         let bound = |x: &Tensor| self.elbo(x, &self.noise(noise, &[x.dim(0)?, self.spec.latent], x)?);
-        self.over_classes(x, bound).map(Some)
+        self.over_classes(x, bound)
     }
 
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
         let bound = |x: &Tensor| self.iwae(x, &self.noise(noise, &[k, x.dim(0)?, self.spec.latent], x)?);
         self.over_classes(x, bound).map(Some)
     }
+}
 
+impl Sampler for Vae {
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
         self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
-    }
-
-    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
-        lower::lower(self, export)
     }
 }
 

@@ -5,22 +5,26 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 use elbo_compiler::stimulus::InputRange;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::layers::conv::{Body, Layer, Stack};
 use crate::layers::{Params, Slot};
-use crate::model::{Model, Objective};
+use crate::model::{Capabilities, Model, Objective, Sampler, Scorer};
 use crate::nn::{self, Activation, Rng};
 use crate::settings::ExportRecipe;
 use crate::step::Step;
 use crate::step::{Group, Rule};
 
 mod lower;
+mod recipe;
 #[cfg(test)]
 mod tests;
 
+pub use recipe::{Entry, WganRecipe};
+
 /// What keeps the critic Lipschitz.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Constraint {
     /// Weights and biases are clipped to `+-clip` after every step of the critic (arXiv 1701.07875, algorithm 1).
@@ -30,62 +34,6 @@ pub enum Constraint {
     Penalty,
     /// Every weight matrix is divided by its largest singular value (arXiv 1802.05957, algorithm 1).
     Spectral,
-}
-
-/// The game's rules, the recipe's table `[wgan]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WganRecipe {
-    /// What keeps the critic Lipschitz: `clip`, `penalty` or `spectral`.
-    pub constraint: Constraint,
-    /// Bound of the critic's weights and biases where they are clipped.
-    pub clip: f64,
-    /// Weight of the gradient penalty.
-    pub penalty: f64,
-    /// Steps of the critic for each of the generator.
-    pub critic_steps: u64,
-    /// Steps of the critic in the first [`Self::warm_steps`] and in every [`Self::warm_every`]th step.
-    pub warm_critic_steps: u64,
-    /// Steps of the generator at the start for which the critic has more time.
-    pub warm_steps: u64,
-    /// The critic has more time in every step whose index is a multiple of this; 0 for never.
-    pub warm_every: u64,
-}
-
-impl Default for WganRecipe {
-    fn default() -> Self {
-        Self {
-            constraint: Constraint::Clip,
-            clip: 0.01,
-            penalty: 10.0,
-            critic_steps: 5,
-            warm_critic_steps: 100,
-            warm_steps: 25,
-            warm_every: 500,
-        }
-    }
-}
-
-impl WganRecipe {
-    /// Steps of the critic before step `step` of the generator, counted from 0.
-    #[must_use]
-    pub fn critic_steps_at(&self, step: u64) -> u64 {
-        let warm = step < self.warm_steps || (self.warm_every > 0 && step.is_multiple_of(self.warm_every));
-        if warm { self.warm_critic_steps } else { self.critic_steps }
-    }
-
-    /// The first field that is out of its range: its name, what is expected, what was found.
-    #[must_use]
-    pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
-        for (field, value) in [("wgan.clip", self.clip), ("wgan.penalty", self.penalty)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Some((field, "a number above 0", value.to_string()));
-            }
-        }
-        let steps = [("wgan.critic_steps", self.critic_steps), ("wgan.warm_critic_steps", self.warm_critic_steps)];
-        let none = steps.into_iter().find(|(_, steps)| *steps == 0);
-        none.map(|(field, steps)| (field, "a whole number of at least 1", steps.to_string()))
-    }
 }
 
 /// The shape of a WGAN.
@@ -392,18 +340,9 @@ impl Model for Wgan {
         Ok(if value.is_finite() { loss } else { value })
     }
 
-    /// A generator without a density has none.
-    fn bound(&self, _x: &Tensor, _noise: &mut Rng) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
-        self.generate(&self.noise(noise, n)?)
-    }
-
-    /// Minus the critic's value.
-    fn score(&self, x: &Tensor) -> Result<Option<Tensor>> {
-        self.critic(x)?.neg().map(Some)
+    /// A generator without a density has no bound.
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { scorer: Some(self), sampler: Some(self), ..Capabilities::default() }
     }
 
     fn objective(&self) -> Objective {
@@ -417,5 +356,18 @@ impl Model for Wgan {
 
     fn lower(&self, _: &ExportRecipe) -> Result<FloatModel> {
         lower::lower(self)
+    }
+}
+
+impl Sampler for Wgan {
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        self.generate(&self.noise(noise, n)?)
+    }
+}
+
+impl Scorer for Wgan {
+    /// Minus the critic's value.
+    fn score(&self, x: &Tensor) -> Result<Tensor> {
+        self.critic(x)?.neg()
     }
 }

@@ -5,14 +5,17 @@
 use candle_core::{Result, Tensor, bail};
 use elbo::kernel::ConvGeometry;
 use elbo_compiler::DenseLayer;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::params::{Dense, Params, Slot};
+use crate::data::Kind;
 use crate::nn::{self, Activation, Window};
+use crate::settings::{DataShape, RecipeError};
 
-/// Convolutions between an image and the dense layers, the recipe's table `[conv]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Convolutions between an image and the dense layers, the table `[conv]` of a family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ConvRecipe {
     /// Channels after each convolution of the encoder, from the image on; the decoder mirrors them.
     pub channels: Vec<usize>,
@@ -47,6 +50,27 @@ impl ConvRecipe {
             return Some(("conv.kernel", "a whole number from the stride to 15", self.kernel.to_string()));
         }
         None
+    }
+
+    /// Checks every range that does not depend on the data.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn check(&self) -> std::result::Result<(), RecipeError> {
+        let refuse = |(field, expected, found)| Err(RecipeError::invalid(field, expected, found));
+        self.mistake().map_or(Ok(()), refuse)
+    }
+
+    /// The convolutions of images of this shape, with the rows and columns of one.
+    ///
+    /// # Errors
+    /// `Invalid` for a table.
+    pub fn of_data(&self, data: &DataShape) -> std::result::Result<([usize; 2], Self), RecipeError> {
+        if data.kind == Kind::Table {
+            let expected = "no table [conv] for a table, whose rows are no images";
+            return Err(RecipeError::invalid("conv", expected, format!("rows of {} features", data.dim())));
+        }
+        Ok((data.shape, self.clone()))
     }
 
     /// The encoder's window: padded so that an image shrinks by the stride alone.

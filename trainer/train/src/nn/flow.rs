@@ -1,6 +1,7 @@
 use std::marker::PhantomData;
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dense::{values, with_values};
@@ -14,7 +15,7 @@ pub const STEP_MARGIN: f64 = 3.0 / 64.0;
 pub const NORM_SQUARED_MIN: f64 = 1.0 / 64.0;
 
 /// A step of a flow whose parameters are one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowStep {
     /// `z + u' tanh(w.z + b)` with `w [d]`, `u [d]`, `b [1]`, `u' = u + (softplus(-w.u) - 1) w / max(|w|^2, 1/64)` and,

@@ -1,8 +1,9 @@
 use super::*;
+use crate::settings::Schedule;
 
 #[test]
 fn built_in_recipes_parse_and_survive_being_written() {
-    for (name, _) in BUILT_IN {
+    for (name, _) in built_in() {
         let recipe = Recipe::find(name).unwrap();
         assert_eq!(recipe.name, name);
         let text = toml::to_string(&recipe).unwrap();

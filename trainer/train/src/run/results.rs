@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::data::{Dataset, Kind};
-use crate::model::{Model, Objective};
+use crate::model::{Bounded, Model, Objective, Sampler};
 use crate::noise::{Purpose, generator};
 use crate::recipe::Recipe;
 use crate::train::Metric;
@@ -50,19 +50,20 @@ pub(crate) fn draw(
         let path = out.join("curve.svg");
         plot::training_curve(&path, &recipe.name, &series, "step", objective.unit).map_err(|e| (path, e))?;
     }
-    if dataset.kind == Kind::Image {
+    let able = model.capabilities();
+    if let Some(sampler) = able.sampler.filter(|_| dataset.kind == Kind::Image) {
         let path = out.join("samples.png");
         let scale = (56 / dataset.shape[0].max(1)).max(1);
-        pictures(model, recipe.train.seed)
+        pictures(sampler, recipe.train.seed)
             .map_err(io::Error::other)
             .and_then(|images| plot::sample_grid(&path, &images, dataset.shape, 8, scale))
             .map_err(|e| (path, e))?;
     }
-    if model.exact() && dataset.dim == 2 {
+    if able.bounds.is_some_and(Bounded::exact) && dataset.dim == 2 {
         let path = out.join("density.png");
         let panels = || -> candle_core::Result<Vec<plane::Panel>> {
             let mut rng = generator(recipe.train.seed, Purpose::Pictures, 0);
-            let target = plane::target(recipe.energy(), dataset)?;
+            let target = plane::target(model, dataset)?;
             Ok(vec![target, plane::density(model)?, plane::histogram(&plane::draws(model, &mut rng)?)])
         };
         panels().map_err(io::Error::other).and_then(|panels| plane::write(&path, panels)).map_err(|e| (path, e))?;
@@ -71,6 +72,6 @@ pub(crate) fn draw(
 }
 
 /// 64 samples.
-fn pictures(model: &dyn Model, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
-    model.sample(64, &mut generator(seed, Purpose::Pictures, 0))?.to_vec2()
+fn pictures(sampler: &dyn Sampler, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
+    sampler.sample(64, &mut generator(seed, Purpose::Pictures, 0))?.to_vec2()
 }

@@ -72,10 +72,10 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     let shape = DataShape::of(&dataset);
     let model = recipe.model(&shape)?;
     recipe.labelled_rows(&dataset.train, shape.classes)?;
-    recipe.complete(&*model);
+    recipe.family.complete(&*model);
     if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
         let (field, expected) = ("train.restarts", "0 without validation rows, whose ELBO would choose");
-        return Err(RecipeError::Invalid { field, expected, found: recipe.train.restarts.to_string() }.into());
+        return Err(RecipeError::invalid(field, expected, recipe.train.restarts).into());
     }
     create(out, &recipe, &dataset)?;
     let learner = Learner::new(&*model, &recipe.train)?;

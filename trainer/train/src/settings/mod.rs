@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use elbo_compiler::Likelihood;
 use elbo_compiler::quantize::WeightBits;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, DataOptions, Dataset, Kind};
@@ -39,7 +40,7 @@ impl DataShape {
 }
 
 /// Which data set, and how it is split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
     /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file; empty where an energy is learnt.
@@ -101,31 +102,80 @@ impl DataRecipe {
     }
 }
 
-/// The model's shape.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What most families say of their networks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ModelRecipe {
-    /// Widths of the encoder's hidden layers; the decoder mirrors them.
+    /// Widths of the encoder's hidden layers, from the data on; the decoder mirrors them.
     pub hidden: Vec<usize>,
     /// Latent dimensions.
     pub latent: usize,
     /// Activation of the hidden layers.
     pub activation: Activation,
-    /// The decoder's likelihood; without it Bernoulli for images and Gaussian for tables.
+    /// The decoder's likelihood: `bernoulli` (images), `logistic` (images of 256 grey values) or `gaussian`; without it
+    /// Bernoulli for images and Gaussian for tables.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("enum" = ["bernoulli", "logistic", "gaussian"]))]
     pub likelihood: Option<Likelihood>,
-    /// Whether a VAE models each class by itself, `p(x|y)`; needs labels.
-    pub conditional: bool,
 }
 
 impl Default for ModelRecipe {
     fn default() -> Self {
-        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None, conditional: false }
+        Self { hidden: vec![64], latent: 8, activation: Activation::Relu, likelihood: None }
     }
 }
 
+impl ModelRecipe {
+    /// Checks every range that does not depend on the data.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field without the family's table.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        if self.latent == 0 {
+            return Err(RecipeError::invalid("latent", "a whole number of at least 1", self.latent));
+        }
+        check_hidden(&self.hidden)
+    }
+
+    /// The likelihood of data of this shape.
+    ///
+    /// # Errors
+    /// `Invalid` for one that does not fit them.
+    pub fn likelihood_of(&self, data: &DataShape) -> Result<Likelihood, RecipeError> {
+        let likelihood = self.likelihood.unwrap_or(match data.kind {
+            Kind::Image => Likelihood::Bernoulli,
+            Kind::Table => Likelihood::Gaussian,
+        });
+        if likelihood != Likelihood::Gaussian && data.kind == Kind::Table {
+            let expected = "`gaussian` for a table, whose values are standardised";
+            return Err(RecipeError::invalid("likelihood", expected, format!("{likelihood:?}").to_lowercase()));
+        }
+        Ok(likelihood)
+    }
+}
+
+/// Checks the widths of hidden layers.
+///
+/// # Errors
+/// `Invalid` for a width of 0.
+pub fn check_hidden(hidden: &[usize]) -> Result<(), RecipeError> {
+    match hidden.contains(&0) {
+        true => Err(RecipeError::invalid("hidden", "widths of at least 1", format!("{hidden:?}"))),
+        false => Ok(()),
+    }
+}
+
+/// What a family may look at beside its own table.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'r> {
+    /// The data set.
+    pub data: &'r DataRecipe,
+    /// The optimisation.
+    pub train: &'r TrainRecipe,
+}
+
 /// How the learning rate changes over the run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// Half a cosine, from `learning_rate` down to 0.
@@ -138,7 +188,7 @@ pub enum Schedule {
 }
 
 /// The two SGVB estimators of the paper.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Estimator {
     /// All Monte Carlo: `log p(x,z) - log q(z|x)` at the sampled `z` (equation 6).
@@ -149,7 +199,7 @@ pub enum Estimator {
 }
 
 /// The optimisation: Adam on minibatches.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainRecipe {
     /// Optimiser steps.
@@ -170,8 +220,6 @@ pub struct TrainRecipe {
     pub beta: f64,
     /// Steps over which `beta` grows from 0 to its value.
     pub kl_warmup_steps: u64,
-    /// Nats that every latent dimension of a VAE may use without paying, on average over a batch; 0 for none.
-    pub free_bits: f64,
     /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
     pub estimator: Estimator,
     /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
@@ -204,7 +252,6 @@ impl Default for TrainRecipe {
             weight_decay: 0.0,
             beta: 1.0,
             kl_warmup_steps: 0,
-            free_bits: 0.0,
             estimator: Estimator::B,
             ema: 0.999,
             seed: 0,
@@ -223,8 +270,8 @@ impl TrainRecipe {
     /// # Errors
     /// `Invalid`, naming the field.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let invalid = |field, expected, found: &dyn std::fmt::Display| {
-            Err(RecipeError::Invalid { field, expected, found: found.to_string() })
+        let invalid = |field: &str, expected: &str, found: &dyn std::fmt::Display| {
+            Err(RecipeError::invalid(field, expected, found))
         };
         let at_least_1 = [
             ("train.steps", self.steps),
@@ -242,19 +289,13 @@ impl TrainRecipe {
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return invalid("train.learning_rate", "a number above 0", &self.learning_rate);
         }
-        let at_least_0 =
-            [("train.beta", self.beta), ("train.weight_decay", self.weight_decay), ("train.free_bits", self.free_bits)];
-        for (field, value) in at_least_0 {
+        for (field, value) in [("train.beta", self.beta), ("train.weight_decay", self.weight_decay)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return invalid(field, "a number of at least 0", &value);
             }
         }
         if !(self.decay > 0.0 && self.decay <= 1.0) {
             return invalid("train.decay", "a number above 0 and at most 1", &self.decay);
-        }
-        if self.free_bits > 0.0 && self.estimator == Estimator::A {
-            let expected = "0 for estimator \"a\": they need the analytic KL of \"b\"";
-            return invalid("train.free_bits", expected, &self.free_bits);
         }
         if !(0.0..1.0).contains(&self.ema) {
             return invalid("train.ema", "a number from 0 up to but not including 1", &self.ema);
@@ -289,7 +330,7 @@ impl TrainRecipe {
 }
 
 /// What the compiled blob will carry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportRecipe {
     /// Samples of the Monte Carlo score.
@@ -299,6 +340,7 @@ pub struct ExportRecipe {
     /// Whether the blob can draw samples.
     pub sample: bool,
     /// Bits of a weight: 8, or 16 at twice the flash and time.
+    #[schemars(with = "u8", extend("enum" = [8, 16]))]
     pub weight_bits: WeightBits,
 }
 

@@ -30,7 +30,8 @@ impl<'m> Learner<'m> {
         let vars = model.params().vars();
         let optimisers =
             model.groups().iter().map(|group| Optimiser::new(group, vars, train)).collect::<Result<Vec<_>>>()?;
-        let ema = (train.ema > 0.0).then(|| weights(model)).transpose()?;
+        // What is fitted as a whole is not averaged over passes.
+        let ema = (train.ema > 0.0 && model.capabilities().fit.is_none()).then(|| weights(model)).transpose()?;
         Ok(Self { model, optimisers, ema, best: None })
     }
 

@@ -9,7 +9,7 @@ use crate::settings::RecipeError;
 /// # Errors
 /// `Invalid`: no labels, a label outside the classes, fewer rows than classes asked for, or too few rows of a class.
 pub fn choose(labels: Option<&[u32]>, classes: usize, count: usize, seed: u64) -> Result<Vec<usize>, RecipeError> {
-    let invalid = |expected, found| Err(RecipeError::Invalid { field: "adgm.labels", expected, found });
+    let invalid = |expected: &str, found: String| Err(RecipeError::invalid("labels", expected, found));
     let Some(labels) = labels else {
         return invalid("data with a label for each row; --label-column names their column", "no labels".to_owned());
     };

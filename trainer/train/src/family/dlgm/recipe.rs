@@ -2,20 +2,26 @@
 
 use candle_core::{DType, Device};
 use elbo_compiler::Likelihood;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Covariance, Dlgm, DlgmSpec, Regularisation};
-use crate::settings::{ModelRecipe, RecipeError};
+use crate::family::{Flag, Register};
+use crate::model::Model;
+use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
 
 /// A recipe's table `[dlgm]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct DlgmRecipe {
-    /// Sizes of the stochastic layers, from the one above the data up; without it two of `model.latent`.
+    /// Its deterministic layers and likelihood.
+    #[serde(flatten)]
+    pub model: ModelRecipe,
+    /// Sizes of the stochastic layers, from the one above the data up; without it two of `latent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
     /// Widths of the hidden layers of every `T_l` between two stochastic layers, from the upper one down; without it
-    /// those of `model.hidden`, mirrored.
+    /// those of `hidden`, mirrored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transition: Option<Vec<usize>>,
     /// Covariance of the recognition model: `diagonal` or `rank1`.
@@ -32,6 +38,7 @@ pub struct DlgmRecipe {
 impl Default for DlgmRecipe {
     fn default() -> Self {
         Self {
+            model: ModelRecipe::default(),
             layers: None,
             transition: None,
             covariance: Covariance::Rank1,
@@ -48,32 +55,33 @@ impl DlgmRecipe {
     /// # Errors
     /// `Invalid`, naming the field.
     pub(crate) fn check(&self) -> std::result::Result<(), RecipeError> {
-        let invalid = |field, expected, found: String| Err(RecipeError::Invalid { field, expected, found });
+        self.model.check()?;
+        let invalid = |field: &str, expected: &str, found: String| Err(RecipeError::invalid(field, expected, found));
         if let Some(layers) = &self.layers
             && (layers.is_empty() || layers.contains(&0))
         {
-            return invalid("dlgm.layers", "one or more sizes of at least 1", format!("{layers:?}"));
+            return invalid("layers", "one or more sizes of at least 1", format!("{layers:?}"));
         }
         if let Some(widths) = self.transition.as_ref().filter(|widths| widths.contains(&0)) {
-            return invalid("dlgm.transition", "widths of at least 1", format!("{widths:?}"));
+            return invalid("transition", "widths of at least 1", format!("{widths:?}"));
         }
-        for (field, value) in [("dlgm.weight_prior", self.weight_prior), ("dlgm.input_noise", self.input_noise)] {
+        for (field, value) in [("weight_prior", self.weight_prior), ("input_noise", self.input_noise)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return invalid(field, "a number of at least 0", value.to_string());
             }
         }
         if !(0.0..1.0).contains(&self.input_dropout) {
             let expected = "a share from 0 up to but not including 1";
-            return invalid("dlgm.input_dropout", expected, self.input_dropout.to_string());
+            return invalid("input_dropout", expected, self.input_dropout.to_string());
         }
         Ok(())
     }
 
     /// With every default that depends on the rest of the recipe filled in.
     #[must_use]
-    pub(crate) fn complete(self, model: &ModelRecipe) -> Self {
-        let layers = self.layers.unwrap_or_else(|| vec![model.latent; 2]);
-        let transition = self.transition.unwrap_or_else(|| model.hidden.iter().rev().copied().collect());
+    pub(crate) fn complete(self) -> Self {
+        let layers = self.layers.unwrap_or_else(|| vec![self.model.latent; 2]);
+        let transition = self.transition.unwrap_or_else(|| self.model.hidden.iter().rev().copied().collect());
         Self { layers: Some(layers), transition: Some(transition), ..self }
     }
 
@@ -83,24 +91,20 @@ impl DlgmRecipe {
     /// `Invalid` for a probability of flipping bits above 1/2.
     pub(crate) fn model(
         &self,
-        model: &ModelRecipe,
         input: usize,
         likelihood: Likelihood,
         seed: u64,
     ) -> std::result::Result<Dlgm, RecipeError> {
         if likelihood == Likelihood::Bernoulli && self.input_noise > 0.5 {
-            return Err(RecipeError::Invalid {
-                field: "dlgm.input_noise",
-                expected: "a probability of flipping a bit of at most 0.5",
-                found: self.input_noise.to_string(),
-            });
+            let expected = "a probability of flipping a bit of at most 0.5";
+            return Err(RecipeError::invalid("input_noise", expected, self.input_noise));
         }
         let Self { weight_prior, input_noise, input_dropout, covariance, .. } = *self;
-        let Self { layers, transition, .. } = self.clone().complete(model);
+        let Self { model, layers, transition, .. } = self.clone().complete();
         let spec = DlgmSpec {
             input,
             layers: layers.unwrap_or_default(),
-            hidden: model.hidden.clone(),
+            hidden: model.hidden,
             transition: transition.unwrap_or_default(),
             activation: model.activation,
             likelihood,
@@ -108,5 +112,37 @@ impl DlgmRecipe {
         };
         let regularisation = Regularisation { weight_prior, input_noise, input_dropout };
         Ok(Dlgm::new(spec, regularisation, seed, &Device::Cpu, DType::F32)?)
+    }
+}
+
+/// The family `dlgm`.
+pub struct Entry;
+
+impl Register for Entry {
+    type Options = DlgmRecipe;
+
+    const ABOUT: &'static str = "deep latent Gaussian model";
+
+    const RECIPES: &'static [(&'static str, &'static str)] = &[("demo-dlgm", include_str!("recipes/demo-dlgm.toml"))];
+
+    const FLAGS: &'static [Flag] =
+        &[Flag::HIDDEN, Flag::LATENT, Flag::LIKELIHOOD, Flag::new("layers", "layers", "SIZES")];
+
+    fn check(options: &DlgmRecipe, _: Shared<'_>) -> std::result::Result<(), RecipeError> {
+        options.check()
+    }
+
+    fn model(
+        options: &DlgmRecipe,
+        data: &DataShape,
+        shared: Shared<'_>,
+    ) -> std::result::Result<Box<dyn Model>, RecipeError> {
+        let likelihood = options.model.likelihood_of(data)?;
+        Ok(Box::new(options.model(data.dim(), likelihood, shared.train.seed)?))
+    }
+
+    fn complete(options: &mut DlgmRecipe, model: &dyn Model) {
+        options.model.likelihood = Some(model.likelihood());
+        *options = std::mem::take(options).complete();
     }
 }

@@ -4,9 +4,9 @@ use elbo_compiler::Likelihood;
 use super::{
     Covariance, Dlgm, DlgmRecipe, DlgmSpec, NOISE_SCALE, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE,
 };
-use crate::model::Model;
+use crate::model::{Model, Sampler};
 use crate::nn::{Activation, Rng};
-use crate::recipe::{Family, Recipe};
+use crate::recipe::Recipe;
 use crate::run::{resume, train};
 use crate::settings::DataShape;
 use crate::settings::Estimator;
@@ -500,7 +500,7 @@ fn far_heads_are_clamped_and_stay_finite() {
 
 fn recipe() -> Recipe {
     let mut recipe = Recipe::find("digits").unwrap();
-    recipe.family = Family::Dlgm;
+    recipe.switch("dlgm").unwrap();
     recipe
 }
 
@@ -508,7 +508,7 @@ fn recipe() -> Recipe {
 fn recipes_out_of_range_name_their_field() {
     let broken = |change: fn(&mut DlgmRecipe)| {
         let mut recipe = recipe();
-        change(recipe.dlgm.get_or_insert_default());
+        change(recipe.family.of_mut().unwrap());
         let shape = DataShape::of(&recipe.data.load().unwrap());
         recipe.check().and_then(|()| recipe.model(&shape).map(|_| ())).unwrap_err().to_string()
     };
@@ -520,9 +520,8 @@ fn recipes_out_of_range_name_their_field() {
     assert!(broken(|r| r.input_noise = 0.6).contains("at most 0.5"));
     assert!(broken(|r| r.input_dropout = 1.0).contains("dlgm.input_dropout"));
     let mut vae = recipe();
-    vae.family = Family::Vae;
-    vae.dlgm = Some(DlgmRecipe::default());
-    assert!(vae.check().unwrap_err().to_string().contains("`dlgm`"));
+    vae.switch("vae").unwrap();
+    assert!(vae.set("dlgm.layers", "3").unwrap_err().to_string().contains("`dlgm`"));
 }
 
 /// Through the training loop, with every kind of noise.
@@ -534,7 +533,7 @@ fn training_learns_and_resumes_bit_for_bit() {
     recipe.train.validate_every = 100;
     recipe.train.validation_draws = 1;
     recipe.train.ema = 0.9;
-    let dlgm = recipe.dlgm.get_or_insert_default();
+    let dlgm: &mut DlgmRecipe = recipe.family.of_mut().unwrap();
     (dlgm.input_noise, dlgm.input_dropout, dlgm.weight_prior) = (0.01, 0.01, 10.0);
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
     let outcome = train(&recipe, &whole, &mut ()).unwrap();

@@ -1,4 +1,5 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::nn::composed::softplus;
@@ -7,7 +8,7 @@ use crate::nn::composed::softplus;
 ///
 /// With `w1 = sin(2 pi z1 / 4)`, `w2 = 3 exp(-((z1 - 1) / 0.6)^2 / 2)`, `w3 = 3 sigmoid((z1 - 1) / 0.3)`. U2 to U4 do not
 /// decay on the plane, so every energy has a soft box added, `10 sum relu(|z_i| - 4)^2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Energy {
     /// A ring of radius 2, two sides of it: `((|z| - 2) / 0.4)^2 / 2 - ln sum_+- exp(-((z1 +- 2) / 0.6)^2 / 2)`.

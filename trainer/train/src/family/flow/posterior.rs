@@ -1,10 +1,30 @@
 //! A flow as the posterior of a VAE (arXiv 1505.05770, section 4.2): the encoder gives the parameters of its steps.
 
 use candle_core::{Result, Tensor, bail};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::FlowRecipe;
+use super::annealed;
 use crate::layers::{Dense, Params};
 use crate::nn::{self, Activation, FlowStep, Rng};
+
+/// A flow on the latent of a VAE, the recipe's table `[vae.posterior]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PosteriorRecipe {
+    /// Flow on the latent of a VAE, its parameters from the encoder: `planar` or `radial`.
+    pub kind: FlowStep,
+    /// Number of steps of that flow.
+    pub steps: usize,
+    /// `log p` counts `min(1, 0.01 + t / anneal_steps)` at step `t` (arXiv 1505.05770, section 6.2); 0 for 1.
+    pub anneal_steps: u64,
+}
+
+impl Default for PosteriorRecipe {
+    fn default() -> Self {
+        Self { kind: FlowStep::Planar, steps: 10, anneal_steps: 0 }
+    }
+}
 
 /// Scale of the layer that gives the parameters.
 const HEAD_SCALE: f64 = 0.1;
@@ -12,10 +32,9 @@ const HEAD_SCALE: f64 = 0.1;
 /// `K` planar or radial steps from `z_0 ~ N(mu(x), diag exp(logvar(x)))` to the latent `z_K`, their parameters one dense
 /// layer `flow` of the encoder's last hidden layer, `[K p]`.
 pub struct Posterior {
-    step: FlowStep,
     /// To the parameters, one step after another.
     pub head: Dense,
-    recipe: FlowRecipe,
+    recipe: PosteriorRecipe,
 }
 
 impl Posterior {
@@ -23,21 +42,18 @@ impl Posterior {
     /// to the latent has to be unlearnt first.
     ///
     /// # Errors
-    /// Couplings, no step, or whatever candle reports.
-    pub fn new(recipe: &FlowRecipe, params: &mut Params, inp: usize, latent: usize) -> Result<Self> {
-        let Some(step) = recipe.kind.step() else {
-            bail!("a posterior by couplings: the flow of a VAE has planar or radial steps");
-        };
+    /// No step, or whatever candle reports.
+    pub fn new(recipe: &PosteriorRecipe, params: &mut Params, inp: usize, latent: usize) -> Result<Self> {
         if recipe.steps == 0 {
-            bail!("a posterior of no steps: recipe field `flow.steps` is at least 1");
+            bail!("a posterior of no steps: recipe field `vae.posterior.steps` is at least 1");
         }
-        let head = params.constant("flow", inp, HEAD_SCALE, |rng| identity(step, recipe.steps, latent, rng))?;
-        Ok(Self { step, head, recipe: recipe.clone() })
+        let head = params.constant("flow", inp, HEAD_SCALE, |rng| identity(recipe.kind, recipe.steps, latent, rng))?;
+        Ok(Self { head, recipe: recipe.clone() })
     }
 
     /// What its steps are.
     pub fn step(&self) -> FlowStep {
-        self.step
+        self.recipe.kind
     }
 
     /// The parameters, `h [b, inp]` to `[b, K p]`.
@@ -53,12 +69,12 @@ impl Posterior {
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn apply(&self, z: &Tensor, parameters: &Tensor) -> Result<(Tensor, Tensor)> {
-        nn::flow(self.step, z, parameters)
+        nn::flow(self.recipe.kind, z, parameters)
     }
 
     /// The weight of `log p(x, z_K)` at a step (section 6.2), counted from 0.
     pub fn annealed(&self, step: u64) -> f64 {
-        self.recipe.annealed(step)
+        annealed(self.recipe.anneal_steps, step)
     }
 }
 

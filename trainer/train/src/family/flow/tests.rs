@@ -1,23 +1,26 @@
 use candle_core::{DType, Device, Tensor};
 use elbo_compiler::Likelihood;
 
+use super::posterior::PosteriorRecipe;
 use super::{Energy, Flow, FlowKind, FlowRecipe};
 use crate::family::vae::{Parts, Vae, VaeSpec};
 use crate::layers::Params;
 use crate::model::Model;
 use crate::nn::{Activation, Rng};
+use crate::recipe::Recipe;
 use crate::settings::Estimator;
 
 const CPU: Device = Device::Cpu;
 const KINDS: [FlowKind; 4] = [FlowKind::Planar, FlowKind::Radial, FlowKind::Nice, FlowKind::RealNvp];
 
 fn recipe(kind: FlowKind, energy: Option<Energy>) -> FlowRecipe {
-    FlowRecipe { kind, steps: 3, energy, ..FlowRecipe::default() }
+    let (hidden, activation) = (vec![6, 5], Activation::Tanh);
+    FlowRecipe { kind, steps: Some(3), energy, hidden, activation, ..FlowRecipe::default() }
 }
 
 /// A flow whose every parameter differs from what it starts as, so that nothing is zero by chance.
 fn flow(kind: FlowKind, dim: usize, energy: Option<Energy>, dtype: DType) -> Flow {
-    let flow = Flow::new(recipe(kind, energy), dim, (&[6, 5], Activation::Tanh), 3, &CPU, dtype).unwrap();
+    let flow = Flow::new(recipe(kind, energy), dim, 3, &CPU, dtype).unwrap();
     let mut rng = Rng::new(4);
     for (_, var) in flow.params().vars() {
         let noise = rng.normal(var.shape(), DType::F64, &CPU).unwrap().to_dtype(dtype).unwrap();
@@ -172,9 +175,9 @@ fn a_coupling_stretches_no_more_than_its_bound() {
 
 #[test]
 fn what_cannot_be_a_flow_is_refused() {
-    let make = |recipe, dim| Flow::new(recipe, dim, (&[4], Activation::Relu), 0, &CPU, DType::F32);
+    let make = |recipe, dim| Flow::new(recipe, dim, 0, &CPU, DType::F32);
     for kind in KINDS {
-        assert!(make(FlowRecipe { steps: 0, ..recipe(kind, None) }, 2).is_err());
+        assert!(make(FlowRecipe { steps: Some(0), ..recipe(kind, None) }, 2).is_err());
         assert!(make(recipe(kind, Some(Energy::U1)), 3).is_err());
         assert_eq!(make(recipe(kind, None), 1).is_err(), kind.step().is_none());
     }
@@ -190,8 +193,8 @@ fn vae(kind: FlowKind, dtype: DType) -> (Vae, Tensor, Tensor) {
         activation: Activation::Tanh,
         likelihood: Likelihood::Bernoulli,
     };
-    let vae =
-        Vae::with_parts(spec, Parts { flow: Some(&recipe(kind, None)), ..Parts::default() }, 7, &CPU, dtype).unwrap();
+    let flow = PosteriorRecipe { kind: kind.step().unwrap(), steps: 3, anneal_steps: 0 };
+    let vae = Vae::with_parts(spec, Parts { flow: Some(&flow), ..Parts::default() }, 7, &CPU, dtype).unwrap();
     let mut rng = Rng::new(8);
     let p = rng.uniform(0.0, 1.0, (8, 7), dtype, &CPU).unwrap();
     let x = rng.bernoulli(&p).unwrap();
@@ -289,12 +292,10 @@ fn importance_weights_hold_the_flow_too() {
 #[test]
 fn couplings_and_no_steps_are_no_posterior() {
     let spec = vae(FlowKind::Planar, DType::F32).0.spec().clone();
-    for flow in [recipe(FlowKind::RealNvp, None), FlowRecipe { steps: 0, ..recipe(FlowKind::Planar, None) }] {
-        assert!(
-            Vae::with_parts(spec.clone(), Parts { flow: Some(&flow), ..Parts::default() }, 7, &CPU, DType::F32)
-                .is_err()
-        );
-    }
+    let flow = PosteriorRecipe { steps: 0, ..PosteriorRecipe::default() };
+    assert!(Vae::with_parts(spec, Parts { flow: Some(&flow), ..Parts::default() }, 7, &CPU, DType::F32).is_err());
+    let error = Recipe::for_data("digits").set("vae.posterior.kind", "realnvp").unwrap_err().to_string();
+    assert!(error.contains("`planar` or `radial`") && error.contains("realnvp"), "{error}");
 }
 
 #[test]

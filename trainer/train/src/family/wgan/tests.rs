@@ -2,9 +2,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{CRITIC, Constraint, GENERATOR, Wgan, WganRecipe, WganSpec};
 use crate::layers::conv::{Body, ConvRecipe, Layer};
-use crate::model::Model;
+use crate::model::{Model, Scorer};
 use crate::nn::{Activation, Rng};
-use crate::recipe::{Family, Recipe};
+use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::run::train;
 use crate::step::Rule;
@@ -203,16 +203,19 @@ fn signs_are_those_of_the_paper() {
     assert!((scalar(&loss.total) - (mean(&fake) - mean(&real))).abs() < 1e-12);
     assert!((scalar(&loss.estimate) - (mean(&real) - mean(&fake))).abs() < 1e-12);
     assert!((scalar(&wgan.generator_loss(&z).unwrap()) + mean(&fake)).abs() < 1e-12);
-    let score = wgan.score(&real).unwrap().unwrap().mean_all().unwrap();
+    let score = wgan.score(&real).unwrap().mean_all().unwrap();
     assert!((scalar(&score) + mean(&real)).abs() < 1e-12, "strange rows score high");
 }
 
 fn recipe(steps: u64) -> Recipe {
-    let mut recipe = Recipe::for_family(Family::Wgan, "digits");
-    recipe.model.hidden = vec![32];
+    let mut recipe = Recipe::for_family("wgan", "digits").unwrap();
     (recipe.train.steps, recipe.train.validate_every, recipe.train.checkpoint_every) = (steps, 2, 3);
-    recipe.wgan = Some(WganRecipe { warm_critic_steps: 7, warm_steps: 2, ..WganRecipe::default() });
+    *rules(&mut recipe) = WganRecipe { hidden: vec![32], warm_critic_steps: 7, warm_steps: 2, ..WganRecipe::default() };
     recipe
+}
+
+fn rules(recipe: &mut Recipe) -> &mut WganRecipe {
+    recipe.family.of_mut().unwrap()
 }
 
 fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {
@@ -227,11 +230,11 @@ fn runs_resume_bit_for_bit_and_show_the_estimate() {
     let dir = tempfile::tempdir().unwrap();
     for (i, constraint) in CONSTRAINTS.into_iter().enumerate() {
         let mut recipe = recipe(6);
-        recipe.wgan.as_mut().unwrap().constraint = constraint;
+        rules(&mut recipe).constraint = constraint;
         recipe.train.ema = if constraint == Constraint::Clip { 0.0 } else { 0.9 };
         recipe.train.patience = 1;
         if constraint == Constraint::Penalty {
-            recipe.conv = Some(ConvRecipe { channels: vec![2, 3], ..ConvRecipe::default() });
+            rules(&mut recipe).conv = Some(ConvRecipe { channels: vec![2, 3], ..ConvRecipe::default() });
         }
         let (whole, parts) = (dir.path().join(format!("whole{i}")), dir.path().join(format!("parts{i}")));
         let outcome = train(&recipe, &whole, &mut ()).unwrap();
@@ -252,9 +255,11 @@ fn runs_resume_bit_for_bit_and_show_the_estimate() {
             .all(|(_, values)| values.iter().all(|v| v.abs() <= 0.01));
         assert_eq!(clipped, constraint == Constraint::Clip);
         let model = run.model().unwrap();
-        let drawn: Vec<f32> = model.sample(9, &mut Rng::new(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let able = model.capabilities();
+        let drawn: Vec<f32> =
+            able.sampler.unwrap().sample(9, &mut Rng::new(1)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(drawn.len() == 9 * 64 && drawn.iter().all(|p| (0.0..=1.0).contains(p)));
-        assert!(model.bound(&Tensor::zeros((1, 64), DType::F32, &CPU).unwrap(), &mut Rng::new(1)).unwrap().is_none());
+        assert!(able.bounds.is_none());
     }
 }
 
@@ -266,13 +271,14 @@ fn training_brings_the_draws_to_the_data() {
     recipe.train.validate_every = 50;
     recipe.train.checkpoint_every = 1000;
     recipe.train.learning_rate = 1e-3;
-    recipe.wgan.as_mut().unwrap().constraint = Constraint::Penalty;
+    rules(&mut recipe).constraint = Constraint::Penalty;
     let out = dir.path().join("run");
     train(&recipe, &out, &mut ()).unwrap();
     let run = Run::open(&out).unwrap();
     let dataset = run.dataset().unwrap();
     let distance = |model: &dyn Model| {
-        let drawn = model.sample(500, &mut Rng::new(3)).unwrap().mean(0).unwrap().to_vec1::<f32>().unwrap();
+        let sampler = model.capabilities().sampler.unwrap();
+        let drawn = sampler.sample(500, &mut Rng::new(3)).unwrap().mean(0).unwrap().to_vec1::<f32>().unwrap();
         let mut mean = vec![0.0f32; 64];
         dataset.train.x.chunks(64).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, v)| *m += v));
         mean.iter().zip(drawn).map(|(m, d)| (m / dataset.train.n as f32 - d).powi(2)).sum::<f32>()
@@ -287,23 +293,23 @@ fn what_does_not_fit_is_refused() {
     let data = crate::settings::DataShape { shape: [1, 9], kind: crate::data::Kind::Table, classes: 0 };
     let mut recipe = recipe(1);
     assert!(recipe.model(&data).is_ok(), "tables have no range");
-    recipe.conv = Some(ConvRecipe::default());
+    rules(&mut recipe).conv = Some(ConvRecipe::default());
     let error = |recipe: &Recipe| recipe.model(&data).err().unwrap().to_string();
     assert!(error(&recipe).contains("[conv]"), "{}", error(&recipe));
-    recipe.conv = None;
-    recipe.model.likelihood = Some(elbo_compiler::Likelihood::Bernoulli);
-    assert!(error(&recipe).contains("model.likelihood"), "{}", error(&recipe));
-    recipe.model.likelihood = None;
-    for (field, rules) in [
+    rules(&mut recipe).conv = None;
+    let refused = recipe.set("wgan.likelihood", "bernoulli").unwrap_err().to_string();
+    assert!(refused.contains("wgan.likelihood") && refused.contains("`vae`"), "{refused}");
+    for (field, wrong) in [
         ("wgan.clip", WganRecipe { clip: 0.0, ..WganRecipe::default() }),
         ("wgan.penalty", WganRecipe { penalty: f64::NAN, ..WganRecipe::default() }),
         ("wgan.critic_steps", WganRecipe { critic_steps: 0, ..WganRecipe::default() }),
     ] {
-        recipe.wgan = Some(rules);
+        *rules(&mut recipe) = wrong;
         assert!(recipe.check().unwrap_err().to_string().contains(field));
     }
-    (recipe.wgan, recipe.family) = (Some(WganRecipe::default()), Family::Vae);
-    assert!(recipe.check().unwrap_err().to_string().contains("family"));
+    *rules(&mut recipe) = WganRecipe::default();
+    recipe.switch("vae").unwrap();
+    assert!(recipe.set("wgan.clip", "1").unwrap_err().to_string().contains("family"));
 }
 
 #[test]

@@ -3,10 +3,11 @@ use elbo_compiler::Likelihood;
 
 use super::{join, one_hot};
 use crate::data::Kind;
+use crate::family::vae::VaeRecipe;
 use crate::family::vae::{Parts, Vae, VaeSpec};
-use crate::model::Model;
+use crate::model::Bounded;
 use crate::nn::{Activation, Rng};
-use crate::recipe::{Family, Recipe};
+use crate::recipe::Recipe;
 use crate::run::train;
 use crate::settings::DataShape;
 use crate::settings::Estimator;
@@ -101,7 +102,7 @@ fn the_class_is_part_of_what_the_model_sees() {
 fn rows_without_a_class_try_them_all() {
     let (vae, x, _) = setting(&[5]);
     let (data, _) = vae.split(&x).unwrap();
-    let got = values(&vae.bound(&data, &mut Rng::new(9)).unwrap().unwrap());
+    let got = values(&vae.bound(&data, &mut Rng::new(9)).unwrap());
     let mut rng = Rng::new(9);
     let mut mass = vec![0.0; 6];
     for y in 0..CLASSES as u32 {
@@ -135,26 +136,31 @@ fn labels_outside_the_classes_are_refused() {
     assert!(error.contains("label 3") && error.contains("below 3"), "{error}");
 }
 
+fn options(recipe: &mut Recipe) -> &mut VaeRecipe {
+    recipe.family.of_mut().unwrap()
+}
+
 #[test]
 fn recipes_that_do_not_fit_name_their_field() {
     let digits = || Recipe::find("digits").unwrap();
     let shape = |kind, classes| DataShape { shape: [1, 4], kind, classes };
     let mut recipe = digits();
-    recipe.model.conditional = true;
+    options(&mut recipe).conditional = true;
     let error = recipe.model(&shape(Kind::Image, 0)).err().unwrap().to_string();
-    assert!(error.contains("model.conditional") && error.contains("labels"), "{error}");
+    assert!(error.contains("vae.conditional") && error.contains("labels"), "{error}");
     assert!(recipe.model(&shape(Kind::Image, 2)).is_ok());
-    recipe.family = Family::Dlgm;
-    assert!(recipe.check().unwrap_err().to_string().contains("model.conditional"));
+    recipe.switch("dlgm").unwrap();
+    let error = recipe.set("vae.conditional", "true").unwrap_err().to_string();
+    assert!(error.contains("vae.conditional") && error.contains("family `vae`") && error.contains("`dlgm`"), "{error}");
     let mut recipe = digits();
-    recipe.train.free_bits = 0.1;
+    options(&mut recipe).free_bits = 0.1;
     recipe.check().unwrap();
     recipe.train.estimator = Estimator::A;
-    assert!(recipe.check().unwrap_err().to_string().contains("train.free_bits"));
-    recipe.train.free_bits = f64::NAN;
-    assert!(recipe.check().unwrap_err().to_string().contains("train.free_bits"));
+    assert!(recipe.check().unwrap_err().to_string().contains("vae.free_bits"));
+    options(&mut recipe).free_bits = f64::NAN;
+    assert!(recipe.check().unwrap_err().to_string().contains("vae.free_bits"));
     let mut recipe = digits();
-    recipe.model.likelihood = Some(Likelihood::Logistic);
+    options(&mut recipe).model.likelihood = Some(Likelihood::Logistic);
     assert!(recipe.model(&shape(Kind::Image, 0)).is_ok());
     let error = recipe.model(&shape(Kind::Table, 0)).err().unwrap().to_string();
     assert!(error.contains("gaussian") && error.contains("logistic"), "{error}");
@@ -166,13 +172,14 @@ fn a_conditional_model_of_grey_levels_learns() {
     let dir = tempfile::tempdir().unwrap();
     let mut recipe = Recipe::find("digits").unwrap();
     (recipe.train.steps, recipe.train.validate_every, recipe.train.validation_draws) = (300, 150, 1);
-    (recipe.train.ema, recipe.train.free_bits) = (0.9, 0.1);
-    (recipe.model.conditional, recipe.model.likelihood) = (true, Some(Likelihood::Logistic));
+    recipe.train.ema = 0.9;
+    let vae = options(&mut recipe);
+    (vae.free_bits, vae.conditional, vae.model.likelihood) = (0.1, true, Some(Likelihood::Logistic));
     let out = dir.path().join("run");
     let outcome = train(&recipe, &out, &mut ()).unwrap();
     // Levels without any knowledge cost ln 256 each, 355 nats a row.
     assert!(outcome.best_elbo.unwrap() > -260.0, "{outcome:?}");
     let model = crate::run::Run::open(&out).unwrap().model().unwrap();
-    let drawn = model.sample(10, &mut Rng::new(1)).unwrap().to_vec2::<f32>().unwrap();
+    let drawn = model.capabilities().sampler.unwrap().sample(10, &mut Rng::new(1)).unwrap().to_vec2::<f32>().unwrap();
     assert!(drawn.iter().flatten().all(|v| (0.0..=1.0).contains(v)));
 }

@@ -1,0 +1,155 @@
+//! The options of `elbo train` that set fields of a recipe: those of every recipe here, those of the families from their registry.
+//! What an option is for, its field says.
+
+use clap::builder::ArgAction;
+use clap::error::Error;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use elbo_trainer::family::{self, Entry, Flag};
+use elbo_trainer::recipe::{Recipe, table};
+use elbo_trainer::settings::RecipeError;
+
+/// Options of every recipe: name, field, name of the value.
+const OF_EVERY: [(&str, &str, &str); 13] = [
+    ("data", "data.spec", "DATA"),
+    ("data-dir", "data.data_dir", "DIR"),
+    ("label-column", "data.label_column", "NAME"),
+    ("split-column", "data.split_column", "NAME"),
+    ("drop-columns", "data.drop_columns", "NAMES"),
+    ("validation-fraction", "data.validation_fraction", "SHARE"),
+    ("split-seed", "data.split_seed", "SEED"),
+    ("steps", "train.steps", "STEPS"),
+    ("batch", "train.batch", "ROWS"),
+    ("learning-rate", "train.learning_rate", "RATE"),
+    ("seed", "train.seed", "SEED"),
+    ("restarts", "train.restarts", "TIMES"),
+    ("weight-bits", "export.weight_bits", "BITS"),
+];
+
+/// What was said, in the order of [`OF_EVERY`] and the registry.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Fields of every recipe and their values.
+    of_every: Vec<(&'static str, String)>,
+    /// Options of families and their values.
+    of_family: Vec<(&'static str, String)>,
+}
+
+/// The options of all families by name, and the families that have each.
+fn flags() -> Vec<(Flag, Vec<&'static Entry>)> {
+    let mut all: Vec<(Flag, Vec<&'static Entry>)> = Vec::new();
+    for (entry, flag) in family::ALL.iter().flat_map(|entry| entry.flags.iter().map(move |flag| (entry, flag))) {
+        match all.iter_mut().find(|(known, _)| known.name == flag.name) {
+            Some((_, entries)) => entries.push(entry),
+            None => all.push((*flag, vec![entry])),
+        }
+    }
+    all
+}
+
+/// Names of families for a sentence.
+fn names(entries: &[&Entry]) -> String {
+    entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(" or ")
+}
+
+fn about(entry: &Entry, key: &str) -> String {
+    table::fields(entry)
+        .into_iter()
+        .find(|field| field.key == key)
+        .map_or_else(String::new, |field| field.about.trim_end_matches('.').to_owned())
+}
+
+impl Args for Options {
+    fn augment_args(command: Command) -> Command {
+        let every = OF_EVERY.map(|(name, key, value)| {
+            Arg::new(name).long(name).value_name(value).help(about(&family::ALL[0], key)).help_heading("Every family")
+        });
+        let of_family = flags().into_iter().map(|(flag, entries)| {
+            let text = about(entries[0], &format!("{}.{}", entries[0].name, flag.field));
+            let whose = match entries.len() == family::ALL.len() {
+                true => String::new(),
+                false => format!(" ({})", names(&entries).replace(" or ", ", ")),
+            };
+            let arg = Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of families");
+            if flag.value.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name(flag.value) }
+        });
+        command.args(every).args(of_family)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Options {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let mut options = Self::default();
+        options.update_from_arg_matches(matches)?;
+        Ok(options)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        let text = |name: &str| matches.get_one::<String>(name).cloned();
+        self.of_every = OF_EVERY.iter().filter_map(|(name, key, _)| Some((*key, text(name)?))).collect();
+        let said = |(flag, _): (Flag, _)| match flag.value.is_empty() {
+            true => matches.get_flag(flag.name).then(|| (flag.name, "true".to_owned())),
+            false => text(flag.name).map(|value| (flag.name, value)),
+        };
+        self.of_family = flags().into_iter().filter_map(said).collect();
+        Ok(())
+    }
+}
+
+impl Options {
+    /// The data set that was named.
+    pub fn data(&self) -> Option<&str> {
+        self.of_every.iter().find(|(key, _)| *key == "data.spec").map(|(_, value)| value.as_str())
+    }
+
+    /// The family that an option chooses by itself.
+    pub fn family(&self) -> Option<&'static str> {
+        let chooses = |(flag, entries): (Flag, Vec<&'static Entry>)| {
+            (flag.selects && self.of_family.iter().any(|(name, _)| *name == flag.name)).then(|| entries[0].name)
+        };
+        flags().into_iter().find_map(chooses)
+    }
+
+    /// The built-in recipe that an option stands for where neither recipe nor data are named.
+    ///
+    /// # Errors
+    /// A value that the option's field does not take.
+    pub fn recipe(&self) -> Result<Option<Recipe>, RecipeError> {
+        for (flag, entries) in flags() {
+            let said = self.of_family.iter().find(|(name, _)| *name == flag.name);
+            if let (Some(prefix), Some((_, value))) = (flag.recipe, said) {
+                let key = format!("{}.{}", entries[0].name, flag.field);
+                Recipe::for_family(entries[0].name, "")?.set(&key, value)?;
+                return Recipe::find(&format!("{prefix}{value}")).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets the fields of a recipe whose family is settled.
+    ///
+    /// # Errors
+    /// An option of another family, a value that a field does not take.
+    pub fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        for (key, value) in &self.of_every {
+            recipe.set(key, value)?;
+        }
+        for (name, value) in &self.of_family {
+            let family = recipe.family.entry();
+            match family.flags.iter().find(|flag| flag.name == *name) {
+                Some(flag) => recipe.set(&format!("{}.{}", family.name, flag.field), value)?,
+                None => {
+                    let Some((flag, entries)) = flags().into_iter().find(|(flag, _)| flag.name == *name) else {
+                        continue;
+                    };
+                    let instead = if flag.instead.is_empty() { String::new() } else { format!("; {}", flag.instead) };
+                    anyhow::bail!("--{name} is for --family {}, not {}{instead}", names(&entries), family.name);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! A recipe's table `[flow]`.
+
+use candle_core::{DType, Device};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Energy, Flow, FlowKind, annealed};
+use crate::data::{Dataset, Kind};
+use crate::family::{Flag, Register};
+use crate::model::Model;
+use crate::nn::Activation;
+use crate::settings::{DataShape, RecipeError, Shared, check_hidden};
+
+/// A recipe's table `[flow]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct FlowRecipe {
+    /// Kind of the steps: `planar`, `radial`, `nice` or `realnvp`.
+    pub kind: FlowKind,
+    /// Number of steps `K`, or of couplings; without it 32 steps or 8 couplings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Widths of the hidden layers of the couplings' networks.
+    pub hidden: Vec<usize>,
+    /// Activation of those hidden layers.
+    pub activation: Activation,
+    /// Learn to draw from this energy of the plane instead of from data: `u1` to `u4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    /// Of an energy: `log p` counts `min(1, 0.01 + t / anneal_steps)` at step `t` (arXiv 1505.05770, section 6.2); 0 for 1.
+    pub anneal_steps: u64,
+    /// Of `realnvp`: the log-scale of a coupling is `2^scale_log2 tanh(raw)`.
+    pub scale_log2: i32,
+    /// Of rows: standard deviation of the Gaussian noise added to a standardised row in training, without which a column
+    /// of few values has no density. The model is that of the noisy rows.
+    pub noise: f64,
+    /// Of rows: standardised values are clamped to plus and minus this, in training and in scoring.
+    pub limit: f64,
+}
+
+impl Default for FlowRecipe {
+    fn default() -> Self {
+        Self {
+            kind: FlowKind::default(),
+            steps: None,
+            hidden: vec![64],
+            activation: Activation::Relu,
+            energy: None,
+            anneal_steps: 0,
+            scale_log2: 0,
+            noise: 0.3,
+            limit: 8.0,
+        }
+    }
+}
+
+impl FlowRecipe {
+    /// The number of steps or couplings.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.steps.unwrap_or_else(|| self.kind.default_steps())
+    }
+
+    /// What is out of range: field, expectation, value.
+    pub(crate) fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
+        let refuse = |field, expected, found: &dyn std::fmt::Display| Some((field, expected, found.to_string()));
+        if self.count() == 0 {
+            return refuse("steps", "at least one step", &self.count());
+        }
+        if self.kind == FlowKind::RealNvp && self.count() > 255 {
+            return refuse("steps", "at most 255 couplings", &self.count());
+        }
+        if !(-8..=3).contains(&self.scale_log2) {
+            return refuse("scale_log2", "a whole number from -8 to 3", &self.scale_log2);
+        }
+        if !(self.noise >= 0.0 && self.noise.is_finite()) {
+            return refuse("noise", "a number of at least 0", &self.noise);
+        }
+        if !(self.limit >= 1.0 && self.limit.is_finite()) {
+            return refuse("limit", "a number of at least 1", &self.limit);
+        }
+        None
+    }
+
+    /// The weight of `log p` at step `step`, counted from 0.
+    #[must_use]
+    pub fn annealed(&self, step: u64) -> f64 {
+        annealed(self.anneal_steps, step)
+    }
+}
+
+/// The family `flow`.
+pub struct Entry;
+
+impl Register for Entry {
+    type Options = FlowRecipe;
+
+    const ABOUT: &'static str = "normalizing flow";
+
+    const RECIPES: &'static [(&'static str, &'static str)] = &[
+        ("energy-u1", include_str!("recipes/energy-u1.toml")),
+        ("energy-u2", include_str!("recipes/energy-u2.toml")),
+        ("energy-u3", include_str!("recipes/energy-u3.toml")),
+        ("energy-u4", include_str!("recipes/energy-u4.toml")),
+        ("demo-flow", include_str!("recipes/demo-flow.toml")),
+    ];
+
+    const FLAGS: &'static [Flag] = &[
+        Flag::HIDDEN,
+        Flag {
+            selects: true,
+            instead: "for the posterior of a VAE give --posterior",
+            ..Flag::new("flow", "kind", "KIND")
+        },
+        Flag { selects: true, recipe: Some("energy-"), ..Flag::new("energy", "energy", "ENERGY") },
+    ];
+
+    fn check(options: &FlowRecipe, shared: Shared<'_>) -> Result<(), RecipeError> {
+        check_hidden(&options.hidden)?;
+        if options.energy.is_some() && !shared.data.spec.is_empty() {
+            let expected = "no data beside `flow.energy`, which is learnt from its formula";
+            return Err(RecipeError::invalid("data.spec", expected, &shared.data.spec));
+        }
+        let refuse = |(field, expected, found): (&str, &str, String)| Err(RecipeError::invalid(field, expected, found));
+        options.invalid().map_or(Ok(()), refuse)
+    }
+
+    fn without_data(options: &FlowRecipe) -> Option<Dataset> {
+        options.energy.map(|energy| Dataset::without_rows(energy.name(), 2))
+    }
+
+    fn model(options: &FlowRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
+        if data.kind == Kind::Image {
+            let expected = "a table for a flow: pixels are discrete and have no density; a VAE takes images";
+            let found = format!("images of {} x {}", data.shape[0], data.shape[1]);
+            return Err(RecipeError::invalid("data.spec", expected, found));
+        }
+        if options.kind.step().is_none() && data.dim() < 2 {
+            let expected = "`planar` or `radial` for a table of one column: a coupling needs two";
+            return Err(RecipeError::invalid("kind", expected, "couplings"));
+        }
+        Ok(Box::new(Flow::new(options.clone(), data.dim(), shared.train.seed, &Device::Cpu, DType::F32)?))
+    }
+
+    fn complete(options: &mut FlowRecipe, _: &dyn Model) {
+        options.steps = Some(options.count());
+    }
+}

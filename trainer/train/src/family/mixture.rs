@@ -1,0 +1,198 @@
+//! Mixtures of Gaussians with full covariances, `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)`, fitted by expectation maximisation.
+//!
+//! The score is the exact `-log p(x)`. Of a single component it is half the squared Mahalanobis distance, up to a constant.
+//! There are no gradient steps: a step of the training loop is a start of expectation maximisation.
+
+use candle_core::{DType, Device, Error, Result, Tensor};
+use elbo_compiler::stimulus::InputRange;
+use elbo_compiler::{FloatModel, Likelihood};
+
+use crate::data::Split;
+use crate::layers::{Params, Slot};
+use crate::model::{Bounded, Capabilities, Fit, Model, Sampler, Watch};
+use crate::nn::Rng;
+use crate::noise::seed_of_start;
+use crate::settings::{ExportRecipe, TrainRecipe};
+use crate::step::Group;
+
+pub mod em;
+pub mod gaussians;
+pub mod linalg;
+mod lower;
+mod recipe;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use gaussians::Mixture;
+pub use recipe::{Entry, MixtureRecipe};
+
+/// The magnitudes, in deviations, that a device may represent of a feature: Q4.11, Q5.10 and Q6.9.
+const RANGES: [f32; 3] = [15.99, 31.98, 63.96];
+
+/// A mixture of Gaussians as a model. Its variables are `weights` `[k]`, `means` `[k, d]`, `factors` `[k, d, d]` (the lower
+/// Cholesky factors of the covariances) and `range` `[1]`, the largest magnitude of a feature that a device represents. A
+/// component of weight 0 was dropped by the fit.
+pub struct GaussianMixture {
+    params: Params,
+    weights: Slot,
+    means: Slot,
+    factors: Slot,
+    range: Slot,
+    recipe: MixtureRecipe,
+    input: usize,
+}
+
+impl GaussianMixture {
+    /// A mixture that is not fitted yet: one standard normal component.
+    ///
+    /// # Errors
+    /// Whatever candle reports.
+    pub fn new(recipe: MixtureRecipe, input: usize) -> Result<Self> {
+        let mut params = Params::new(0, &Device::Cpu, DType::F32)?;
+        let k = recipe.components;
+        let mut variable = |name: &str, values: Vec<f32>, shape: &[usize]| {
+            params.set_up(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
+        };
+        let weights = variable("weights", (0..k).map(|c| f32::from(u8::from(c == 0))).collect(), &[k])?;
+        let means = variable("means", vec![0.0; k * input], &[k, input])?;
+        let identity = |at: usize| f32::from(u8::from(at / input % input == at % input));
+        let factors = variable("factors", (0..k * input * input).map(identity).collect(), &[k, input, input])?;
+        let range = variable("range", vec![RANGES[0]], &[1])?;
+        Ok(Self { params, weights, means, factors, range, recipe, input })
+    }
+
+    /// The mixture in 64 bits: what the variables say.
+    ///
+    /// # Errors
+    /// Variables that are no mixture, which only a file that was changed has.
+    pub fn mixture(&self) -> Result<Mixture> {
+        let d = self.input;
+        let values =
+            |slot: Slot| -> Result<Vec<f64>> { Ok(self.params.values(slot)?.into_iter().map(f64::from).collect()) };
+        let (weights, means, factors) = (values(self.weights)?, values(self.means)?, values(self.factors)?);
+        let kept: Vec<usize> = (0..weights.len()).filter(|component| weights[*component] > 0.0).collect();
+        let parts = |all: &[f64], len: usize| -> Vec<f64> {
+            kept.iter().flat_map(|component| &all[component * len..][..len]).copied().collect()
+        };
+        let total: f64 = weights.iter().sum();
+        let weights = kept.iter().map(|component| weights[*component] / total).collect();
+        let mixture = Mixture::from_factors(weights, parts(&means, d), parts(&factors, d * d));
+        mixture.ok_or_else(|| Error::Msg("the variables of the mixture are not those of one".to_owned()))
+    }
+
+    /// Makes `mixture` the model, and rows within `range` what a device represents.
+    ///
+    /// # Errors
+    /// A mixture of more components or other columns than the model has.
+    pub fn set(&self, mixture: &Mixture, range: f32) -> Result<()> {
+        let (k, d) = (self.recipe.components, self.input);
+        let set = |slot: Slot, values: &[f64], shape: &[usize]| {
+            let mut padded: Vec<f32> = values.iter().map(|value| *value as f32).collect();
+            padded.resize(shape.iter().product(), 0.0);
+            self.params.set(slot, &Tensor::from_vec(padded, shape, &Device::Cpu)?)
+        };
+        set(self.weights, &mixture.weights, &[k])?;
+        set(self.means, &mixture.means, &[k, d])?;
+        set(self.factors, &mixture.factors, &[k, d, d])?;
+        set(self.range, &[range.into()], &[1])
+    }
+
+    fn range(&self) -> f32 {
+        self.params.values(self.range).ok().and_then(|range| range.first().copied()).unwrap_or(RANGES[0])
+    }
+}
+
+/// The least range that holds all rows, the largest where none does: what is beyond is clamped.
+fn range_of(rows: &[f32]) -> f32 {
+    let most = rows.iter().fold(0f32, |most, value| most.max(value.abs()));
+    RANGES.into_iter().find(|range| most <= *range).unwrap_or(RANGES[2])
+}
+
+impl Model for GaussianMixture {
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn input(&self) -> usize {
+        self.input
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        Likelihood::Gaussian
+    }
+
+    fn data_range(&self) -> InputRange {
+        InputRange::Real(self.range())
+    }
+
+    fn latent(&self) -> usize {
+        self.input
+    }
+
+    /// The components of the fit, where there are several.
+    fn classes(&self) -> usize {
+        let components = self.mixture().map_or(0, |mixture| mixture.components());
+        if components > 1 { components } else { 0 }
+    }
+
+    fn classes_are_labels(&self) -> bool {
+        false
+    }
+
+    /// None: there is no gradient.
+    fn groups(&self) -> Vec<Group> {
+        Vec::new()
+    }
+
+    fn capabilities(&self) -> Capabilities<'_> {
+        Capabilities { bounds: Some(self), sampler: Some(self), fit: Some(self), ..Capabilities::default() }
+    }
+
+    fn lower(&self, export: &ExportRecipe) -> Result<FloatModel> {
+        Ok(lower::lower(&self.mixture()?, self.range(), export.sample))
+    }
+}
+
+impl Fit for GaussianMixture {
+    /// A pass is a start of expectation maximisation. The likeliest mixture so far stays.
+    fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()> {
+        let mut least = f64::INFINITY;
+        if done > 0 {
+            least = -self.mixture()?.mean_log_likelihood(&rows.x);
+        }
+        for start in done..settings.steps {
+            let options = self.recipe.em(seed_of_start(settings.seed, start));
+            let fit = em::fit(&rows.x, self.input, self.recipe.components, &[], &options);
+            let fit = fit.map_err(|error| Error::Msg(error.to_string()))?;
+            if -fit.train < least {
+                self.set(&fit.mixture, range_of(&rows.x))?;
+                least = -self.mixture()?.mean_log_likelihood(&rows.x);
+            }
+            if watch(start + 1, least)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bounded for GaussianMixture {
+    fn bound(&self, x: &Tensor, _: &mut Rng) -> Result<Tensor> {
+        let mixture = self.mixture()?;
+        let values: Vec<f32> = x.to_vec2::<f32>()?.iter().map(|x| -mixture.nll(x) as f32).collect();
+        Tensor::from_vec(values, x.dim(0)?, x.device())
+    }
+
+    fn exact(&self) -> bool {
+        true
+    }
+}
+
+impl Sampler for GaussianMixture {
+    fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
+        let mixture = self.mixture()?;
+        let values: Vec<f32> = (0..n).flat_map(|_| mixture.sample(noise).1).map(|v| v as f32).collect();
+        Tensor::from_vec(values, (n, self.input), &Device::Cpu)
+    }
+}

@@ -1,0 +1,228 @@
+//! A mixture of Gaussians with full covariances: its density, its posterior over components, and draws.
+
+use rand_core::Rng;
+
+use super::linalg::{cholesky, dot, invert_lower, lower_product};
+
+/// `ln(2 pi)`.
+const LN_2PI: f64 = 1.837_877_066_409_345_5;
+
+/// `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)` over rows of `d` values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mixture {
+    /// `w`, `[k]`, positive, of sum 1.
+    pub weights: Vec<f64>,
+    /// `mu`, `[k, d]`.
+    pub means: Vec<f64>,
+    /// `L`, `[k, d, d]`: the lower Cholesky factors of the covariances.
+    pub factors: Vec<f64>,
+    /// `L^-1`, `[k, d, d]`, lower triangular: takes `x - mu` to standard normal noise.
+    whitening: Vec<f64>,
+    /// `ln w - sum ln diag L - d/2 ln 2 pi`, `[k]`: the logarithm of a component's joint density at its mean, nats.
+    peaks: Vec<f64>,
+}
+
+impl Mixture {
+    /// A mixture of covariances `[k, d, d]`. Nothing where one is not positive definite.
+    #[must_use]
+    pub fn new(weights: Vec<f64>, means: Vec<f64>, covariances: &[f64]) -> Option<Self> {
+        let d = means.len() / weights.len().max(1);
+        let factors: Option<Vec<Vec<f64>>> = covariances.chunks_exact(d * d).map(|a| cholesky(a, d)).collect();
+        Self::from_factors(weights, means, factors?.concat())
+    }
+
+    /// A mixture of lower Cholesky factors `[k, d, d]`. Nothing where a diagonal or a weight is not positive.
+    #[must_use]
+    pub fn from_factors(weights: Vec<f64>, means: Vec<f64>, factors: Vec<f64>) -> Option<Self> {
+        let d = means.len() / weights.len().max(1);
+        let factors: Vec<&[f64]> = factors.chunks_exact((d * d).max(1)).collect();
+        let diagonals = factors.iter().flat_map(|l| (0..d).map(|i| l[i * d + i]));
+        if weights.is_empty() || !diagonals.chain(weights.iter().copied()).all(|v| v > 0.0 && v.is_finite()) {
+            return None;
+        }
+        let whitening = factors.iter().flat_map(|l| invert_lower(l, d)).collect();
+        let peaks = factors.iter().zip(&weights).map(|(l, w)| {
+            let log_det: f64 = (0..d).map(|i| l[i * d + i].ln()).sum();
+            w.ln() - log_det - 0.5 * d as f64 * LN_2PI
+        });
+        let peaks = peaks.collect();
+        Some(Self { weights, means, factors: factors.concat(), whitening, peaks })
+    }
+
+    /// Number of components.
+    #[must_use]
+    pub fn components(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.means.len() / self.components()
+    }
+
+    /// `mu` of a component.
+    #[must_use]
+    pub fn mean(&self, component: usize) -> &[f64] {
+        &self.means[component * self.dim()..][..self.dim()]
+    }
+
+    /// `L` of a component.
+    #[must_use]
+    pub fn factor(&self, component: usize) -> &[f64] {
+        let d = self.dim();
+        &self.factors[component * d * d..][..d * d]
+    }
+
+    /// `L^-1` of a component.
+    #[must_use]
+    pub fn whitening(&self, component: usize) -> &[f64] {
+        let d = self.dim();
+        &self.whitening[component * d * d..][..d * d]
+    }
+
+    /// `ln w - sum ln diag L - d/2 ln 2 pi` of every component, nats.
+    #[must_use]
+    pub fn peaks(&self) -> &[f64] {
+        &self.peaks
+    }
+
+    /// `L L^T` of a component.
+    #[must_use]
+    pub fn covariance(&self, component: usize) -> Vec<f64> {
+        let (d, l) = (self.dim(), self.factor(component));
+        let row = |i: usize| &l[i * d..][..d];
+        (0..d * d).map(|at| dot(row(at / d), row(at % d))).collect()
+    }
+
+    /// Writes `ln w_c N(x; mu_c, L_c L_c^T)` of every component to `out`, `[k]`, nats.
+    pub fn log_joint(&self, x: &[f32], out: &mut [f64]) {
+        let d = self.dim();
+        let mut centred = vec![0.0; d];
+        for (component, out) in out.iter_mut().enumerate() {
+            for ((c, x), mean) in centred.iter_mut().zip(x).zip(self.mean(component)) {
+                *c = f64::from(*x) - mean;
+            }
+            let whitening = self.whitening(component);
+            let squares: f64 =
+                (0..d).map(|row| dot(&whitening[row * d..=row * d + row], &centred[..=row]).powi(2)).sum();
+            *out = self.peaks[component] - 0.5 * squares;
+        }
+    }
+
+    /// `-ln p(x)` in nats.
+    #[must_use]
+    pub fn nll(&self, x: &[f32]) -> f64 {
+        let mut joint = vec![0.0; self.components()];
+        self.log_joint(x, &mut joint);
+        -normalise(&mut joint)
+    }
+
+    /// `p(c | x)` of every component.
+    #[must_use]
+    pub fn posterior(&self, x: &[f32]) -> Vec<f64> {
+        let mut joint = vec![0.0; self.components()];
+        self.log_joint(x, &mut joint);
+        normalise(&mut joint);
+        joint
+    }
+
+    /// `1/n sum ln p(x)` over rows `[n, d]`, nats; 0 of none.
+    #[must_use]
+    pub fn mean_log_likelihood(&self, rows: &[f32]) -> f64 {
+        let n = (rows.len() / self.dim()).max(1);
+        -rows.chunks_exact(self.dim()).map(|x| self.nll(x)).sum::<f64>() / n as f64
+    }
+
+    /// A component by its weight and a draw from it.
+    pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> (usize, Vec<f64>) {
+        let component = pick(&self.weights, rng);
+        let noise: Vec<f64> = (0..self.dim()).map(|_| normal(rng)).collect();
+        let mut x = lower_product(self.factor(component), &noise);
+        x.iter_mut().zip(self.mean(component)).for_each(|(x, mean)| *x += mean);
+        (component, x)
+    }
+}
+
+/// Turns logarithms into what they are of, divided by its sum, and returns the sum's logarithm.
+pub(crate) fn normalise(logs: &mut [f64]) -> f64 {
+    let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut sum = 0.0;
+    for log in &mut *logs {
+        *log = (*log - most).exp();
+        sum += *log;
+    }
+    logs.iter_mut().for_each(|p| *p /= sum);
+    most + sum.ln()
+}
+
+/// A number from 0 to 1, the end excluded.
+pub(crate) fn uniform<R: Rng + ?Sized>(rng: &mut R) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// An index by its weight, weights not negative; the last of positive weight where rounding leaves none.
+pub(crate) fn pick<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
+    let mut rest = uniform(rng) * weights.iter().sum::<f64>();
+    for (index, weight) in weights.iter().enumerate() {
+        if rest < *weight {
+            return index;
+        }
+        rest -= weight;
+    }
+    weights.iter().rposition(|weight| *weight > 0.0).unwrap_or(0)
+}
+
+/// A draw of N(0, 1): Box and Muller.
+fn normal<R: Rng + ?Sized>(rng: &mut R) -> f64 {
+    let (radius, turn) = (1.0 - uniform(rng), uniform(rng));
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_core::SeedableRng;
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    fn two() -> Mixture {
+        Mixture::new(vec![0.25, 0.75], vec![-3.0, 0.0, 2.0, 1.0], &[1.0, 0.5, 0.5, 2.0, 0.5, -0.2, -0.2, 0.3]).unwrap()
+    }
+
+    #[test]
+    fn densities_are_those_of_the_formula() {
+        let mixture = two();
+        // N(x; mu, S) with the inverse and the determinant of two by two written out.
+        let gauss = |x: [f64; 2], m: [f64; 2], [a, b, c]: [f64; 3]| {
+            let (u, v, det) = (x[0] - m[0], x[1] - m[1], a * c - b * b);
+            (-(c * u * u - 2.0 * b * u * v + a * v * v) / det / 2.0).exp() / (std::f64::consts::TAU * det.sqrt())
+        };
+        for x in [[0.0, 0.0], [2.0, 1.0], [-3.5, 4.0]] {
+            let parts = [0.25 * gauss(x, [-3.0, 0.0], [1.0, 0.5, 2.0]), 0.75 * gauss(x, [2.0, 1.0], [0.5, -0.2, 0.3])];
+            let row = [x[0] as f32, x[1] as f32];
+            assert!((mixture.nll(&row) + (parts[0] + parts[1]).ln()).abs() < 1e-12);
+            assert!((mixture.posterior(&row)[0] - parts[0] / (parts[0] + parts[1])).abs() < 1e-12);
+        }
+        // Far away, where every density underflows.
+        assert!(mixture.nll(&[1e6, -1e6]).is_finite());
+    }
+
+    #[test]
+    fn draws_have_the_moments() {
+        let (mixture, mut rng) = (two(), Xoshiro256PlusPlus::seed_from_u64(3));
+        let draws: Vec<(usize, Vec<f64>)> = (0..40_000).map(|_| mixture.sample(&mut rng)).collect();
+        let second: Vec<&[f64]> = draws.iter().filter(|(c, _)| *c == 1).map(|(_, x)| x.as_slice()).collect();
+        let n = second.len() as f64;
+        assert!((n / 40_000.0 - 0.75).abs() < 0.01, "{n}");
+        let mean = |column: usize| second.iter().map(|x| x[column]).sum::<f64>() / n;
+        let product = second.iter().map(|x| (x[0] - mean(0)) * (x[1] - mean(1))).sum::<f64>() / n;
+        assert!((mean(0) - 2.0).abs() < 0.02 && (mean(1) - 1.0).abs() < 0.02 && (product + 0.2).abs() < 0.02);
+    }
+
+    #[test]
+    fn covariances_survive() {
+        let covariance = two().covariance(1);
+        assert!(covariance.iter().zip([0.5, -0.2, -0.2, 0.3]).all(|(a, b)| (a - b).abs() < 1e-15));
+        assert_eq!(Mixture::new(vec![1.0], vec![0.0, 0.0], &[1.0, 1.0, 1.0, 1.0]), None);
+    }
+}
