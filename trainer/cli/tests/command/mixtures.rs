@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::{fails, succeeds, text};
 
+/// What stands in a row.
+type Row<'r> = Box<dyn Fn(usize) -> Vec<f64> + 'r>;
+
 /// Rows of `row(i)`, written as a table with columns `a`, `b`, ....
 fn table(path: &Path, rows: usize, row: impl Fn(usize) -> Vec<f64>) {
     let mut csv = String::new();
@@ -21,7 +24,7 @@ fn table(path: &Path, rows: usize, row: impl Fn(usize) -> Vec<f64>) {
 fn degenerate_tables_become_models_that_score_and_draw() {
     let dir = tempfile::tempdir().unwrap();
     let hash = |i: usize| (i * 2_654_435_761 % 1009) as f64 / 1009.0;
-    let tables: [(&str, &str, Box<dyn Fn(usize) -> Vec<f64>>); 4] = [
+    let tables: [(&str, &str, Row<'_>); 4] = [
         // A column without variance, and one that is another's multiple.
         ("flat", "3", Box::new(|i| vec![hash(i), 7.0, 3.0 * hash(i)])),
         // Three different rows, and more components than that.
