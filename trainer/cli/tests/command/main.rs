@@ -5,6 +5,7 @@ mod families;
 mod flows;
 #[cfg(unix)]
 mod interrupt;
+mod mixtures;
 mod recipes;
 mod tables;
 

@@ -1,5 +1,7 @@
 //! The programs against the densities in 64 bits: the float graph, and the integers of a blob.
 
+use std::ops::ControlFlow;
+
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model as Program, normal};
@@ -262,4 +264,25 @@ fn the_range_holds_the_rows() {
     for (most, range) in [(3.0, 15.99), (16.0, 31.98), (40.0, 63.96), (500.0, 63.96)] {
         assert_eq!(super::range_of(&[0.0, -most, 1.0]), range);
     }
+}
+
+#[test]
+fn a_fit_that_was_ended_goes_on_as_if_it_had_not() {
+    let dataset = drawn(300);
+    let settings = TrainRecipe { steps: 4, ..Entry::train() };
+    let model = || GaussianMixture::new(MixtureRecipe { components: 3, ..MixtureRecipe::default() }, 2).unwrap();
+    let fit = |model: &GaussianMixture, done: u64, until: u64| {
+        let mut losses = Vec::new();
+        let mut watch = |passes: u64, loss: f64| {
+            losses.push(loss);
+            Ok(if passes == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        };
+        model.capabilities().fit.unwrap().fit(&dataset.train, &settings, done, &mut watch).unwrap();
+        losses
+    };
+    let (whole, parts) = (model(), model());
+    let losses = fit(&whole, 0, 4);
+    assert!(losses.len() == 4 && losses.is_sorted_by(|a, b| a >= b), "{losses:?}");
+    assert_eq!([fit(&parts, 0, 2), fit(&parts, 2, 4)].concat(), losses);
+    assert_eq!(whole.mixture().unwrap(), parts.mixture().unwrap());
 }
