@@ -10,7 +10,7 @@ use elbo_trainer::recipe::Recipe;
 use elbo_trainer::run::{resume, train};
 use elbo_trainer::train::End;
 
-use super::options::Options;
+use super::options::{Options, assignment};
 use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
@@ -60,11 +60,6 @@ fn families() -> String {
     let line = |entry: &family::Entry| format!("\n  {:<5} {}", entry.name, entry.about);
     let lines: String = family::ALL.iter().map(line).collect();
     format!("Family: its own defaults with --data; with a recipe, that recipe for another family.{lines}")
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let split = text.split_once('=').map(|(field, value)| (field.trim().to_owned(), value.to_owned()));
-    split.ok_or_else(|| format!("expected FIELD=VALUE, found `{text}`"))
 }
 
 impl Args {
