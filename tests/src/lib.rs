@@ -9,8 +9,8 @@ pub fn data(name: &str) -> PathBuf {
 }
 
 /// One golden blob of every family and likelihood. Those of the planar and radial flows are made by
-/// `elbo train --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --flow-steps 8 --steps 2000` and
-/// `elbo train digits --hidden 16 --latent 4 --posterior planar --posterior-steps 4 --steps 3000`, and `elbo compile`.
+/// `elbo train --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --set flow.steps=8 --steps 2000` and
+/// `elbo train digits --hidden 16 --latent 4 --posterior planar --set vae.posterior.steps=4 --steps 3000`, and `elbo compile`.
 #[must_use]
 pub fn families() -> Vec<PathBuf> {
     let names = ["adgm", "conditional", "dlgm", "logistic", "nice", "planar", "posterior", "radial", "realnvp", "wgan"];

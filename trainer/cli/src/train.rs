@@ -30,8 +30,9 @@ const EXAMPLES: &str = "Examples:
 The options override the recipe, and --set reaches every field of it:
   elbo train digits --set train.weight_decay=1e-4 --set export.monte_carlo_samples=16
   elbo train --family dlgm --data digits --set dlgm.layers=8,4 --set dlgm.covariance=diagonal
-`elbo recipe --fields FAMILY` lists the fields with their types, defaults and what they are for. The run folder's README.txt explains the files; its recipe.toml
-repeats the run.";
+`elbo recipe --fields FAMILY` lists the fields with their types, defaults and what they are for.
+
+The run folder's README.txt explains its files; its recipe.toml repeats the run.";
 
 /// Train a model from a recipe or a data file.
 #[derive(Debug, clap::Args)]
