@@ -68,7 +68,8 @@ impl Args for Options {
                 true => String::new(),
                 false => format!(" ({})", names(&entries).replace(" or ", ", ")),
             };
-            let arg = Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of some families");
+            let arg =
+                Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of some families");
             if flag.value.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name(flag.value) }
         });
         command.args(every).args(of_family)
