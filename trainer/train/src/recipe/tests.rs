@@ -61,6 +61,7 @@ fn names_come_from_the_file() {
 fn every_field_says_what_it_is_for_and_takes_what_it_says() {
     for entry in family::ALL {
         let recipe = Recipe::for_family(entry.name, "").unwrap();
+        assert!(recipe.table().unwrap().contains_key(entry.name), "the table of {} has its name", entry.name);
         for field in table::fields(entry) {
             assert!(field.about.ends_with('.') && field.about.len() > 10, "{}: {}", field.key, field.about);
             let mut same = recipe.clone();
