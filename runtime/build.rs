@@ -1,5 +1,5 @@
-//! Chooses the arch kernel at compile time. Rust has no stable `cfg` for the Armv7E-M and Armv8-M DSP extension,
-//! so the target's name stands for it; on Armv8-M, where it is optional hardware, the feature `dsp` does.
+//! Selects the kernel at compile time. Rust has no stable `cfg` for the DSP extension of Armv7E-M and Armv8-M. On
+//! Armv7E-M the name of the target decides; on Armv8-M, where the extension is optional, the feature `dsp` does.
 
 use std::env;
 

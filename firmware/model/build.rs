@@ -1,4 +1,4 @@
-//! Reads the model that the firmware is for, and sizes the firmware's memory by it.
+//! Reads the model of the firmware and sizes the firmware's memory for it.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -65,7 +65,7 @@ impl Sizes {
     fn of(path: &Path) -> Result<Self, Failure> {
         println!("cargo::rerun-if-changed={}", path.display());
         let bytes = fs::read(path).map_err(|error| format!("ELBO_MODEL={}: {error}", path.display()))?;
-        // A vector of words, because the proof asks for alignment.
+        // A vector of words, because the runtime requires alignment.
         let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         let aligned: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let model = Model::load(&aligned, Limits::default())
@@ -105,7 +105,7 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Decimal, or hexadecimal after `0x`.
+/// Reads a number that is decimal, or hexadecimal after `0x`.
 fn number(name: &str) -> Result<Option<usize>, Failure> {
     let Some(text) = variable(name) else { return Ok(None) };
     let parsed = match text.strip_prefix("0x") {

@@ -1,7 +1,8 @@
-//! A noise source of one's own: `cargo run -p elbo --example own_noise`.
+//! A noise source of your own: `cargo run -p elbo --example own_noise`.
 //!
-//! Every infallible `rand_core::Rng` is a `Noise`, a hardware generator too. What is not one implements the trait: here a
-//! source that shrinks the draws of another, so that samples come closer to what the model finds typical.
+//! Every infallible `rand_core::Rng` implements `Noise`, including a hardware generator. Any other source implements
+//! the trait itself. The source here shrinks the draws of another source, so that samples are more typical of the
+//! model.
 
 mod art;
 
@@ -13,7 +14,7 @@ use elbo::{Arena, Limits, Model, Noise};
 
 static MODEL: &[u8] = elbo::include_blob!("digits.elbo");
 
-/// Draws of N(0, t²) where the model asks for N(0, 1).
+/// Draws of N(0, t²) instead of N(0, 1).
 struct Tempered<N> {
     source: N,
     /// t in Q8: 256 is 1.

@@ -1,6 +1,6 @@
-//! Draws digits and prints them: `cargo run -p elbo --example sample`, with a seed as an argument if you like.
+//! Draws digits and prints them: `cargo run -p elbo --example sample`. A seed may be given as an argument.
 //!
-//! A board that loads the same blob and starts from the same seed draws these very pixels.
+//! A board that loads the same blob and starts from the same seed draws exactly these pixels.
 
 mod art;
 

@@ -1,7 +1,7 @@
-//! Scores a digit, and the same digit with more and more of its pixels inverted: `cargo run -p elbo --example score`.
+//! Scores a digit, and the same digit with more and more inverted pixels: `cargo run -p elbo --example score`.
 //!
-//! A score is -ELBO in nats: the higher, the less likely under the model. A device compares it with a quantile of the
-//! scores of normal data, which the blob carries.
+//! A score is -ELBO in nats: a higher score means a less likely input. A device compares it with a quantile of the
+//! scores of normal data, which the blob contains.
 
 mod art;
 
@@ -20,14 +20,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let threshold = Nats::from_bits(meta.score_quantiles[3]);
     let input =
         model.program(ProgramKind::Score).and_then(|program| program.inputs[0]).ok_or("the model does not score")?;
-    // What counts as 1 at the input's scale: here 1 << 14.
+    // The value of a white pixel at the input's scale: here 1 << 14.
     let one = 1_i16 << input.frac;
     let digit: Vec<i16> = meta.self_test.input.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
 
     println!("99 % of digits that were not trained on score less than {threshold} nats");
     for inverted in [0, 4, 8, 16, 32] {
         let mut x = digit.clone();
-        // Pixels spread over the picture: 5 has no factor in common with the number of pixels.
+        // The pixels are spread over the picture, because 5 has no factor in common with the number of pixels.
         for place in (0..inverted).map(|step| step * 5 % digit.len()) {
             x[place] = one - x[place];
         }

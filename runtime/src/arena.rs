@@ -1,6 +1,7 @@
 //! Memory for a session.
 
-/// `N` halfwords, aligned for every kernel; `N` is [`Model::arena_len`](crate::Model::arena_len) or more.
+/// Memory of `N` halfwords, aligned for every kernel. `N` must be at least
+/// [`Model::arena_len`](crate::Model::arena_len).
 ///
 /// ```
 /// static ARENA: elbo::Arena<1024> = elbo::Arena::new();
@@ -10,7 +11,7 @@
 pub struct Arena<const N: usize>([i16; N]);
 
 impl<const N: usize> Arena<N> {
-    /// An arena of zeros, which costs no flash in a `static`.
+    /// Creates an arena of zeros. A `static` arena takes no flash.
     pub const fn new() -> Self {
         Self([0; N])
     }
@@ -27,7 +28,7 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
-/// A blob from a file, linked into the program at a multiple of 16 bytes: `&'static [u8]`.
+/// Links the contents of a blob file into the program, aligned to 16 bytes, as a `&'static [u8]`.
 ///
 /// ```
 /// # macro_rules! include_bytes { ($path:expr) => { b"ELBO" } }

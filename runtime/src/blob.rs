@@ -9,7 +9,7 @@
 //!       5  programs             11  0                 metadata    postcard, zero-padded to a word
 //!                                                     data        row parameters and weights, in matrix order
 //! ```
-//! Words are little-endian. Sections follow each other without gaps, so that counts are all that the header holds.
+//! Words are little-endian. Sections follow each other without gaps, so the header needs only their counts.
 //! `docs/blob-format.md` is the specification.
 
 use crate::crc::crc32_words;
@@ -19,31 +19,33 @@ use crate::program::{MATRIX_WORDS, OP_WORDS, PROGRAM_WORDS, TENSOR_WORDS, word};
 #[cfg(target_endian = "big")]
 compile_error!("blobs are read in place as little-endian words");
 
-/// "ELBO" in the order of its bytes.
+/// "ELBO" as a little-endian word.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ELBO");
 /// The version of the format that this runtime reads.
 pub const FORMAT_VERSION: u32 = 3;
 /// Number of words of the header.
 pub const HEADER_WORDS: usize = 12;
-/// First word under the checksum.
+/// First word that the checksum covers.
 pub const CHECKED_FROM: usize = 4;
-/// Most programs, tensors, operations or matrices in a blob.
+/// Largest number of programs, tensors, operations or matrices in a blob.
 pub const MAX_RECORDS: u32 = 4096;
 
-/// Words of one record of each section that has a count of records in the header, in the order of both.
+/// Words per record of each section that has a count in the header, in the order of the header.
 const RECORD_WORDS: [usize; 4] = [PROGRAM_WORDS, TENSOR_WORDS, OP_WORDS, MATRIX_WORDS];
-/// Header word that counts the first section's records; those of the others follow.
+/// Header word with the number of records of the first section. The counts of the other sections follow.
 const COUNTS: usize = 5;
 
-/// A blob whose container is intact: magic, version, lengths and checksum. What its sections hold is not proved yet.
+/// A blob with a valid container: magic, version, lengths and checksum are right. The contents of its sections are not
+/// proved.
 #[derive(Clone, Copy, Debug)]
 pub struct Blob<'b> {
-    /// The header and what it describes, to the last word.
+    /// The header and all sections.
     words: &'b [u32],
 }
 
 impl<'b> Blob<'b> {
-    /// Reads the container of `bytes`, which may be followed by anything (an erased flash page, say).
+    /// Reads the container from the start of `bytes`. Bytes after it are ignored, for example the rest of an erased
+    /// flash page.
     ///
     /// # Errors
     /// [`LoadError::Misaligned`], [`Truncated`](LoadError::Truncated), [`NotABlob`](LoadError::NotABlob),
@@ -78,7 +80,7 @@ impl<'b> Blob<'b> {
         if exact { Ok(blob) } else { Err(LoadError::Layout) }
     }
 
-    /// Halfwords of the arena that every program fits in.
+    /// Halfwords of an arena that is large enough for every program.
     pub fn arena_len(&self) -> u32 {
         word(self.words, 4)
     }
@@ -128,7 +130,7 @@ impl<'b> Blob<'b> {
         self.words.get(self.start(place)..self.start(place + 1)).unwrap_or_default()
     }
 
-    /// First word of the section at this place: every count is at most [`MAX_RECORDS`].
+    /// First word of section number `place`. Every count is at most [`MAX_RECORDS`].
     #[inline(never)]
     fn start(&self, place: usize) -> usize {
         let words = |(at, size): (usize, &usize)| word(self.words, COUNTS + at) as usize * size;

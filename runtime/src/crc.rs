@@ -1,9 +1,10 @@
 //! CRC-32 (IEEE 802.3, reflected, as in zlib) over little-endian words.
 //!
-//! One table of 256 words for cores without bit-field instructions, about six instructions a byte on a Cortex-M0. Others
-//! read a byte's two halves apart, in tables of 16 words: 900 bytes of flash less for two instructions a byte more.
+//! Armv6-M has no bit-field instructions and uses one table of 256 words, about six instructions per byte on a
+//! Cortex-M0. Other cores look up the two halves of a byte separately in tables of 16 words. This saves 900 bytes of
+//! flash for two more instructions per byte.
 
-/// Whether shifts and masks are dear enough to be worth a kilobyte: on Armv6-M.
+/// Whether shifts and masks are slow enough to justify a kilobyte: on Armv6-M.
 const WIDE: bool = cfg!(elbo_m0);
 
 const BYTES: [u32; 256] = {
@@ -22,7 +23,7 @@ const BYTES: [u32; 256] = {
     table
 };
 
-/// The table's entries of every sixteenth byte from 0 on, or of the first sixteen bytes: it is linear in the bits.
+/// Table entries of every sixteenth byte from 0 on, or of the first sixteen bytes. The CRC is linear in the bits.
 const fn halves(stride: usize) -> [u32; 16] {
     let mut table = [0u32; 16];
     let mut i = 0;
@@ -39,7 +40,7 @@ static HIGH_TABLE: [u32; 16] = halves(16);
 
 #[inline(always)]
 fn step(crc: u32) -> u32 {
-    // The indices are a byte or half of one: the bounds checks disappear.
+    // The index is a byte or half a byte, so the compiler removes the bounds checks.
     let byte = if WIDE { BYTE_TABLE[(crc & 0xFF) as usize] } else { from_halves(crc) };
     (crc >> 8) ^ byte
 }

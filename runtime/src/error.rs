@@ -1,15 +1,15 @@
-//! Why a blob is refused and why a call is refused.
+//! Errors: why a blob or a call is refused.
 
 use core::fmt;
 
-/// Why [`Model::load`](crate::Model::load) refuses a blob. Indices count records from the start of their section.
+/// Why [`Model::load`](crate::Model::load) refuses a blob. Indices count the records of a section from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The first byte is not at a multiple of four: use [`include_blob!`](crate::include_blob) or align the flash section.
+    /// The blob's address is not a multiple of four: use [`include_blob!`](crate::include_blob) or align the flash section.
     Misaligned,
-    /// The bytes end before the blob does.
+    /// There are fewer bytes than the blob's header declares.
     Truncated,
     /// The first four bytes are not `ELBO`.
     NotABlob,
@@ -20,23 +20,24 @@ pub enum LoadError {
         /// The only version that this runtime reads.
         supported: u32,
     },
-    /// The header's counts do not add up to the blob's length.
+    /// The counts in the header do not match the blob's length.
     Layout,
     /// The checksum does not match: the blob is damaged.
     Checksum,
-    /// The metadata do not decode.
+    /// The metadata cannot be decoded.
     Metadata,
-    /// A matrix has no rows or columns, too many of them, an unknown packing or a bound out of range.
+    /// A matrix has no rows or columns, or too many; or its packing is unknown, or a bound is out of range.
     MatrixShape {
         /// The matrix.
         matrix: u16,
     },
-    /// A matrix's constants are not where the previous one's end, reach past the data, or leave data that no matrix owns.
+    /// The constants of a matrix do not follow those of the previous one without a gap, or they exceed the data section, or
+    /// data remain after the last matrix.
     MatrixLayout {
         /// The matrix.
         matrix: u16,
     },
-    /// A weight, bias or multiplier that pads a matrix is not zero.
+    /// A weight, bias or multiplier in the padding of a matrix is not zero.
     Padding {
         /// The matrix.
         matrix: u16,
@@ -48,7 +49,7 @@ pub enum LoadError {
         /// The row.
         row: u16,
     },
-    /// A matrix declares another output bound than the one its rows have.
+    /// The output bound that a matrix declares is not the one that follows from its rows.
     OutputBound {
         /// The matrix.
         matrix: u16,
@@ -63,7 +64,7 @@ pub enum LoadError {
         /// The program.
         program: u16,
     },
-    /// A program's inputs or outputs are not what its kind asks for.
+    /// A program's inputs or outputs are not those that its kind requires.
     Signature {
         /// The program.
         program: u16,
@@ -78,8 +79,8 @@ pub enum LoadError {
         /// The tensor.
         tensor: u16,
     },
-    /// A tensor is not written by the operation that its record names, or its lifetime is empty or leaves its loop, or it is
-    /// a convolution's scratch and outlives it.
+    /// A tensor's lifetime is wrong: the operation that its record names does not write it, the lifetime is empty or extends
+    /// beyond its loop, or the tensor is the scratch of a convolution and lives longer than the convolution.
     Lifetime {
         /// The tensor.
         tensor: u16,
@@ -91,32 +92,33 @@ pub enum LoadError {
         /// The later tensor.
         with: u16,
     },
-    /// An operation's code is unknown, or a field that it does not use is not empty.
+    /// An operation's code is unknown, or a field that the operation does not use is not empty.
     Operation {
         /// The operation.
         op: u16,
     },
-    /// An operation that this build of the runtime leaves out: enable the feature of its family.
+    /// This build of the runtime does not include the operation: enable the feature of its family.
     Unsupported {
         /// The operation.
         op: u16,
     },
-    /// An operation refers to a tensor or matrix that does not exist, or is of the wrong type.
+    /// An operation refers to a tensor or matrix that does not exist or has the wrong type.
     Operand {
         /// The operation.
         op: u16,
     },
-    /// An operation reads a tensor before it is written or after its last use, or a loop's before the loop ends.
+    /// An operation reads a tensor before it is written or after its last use, or reads the output of a loop before the loop
+    /// ends.
     NotAlive {
         /// The operation.
         op: u16,
     },
-    /// An operation's operands have lengths that do not fit together.
+    /// The lengths of an operation's operands do not fit together.
     Shape {
         /// The operation.
         op: u16,
     },
-    /// An operation's operands have scales that it does not support.
+    /// An operation does not support the scales of its operands.
     Scale {
         /// The operation.
         op: u16,
@@ -126,25 +128,25 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
-    /// Loops are not properly nested, are nested too deeply, or run zero or too many times, or a class is asked of a loop
-    /// outside of all.
+    /// A loop is not closed, is nested too deeply, or has zero or too many iterations; or a `OneHot` stands outside every
+    /// loop.
     Loop {
         /// The operation.
         op: u16,
     },
-    /// A program that its kind calls deterministic draws noise.
+    /// An operation draws noise in a program whose kind is deterministic.
     Noise {
         /// The operation.
         op: u16,
     },
-    /// A program declares another amount of work than it does, or does more than the caller's limit or 64 bits allow.
+    /// A program's work differs from the declared amount, exceeds the caller's limit, or does not fit 64 bits.
     Work {
         /// The program.
         program: u16,
     },
 }
 
-/// Why a session or one of its calls is refused. Nothing has run and nothing was written.
+/// Why a session or one of its calls is refused. The program has not run, and nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -156,9 +158,9 @@ pub enum SessionError {
         /// Halfwords given.
         given: usize,
     },
-    /// The arena does not start at a multiple of eight bytes: use [`Arena`](crate::Arena).
+    /// The arena's address is not a multiple of eight bytes: use [`Arena`](crate::Arena).
     ArenaMisaligned,
-    /// The model does not carry this program.
+    /// The model does not contain this program.
     ProgramAbsent,
     /// An input has the wrong number of elements.
     InputLength {
@@ -193,60 +195,62 @@ impl fmt::Display for LoadError {
                 );
             }
             E::Truncated => {
-                return f.write_str("the bytes end before the blob does: it was cut short, copy or flash it again");
+                return f.write_str("the bytes end before the blob does: copy or flash the whole blob again");
             }
-            E::NotABlob => return f.write_str("not a blob, which starts with `ELBO`: `elbo compile` writes one"),
+            E::NotABlob => {
+                return f.write_str("not a blob, which would start with `ELBO`: write one with `elbo compile`");
+            }
             E::Version { found, supported } => {
                 return write!(
                     f,
-                    "the blob is format version {found}, this runtime reads version {supported}: compile it again with this \
+                    "the blob has format version {found}, this runtime reads version {supported}: compile it again with this \
                      version's trainer, or update the runtime"
                 );
             }
             E::Layout => {
-                return f.write_str("the header's counts do not add up to the blob's length: compile the model again");
+                return f.write_str("the header's counts do not match the blob's length: compile the model again");
             }
             E::Checksum => {
                 return f.write_str("the checksum does not match, the blob is damaged: copy or flash it again");
             }
             E::Metadata => return f.write_str("the metadata do not decode: compile the model again"),
             E::Overflow { matrix, row } => {
-                return write!(f, "matrix {matrix}, row {row}: its sum or multiplier is out of range{AGAIN}");
+                return write!(f, "matrix {matrix}, row {row}: accumulator or multiplier out of range{AGAIN}");
             }
             E::Overlap { tensor, with } => {
                 return write!(f, "tensors {tensor} and {with} share memory while both are alive{AGAIN}");
             }
             E::MatrixShape { matrix } => ("matrix", matrix, "its shape, packing or bound is out of range"),
-            E::MatrixLayout { matrix } => ("matrix", matrix, "its constants are not where they belong"),
+            E::MatrixLayout { matrix } => ("matrix", matrix, "its constants leave a gap or exceed the data"),
             E::Padding { matrix } => ("matrix", matrix, "its padding is not zero"),
-            E::OutputBound { matrix } => ("matrix", matrix, "its output bound is not that of its rows"),
+            E::OutputBound { matrix } => ("matrix", matrix, "its output bound differs from its rows' bound"),
             E::ProgramKind { program } => ("program", program, "its kind is unknown or occurs twice"),
             E::ProgramRange { program } => ("program", program, "its records lie outside their section"),
             E::Signature { program } => ("program", program, "its inputs or outputs do not fit its kind"),
             E::Tensor { tensor } => ("tensor", tensor, "its type, scale, bound or length is out of range"),
-            E::TensorPlace { tensor } => ("tensor", tensor, "it lies outside the arena or unaligned"),
-            E::Lifetime { tensor } => ("tensor", tensor, "its lifetime is not what the operations say"),
-            E::Operation { op } => ("operation", op, "its code or an unused field is not valid"),
+            E::TensorPlace { tensor } => ("tensor", tensor, "it lies outside the arena or is not aligned"),
+            E::Lifetime { tensor } => ("tensor", tensor, "its lifetime does not match the operations"),
+            E::Operation { op } => ("operation", op, "its code is unknown or an unused field is set"),
             E::Unsupported { op } => {
                 return write!(
                     f,
                     "operation {op}: this build of the runtime leaves it out; enable the feature of the model's family"
                 );
             }
-            E::Operand { op } => ("operation", op, "an operand is missing or of the wrong type"),
+            E::Operand { op } => ("operation", op, "an operand is missing or has the wrong type"),
             E::NotAlive { op } => ("operation", op, "it reads a tensor outside its lifetime"),
-            E::Shape { op } => ("operation", op, "its operands' lengths do not fit"),
-            E::Scale { op } => ("operation", op, "its operands' scales do not fit"),
-            E::Bound { op } => ("operation", op, "its result can exceed its bound"),
-            E::Loop { op } => ("operation", op, "loops are not nested or counted properly"),
-            E::Noise { op } => ("operation", op, "a deterministic program draws noise"),
-            E::Work { program } => ("program", program, "it does other work than it declares, or too much"),
+            E::Shape { op } => ("operation", op, "its operands' lengths do not fit together"),
+            E::Scale { op } => ("operation", op, "it does not support its operands' scales"),
+            E::Bound { op } => ("operation", op, "its result can exceed the declared bound"),
+            E::Loop { op } => ("operation", op, "loop nesting or iteration count is invalid"),
+            E::Noise { op } => ("operation", op, "it draws noise in a deterministic program"),
+            E::Work { program } => ("program", program, "its work is not as declared or above the limit"),
         };
         write!(f, "{record} {index}: {fault}{AGAIN}")
     }
 }
 
-/// What to do about a blob whose proof fails although its checksum is right.
+/// What to do if the proof of a blob fails although its checksum is right.
 const AGAIN: &str = "; compile the model again with this version's trainer";
 
 impl fmt::Display for SessionError {
@@ -259,16 +263,19 @@ impl fmt::Display for SessionError {
                 f.write_str("the memory does not start at a multiple of eight bytes: use an `Arena`")
             }
             Self::ProgramAbsent => {
-                f.write_str("the model does not carry this program: `elbo inspect` lists those it has")
+                f.write_str("the model does not contain this program: `elbo inspect` lists its programs")
             }
             Self::InputLength { expected, given } => {
-                write!(f, "the program takes {expected} elements and got {given}: pass its input's length")
+                write!(f, "the program takes {expected} input elements and got {given}: pass exactly that many")
             }
             Self::NoSuchClass { classes, class } => {
-                write!(f, "the model has {classes} classes and no class {class}: count them from 0")
+                write!(f, "the model has {classes} classes and no class {class}: classes count from 0")
             }
             Self::OutputLength { expected, given } => {
-                write!(f, "the program gives {expected} elements and got room for {given}: pass its output's length")
+                write!(
+                    f,
+                    "the program gives {expected} elements, the buffer has {given}: pass one of {expected} elements"
+                )
             }
         }
     }
@@ -324,7 +331,8 @@ mod tests {
         text.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty()).collect()
     }
 
-    /// The fields' numbers and what is wrong stand where a board does not cut them off; what to do follows a mark.
+    /// A board keeps only the first bytes of a message: these must contain the fields' numbers and the fault. The remedy
+    /// follows a punctuation mark.
     fn check<E: core::error::Error>(errors: &[E]) {
         let messages: Vec<String> = errors.iter().map(E::to_string).collect();
         for (error, message) in errors.iter().zip(&messages) {
@@ -368,7 +376,7 @@ mod tests {
         let version = LoadError::Version { found: 3, supported: 1 }.to_string();
         assert_eq!(
             version,
-            "the blob is format version 3, this runtime reads version 1: compile it again with this version's trainer, or \
+            "the blob has format version 3, this runtime reads version 1: compile it again with this version's trainer, or \
              update the runtime"
         );
     }

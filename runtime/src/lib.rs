@@ -8,6 +8,8 @@
 mod arena;
 #[doc(hidden)]
 pub mod blob;
+#[doc(hidden)]
+pub mod coupling;
 mod crc;
 mod error;
 #[doc(hidden)]
@@ -26,12 +28,12 @@ pub mod rng;
 mod session;
 mod verify;
 
-// What is hidden is for the tools that write, read and fuzz blobs, and may change with every release.
+// Hidden items are for tools that write, read and fuzz blobs. They may change with every release.
 #[doc(hidden)]
 pub use ops::bounds;
 #[cfg(feature = "flow")]
 #[doc(hidden)]
-pub use ops::{coupling, flow};
+pub use ops::flow;
 
 pub use arena::Arena;
 #[doc(hidden)]

@@ -7,21 +7,21 @@ use crate::program::{ProgramKind, ProgramRecord, Tensor};
 use crate::session::Session;
 use crate::verify::{Scope, verify};
 
-/// What the caller allows a model.
+/// Limits that the caller sets for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most elementary steps (multiply-accumulates and elements touched) of one run of any program.
+    /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program.
     pub max_work: u64,
 }
 
 impl Default for Limits {
-    /// 2^40 steps: hours on a microcontroller. Set your own where a run must end in time.
+    /// 2^40 steps, which take hours on a microcontroller. Set a limit of your own if a run must end in time.
     fn default() -> Self {
         Self { max_work: 1 << 40 }
     }
 }
 
-/// A vector that goes into or comes out of a program.
+/// An input or output vector of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VectorInfo {
     /// Number of elements.
@@ -38,14 +38,14 @@ impl VectorInfo {
     }
 }
 
-/// What one program takes, gives and costs.
+/// The inputs, outputs and cost of one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramInfo {
     /// The input vectors.
     pub inputs: [Option<VectorInfo>; 2],
     /// The output vectors.
     pub outputs: [Option<VectorInfo>; 2],
-    /// Whether a scalar in nats comes out too.
+    /// Whether the program also returns a scalar in nats.
     pub scalar: bool,
     /// Elementary steps of a run.
     pub work: u64,
@@ -53,17 +53,18 @@ pub struct ProgramInfo {
     pub macs: u64,
 }
 
-/// A blob whose every program is proved to run to its end within the arena, without overflow, in known work.
+/// A blob all of whose programs are proved: they end after a known amount of work, stay within the arena and do not
+/// overflow.
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'b> {
     blob: Blob<'b>,
 }
 
 impl<'b> Model<'b> {
-    /// Reads a blob in place and proves it. Takes time linear in the blob and no memory.
+    /// Reads a blob in place and proves it. This takes time linear in the length of the blob, and allocates no memory.
     ///
     /// # Errors
-    /// A [`LoadError`] that names the first thing that does not hold.
+    /// A [`LoadError`] that names the first fault.
     pub fn load(bytes: &'b [u8], limits: Limits) -> Result<Self, LoadError> {
         let blob = Blob::parse(bytes)?;
         verify(&blob, limits.max_work)?;
@@ -83,12 +84,12 @@ impl<'b> Model<'b> {
     /// The model's description.
     ///
     /// # Errors
-    /// [`LoadError::Metadata`] when it does not decode; the programs run all the same.
+    /// [`LoadError::Metadata`] if the description cannot be decoded. The programs can be run nevertheless.
     pub fn meta(&self) -> Result<Meta<'b>, LoadError> {
         postcard::from_bytes(self.blob.meta()).map_err(|_| LoadError::Metadata)
     }
 
-    /// What a program takes, gives and costs; nothing when the model does not carry it.
+    /// The inputs, outputs and cost of a program, or `None` if the model does not contain it.
     pub fn program(&self, kind: ProgramKind) -> Option<ProgramInfo> {
         let (record, scope) = self.find(kind)?;
         let signature = kind.signature();
@@ -105,7 +106,7 @@ impl<'b> Model<'b> {
         })
     }
 
-    /// A session over `arena`, whose contents do not matter and are not kept.
+    /// Creates a session over `arena`. Its previous contents have no effect and are overwritten.
     ///
     /// # Errors
     /// [`SessionError::ArenaTooSmall`], [`SessionError::ArenaMisaligned`].

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Nats in Q16: 65536 is one nat. Sums of the runtime are proved to fit.
+/// Nats in Q16: 65536 is one nat. The proof ensures that the sums of a program fit 64 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Nats(i64);
@@ -18,7 +18,7 @@ impl Nats {
         self.0
     }
 
-    /// The Q16 representation in 32 bits, if it is within ±32768 nats.
+    /// The Q16 representation in 32 bits, or `None` outside ±32768 nats.
     pub fn to_q16(self) -> Option<i32> {
         i32::try_from(self.0).ok()
     }

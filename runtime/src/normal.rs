@@ -1,4 +1,4 @@
-//! Standard normal noise from uniform words, without rejection: every draw takes the same short time and one word.
+//! Standard normal noise from uniform words without rejection. Every draw takes the same short time and one word.
 
 mod table;
 
@@ -6,12 +6,12 @@ use crate::fixed::interpolate;
 use rand_core::Rng;
 use table::QUANTILES;
 
-/// Fractional bits of a deviate.
+/// Fractional bits of a normal variate.
 pub const FRAC: u32 = 12;
-/// The largest deviate: 6.34 in Q3.12.
+/// The largest variate: 6.34 in Q3.12.
 pub const MAX: i16 = 25_961;
 
-/// Fills `out`, in order, with standard normal deviates in Q3.12, one `next_u32` for each.
+/// Fills `out` in order with standard normal variates in Q3.12, using one `next_u32` for each.
 ///
 /// Each is [`normal_from_bits`] of its word.
 pub fn fill_normal<R: Rng + ?Sized>(rng: &mut R, out: &mut [i16]) {
@@ -20,14 +20,15 @@ pub fn fill_normal<R: Rng + ?Sized>(rng: &mut R, out: &mut [i16]) {
     }
 }
 
-/// The standard normal deviate, in Q3.12, of 32 uniform bits: the inverse of the normal distribution function.
+/// The standard normal variate in Q3.12 for 32 uniform bits: the inverse of the normal distribution function.
 ///
-/// The top bit is the sign and the 31 bits below it, `t`, choose the tail: the result is within 1.15 LSB of the `z` with
-/// `P(Z > z) = (t + 1/2) / 2^32`. So it is symmetric, and the farthest that it reaches is 6.34 standard deviations,
-/// once in 2^31 draws.
+/// The top bit is the sign. The 31 bits below it, `t`, determine the tail probability: the result is within 1.15 LSB of
+/// the `z` with `P(Z > z) = (t + 1/2) / 2^32`. The distribution is symmetric. Its extreme is 6.34 standard deviations,
+/// which occurs once in 2^31 draws.
 #[inline]
 pub fn normal_from_bits(bits: u32) -> i16 {
-    // 16 segments for every octave of t, because z is nearly linear in the logarithm of t; below 32, one for every t.
+    // There are 16 segments per octave of t, because z is almost linear in the logarithm of t. Below 32, every t has
+    // its own.
     let tail = bits << 1;
     let zeros = (tail | 32).leading_zeros();
     let normalized = tail << zeros;
@@ -104,8 +105,8 @@ mod tests {
         assert_eq!(magnitude((1 << 31) - 1), 0);
     }
 
-    /// The distribution over all 2^32 words, not a sample: a magnitude falls as t grows, so bisection finds how many t
-    /// give at least each magnitude.
+    /// The distribution over all 2^32 words, without sampling: a magnitude decreases as t grows, so bisection finds how
+    /// many t give at least each magnitude.
     #[test]
     fn exact_distribution_over_all_words() {
         let half = 31f64.exp2();

@@ -1,7 +1,8 @@
-//! The operations. [`operations!`] is the one table of them: code, name, meaning, what it asks of its operands. Everything
-//! that goes over all operations (their codes, the verifier's and the interpreter's dispatch, the compiler's rules about
-//! scales, the fuzzers' choices, the table of `docs/blob-format.md`) comes from it. What an operation *is*, its bound, its cost,
-//! its run and its mathematics, stands in the file of its group; a feature leaves whole files out.
+//! The operations. The table [`operations!`] defines all of them: code, name, meaning, and what each requires of its
+//! operands. Everything that covers all operations is generated from it: the codes, the dispatch of the verifier and of
+//! the interpreter, the compiler's rules about scales, the fuzzers' choices, and the table in `docs/blob-format.md`.
+//! The file of each group contains the rest: bounds, costs, evaluation and arithmetic. A disabled feature leaves out
+//! whole files.
 
 pub mod bounds;
 mod form;
@@ -14,7 +15,7 @@ mod control;
 #[cfg(feature = "conv")]
 mod conv;
 #[cfg(feature = "flow")]
-pub mod coupling;
+mod coupling;
 mod dense;
 mod density;
 mod elementwise;
@@ -25,6 +26,8 @@ mod logistic;
 #[cfg(feature = "dlgm")]
 mod rank_one;
 mod rearrange;
+#[cfg(feature = "robust")]
+mod robust;
 mod scalar;
 #[cfg(feature = "dlgm")]
 mod select;
@@ -43,12 +46,13 @@ const NORMAL_FRAC: u8 = normal::FRAC as u8;
 /// Finds a matrix by its index in the blob.
 pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
 
-/// What one execution of an operation costs.
+/// The cost of one execution of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Elementary steps: multiply-accumulates and rows of matrices, elements of everything else, and one for itself.
+    /// Elementary steps: 1 for the operation, plus the multiply-accumulates and rows of matrices, or the elements of
+    /// other operations.
     pub work: u64,
-    /// Multiply-accumulates of matrices, padding to whole words not counted.
+    /// Multiply-accumulates of matrices, without the padding to whole words.
     pub macs: u64,
 }
 
@@ -58,21 +62,22 @@ impl Cost {
     }
 }
 
-/// What an operation asks of its operands beyond its line of the table, how large its result is and what it costs.
+/// The requirements of an operation that its line in the table does not state, the bound of its result, and its cost.
 trait Operation {
-    /// The bound of what is written besides the output: the largest |q| of activations, log2 of the largest magnitude of nats.
+    /// The bound of the second tensor that it writes: the largest |q| of activations, or log2 of the largest magnitude
+    /// of nats.
     const EXTRA_BOUND: u16 = 0;
 
     /// The bound of the output, in the same units.
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
-    /// Halfwords of scratch that it needs; none where its matrices are not there.
+    /// Halfwords of scratch that it needs, or `None` if its matrices do not exist.
     fn scratch_len(_: &Op, _: &Matrices<'_>) -> Option<u32> {
         None
     }
 
-    /// Elementary steps besides one for the operation itself. `first` is the length of the first input, or of the output
-    /// where there is no input, `second` that of the second input.
+    /// Elementary steps, without the one for the operation itself. `first` is the length of the first input, or of the
+    /// output if there is no input. `second` is the length of the second input.
     fn cost(_op: &Op, first: u32, _second: u32, _matrices: &Matrices<'_>) -> Cost {
         Cost::elements(first.into())
     }
@@ -83,7 +88,7 @@ trait Transform: Operation {
     fn run(machine: &mut Machine<'_, '_>, step: &Step);
 }
 
-/// An operation that gives one scalar in nats.
+/// An operation whose result is one scalar in nats.
 trait Reduction: Operation {
     fn nats(values: &Values<'_>) -> i64;
 }
@@ -95,12 +100,12 @@ macro_rules! operations {
             $name:ident = $code:literal, $class:ident, $form:expr;
         )+}
     )+) => {
-        /// What an operation does. `a`, `b`, `c` are its inputs, `y` its output; `q` is a stored integer, `v = q 2^-frac` its
-        /// value.
+        /// The code of an operation. `a`, `b` and `c` are its inputs and `y` is its output. `q` is a stored integer and
+        /// `v = q 2^-frac` its value.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub enum Opcode {
-            /// Not an operation: refused by the verifier.
+            /// Not an operation: the verifier refuses it.
             Invalid = 0,
             $($(
                 $(#[doc = $doc])+
@@ -109,7 +114,7 @@ macro_rules! operations {
         }
 
         impl Opcode {
-            /// Every valid operation, in the order of their codes, which count from 1 without a gap.
+            /// Every valid operation in the order of the codes, which count from 1 without gaps.
             pub const ALL: [Self; [$($($code),+),+].len()] = {
                 let mut all = [Self::Invalid; [$($($code),+),+].len()];
                 $($(
@@ -128,14 +133,14 @@ macro_rules! operations {
             /// Whether an operation of this build writes something besides its output.
             const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::FORMS[$code].is_extra())) ||+) ||+;
 
-            /// What its record holds and its operands are.
+            /// The fields of its record and the rules for its operands.
             #[inline]
             pub fn form(self) -> Form {
                 static FORMS: [Form; Opcode::ALL.len() + 1] = Opcode::FORMS;
                 FORMS.get(self as usize).copied().unwrap_or(Form::INVALID)
             }
 
-            /// Whether this build of the runtime has the operation: see the crate's features.
+            /// Whether this build of the runtime includes the operation: see the crate's features.
             pub const fn compiled(self) -> bool {
                 match self {
                     Self::Invalid => false,
@@ -143,7 +148,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The bound of what it writes besides its output; 0 where that is nothing.
+            /// The bound of the second tensor that it writes, or 0 if there is none.
             pub(crate) const fn extra_bound(self) -> u16 {
                 match self {
                     Self::Invalid => 0,
@@ -156,7 +161,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The feature that brings it; none for what every build has.
+            /// The feature that enables it, or `None` if every build has it.
             pub const fn feature(self) -> Option<&'static str> {
                 match self {
                     Self::Invalid => None,
@@ -164,7 +169,7 @@ macro_rules! operations {
                 }
             }
 
-            /// Its name, as in the specification of the format.
+            /// Its name in the specification of the format.
             pub const fn name(self) -> &'static str {
                 match self {
                     Self::Invalid => "Invalid",
@@ -172,7 +177,7 @@ macro_rules! operations {
                 }
             }
 
-            /// What it computes, as in the specification of the format.
+            /// What it computes, as stated in the specification of the format.
             pub const fn description(self) -> &'static str {
                 match self {
                     Self::Invalid => "",
@@ -194,7 +199,7 @@ macro_rules! operations {
             }
         }
 
-        /// Halfwords of scratch that an operation needs; none of one that needs none, or whose matrices are not there.
+        /// Halfwords of scratch that an operation needs. `None` if it needs none or its matrices do not exist.
         pub fn scratch_len(op: &Op, matrices: &Matrices<'_>) -> Option<u32> {
             match op.opcode {
                 Opcode::Invalid => None,
@@ -207,8 +212,8 @@ macro_rules! operations {
             }
         }
 
-        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output where it has no
-        /// input, `second` that of its second input.
+        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output if it has no
+        /// input. `second` is the length of its second input.
         #[inline(never)]
         pub fn op_cost(op: &Op, first: u32, second: u32, matrices: &Matrices<'_>) -> Cost {
             let Cost { work, macs } = match op.opcode {
@@ -224,7 +229,7 @@ macro_rules! operations {
         }
 
         /// Runs one operation of a verified program.
-        #[inline]
+        #[inline(never)]
         pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step) {
             match step.op.opcode {
                 Opcode::Invalid => {}
@@ -259,19 +264,21 @@ macro_rules! operations {
 
 operations! {
     [all()] dense {
-        /// W a + bias, requantised, with the matrix of the record
+        /// W a + bias, requantised; W is the matrix that the record names
         Dense = 1, transform, Form::vectors(1).arg();
     }
     [all()] activation {
         /// max(a, 0)
         Relu = 2, transform, Form::map(1).scales([SameAsOutput]);
+        /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
+        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]);
         /// tanh(a 2^-parameter)
         Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
         /// 1 / (1 + exp(-a 2^-parameter))
         Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
-        /// exp(a 2^-parameter), saturated
+        /// exp(a 2^-parameter), saturated at 16 bits
         Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]);
-        /// a rounded to the output's scale, within the interval of two signed halfwords of word 3
+        /// a rounded to the output's scale and clamped to the interval in word 3
         Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]);
     }
     [all()] elementwise {
@@ -287,15 +294,15 @@ operations! {
     [all()] rearrange {
         /// a followed by b, both rounded to the output's scale
         Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]);
-        /// elements of a from word 3 on
+        /// consecutive elements of a, starting at the index in word 3
         Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]);
     }
     [all()] control {
-        /// draws of N(0, I)
+        /// independent draws of N(0, 1)
         Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
-        /// repeats what follows, up to its End; the output collects what each iteration gives
+        /// repeats the operations up to its End; the output collects the results of all iterations
         Loop = 16, transform, Form::vectors(0).any_kind().imm();
-        /// stores a, scalar or vector, in its Loop's output at the place of the iteration
+        /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
         End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]);
     }
     [all()] density {
@@ -311,65 +318,69 @@ operations! {
         Sum = 12, reduction, Form::reduce(1).param().scales([ReadAtMost(24)]);
     }
     [all()] scalar {
-        /// a + b, scalars
+        /// sum a + b of two scalars
         Add = 13, reduction, Form::scalars(2);
-        /// a - b, scalars
+        /// difference a - b of two scalars
         Sub = 14, reduction, Form::scalars(2);
-        /// -a, scalar
+        /// -a of a scalar
         Neg = 15, reduction, Form::scalars(1);
-        /// mean of the scalars of a
+        /// arithmetic mean of the scalars in a
         Mean = 18, reduction, Form::reduce_nats(1);
-        /// ln(1/n sum exp(a)) of the n scalars of a
+        /// ln(1/n sum exp(a)) over the n scalars in a
         LogMeanExp = 19, reduction, Form::reduce_nats(1);
-        /// scalar a + word 3, a signed Q16 constant
+        /// a + word 3: a scalar plus a signed constant in Q16
         Offset = 31, reduction, Form::scalars(1).imm();
     }
     [feature = "adgm"] categorical {
-        /// word 3 at the index of the innermost loop's iteration, else 0
+        /// one-hot vector: the value in word 3 at the index of the innermost loop's iteration, 0 elsewhere
         OneHot = 27, transform, Form::vectors(0).imm().in_loop();
         /// softmax(a)
         Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15));
-        /// mean of the vectors of the output's length that follow each other in a
+        /// elementwise mean of the vectors stored one after another in a, each of the output's length
         MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]);
-        /// sum p (a + ln p), p = softmax(b), of scalars a: a negative bound with the class summed out
+        /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
         FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
     }
     [feature = "dlgm"] select {
-        /// a where c > 0, else b
+        /// a where c > 0, b elsewhere
         Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]);
     }
     [feature = "dlgm"] rank_one {
         /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
         RankOne = 32, transform,
             Form::vectors(2).same_length().scales([SameAsOutput, AtLeast(FINE)]).output_scale(Exactly(NORMAL_FRAC));
-        /// 1/2 ln(1 + a.a): minus the log-determinant that RankOne applies
+        /// 1/2 ln(1 + a.a): the negative log-determinant of RankOne's linear map
         HalfLogDet = 33, reduction, Form::reduce(1).scales([AtLeast(FINE)]);
-        /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): what a rank-one covariance adds to a diagonal KL
+        /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): the term that a rank-one covariance adds to the KL of a diagonal one
         RankOneKl = 34, reduction, Form::reduce(2).scales([AtLeast(FINE), AtLeast(FINE)]);
     }
     [feature = "flow"] flow {
-        /// planar flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        /// planar flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
             .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
-        /// radial flow of a with parameters b, undone where the parameter is 1; at most 1024 elements, whole steps
+        /// radial flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
             .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
     }
     [feature = "conv"] conv {
-        /// convolution or transposed convolution of a with the matrices from the record's on, geometry below
+        /// convolution or transposed convolution of a; the record names the first matrix; see the geometry below
         Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch();
     }
     [feature = "logistic"] logistic {
-        /// discretised-logistic negative log-likelihood of c under mean a, log-scale b
+        /// discretised logistic negative log-likelihood of c under mean a, log-scale b
         LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
     }
+    [feature = "robust"] robust {
+        /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
+        StudentTNll = 41, reduction, Form::reduce(3).param().scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+    }
     [feature = "flow"] coupling {
-        /// a stack of affine couplings of a with the matrices from the record's on, then zeros, shape below
+        /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
         Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det();
     }
 }
 
-/// `feature = "name"` without what is around the name; none of `all()`.
+/// The name in `feature = "name"`, or `None` for `all()`.
 const fn feature_of(cfg: &'static str) -> Option<&'static str> {
     match cfg.as_bytes() {
         [b'f', b'e', b'a', b't', b'u', b'r', b'e', b' ', b'=', b' ', b'"', name @ .., b'"'] => {
@@ -393,12 +404,12 @@ impl Opcode {
         self.form().inputs()
     }
 
-    /// Whether its third reference is a tensor that it writes.
+    /// Whether the third reference is a second tensor that the operation writes.
     pub fn writes_extra(self) -> bool {
         self.form().writes_extra()
     }
 
-    /// Whether the output may take the place of an input that dies there.
+    /// Whether the output may overwrite an input that no later operation reads.
     pub fn in_place(self) -> bool {
         self.form().in_place()
     }
@@ -440,10 +451,13 @@ mod tests {
         let work = |opcode| cost(opcode).work;
         assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (11, 1, 10));
         assert_eq!(op_cost(&op(Opcode::End), 1, 0, &matrix(3, 5)).work, 1);
-        assert_eq!((work(Opcode::Concat), work(Opcode::Radial), work(Opcode::Planar)), (111, 101, 101));
-        assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+        assert_eq!(work(Opcode::Concat), 111);
+        if cfg!(feature = "flow") {
+            assert_eq!((work(Opcode::Radial), work(Opcode::Planar)), (101, 101));
+            assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+        }
         assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
-        // More weights than 32 bits count.
+        // The number of weights exceeds 32 bits.
         let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
         assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
     }

@@ -1,16 +1,18 @@
-//! Programs: the operations of a model, the tensors they move and how both are read from flash one record at a time.
+//! Programs: the operations of a model, the tensors that they use, and how both are read from flash one record at a
+//! time.
 //!
-//! Records have a fixed size in 32-bit words and their accessors are total: a record that does not decode is an
-//! [`Opcode::Invalid`] operation or an empty tensor, which the verifier refuses and the interpreter skips.
+//! Records have a fixed size in 32-bit words, and their accessors always return a value. A record that cannot be
+//! decoded becomes an [`Opcode::Invalid`] operation or an empty tensor. The verifier refuses these, and the interpreter
+//! skips them.
 
 use crate::kernel::Packing;
 pub use crate::ops::{Cost, Extra, Form, Matrices, Opcode, ScaleRule, op_cost};
 
 /// Largest number of elements of one tensor.
 pub const MAX_TENSOR_LEN: u32 = 1 << 16;
-/// Largest nesting of loops.
+/// Largest nesting depth of loops.
 pub const MAX_LOOP_DEPTH: usize = 4;
-/// Reference to no tensor.
+/// The reference that means "no tensor".
 pub const NO_TENSOR: u16 = u16::MAX;
 
 #[inline]
@@ -18,7 +20,7 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
     words.get(index).copied().unwrap_or(0)
 }
 
-/// The record of `N` words at `index` of a section; zeros past its end.
+/// The record of `N` words at `index` of a section, or zeros past its end.
 #[inline(always)]
 fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
     words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
@@ -28,7 +30,7 @@ fn halves(word: u32) -> [u16; 2] {
     [word as u16, (word >> 16) as u16]
 }
 
-/// What a program computes. A model carries each kind at most once.
+/// The purpose of a program. A model has at most one program of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
@@ -48,13 +50,14 @@ pub enum ProgramKind {
     ScoreMonteCarlo = 6,
     /// x, noise -> importance-weighted bound -log(1/K sum w_k) over K draws, in nats (Burda et al., arXiv 1509.00519).
     ScoreImportance = 7,
-    /// class, noise -> x: draws from the model of one class. The class comes as a vector with a one at its place.
+    /// class, noise -> x: draws from the model of one class. The class is given as a one-hot vector.
     SampleClass = 8,
     /// x, noise -> probability of every class, Q15.
     Classify = 9,
-    /// x, mask, noise -> x: what the mask marks as observed (positive) stays, the rest is drawn from the model.
+    /// x, mask, noise -> x: keeps the elements that the mask marks as observed (positive) and draws the others from the
+    /// model.
     Impute = 10,
-    /// x -> z: the latent that [`ProgramKind::Decode`] takes to x, for a flow.
+    /// x -> z: the latent that [`ProgramKind::Decode`] maps to x, for a flow.
     Invert = 11,
     /// noise -> x, -log q(x): a draw with its negative log-density in nats.
     SampleDensity = 12,
@@ -107,7 +110,7 @@ impl ProgramKind {
         Self::ALL.get((code as usize).wrapping_sub(1)).copied()
     }
 
-    /// Snake-case name, as the tools print it.
+    /// Name in snake case, as the tools print it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sample => "sample",
@@ -125,7 +128,7 @@ impl ProgramKind {
         }
     }
 
-    /// What goes in and what comes out.
+    /// The inputs and outputs of programs of this kind.
     pub fn signature(self) -> Signature {
         let (inputs, vectors, scalar, noise) = match self {
             Self::Sample => (0, 1, false, true),
@@ -144,39 +147,42 @@ impl ProgramKind {
 /// Number of words of an operation's record.
 pub const OP_WORDS: usize = 4;
 
-/// One operation, decoded. Tensor references count from the program's first tensor.
+/// One decoded operation. Tensor references count from the program's first tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// What to do.
+    /// The operation.
     pub opcode: Opcode,
-    /// Small signed parameter: extra fractional bits with which `a` is read.
+    /// Small signed parameter. For most operations that use it, it is added to the fractional bits with which `a` is
+    /// read.
     pub param: i8,
     /// Output tensor; [`NO_TENSOR`] for `End`.
     pub output: u16,
-    /// Input tensors; unused ones are [`NO_TENSOR`]. The third may be a tensor that is written: [`Opcode::writes_extra`].
+    /// Input tensors; unused ones are [`NO_TENSOR`]. The third may be a second tensor that the operation writes:
+    /// [`Opcode::writes_extra`].
     pub inputs: [u16; 3],
-    /// Matrix of a `Dense`, first matrix of a `Conv` or of `Couplings`, else 0.
+    /// Matrix of a `Dense`, first matrix of a `Conv` or of `Couplings`, otherwise 0.
     pub arg: u16,
-    /// Iterations of a `Loop`, interval of a `Clamp`, start of a `Slice`, value of a `OneHot`, constant of
-    /// an `Offset`, geometry of a `Conv`, shape of `Couplings`, else 0.
+    /// Iterations of a `Loop`, interval of a `Clamp`, start of a `Slice`, value of a `OneHot`, constant of an `Offset`,
+    /// geometry of a `Conv`, shape of `Couplings`, otherwise 0.
     pub imm: u32,
 }
 
 impl Op {
-    /// Whether it writes this tensor.
+    /// Whether the operation writes this tensor.
     #[inline]
     pub fn writes(&self, tensor: u16) -> bool {
-        self.output == tensor || (self.opcode.writes_extra() && self.inputs[2] == tensor)
+        self.output == tensor || (self.opcode.form().is_extra() && self.inputs[2] == tensor)
     }
 
-    /// Whether the operation at `index` of a section writes this tensor. Most do as their output, and one word tells.
+    /// Whether the operation at `index` of a section writes this tensor. One word is enough to decide this for most
+    /// operations, because they write only their output.
     #[inline]
     pub(crate) fn read_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
         let [_, output] = halves(word(ops, index.wrapping_mul(OP_WORDS)));
         output == tensor || Self::read(ops, index).writes(tensor)
     }
 
-    /// The ends of a `Clamp`'s interval, lowest first.
+    /// The lower and the upper end of a `Clamp`'s interval.
     #[inline]
     pub fn interval(&self) -> (i16, i16) {
         (self.imm as i16, (self.imm >> 16) as i16)
@@ -217,7 +223,7 @@ impl Op {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum TensorKind {
-    /// Not a tensor: refused by the verifier.
+    /// Not a valid tensor: the verifier refuses it.
     #[default]
     Invalid = 0,
     /// 16-bit activations, one halfword each.
@@ -229,7 +235,8 @@ pub enum TensorKind {
 /// Number of words of a tensor's record.
 pub const TENSOR_WORDS: usize = 4;
 
-/// One tensor: where it lies in the arena, how to read it and when it lives. The compiler's claim, the verifier's certificate.
+/// One tensor: its place in the arena, its format and its lifetime. The compiler writes this record and the verifier
+/// checks it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tensor {
     /// Element type.
@@ -269,7 +276,7 @@ impl Tensor {
         }
     }
 
-    /// `first` and `last` of a record.
+    /// The fields `first` and `last` of a record.
     #[inline]
     pub(crate) fn lifetime(record: &[u32; TENSOR_WORDS]) -> (u16, u16) {
         let [first, last] = halves(record[3]);
@@ -286,7 +293,7 @@ impl Tensor {
         ]
     }
 
-    /// Halfwords that the tensor occupies: its elements rounded up to a multiple of eight bytes.
+    /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
     #[inline(never)]
     pub fn extent(&self) -> u32 {
         match self.kind {
@@ -300,18 +307,18 @@ impl Tensor {
 /// Number of words of a matrix's record.
 pub const MATRIX_WORDS: usize = 6;
 
-/// One dense layer's constants. Its data are the parameters of its rows, then its weights, both in the data section.
+/// The constants of one dense layer. The data section holds the parameters of its rows and then its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix {
     /// Outputs.
     pub rows: u32,
     /// Inputs.
     pub cols: u32,
-    /// Order of the weights; `None` when the code is unknown.
+    /// Order of the weights; `None` if the code is unknown.
     pub packing: Option<Packing>,
-    /// Largest |q| of the activations it may be given, for which no accumulator overflows.
+    /// Largest |q| of the inputs for which it is proved that no accumulator overflows.
     pub input_bound: u16,
-    /// Largest |q| that then comes out.
+    /// Largest |q| of the outputs for such inputs.
     pub output_bound: u16,
     /// First word of the parameters in the data section.
     pub params: u32,
@@ -340,7 +347,8 @@ impl Matrix {
         ]
     }
 
-    /// Words of the parameters: bias and multiplier of every row, rows rounded up to four.
+    /// Words of the parameters: the bias and multiplier of every row, with the number of rows rounded up to a multiple
+    /// of four.
     pub fn params_len(&self) -> u32 {
         (self.rows.saturating_add(3) & !3).saturating_mul(2)
     }
@@ -363,7 +371,7 @@ impl Matrix {
 /// Number of words of a program's record.
 pub const PROGRAM_WORDS: usize = 12;
 
-/// One program's record: ranges of operations and tensors, inputs and outputs, and what a run costs.
+/// The record of one program: its ranges of operations and tensors, its inputs and outputs, and the cost of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramRecord {
     /// Code of a [`ProgramKind`].
@@ -394,7 +402,7 @@ impl ProgramRecord {
             *record::<PROGRAM_WORDS>(programs, index);
         let long = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         Self {
-            // Bits that must be zero make a kind that there is none of.
+            // A set bit that must be zero gives a kind that does not exist.
             kind: if reserved == 0 { kind } else { 0 },
             ops_start,
             ops_len,

@@ -1,7 +1,7 @@
 //! A small seedable generator of 32-bit words.
 //!
-//! Whatever draws noise in this crate takes any [`rand_core::Rng`], so a hardware generator can stand in for this one.
-//! This one is for everything that must be repeatable: the same seed gives the same words on every machine.
+//! Everything in this crate that draws noise accepts any [`rand_core::Rng`], so you can use a hardware generator
+//! instead. The generator here is for repeatable runs: the same seed gives the same words on every machine.
 
 use core::convert::Infallible;
 use rand_core::{SeedableRng, TryRng, utils};
@@ -9,7 +9,7 @@ use rand_core::{SeedableRng, TryRng, utils};
 /// xoshiro128++ 1.0 of Blackman and Vigna (*Scrambled linear pseudorandom number generators*, 2021): 128 bits of state,
 /// period 2^128 - 1, only 32-bit additions, shifts and exclusive-ors.
 ///
-/// Not for secrets: its state can be computed from its output.
+/// It is not suitable for secrets, because its state can be computed from its output.
 ///
 /// The words equal those of `rand_xoshiro::Xoshiro128PlusPlus` from the same seed.
 ///
@@ -33,8 +33,8 @@ pub struct Xoshiro128PlusPlus {
 impl SeedableRng for Xoshiro128PlusPlus {
     type Seed = [u8; 16];
 
-    /// The state is the seed, as four little-endian words. The all-zero seed, from which the generator would return
-    /// zeros for ever, is replaced by that of `seed_from_u64(0)`.
+    /// The seed is the state, as four little-endian words. The all-zero seed would make the generator return zeros
+    /// forever; it is replaced by the state of `seed_from_u64(0)`.
     fn from_seed(seed: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(seed);
         if bits == 0 {
@@ -43,7 +43,7 @@ impl SeedableRng for Xoshiro128PlusPlus {
         Self { s0: bits as u32, s1: (bits >> 32) as u32, s2: (bits >> 64) as u32, s3: (bits >> 96) as u32 }
     }
 
-    /// The state is two words of SplitMix64, as the authors of xoshiro recommend: seeds that differ by one bit give
+    /// The state is two words of SplitMix64, as the authors of xoshiro recommend. Seeds that differ in one bit give
     /// unrelated sequences.
     fn seed_from_u64(seed: u64) -> Self {
         let mut state = seed;

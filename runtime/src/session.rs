@@ -1,8 +1,8 @@
-//! The interpreter: runs a verified program over the arena. It cannot fail, and it has no code that panics.
+//! The interpreter runs a verified program over the arena. It cannot fail, and it has no code that panics.
 //!
-//! The proof is about the blob as it was read. Should the flash change afterwards, records still decode to something and
-//! accesses are still checked, so that the numbers may be wrong but nothing else happens; a budget of the proven work
-//! ends every run.
+//! The proof holds for the blob as it was read. If the flash changes afterwards, records still decode to some value and
+//! accesses are still checked. The results may then be wrong, but nothing else happens: every run ends when its proven
+//! work is used up.
 
 use crate::Model;
 use crate::error::SessionError;
@@ -38,13 +38,13 @@ impl<'b, 'a> Session<'b, 'a> {
         &self.model
     }
 
-    /// Elementary steps of the last run: [`ProgramInfo::work`](crate::ProgramInfo::work), exactly.
+    /// Elementary steps of the last run. They equal [`ProgramInfo::work`](crate::ProgramInfo::work).
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Draws a latent from the prior and decodes it. `out`: the likelihood's mean, scaled as
-    /// [`ProgramInfo`](crate::ProgramInfo) says (Q15 probabilities for Bernoulli pixels).
+    /// Draws a latent from the prior and decodes it. `out` receives the mean of the likelihood, at the scale that
+    /// [`ProgramInfo`](crate::ProgramInfo) states (Q15 probabilities for Bernoulli pixels).
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::OutputLength`].
@@ -52,7 +52,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Sample, &[], &mut [out], noise).map(|_| ())
     }
 
-    /// As [`Session::sample`], of one class.
+    /// Like [`Session::sample`], for one class.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::NoSuchClass`], [`SessionError::OutputLength`].
@@ -60,7 +60,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.call(ProgramKind::SampleClass, Given::Class(class), &mut [out], noise).map(|_| ())
     }
 
-    /// Draws x with its negative log-density -log q(x), exact.
+    /// Draws x and returns its exact negative log-density -log q(x).
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::OutputLength`].
@@ -76,7 +76,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Decode, &[z], &mut [out], &mut Silence).map(|_| ())
     }
 
-    /// The latent that [`Session::decode`] takes to `x`, for a flow.
+    /// Computes the latent that [`Session::decode`] maps to `x`, for a flow.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
@@ -84,7 +84,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Invert, &[x], &mut [z], &mut Silence).map(|_| ())
     }
 
-    /// The posterior's mean and log-variance for the input `x`, clamped to the declared range.
+    /// Computes the posterior's mean and log-variance for the input `x`, which is clamped to the declared range.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
@@ -100,7 +100,8 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Reconstruct, &[x], &mut [out], &mut Silence).map(|_| ())
     }
 
-    /// Fills in what is missing of `x`: where `mask` is positive `x` is observed and stays, the rest is drawn.
+    /// Fills in the missing elements of `x`. Where `mask` is positive, `x` is observed and kept; the other elements are
+    /// drawn.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
@@ -114,7 +115,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Impute, &[x, mask], &mut [out], noise).map(|_| ())
     }
 
-    /// The probability of every class for the input `x`, Q15.
+    /// Computes the probability of every class for the input `x`, in Q15.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`].
@@ -127,8 +128,9 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Classify, &[x], &mut [probabilities], noise).map(|_| ())
     }
 
-    /// How unlikely `x` is, without noise: higher is more anomalous. -ELBO with the latent at the posterior's mean; the exact
-    /// -log p(x) of a flow; the negative critic of a generative adversarial network, whose scale is arbitrary.
+    /// Returns how unlikely `x` is, without noise; a higher score is more anomalous. This is -ELBO with the latent at
+    /// the posterior's mean, the exact -log p(x) of a flow, or the negated critic of a generative adversarial network,
+    /// whose scale is arbitrary.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
@@ -136,7 +138,7 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::Score, &[x], &mut [], &mut Silence)
     }
 
-    /// -ELBO of `x`, the mean over the number of latent draws that the model was compiled for.
+    /// Returns -ELBO of `x`, averaged over the number of latent draws that the model was compiled for.
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
@@ -144,8 +146,8 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::ScoreMonteCarlo, &[x], &mut [], noise)
     }
 
-    /// Importance-weighted bound on -log p(x) with the number of latent draws that the model was compiled for
-    /// (Burda et al., arXiv 1509.00519, equation 8).
+    /// Returns the importance-weighted bound on -log p(x) with the number of latent draws that the model was compiled
+    /// for (Burda et al., arXiv 1509.00519, equation 8).
     ///
     /// # Errors
     /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`].
@@ -153,12 +155,13 @@ impl<'b, 'a> Session<'b, 'a> {
         self.run(ProgramKind::ScoreImportance, &[x], &mut [], noise)
     }
 
-    /// Runs any program: its input vectors, clamped to their declared ranges, and room for its output vectors, as its
-    /// kind's [`Signature`](crate::program::Signature) says. Returns its scalar, 0 where it has none.
+    /// Runs any program. The input vectors are clamped to their declared ranges. The lengths of inputs and outputs
+    /// follow from the [`Signature`](crate::program::Signature) of the kind. Returns the program's scalar, or 0 if it
+    /// has none.
     ///
     /// # Errors
-    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`]; a vector that is
-    /// missing counts as empty.
+    /// [`SessionError::ProgramAbsent`], [`SessionError::InputLength`], [`SessionError::OutputLength`]. A missing vector
+    /// counts as an empty one.
     pub fn run(
         &mut self,
         kind: ProgramKind,
@@ -199,7 +202,7 @@ impl<'b, 'a> Session<'b, 'a> {
         Ok(Nats::from_bits(scalar.map_or(0, |tensor| read_scalar(self.arena, &scope.tensor(*tensor), 0))))
     }
 
-    /// Copies an input into the arena, clamped to the range that the proof is for.
+    /// Copies an input into the arena, clamped to the range that was proved.
     fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: usize) -> Result<(), SessionError> {
         let expected = tensor.len as usize;
         let slots = vector_mut(self.arena, tensor).unwrap_or_default();
@@ -240,7 +243,7 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 }
 
-/// What a caller gives a program to read.
+/// An input that a caller passes to a program.
 #[derive(Clone, Copy)]
 enum Given<'x> {
     Vectors(&'x [&'x [i16]]),

@@ -1,8 +1,9 @@
-//! The proof: everything that must hold so that the interpreter cannot fail, checked once, in no memory.
+//! The proof: it checks once everything that is needed so that the interpreter cannot fail. It allocates no memory.
 //!
-//! Matrices first (no accumulator overflows for activations within the declared bound), then every program: tensors lie
-//! in the arena, are written once before they are read, do not share memory while alive; every operation's operands
-//! fit and its declared bound is the one that follows; loops nest and their work is what the program declares.
+//! Matrices come first: no accumulator may overflow for activations within the declared bound. Then every program is
+//! checked. Its tensors lie in the arena, are written once before they are read, and share no memory while alive. The
+//! operands of every operation fit, and the declared bound of the result is the one that follows from them. Loops are
+//! nested, and the work is the declared amount.
 
 use crate::blob::Blob;
 use crate::error::LoadError;
@@ -17,7 +18,7 @@ use crate::program::{
 /// Proves every matrix and program of `blob`.
 ///
 /// # Errors
-/// The first thing that does not hold. `max_work` limits the elementary steps of every program's run.
+/// The first fault. `max_work` limits the elementary steps of one run of every program.
 #[inline(never)]
 pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
     verify_matrices(blob)?;
@@ -34,7 +35,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
         scope.verify_tensors(&record)?;
         scope.verify_overlaps()?;
         let (work, macs) = scope.verify_ops(kind)?;
-        // A sum that saturated proves nothing.
+        // A saturated sum proves nothing.
         if work != record.work || macs != record.macs || work > max_work || work == u64::MAX {
             return Err(LoadError::Work { program });
         }
@@ -87,7 +88,7 @@ fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], ma
             .and_then(|products| products.checked_add(bias.unsigned_abs()))
             .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
             .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
-        // Most rows reach less than another one: the exact product is dear on a Cortex-M0.
+        // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
         if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
             let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
             output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
@@ -96,8 +97,8 @@ fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], ma
     if output_bound == u32::from(m.output_bound) { Ok(()) } else { Err(LoadError::OutputBound { matrix }) }
 }
 
-/// The product of a sum below 2^24 and a bound of at most 2^15, unless it is 2^32 or more: in products of 32 bits, because
-/// those of 64 are dear on a Cortex-M0.
+/// The product of a sum below 2^24 and a bound of at most 2^15, or `None` if it is 2^32 or more. It uses products of 32
+/// bits, because those of 64 bits are slow on a Cortex-M0.
 fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
     let bound = u32::from(bound);
     let (high, low) = ((sum >> 16) * bound, (sum & 0xFFFF) * bound);
@@ -113,7 +114,7 @@ fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32,
     }
 }
 
-/// The same for one of the rows that take turns in `words`.
+/// The same for one of the rows that are interleaved in `words`.
 #[inline(never)]
 fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     let (mut sum, mut last) = (0, 0);
@@ -128,7 +129,7 @@ fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     (sum, last)
 }
 
-/// A lane takes 256 at most from a word, so 255 words fit before it overflows.
+/// A word adds at most 256 to a lane, so 255 words fit before it overflows.
 const LANE_WORDS: usize = 128;
 
 /// Magnitudes of four signed bytes, as bytes (-128 gives 128), summed into two 16-bit lanes.
@@ -139,7 +140,7 @@ fn abs_lanes(word: u32) -> u32 {
     (abs & 0x00FF_00FF) + ((abs >> 8) & 0x00FF_00FF)
 }
 
-/// `len` records of `size` words from the one at `start` on.
+/// `len` records of `size` words, starting at record `start`.
 #[inline(never)]
 fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
     let count = words.len() / size;
@@ -148,7 +149,7 @@ fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
 }
 
 /// One program's records.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'b> {
     pub ops: &'b [u32],
     pub tensors: &'b [u32],
@@ -160,7 +161,7 @@ pub(crate) struct Scope<'b> {
 }
 
 impl<'b> Scope<'b> {
-    /// The records that `record` names, or nothing when they are not there.
+    /// The records that `record` names, or `None` if they are out of range.
     pub fn new(blob: &Blob<'b>, record: &ProgramRecord) -> Option<Self> {
         Some(Self {
             ops: records(blob.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
@@ -250,7 +251,7 @@ impl<'b> Scope<'b> {
             let end = a.offset + a.extent();
             let records = self.tensors.as_chunks().0.iter().enumerate();
             for (second, record) in records.skip(first + 1) {
-                // Most pairs are apart in time, and one word tells.
+                // Most pairs do not overlap in time, and one word shows it.
                 let (b_first, b_last) = Tensor::lifetime(record);
                 if b_first > a.last || a.first > b_last {
                     continue;
@@ -270,7 +271,7 @@ impl<'b> Scope<'b> {
         Ok(())
     }
 
-    /// Whether `new` takes exactly the place of `old` in the operation at which `old` dies.
+    /// Whether `new` takes exactly the place of `old` in the operation that reads `old` last.
     fn replaces(&self, old: &Tensor, new: &Tensor) -> bool {
         let same_place = (old.kind, old.offset, old.len) == (new.kind, new.offset, new.len);
         let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
@@ -298,7 +299,7 @@ impl<'b> Scope<'b> {
                 Fault::Noise => LoadError::Noise { op },
                 Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            // At most 4096 operations of 2^64 steps under a repeat of 2^64: saturation, which is refused in the end.
+            // At most 4096 operations of 2^64 steps, repeated 2^64 times: the sum saturates, and is refused at the end.
             work = work.saturating_add(cost.work);
             macs = macs.saturating_add(cost.macs);
         }
@@ -327,7 +328,7 @@ impl<'b> Scope<'b> {
             require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
             if written {
                 require(input.first == here && tensor != step.op.output, Fault::Operand)?;
-                // Scratch is not filled to its end, so that reading it would show what the arena held before.
+                // Scratch is not filled completely, so reading it could reveal what the arena held before.
                 let scratch = form.extra() == Extra::Scratch;
                 require(
                     !scratch || input.last == here,
@@ -341,7 +342,7 @@ impl<'b> Scope<'b> {
 
         require(!form.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
 
-        // What repeats around this operation, before a loop opens and after one closes.
+        // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
         let repeat = loops.repeat();
         let mut written = step.op.output;
         if step.op.opcode == Opcode::Loop {
@@ -372,14 +373,14 @@ impl<'b> Scope<'b> {
         Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
     }
 
-    /// What one execution of an operation costs.
+    /// The cost of one execution of an operation.
     #[inline]
     pub fn cost(&self, step: &Step) -> Cost {
         let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
         op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
     }
 
-    /// A matrix, or nothing where there is none.
+    /// A matrix, or `None` if it does not exist.
     pub fn matrix(&self, index: u16) -> Option<Matrix> {
         let matrix = Matrix::read(self.matrices, usize::from(index));
         (matrix.rows != 0).then_some(matrix)
@@ -398,8 +399,9 @@ impl<'b> Scope<'b> {
         })
     }
 
-    /// What is written inside a loop dies inside it; its vector lives at least until its end; what is read inside
-    /// and was written before lives until the end too, since every iteration reads it again.
+    /// A tensor that is written inside a loop must die inside it. The loop's output must live at least until the loop's
+    /// end. A tensor that is written before the loop and read inside must also live until the end, because every
+    /// iteration reads it again.
     fn verify_loop_lifetimes(&self, start: u16, end: u16) -> Result<(), Fault> {
         for (index, record) in self.tensors.as_chunks().0.iter().enumerate() {
             let (first, last) = Tensor::lifetime(record);
@@ -412,7 +414,7 @@ impl<'b> Scope<'b> {
     }
 }
 
-/// What is wrong with one operation: a [`LoadError`] before it is known which one.
+/// The fault of one operation: a [`LoadError`] without the operation's index.
 #[derive(Clone, Copy)]
 enum Fault {
     Operation,
@@ -431,7 +433,7 @@ fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
-/// `steps` times `repeat`, saturated. A 64-bit product is dear on a Cortex-M0, and most fit 32 bits.
+/// `steps` times `repeat`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
 #[inline(never)]
 fn repeated(steps: u64, repeat: u64) -> u64 {
     if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
@@ -440,7 +442,7 @@ fn repeated(steps: u64, repeat: u64) -> u64 {
 /// The loops around an operation, outermost first.
 #[derive(Default)]
 struct Loops {
-    /// Their operations, counted from 1, and their iterations less one; zeros where there is no loop.
+    /// Their `Loop` operations, counted from 1, and their iterations minus one; zeros where there is no loop.
     frames: [(u16, u16); MAX_LOOP_DEPTH],
 }
 
@@ -469,7 +471,7 @@ impl Loops {
         self.around().last().map(|(start, _)| *start)
     }
 
-    /// Whether `tensor` is the vector of an open loop, whose slots are not all written yet.
+    /// Whether `tensor` is the output of an open loop, which is not yet completely written.
     fn hides(&self, tensor: &Tensor) -> bool {
         self.around().any(|(start, _)| *start == tensor.first)
     }

@@ -1,4 +1,4 @@
-//! Stacks of affine couplings as the interpreter runs them, against floating point.
+//! Compares stacks of affine couplings, as the interpreter runs them, with floating point.
 #![cfg(feature = "flow")]
 
 use elbo::coupling::{CouplingStack, HiddenActivation};
@@ -10,10 +10,10 @@ use proptest::prelude::*;
 mod common;
 use common::{run_all, value};
 
-/// A network's layer in real numbers: rows of weights, each with its bias.
+/// A layer of a network in real numbers: rows of weights, each with its bias.
 type Layer = Vec<(Vec<f64>, f64)>;
 
-/// A stack and its matrices, of integers and as the numbers that these stand for.
+/// A stack with its integer matrices and the real numbers that they represent.
 #[derive(Clone, Debug)]
 struct Case {
     stack: CouplingStack,
@@ -51,11 +51,11 @@ impl Case {
             |i: u32| (salt ^ (index << 20) ^ i).wrapping_mul(0x9E37_79B9).rotate_left(13).wrapping_mul(0x85EB_CA6B);
         let cols = self.stack.columns(inputs);
         let upper = if self.stack.sixteen { cols / 2 } else { cols };
-        // Padding is zero.
+        // The padding is zero.
         let weight =
             |row: usize, col: usize| if col % upper < inputs { (hash((row * 64 + col) as u32) >> 24) as i8 } else { 0 };
         let bias = |row: usize| hash(5000 + row as u32) as i32 >> 11;
-        // A weight of 127 is a quarter to a half.
+        // A weight of 127 represents a quarter to a half.
         let multiplier = |row: usize| (1 << 23) + (hash(6000 + row as u32) >> 9) as i32;
         let packing = if index.is_multiple_of(2) { Packing::Dsp4 } else { Packing::RowMajor };
         self.parts.matrix([rows, cols], packing, 32768, weight, bias, multiplier);
@@ -68,7 +68,7 @@ impl Case {
         self.layers.push((0..rows).map(real).collect());
     }
 
-    /// What the stack makes of a point, and the log-determinant.
+    /// The image of a point under the stack, and the log-determinant.
     fn exact(&self, point: &[f64], inverse: bool) -> (Vec<f64>, f64) {
         let (even, odd) = point.split_at(point.len().div_ceil(2));
         let mut halves = [even.to_vec(), odd.to_vec()];
@@ -101,7 +101,8 @@ impl Case {
         (halves.concat(), log_det)
     }
 
-    /// Upper bound of how far the images of nearby points are apart, for one of their distance along each coordinate.
+    /// Upper bound of the distance between the images of nearby points, relative to their distance along each
+    /// coordinate.
     fn gain(&self, point: &[f64], inverse: bool) -> f64 {
         const STEP: f64 = 1e-5;
         let mut sums = vec![0.0; point.len()];
@@ -117,7 +118,8 @@ impl Case {
         sums.into_iter().fold(1.0, f64::max)
     }
 
-    /// The image of a point of 12 fractional bits, and the image of that under the other direction; their log-determinants.
+    /// The image of a point of 12 fractional bits, the image of that under the other direction, and the
+    /// log-determinants.
     fn run(&self, z: &[i16], frac: u8) -> ([Vec<i16>; 2], [f64; 2]) {
         let [there, back] =
             [self.stack.inverse, !self.stack.inverse].map(|inverse| CouplingStack { inverse, ..self.stack });
@@ -161,7 +163,8 @@ fn stacks() -> impl Strategy<Value = Case> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Right to half an LSB, and what the stack, undone and done again, makes of 2^-14 of the largest coordinate.
+    /// The error is at most half an LSB, plus the amplification by the stack and its inverse of 2^-14 of the largest
+    /// coordinate.
     #[test]
     fn stacks_of_couplings(case in stacks(), z in prop::collection::vec(-12000i16..12000, 8), frac in 8u8..=12) {
         let z = &z[..case.dims];
@@ -184,7 +187,7 @@ proptest! {
         let tolerance = 2e-4 * most * gain * other;
         let (_, [density, _]) = normal.run(z, frac);
         prop_assert!((density - expected).abs() < tolerance, "{density} {expected}");
-        // Half of what is rounded on the way, and half an LSB at the end.
+        // Half an LSB of each intermediate rounding, and half an LSB at the end.
         let step = f64::from(12 - i32::from(frac)).exp2();
         for (z, back) in z.iter().zip(&back) {
             let off = f64::from(*back) - f64::from(*z);
@@ -193,7 +196,7 @@ proptest! {
         prop_assert!((there + home).abs() < 2e-4 * gain * other + 2e-3 * step * other, "{there} {home}");
     }
 
-    /// Far points, large weights: saturated, not wrapped.
+    /// Far points and large weights saturate and do not wrap.
     #[test]
     fn what_is_too_large_saturates(z in prop::collection::vec(any::<i16>(), 2), up: bool, sixteen: bool, inverse: bool, layers in 0u8..3) {
         let stack = CouplingStack { couplings: 255, layers, activation: HiddenActivation::Relu, sixteen, inverse, normal: false, scale_log2: 3 };
@@ -214,7 +217,7 @@ proptest! {
     }
 }
 
-/// The output is the image and zeros: what lay there while it was computed is gone.
+/// The output is the image followed by zeros. Nothing remains of the working memory.
 #[test]
 fn zeros_follow_the_image() {
     let stack = CouplingStack {

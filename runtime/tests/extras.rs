@@ -1,4 +1,4 @@
-//! Ways in which a blob can be wrong about what its operations write beside their output, and about classes.
+//! Blobs with errors in the second tensor that an operation writes, and in the use of classes.
 #![cfg(all(feature = "adgm", feature = "conv", feature = "flow"))]
 
 use elbo::LoadError as E;
@@ -12,7 +12,7 @@ fn load(parts: &Parts) -> Result<(), LoadError> {
     Model::load(bytemuck::cast_slice(&parts.words()), Limits::default()).map(|_| ())
 }
 
-/// The error that `edit` gives in what `make` makes, and nothing else.
+/// Checks that `edit` of the blob from `make` gives exactly this error.
 #[track_caller]
 fn breaks(make: fn() -> Parts, expected: LoadError, edit: impl FnOnce(&mut Records)) {
     let mut parts = make();
@@ -32,7 +32,7 @@ fn planar() -> Parts {
     parts
 }
 
-/// The same, of which nothing reads the log-determinant.
+/// The same program, in which nothing reads the log-determinant.
 fn silent() -> Parts {
     let mut parts = planar();
     parts.programs[0].kind = ProgramKind::Sample as u32;
@@ -41,7 +41,7 @@ fn silent() -> Parts {
     parts
 }
 
-/// Takes the log-determinant away and has the flow write it to another tensor.
+/// Removes the log-determinant and makes the flow write it to another tensor.
 fn redirect(parts: &mut Records, third: u16) {
     parts.tensors.remove(2);
     parts.programs[0].tensors_len = 3;
@@ -100,14 +100,14 @@ fn conv() -> Parts {
 
 #[test]
 fn an_extra_that_is_not_written_here() {
-    // The tensor that the operation no longer writes is written by none.
+    // Nothing writes the tensor that the operation no longer writes.
     for third in [0, 1, 3, 9, NO_TENSOR] {
         breaks(planar, E::Lifetime { tensor: 2 }, |p| p.ops[2].inputs[2] = third);
         breaks(conv, E::Lifetime { tensor: 1 }, |p| p.ops[0].inputs[2] = if third == 1 { 2 } else { third });
     }
     breaks(planar, E::Lifetime { tensor: 2 }, |p| p.tensors[2].first = 2);
     breaks(planar, E::Lifetime { tensor: 2 }, |p| p.tensors[2].first = 0);
-    // Without it, a third is an input, an earlier result, the output or nothing.
+    // Without it, the third reference is an input, an earlier result, the output or nothing.
     let operand = E::Operand { op: 2 };
     for third in [0, 1, 2, 3, NO_TENSOR] {
         breaks(silent, operand, |p| redirect(p, third));
@@ -140,7 +140,7 @@ fn a_extra_of_the_wrong_form() {
 
 #[test]
 fn an_extra_in_the_place_of_something() {
-    // Inputs that die here, and the output: flows and convolutions do not work in place.
+    // Flows and convolutions do not work in place: the output may not replace an input that is read last here.
     for (old, new) in [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3)] {
         let overlap = E::Overlap { tensor: old, with: new };
         breaks(planar, overlap, |p| p.tensors[usize::from(new)].offset = p.tensors[usize::from(old)].offset);
@@ -154,7 +154,7 @@ fn an_extra_in_the_place_of_something() {
     assert_eq!(load(&parts), Ok(()), "scratch is free afterwards");
 }
 
-/// A convolution leaves part of its scratch as it was: whoever read it would see what the arena held before.
+/// A convolution leaves part of its scratch unchanged. Reading it would show what the arena held before.
 #[test]
 fn scratch_dies_with_its_convolution() {
     let lives_on = E::Lifetime { tensor: 1 };
@@ -177,7 +177,7 @@ fn fields_of_flows_and_convolutions() {
     breaks(conv, E::Shape { op: 0 }, |p| p.ops[0].param = 1);
     breaks(conv, E::Bound { op: 0 }, |p| p.tensors[0].bound = 4097);
     breaks(conv, E::Work { program: 0 }, |p| p.programs[0].macs += 1);
-    // The parameters of a flow may be what it moves.
+    // A flow may move its own parameters.
     let mut parts = Parts::new();
     parts.program(ProgramKind::Sample, |p| {
         let z = p.normal(5);
@@ -215,7 +215,7 @@ fn classes() {
     breaks(classify, E::Overlap { tensor: 2, with: 3 }, |p| p.tensors[3].offset = p.tensors[2].offset);
     breaks(classify, E::NotAlive { op: 4 }, |p| p.ops[4].inputs[0] = 3);
     breaks(classify, E::Shape { op: 4 }, |p| p.tensors[4].len = 4);
-    // Of which loop, where there is none?
+    // There is no loop, so there is no iteration to take the index from.
     for after in [false, true] {
         let mut parts = Parts::new();
         parts.program(ProgramKind::Decode, |p| {
@@ -232,7 +232,8 @@ fn classes() {
     }
 }
 
-/// The output of an operation in place is a tensor that dies there, or nothing: an operation has no other input's place.
+/// The output of an operation in place replaces one of its inputs that is read last there, and never an input of
+/// another operation.
 #[test]
 fn operations_that_do_not_work_in_place() {
     for opcode in Opcode::ALL.into_iter().filter(|opcode| !opcode.in_place()) {
@@ -246,7 +247,7 @@ fn operations_that_do_not_work_in_place() {
         assert_eq!(load(&parts), Ok(()));
         parts.ops[1] = Op { opcode, ..parts.ops[1] };
         let error = load(&parts);
-        // Some overlap; some write a third, which makes no difference to that.
+        // Some overlap, and some write a second tensor. Neither makes a difference.
         assert_eq!(error, Err(E::Overlap { tensor: 1, with: 2 }), "{opcode:?}");
     }
 }

@@ -1,6 +1,6 @@
-//! The operations of flows, DLGM, auxiliary models and convolutions as the interpreter runs them, against a naive
-//! evaluation: exact integers where the operation is exact, floating point where it approximates. The operations that
-//! every model uses are in `interpreter.rs`.
+//! Compares the operations of flows, DLGM, auxiliary models and convolutions, as the interpreter runs them, with a
+//! naive evaluation: exact integers if the operation is exact, otherwise floating point. The operations that every
+//! model uses are in `interpreter.rs`.
 #![cfg(all(feature = "adgm", feature = "conv", feature = "dlgm", feature = "flow", feature = "logistic"))]
 
 use elbo::kernel::{ConvGeometry, Packing};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 mod common;
 use common::{any_vector, counted, run, run_all, score, softplus, value, vector};
 
-/// The scalar that flows and draws have beside their vector.
+/// The scalar that programs of flows return in addition to their vector.
 fn density(x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> f64 {
     run(ProgramKind::Score, &mut Parts::new(), x, write).1 as f64 / 65536.0
 }
@@ -175,7 +175,7 @@ proptest! {
             let all = p.input(3 * n, 14, 32768);
             let mean = p.slice(all, 0, n);
             let log_scale = p.slice(all, n, n);
-            // Read at another scale: a product with 8 at Q0 is 8 times the value.
+            // Changes the scale: a product with 8 at Q0 is 8 times the value.
             let hot = p.clamp(log_scale, 0, 8, 8);
             let log_scale = p.map(Opcode::Mul, &[log_scale, hot], 11, 0);
             let x = p.slice(all, 2 * n, n);
@@ -238,7 +238,7 @@ proptest! {
         let params = small_params(2 * step, seed);
         let (x, there) = through(opcode, &z, &params, false);
         let (back, inverse) = through(opcode, &x, &params, true);
-        // Two steps that shrink to no less than half, of what is rounded to half a unit.
+        // Two steps whose inverse stretches by at most 2 each, applied to errors of half a unit.
         for (back, z) in back.iter().zip(&z) {
             prop_assert!((back - z).abs() <= 6, "{back} {z}");
         }
@@ -290,7 +290,7 @@ proptest! {
 
         let mut parts = Parts::new();
         for phase in 0..up * up {
-            // Along an axis, a phase has the taps of its residue.
+            // Along an axis, a phase has the taps of its residue class.
             let first = |phase: usize| (phase + pad) % up;
             let (first_y, first_x) = (first(phase / up), first(phase % up));
             let across = (first_x..k).step_by(up).count();
@@ -311,7 +311,8 @@ proptest! {
             p.outputs(&[y]);
         });
 
-        // Whoever reaches an output pixel, by definition: input pixel i through tap t where o stride + t - pad = i up.
+        // All contributions to an output pixel by definition: input pixel i through tap t, where o stride + t - pad = i
+        // up.
         let (rows, cols) = geometry.output();
         let mut expected = Vec::new();
         for (oy, ox, to) in (0..rows as usize)
@@ -342,7 +343,7 @@ fn small_params(count: usize, seed: u32) -> Vec<i16> {
     (0..count).map(|i| ((seed ^ i as u32).wrapping_mul(0x9E37_79B9) >> 20) as i16 - 2048).collect()
 }
 
-/// `z` at Q12 through a flow, and its log-determinant.
+/// `z` at Q12 after a flow, and the log-determinant.
 fn through(opcode: Opcode, z: &[i16], params: &[i16], inverse: bool) -> (Vec<i16>, f64) {
     let (n, both) = (z.len() as u32, [z, params].concat());
     let write = |p: &mut Program<'_>| {

@@ -1,5 +1,5 @@
-//! Every operation as the interpreter runs it, against a naive evaluation: exact integers where the operation is exact,
-//! floating point where it approximates.
+//! Compares every operation, as the interpreter runs it, with a naive evaluation: exact integers if the operation is
+//! exact, otherwise floating point.
 
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn fma(x in any_vector(), fb in 8u8..=11, fy in 0u8..=15) {
-        // b is x rounded to fb bits; c is x's positive part.
+        // b is x rounded to fb bits, and c is the positive part of x.
         let out = vector(&x, |p| {
             let x = p.input(x.len() as u32, 11, 20000);
             let b = p.clamp(x, fb, -9000, 9000);
@@ -125,7 +125,7 @@ proptest! {
                 let exact = match opcode {
                     Opcode::Mul => q * b,
                     Opcode::AddVec => q + (b << (11 - fb)),
-                    // In place it is the first that is b.
+                    // In place, the first operand is b.
                     _ if in_place => (b << (11 - fb)) - q,
                     _ => q - (b << (11 - fb)),
                 };
@@ -167,7 +167,7 @@ proptest! {
                 _ => {
                     let other = p.map(Opcode::AddVec, &[x, zeros], 11, 0);
                     let y = p.map(Opcode::Select, &[other, zeros, mask], 11, 0);
-                    // What is chosen by itself.
+                    // The selector is also the first choice.
                     p.map_in_place(Opcode::Select, &[y, zeros, y], 11, 0)
                 }
             };
@@ -192,7 +192,7 @@ proptest! {
     #[test]
     fn densities(x in any_vector(), frac in 11u8..=15) {
         let (n, f) = (x.len() as u32, i32::from(frac));
-        // b is x rounded to 11 bits, c is the positive part.
+        // b is x rounded to 11 bits, and c is the positive part.
         let rounded = |q: i16| (f64::from(q) / f64::from(f - 11).exp2() + 0.5).floor().min(32767.0) / 2048.0;
         let close = |got: f64, expected: f64| (got - expected).abs() < 1e-4 * expected.abs() + 1e-4 * f64::from(n);
         let with = |opcode: Opcode| score(&x, |p| {
@@ -301,7 +301,7 @@ fn a_generator_of_words_is_noise() {
     assert_eq!(out, expected);
 }
 
-/// Every kind by its own name: what goes in is what the program reads, and what comes out what it wrote.
+/// Tests the method of every kind of program: it passes its inputs to the program and returns the program's outputs.
 #[test]
 fn every_kind_by_name() {
     let mut parts = Parts::new();
@@ -310,7 +310,7 @@ fn every_kind_by_name() {
             let signature = kind.signature();
             let inputs: Vec<u16> = (0..signature.inputs).map(|slot| p.input(3, 12, 4096 + u16::from(slot))).collect();
             let vector = inputs.first().copied().unwrap_or_else(|| p.normal(3));
-            // A number of its own for each kind.
+            // Each kind has a number of its own.
             let halved = p.clamp(inputs.get(1).copied().unwrap_or(vector), 12, i16::MIN, 4000 - kind as i16);
             let sum = p.scalar(Opcode::Sum, &[vector], 0);
             let scalar = p.offset(sum, kind as i32);
@@ -363,7 +363,7 @@ fn every_kind_by_name() {
     assert_eq!(out, [100, most(ProgramKind::SampleClass), -4096], "any weights, not one class alone");
 }
 
-/// Noise of its own making may say anything.
+/// A noise source that exceeds the range of normal noise.
 struct Loud;
 
 impl elbo::Noise for Loud {

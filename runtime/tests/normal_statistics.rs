@@ -1,7 +1,7 @@
-//! Ten million normal deviates from one seed, against the exact distribution of normals rounded to Q3.12.
+//! Compares ten million normal variates from one seed with the exact distribution of normals rounded to Q3.12.
 //!
-//! The seed is fixed, so these tests cannot fail by chance; the limits are those that a fresh seed would break about once
-//! in a million runs (once in a thousand for Kolmogorov and Smirnov).
+//! The seed is fixed, so these tests cannot fail by chance. A new seed would exceed the limits about once in a million
+//! runs (once in a thousand for Kolmogorov-Smirnov).
 
 mod normal_reference;
 
@@ -54,7 +54,7 @@ fn distribution() {
         below += u64::from(count);
         distance = distance.max((below as f64 / n - rounded_cdf(q)).abs());
     }
-    // 1.95 is exceeded once in a thousand times.
+    // 1.95 is exceeded once in a thousand runs.
     let statistic = distance * n.sqrt();
     println!("Kolmogorov-Smirnov: {statistic:.3}");
     assert!(statistic < 1.95);
@@ -83,7 +83,7 @@ fn successive_draws_are_uncorrelated() {
     }
 }
 
-/// Pairs of successive draws fall on a grid of 32 by 32 cells of about equal probability as independent ones would.
+/// Pairs of successive draws fall into the cells of a 32 by 32 grid as often as independent draws would.
 #[test]
 fn successive_draws_are_independent() {
     const SIDE: usize = 32;

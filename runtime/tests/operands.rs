@@ -1,9 +1,9 @@
-//! `bounds::output_bounds`: what every operation asks of its operands, one broken requirement at a time.
+//! Tests `bounds::output_bounds`: the requirements of every operation on its operands, violated one at a time.
 
 use elbo::bounds::{OperandError as E, output_bounds};
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
-use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, Tensor, TensorKind};
+use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ScaleRule, Tensor, TensorKind};
 
 /// Operands that hold, and the bounds that follow.
 struct Case {
@@ -73,21 +73,22 @@ fn case(opcode: Opcode) -> Case {
         Opcode::OneHot => ([none; 3], vector(14, 1, 5), 16384),
         Opcode::MeanVec => ([vector(11, 100, 6), none, none], vector(11, 1, 2), 100),
         Opcode::RankOne => ([vector(12, 100, 5), vector(8, 9, 5), none], vector(12, 1, 5), 32768),
-        // Two steps of w, u (2) and b; of z0 (2), alpha and beta.
+        // Planar: two steps of w (2), u (2) and b. Radial: z0 (2), alpha and beta.
         Opcode::Planar => ([vector(8, 100, 2), vector(15, 9, 10), nats(0, 1)], vector(8, 1, 2), 32768),
         Opcode::Radial => ([vector(8, 100, 2), vector(15, 9, 8), nats(0, 1)], vector(8, 1, 2), 32768),
-        // Patches of 2x2 taps of two channels, a pixel of three, each rounded up to four.
+        // A patch has 2x2 taps of two channels, and a pixel three channels; each is rounded up to a multiple of four.
         Opcode::Conv => ([vector(11, 100, 18), none, scratch(8 + 4)], vector(9, 1, 5 * 5 * 3), 44),
         Opcode::Normal => ([none; 3], vector(12, 1, 5), elbo::normal::MAX as u16),
         Opcode::BernoulliNll => ([a, a, none], nats(0, 1), 36),
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
-        // 2^40 for each of five.
+        // 2^40 for each of five elements.
         Opcode::LogisticNll => ([a, a, a], nats(0, 1), 43),
-        // Two halves of 3 and 2 and two hidden layers of 7 at most, in quads of two halfwords each.
+        // Two halves of 3 and 2 coordinates and two buffers for hidden layers of at most 7 units, in groups of four
+        // with two halfwords each.
         Opcode::Couplings => ([a, none, nats(0, 1)], vector(10, 1, 48), 32768),
         Opcode::Kl => ([a, a, none], nats(0, 1), 45),
         Opcode::HalfSumSq => ([a, none, none], nats(0, 1), 17),
-        // Below 64 nats, whatever the vector.
+        // Below 64 nats for every vector.
         Opcode::HalfLogDet => ([a, none, none], nats(0, 1), 22),
         Opcode::RankOneKl => ([a, vector(8, 1 << 14, 5), none], nats(0, 1), 32),
         Opcode::FreeEnergy => ([nats(30, 5), a, none], nats(0, 1), 32),
@@ -100,6 +101,8 @@ fn case(opcode: Opcode) -> Case {
         Opcode::Mean => ([nats(9, 4), none, none], nats(0, 1), 9),
         Opcode::LogMeanExp => ([nats(9, 4), none, none], nats(0, 1), 10),
         Opcode::Invalid => ([none; 3], none, 0),
+        // A new operation is tested in its own file, and here according to its line in the table.
+        opcode => return by_the_table(opcode),
     };
     let imm = match opcode {
         Opcode::Loop => 4,
@@ -113,7 +116,7 @@ fn case(opcode: Opcode) -> Case {
     };
     let matrices = match opcode {
         Opcode::Dense => vec![matrix(3, 5, 77)],
-        // The first phase has the middle tap alone.
+        // The first phase has only the middle tap.
         Opcode::Conv => vec![matrix(3, 2, 5), matrix(3, 4, 44), matrix(3, 4, 7), matrix(3, 8, 9)],
         Opcode::Couplings => [[7, 3], [2, 7], [2, 7], [4, 2], [3, 4], [3, 4]].map(coupled).to_vec(),
         _ => Vec::new(),
@@ -128,6 +131,29 @@ fn case(opcode: Opcode) -> Case {
     Case { op, inputs, output, matrices, bound, extra }
 }
 
+/// Vectors of five elements, or scalars, at scales that the table allows, with the bound that follows from them.
+fn by_the_table(opcode: Opcode) -> Case {
+    let form = opcode.form();
+    let frac = |rule| match rule {
+        ScaleRule::Exactly(frac) => frac,
+        _ => 11,
+    };
+    let mut inputs = [Tensor::default(); 3];
+    for (slot, input) in inputs.iter_mut().enumerate().take(form.inputs()) {
+        let activations = form.input_kind(slot) != Some(TensorKind::Nats);
+        *input = if activations { vector(frac(form.input_scale(slot)), 100, 5) } else { nats(9, 1) };
+    }
+    let len = form.output_len(inputs[0].len).unwrap_or(1);
+    let activations = form.output_kind() != Some(TensorKind::Nats);
+    let output = if activations { vector(frac(form.written_scale()), 1, len) } else { nats(0, len) };
+    let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
+    let mut case = Case { op, inputs, output, matrices: Vec::new(), bound: 0, extra: 0 };
+    if let Ok([bound, extra]) = case.bounds() {
+        (case.bound, case.extra) = (bound, extra);
+    }
+    case
+}
+
 impl Case {
     fn bounds(&self) -> Result<[u16; 2], E> {
         let matrices = |index: u16| self.matrices.get(usize::from(index)).copied();
@@ -135,7 +161,7 @@ impl Case {
     }
 }
 
-/// Those that this build has.
+/// The operations of this build.
 fn opcodes() -> impl Iterator<Item = Opcode> {
     Opcode::ALL.into_iter().filter(|opcode| opcode.compiled())
 }
@@ -194,7 +220,7 @@ fn operands_of_the_wrong_type() {
                 }
             }
         }
-        // A loop's vector is of either type, and its end compares it with what is stored.
+        // The output of a loop may have either type. Its end compares this type with that of the stored value.
         if !matches!(opcode, Opcode::Loop) {
             gives(opcode, Err(E::Kind), |case| case.output.kind = TensorKind::Invalid);
         }
@@ -208,10 +234,10 @@ fn operands_of_the_wrong_type() {
 fn operands_of_other_lengths() {
     use Opcode as O;
     for opcode in opcodes() {
-        // Reductions take vectors of any length, and so do loops, which the verifier counts.
+        // Reductions take vectors of any length. So do loops, whose iterations the verifier counts.
         let free = matches!(opcode, O::HalfSumSq | O::HalfLogDet | O::Sum | O::Mean | O::LogMeanExp | O::End);
         for slot in 0..if free { 0 } else { opcode.inputs() } {
-            // A slice may be of a longer vector.
+            // A slice may be part of a longer vector.
             let expected = if opcode == O::Slice { Ok(100) } else { Err(E::Shape) };
             gives(opcode, expected, |case| case.inputs[slot].len += 1);
         }
@@ -230,7 +256,7 @@ fn operands_of_other_lengths() {
     for opcode in [O::Planar, O::Radial] {
         gives(opcode, Err(E::Shape), |case| case.inputs[2].len = 2);
         gives(opcode, Err(E::Shape), |case| case.inputs[1].len = 1);
-        // One step of the most dimensions that there may be, and one more.
+        // One step of the largest number of dimensions, and one dimension more.
         for (n, expected) in [(1024, Ok(32768)), (1025, Err(E::Shape)), (65536, Err(E::Shape))] {
             gives(opcode, expected, |case| {
                 (case.inputs[0].len, case.output.len) = (n, n);
@@ -242,7 +268,7 @@ fn operands_of_other_lengths() {
     gives(O::Couplings, Err(E::Shape), |case| case.inputs[2].len = 2);
     gives(O::Couplings, Err(E::Kind), |case| case.op.arg = 6);
     gives(O::Couplings, Err(E::Bound), |case| case.matrices[3].input_bound = 32767);
-    // Every matrix but a hidden layer's rows follows from the others.
+    // The sizes of the matrices follow from each other, except for the rows of hidden layers.
     for at in 0..6 {
         let rows = if at % 3 == 0 { 2..4 } else { 1..2 };
         for (more_rows, more_cols) in rows.map(|more| (more, 0)).chain([(0, 1)]) {
@@ -282,7 +308,7 @@ fn operands_of_other_lengths() {
     for bit in 21..32 {
         gives(O::Couplings, Err(E::Shape), |case| case.op.imm |= 1 << bit);
     }
-    // Columns of the upper bytes to a multiple of four, then those of the lower ones.
+    // The columns of the upper bytes are padded to a multiple of four; those of the lower bytes follow.
     gives(O::Couplings, full, |case| {
         (case.op.imm, case.op.param) = with(&|stack| stack.sixteen = true);
         case.matrices.iter_mut().for_each(|matrix| matrix.cols = 2 * matrix.cols.next_multiple_of(4));
@@ -383,7 +409,7 @@ fn results_that_cannot_be_bounded() {
         (case.inputs[0].bound, case.inputs[1].bound, case.output.frac) = (32768, 32768, 0)
     });
     for opcode in [Opcode::AddVec, Opcode::SubVec] {
-        // Scales 15 apart: 2^30 and 2^15 fit 31 bits, and two of 2^30 do not.
+        // Scales that differ by 15: 2^30 and 2^15 fit 31 bits, but two of 2^30 do not.
         gives(opcode, Ok(32768), |case| {
             (case.inputs[0], case.inputs[1], case.output.frac) = (vector(15, 32768, 5), vector(0, 32768, 5), 15);
         });
@@ -409,7 +435,7 @@ fn results_that_cannot_be_bounded() {
     gives(Opcode::Mean, Ok(60), |case| case.inputs[0].bound = 60);
     gives(Opcode::Mean, wrong, |case| case.inputs[0].bound = 61);
     gives(Opcode::LogMeanExp, wrong, |case| case.inputs[0].bound = 62);
-    // What is beyond 2^46 counts as that, and entropies take up to 12 nats.
+    // Values beyond 2^46 are clamped, and the entropy is at most 12 nats.
     gives(Opcode::FreeEnergy, Ok(48), |case| case.inputs[0].bound = 62);
     gives(Opcode::FreeEnergy, Ok(22), |case| case.inputs[0].bound = 0);
     gives(Opcode::HalfSumSq, wrong, |case| {
@@ -451,7 +477,8 @@ fn convolutions() {
     }
     conv(shape, &|case| case.inputs[2].len += 4);
     conv(shape, &|case| case.inputs[2].len -= 4);
-    // No geometry: nothing across, no kernel, a stride beside an upsampling, a phase without a tap, no output.
+    // Invalid geometries: no columns, no kernel, a stride together with an upsampling, a phase without a tap, no
+    // output.
     let geometry = |edit: &dyn Fn(&mut ConvGeometry)| {
         conv(shape, &|case| {
             let mut geometry = UP;
@@ -469,7 +496,7 @@ fn convolutions() {
     geometry(&|g| g.pad = 15);
     geometry(&|g| g.output_padding = 2);
     geometry(&|g| g.output_padding = 255);
-    // One more of anything is another image.
+    // One more of anything makes another image.
     geometry(&|g| g.height = 4);
     geometry(&|g| g.width = 2);
     geometry(&|g| g.kernel = 4);
@@ -486,7 +513,7 @@ fn convolutions() {
         down(case);
         case.op.param = 1;
     });
-    // Channels that no image has, and images that no tensor holds.
+    // Numbers of channels that do not divide the image, and images that are too large for a tensor.
     conv(shape, &|case| {
         down(case);
         case.matrices[0].cols = 8;

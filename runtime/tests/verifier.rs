@@ -1,4 +1,4 @@
-//! Every way in which a blob can be wrong, one at a time, and the error that names it.
+//! Every way in which a blob can be invalid, one at a time, with the error that names it.
 
 use elbo::LoadError as E;
 use elbo::blob::HEADER_WORDS;
@@ -48,7 +48,7 @@ fn load(words: &[u32]) -> Result<(), LoadError> {
     Model::load(bytemuck::cast_slice(words), Limits::default()).map(|_| ())
 }
 
-/// The error that `edit` gives, and nothing else.
+/// Checks that `edit` gives exactly this error.
 #[track_caller]
 fn breaks(expected: LoadError, edit: impl FnOnce(&mut Records)) {
     let mut parts = base();
@@ -56,7 +56,7 @@ fn breaks(expected: LoadError, edit: impl FnOnce(&mut Records)) {
     assert_eq!(load(&parts.words()), Err(expected));
 }
 
-/// The same for the words of the blob, sealed again.
+/// The same for the words of the blob, whose checksum is updated.
 #[track_caller]
 fn words_break(expected: LoadError, edit: impl FnOnce(&mut Vec<u32>)) {
     let mut words = base().words();
@@ -266,14 +266,15 @@ fn lifetimes() {
     breaks(wrong(1), |p| p.tensors[1].first = 0);
     breaks(wrong(7), |p| p.tensors[7].last = p.tensors[7].first - 1);
     breaks(wrong(7), |p| p.tensors[7].last = 8);
-    // Inside the loop of operations 1 to 5 of its program: read from outside, its vector, and written inside.
+    // Inside the loop of operations 1 to 5 of its program: a tensor read from outside, the loop's output, and a tensor
+    // written inside.
     breaks(wrong(3), |p| p.tensors[3].last = 3);
     breaks(wrong(4), |p| p.tensors[4].last = 4);
     breaks(wrong(7), |p| p.tensors[7].last = 6);
 }
 
-/// Operation references past the end decode to an empty operation whose output is tensor 0: no reason to believe that it
-/// is written.
+/// References to operations past the end decode to an empty operation whose output is tensor 0. This must not count as
+/// writing tensor 0.
 #[test]
 fn an_output_that_nothing_writes() {
     let mut parts = Parts::new();
@@ -296,18 +297,19 @@ fn an_output_that_nothing_writes() {
 fn overlaps_and_operations_in_place() {
     breaks(E::Overlap { tensor: 0, with: 1 }, |p| p.tensors[1].offset = p.tensors[0].offset);
     breaks(E::Overlap { tensor: 3, with: 5 }, |p| p.tensors[5].offset = p.tensors[3].offset);
-    // Relu takes the place of its input: not when it is read later, is of another length or the operation may not.
+    // Relu replaces its input. This is refused if the input is read later, has another length, or the operation cannot
+    // work in place.
     let overlap = E::Overlap { tensor: 1, with: 2 };
     breaks(overlap, |p| p.tensors[1].last = 3);
     breaks(overlap, |p| p.tensors[2].len = 4);
     breaks(overlap, |p| p.ops[1].opcode = Opcode::Dense);
-    // In the other order of records it is as good.
+    // The order of the records does not matter.
     let mut parts = base();
     parts.tensors.swap(1, 2);
     (parts.ops[0].output, parts.ops[1].inputs[0], parts.ops[1].output) = (2, 2, 1);
     parts.programs[0].outputs[0] = 1;
     assert_eq!(load(&parts.words()), Ok(()));
-    // Memory of the dead may be used again: the loop's vector over the input that died before it.
+    // Memory may be reused after a tensor's last use: the loop's output may replace an input that is no longer alive.
     breaks(E::Overlap { tensor: 4, with: 8 }, |p| p.tensors[8].offset = p.tensors[4].offset);
     let mut parts = base();
     parts.tensors[8].offset = parts.tensors[7].offset;
@@ -328,7 +330,7 @@ fn operations() {
     breaks(operand(1), |p| p.ops[1].inputs[0] = 3);
     breaks(operand(0), |p| p.ops[0].arg = 2);
     breaks(operand(6), |p| p.ops[6].output = 1);
-    // An operation that writes what another one writes, and one that writes nothing.
+    // One operation writes the tensor of another one, or no tensor.
     for output in [1, NO_TENSOR] {
         breaks(operand(9), |p| {
             p.ops.push(Op { output, ..p.ops[8] });
@@ -349,7 +351,7 @@ fn operations() {
     breaks(E::Bound { op: 8 }, |p| p.tensors[9].bound = 4097);
 }
 
-/// Two inputs, of which one keeps what the other marks.
+/// Two inputs. The program keeps the elements of the first that the second marks.
 fn impute() -> Parts {
     let mut parts = Parts::new();
     parts.program(ProgramKind::Impute, |p| {
@@ -378,7 +380,7 @@ fn two_inputs() {
     breaks(signature, &|p| p.programs[0].kind = ProgramKind::Decode as u32);
     breaks(signature, &|p| p.tensors[1].kind = TensorKind::Nats);
     breaks(signature, &|p| p.tensors[1].first = 1);
-    // Another input's place, even one that nothing reads.
+    // The place of another input, even one that nothing reads.
     breaks(E::Overlap { tensor: 0, with: 1 }, &|p| p.tensors[1].offset = p.tensors[0].offset);
     breaks(E::Overlap { tensor: 0, with: 1 }, &|p| {
         p.tensors[1].offset = p.tensors[0].offset;
@@ -391,10 +393,10 @@ fn two_inputs() {
 
 #[test]
 fn loops() {
-    // The count comes before the vector's length, which no count above 65536 can match.
+    // The count is checked before the length of the output, because a count above 65536 can match no length.
     breaks(E::Loop { op: 2 }, |p| p.ops[2].imm = 0);
     breaks(E::Loop { op: 2 }, |p| p.ops[2].imm = 65537);
-    // Without its loop, the operation at 2 is any other that writes nats.
+    // Without its loop, operation 2 is another operation that writes nats.
     let score = |write: fn(&mut elbo_fuzz_blobs::builder::Program<'_>)| {
         let mut parts = Parts::new();
         parts.program(ProgramKind::Score, write);
@@ -418,7 +420,7 @@ fn loops() {
         p.end(terms, a);
         p.outputs(&[a]);
     });
-    // Its end goes, and with it what lived one operation longer.
+    // The end is removed, and with it the tensors that live one operation longer.
     open.ops.pop();
     open.programs[0].ops_len -= 1;
     open.tensors[1].last -= 1;
@@ -442,7 +444,7 @@ fn loops() {
     };
     let mut deepest = deep(4);
     assert_eq!(load(&deepest.words()), Ok(()));
-    // A fifth around all others, whose end would come too late to matter.
+    // A fifth loop around all others. Its end would come too late to matter.
     let outermost = Op { output: deepest.tensors.len() as u16, ..deepest.ops[0] };
     deepest.ops.insert(0, outermost);
     for tensor in &mut deepest.tensors {
@@ -455,7 +457,7 @@ fn loops() {
     deepest.programs[0].ops_len += 1;
     deepest.programs[0].tensors_len += 1;
     assert_eq!(load(&deepest.words()), Err(E::Loop { op: 4 }));
-    // A loop's vector is of what its iterations give.
+    // The output of a loop has the type of its iterations' values.
     let vectors = || {
         let mut parts = Parts::new();
         parts.program(ProgramKind::Reconstruct, |p| {
@@ -483,7 +485,7 @@ fn loops() {
     breaks_vectors(E::NotAlive { op: 2 }, &|p| p.ops[2].inputs[0] = 1);
     breaks_vectors(E::Work { program: 0 }, &|p| p.programs[0].work -= 2);
     breaks_vectors(E::Operand { op: 2 }, &|p| {
-        // Scalars of the same number.
+        // The same number of scalars.
         let nats = elbo::program::Tensor { kind: TensorKind::Nats, frac: 16, bound: 9, ..p.tensors[1] };
         p.programs[0].kind = ProgramKind::Score as u32;
         p.tensors[1] = elbo::program::Tensor { offset: p.arena_len, last: 3, ..nats };
@@ -494,13 +496,13 @@ fn loops() {
         (p.programs[0].ops_len, p.programs[0].tensors_len, p.programs[0].outputs[0]) = (4, 4, 3);
         p.tensors[1].last = 4;
     });
-    // A vector is not read before its loop ends; an end writes no tensor of its own.
+    // The output of a loop is not read before the loop ends, and an end writes no tensor of its own.
     breaks(E::NotAlive { op: 6 }, |p| p.ops[6].inputs[0] = 1);
     breaks(E::Lifetime { tensor: 4 }, |p| p.tensors[4].last = 5 - 1);
     breaks(E::Bound { op: 6 }, |p| p.tensors[4].bound += 1);
 }
 
-/// What 64 bits do not count is refused, whatever the record and the caller say.
+/// Work that does not fit 64 bits is refused for every record and every limit of the caller.
 #[test]
 fn work_beyond_any_count() {
     let mut parts = Parts::new();
@@ -561,7 +563,7 @@ fn classes_and_missing_vectors() {
     assert_eq!((out, session.steps()), ([7; 3], 0), "nothing ran and nothing was written");
     assert_eq!(session.sample_class(2, noise, &mut out), Ok(()));
     assert_eq!(out, [0, 0, 16384]);
-    // What a program does not take is not looked at.
+    // Inputs that the program does not have are ignored.
     let more: [&[i16]; 3] = [&x, &x, &[]];
     assert_eq!(session.run(ProgramKind::Impute, &more, &mut [&mut out, &mut []], noise), Ok(elbo::Nats::default()));
     assert_eq!(out, x);

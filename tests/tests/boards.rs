@@ -56,7 +56,7 @@ fn cortex_m33_has_the_hosts_bits() {
     same_bits("mps2-an505");
 }
 
-/// Every family on one firmware, sized for the largest and with the model at an address of its own.
+/// Runs every family on one firmware, which is sized for the largest model. The model has an address of its own.
 fn families_have_the_hosts_bits(name: &str, address: u32) {
     let board = Board::find(name).unwrap();
     let (mut arena, mut values) = (0, 0);

@@ -1,4 +1,4 @@
-//! What a document says of the operations is what their table says.
+//! Checks that the table of operations in the documents equals the table in the code.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ const INPUTS: [&str; 3] = ["a", "b", "c"];
 /// The rows of the table of operations in `docs/blob-format.md`.
 fn table() -> String {
     let mut rows = String::from(
-        "| code | operation | feature | takes | gives | computes | asks for |\n|---|---|---|---|---|---|---|\n",
+        "| code | operation | feature | inputs | output | computes | requires |\n|---|---|---|---|---|---|---|\n",
     );
     for opcode in Opcode::ALL {
         let form = opcode.form();
@@ -65,7 +65,7 @@ fn asks(name: &str, rule: ScaleRule) -> Option<String> {
     }
 }
 
-/// With `ELBO_BLESS=1` the document is written anew instead.
+/// With `ELBO_BLESS=1` the document is rewritten instead.
 #[test]
 fn the_format_lists_the_operations_as_they_are() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/blob-format.md");

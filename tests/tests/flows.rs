@@ -1,4 +1,4 @@
-//! What a flow decodes, it inverts: over a million latents, in integers.
+//! Checks that flows invert what they decode, over a million latents, in integers.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,10 @@ use elbo_compiler::host::{Blob, HostArena};
 use elbo_tests::data;
 use rand_core::SeedableRng;
 
-/// Errors over `count` latents, all in steps of the latent's scale: the largest, the largest share of
-/// `2 + 2 gain` with the gain that the inverse has there, the largest error of the log-density in nats, and how many were left
-/// out: images with a coordinate of 8 or more, beyond which rows are clamped or numbers end.
+/// Returns the errors over `count` latents: the largest, in steps of the latent's scale; the largest relative to the
+/// bound `2 + 2 gain`, where `gain` is the factor by which the inverse amplifies a step of the image at that point; and
+/// the largest error of the log-density in nats. The last number counts the latents that were left out: an image
+/// coordinate of 8 or more is outside the range to which rows are clamped, or cannot be represented.
 fn round_trips(file: &Path, count: usize) -> (i32, f64, f64, usize) {
     let blob = Blob::read(file).unwrap();
     let model = blob.load(Limits::default()).unwrap();
@@ -48,7 +49,8 @@ fn round_trips(file: &Path, count: usize) -> (i32, f64, f64, usize) {
             .unwrap();
         worst = worst.max(error);
         if error > 2 {
-            // Over a few steps to either side: one step of a staircase tells little of its slope.
+            // The gain is measured over several steps in both directions, because the slope of a single step of a
+            // staircase is inaccurate.
             let mut gain = 0f64;
             for i in 0..d {
                 let mut ends = [moved.clone(), moved.clone()];
@@ -71,7 +73,7 @@ fn round_trips(file: &Path, count: usize) -> (i32, f64, f64, usize) {
     (worst, share, nats, outside)
 }
 
-/// A latent in place of noise.
+/// Replays a latent instead of noise.
 struct Replay<'z>(&'z [i16], u32);
 
 impl Noise for Replay<'_> {
@@ -80,7 +82,7 @@ impl Noise for Replay<'_> {
     }
 }
 
-/// Latents that are tried; `ELBO_LATENTS` names another number.
+/// Number of latents to test. `ELBO_LATENTS` sets another number.
 fn latents(count: usize) -> usize {
     std::env::var("ELBO_LATENTS").map_or(count, |text| text.parse().expect("ELBO_LATENTS is a number"))
 }
@@ -94,7 +96,7 @@ fn additive_couplings_invert_each_other_exactly() {
     assert_eq!(round_trips(&golden("nice"), latents(1_000_000)).0, 0);
 }
 
-/// `ELBO_FLOW` names a blob to be measured instead.
+/// `ELBO_FLOW` names another blob to be measured instead.
 #[test]
 fn other_flows_invert_within_rounding() {
     let count = latents(100_000);
@@ -111,7 +113,7 @@ fn other_flows_invert_within_rounding() {
         measure(Path::new(&file));
         return;
     }
-    // Planar and radial stacks come back within 2 LSB whatever the gain.
+    // Planar and radial stacks invert within 2 LSB for any gain.
     for (name, most) in [("planar", 2), ("radial", 2), ("realnvp", i32::MAX)] {
         let (worst, outside) = measure(&golden(name));
         assert!(worst <= most && outside == 0, "{name}: {worst} LSB, {outside} left out");

@@ -1,5 +1,5 @@
-//! Mutated blobs on emulated boards: the same digests as on the host, and no failure goes unseen.
-//! `cargo xtask fuzz --device` runs more cases.
+//! Mutated blobs on emulated boards have the same digests as on the host, and every failure is noticed. `cargo xtask
+//! fuzz --device` runs more cases.
 
 use elbo_fuzz_blobs::MEMORY;
 use elbo_fuzz_blobs::device::{Device, Runner, compare};
@@ -41,7 +41,7 @@ fn a_board_that_fails_is_noticed_and_runs_again_after_a_reset() {
         for sign in signs {
             assert!(error.contains(sign), "{fault:?}: {error}");
         }
-        // It stays so until it is reset.
+        // The fault lasts until the board is reset.
         device.client().set_patience(Duration::from_millis(300));
         assert!(device.run(0, 20).is_err(), "{fault:?}");
         device.restart().unwrap();

@@ -1,5 +1,5 @@
-//! A blob compiled in an earlier version loads, and does what it did when it was compiled, or is refused with a version
-//! error.
+//! A blob compiled by an earlier version either loads with the same results as when it was compiled, or is refused with
+//! a version error.
 
 use elbo::{Limits, LoadError};
 use elbo_compiler::host::{Blob, self_test};
@@ -23,7 +23,7 @@ fn another_version_is_refused_with_a_version_error() {
     assert_eq!(blob.load(Limits::default()).unwrap_err(), LoadError::Version { found: 1, supported: 3 });
 }
 
-/// The runtime's package carries a copy, since it cannot reach outside its folder.
+/// The runtime's package contains a copy, because it cannot access files outside its folder.
 #[test]
 fn the_runtimes_examples_show_the_golden_model() {
     let copy = data("../../runtime/examples/digits.elbo");

@@ -1,15 +1,15 @@
-//! Modules know each other in one direction only: the graph of a crate's top-level modules has no cycle.
+//! Modules of a crate depend on each other in one direction only: the graph of its top-level modules has no cycle.
 //!
-//! An edge is any path through `crate::` or `super::` outside tests. A name that the crate's root hands on counts as the module
-//! it comes from. A child and its parent may know each other.
+//! An edge is any path through `crate::` or `super::` outside tests. A name that the crate's root re-exports counts as
+//! the module that it comes from. A module and its parent may depend on each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// For every top-level module those that it names.
+/// For every top-level module, the modules that it uses.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Source without comments, literals and what is only compiled for tests.
+/// Source code without comments, literals and test-only code.
 fn code(text: &str) -> String {
     let bytes = text.as_bytes();
     let (mut out, mut at) = (String::with_capacity(text.len()), 0);
@@ -42,7 +42,7 @@ fn code(text: &str) -> String {
     without_tests(&out)
 }
 
-/// Length of a literal that begins here.
+/// Length of the literal that begins here.
 fn literal(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -54,7 +54,7 @@ fn literal(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Cuts out `#[cfg(test)]` with the item after it.
+/// Removes every `#[cfg(test)]` together with the following item.
 fn without_tests(text: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut out = String::new();
@@ -79,7 +79,7 @@ fn identifier(text: &str) -> &str {
     &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
 }
 
-/// The first names of what follows `crate::` or `super::`: one, or those of a list in braces.
+/// The first names after `crate::` or `super::`: one name, or those of a list in braces.
 fn names(text: &str) -> Vec<String> {
     let Some(list) = text.strip_prefix('{') else { return vec![identifier(text).to_owned()] };
     let (mut depth, mut found, mut item) = (0, Vec::new(), String::new());
@@ -99,7 +99,7 @@ fn names(text: &str) -> Vec<String> {
     found.iter().map(|item| identifier(item.trim()).to_owned()).filter(|name| !name.is_empty()).collect()
 }
 
-/// What the root of a crate hands on: names and the modules they come from.
+/// The names that the root of a crate re-exports, and the modules that they come from.
 fn handed_on(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut origin = BTreeMap::new();
     for statement in root.split("use ").skip(1).filter_map(|text| text.split(';').next()) {
@@ -113,7 +113,7 @@ fn handed_on(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String>
     origin
 }
 
-/// Every source below `folder` with its place in the crate.
+/// All source files below `folder`, with their module paths.
 fn sources(folder: &Path, module: &[String], all: &mut Vec<(Vec<String>, PathBuf)>) {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -130,7 +130,7 @@ fn sources(folder: &Path, module: &[String], all: &mut Vec<(Vec<String>, PathBuf
     }
 }
 
-/// Whether a module, or one that it is in, is only compiled for tests.
+/// Whether a module or one of its parents is compiled only for tests.
 fn is_test(module: &[String], texts: &BTreeMap<Vec<String>, String>) -> bool {
     (1..=module.len()).any(|n| {
         let parent = texts.get(&module[..n - 1]).map(String::as_str).unwrap_or_default();
@@ -139,7 +139,7 @@ fn is_test(module: &[String], texts: &BTreeMap<Vec<String>, String>) -> bool {
     })
 }
 
-/// The graph of a crate with its sources in `folder`.
+/// The graph of the crate with sources in `folder`.
 fn graph(folder: &Path) -> Graph {
     let mut files = Vec::new();
     sources(folder, &[], &mut files);
@@ -168,7 +168,7 @@ fn graph(folder: &Path) -> Graph {
     graph
 }
 
-/// The modules of a cycle, in its order.
+/// The modules of a cycle, in order, if there is one.
 fn cycle(graph: &Graph) -> Option<Vec<String>> {
     fn visit(graph: &Graph, at: &str, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<Vec<String>> {
         if let Some(start) = path.iter().position(|module| module == at) {
@@ -190,7 +190,7 @@ fn cycle(graph: &Graph) -> Option<Vec<String>> {
     graph.keys().find_map(|module| visit(graph, module, &mut Vec::new(), &mut done))
 }
 
-/// The graph of the crate in this folder of the repository, printed.
+/// The graph of the crate in this folder of the repository. It is also printed.
 fn of_crate(folder: &str) -> Graph {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let graph = graph(&root.join(folder).join("src"));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: instructions on every emulated core, and training against stock candle.
+//! `cargo xtask bench`: counts instructions on every emulated core, and compares training with stock candle.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,7 +9,7 @@ use elbo_link::{Bench, Program};
 
 use crate::shell::{self, root};
 
-/// Instructions, not cycles: the emulator counts one nanosecond for each.
+/// Prints instructions, not cycles: the emulator counts one nanosecond for each instruction.
 pub fn cores(model: Option<PathBuf>) -> Result<()> {
     crate::setup::run()?;
     let kernels_too = model.is_none();
@@ -25,7 +25,11 @@ pub fn cores(model: Option<PathBuf>) -> Result<()> {
         }
         let info = client.info()?;
         let load = client.instructions(Bench::Load, 3)?;
-        println!("  load (CRC and proof)          {:>12.0}  {:.2} a blob byte", load, load / f64::from(info.blob_len));
+        println!(
+            "  load (CRC and proof)          {:>12.0}  {:.2} per blob byte",
+            load,
+            load / f64::from(info.blob_len)
+        );
         let count = 1000;
         let normal = client.instructions(Bench::Normal { count }, 10)?;
         println!("  normal draw                   {:>12.1}", normal / f64::from(count));
@@ -34,7 +38,7 @@ pub fn cores(model: Option<PathBuf>) -> Result<()> {
             let instructions = client.instructions(Bench::Program(program), 3)?;
             let name = format!("{program:?}");
             println!(
-                "  {name:<29} {instructions:>12.0}  {:.2} a multiply-accumulate",
+                "  {name:<29} {instructions:>12.0}  {:.2} per multiply-accumulate",
                 instructions / shape.macs as f64
             );
         }
@@ -52,9 +56,10 @@ fn kernels(client: &mut Client, board: &Board) -> Result<()> {
             let Ok(instructions) = client.instructions(bench, 3) else { continue };
             let macs = f64::from(rows) * f64::from(cols);
             let (packing, words) = if dsp { ("dsp", 0.375) } else { ("plain", 0.0) };
-            let moved = if dsp && board.dsp { format!(", {words} words a MAC by LDM and LDRD") } else { String::new() };
+            let moved =
+                if dsp && board.dsp { format!(", {words} words per MAC by LDM and LDRD") } else { String::new() };
             println!(
-                "  dense {cols:>4} -> {rows:<4} {packing:<9} {instructions:>14.0}  {:.3} a MAC{moved}",
+                "  dense {cols:>4} -> {rows:<4} {packing:<9} {instructions:>14.0}  {:.3} per MAC{moved}",
                 instructions / macs
             );
         }
@@ -62,7 +67,7 @@ fn kernels(client: &mut Client, board: &Board) -> Result<()> {
     Ok(())
 }
 
-/// The training step against stock candle.
+/// Compares the training step with stock candle.
 pub fn training() -> Result<()> {
     shell::run(
         Command::new("cargo")

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: from data to what an emulated board draws, for a model of any family.
+//! `cargo xtask demo`: from training to samples on an emulated board, for a model of any family.
 
 use std::fs;
 
@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::setup;
 use crate::shell::{self, elbo, root};
 
-/// Trains, compiles, and runs the model on both boards. Every stage is announced before it starts, and cargo tells what it
-/// compiles.
+/// Trains, compiles, and runs the model on both boards. Every stage is announced before it starts, and cargo shows what
+/// it compiles.
 pub fn run(family: &str) -> Result<()> {
     heading("Looking for the bare-metal targets and the Arm emulator; what is missing is installed");
     setup::run()?;

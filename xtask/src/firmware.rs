@@ -1,4 +1,4 @@
-//! `cargo xtask firmware`: every board's images, and what must hold of them once they are linked.
+//! `cargo xtask firmware`: builds every board's images and checks the linked images.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::shell::root;
 
-/// Flash that the runtime may take on a Cortex-M4 with the operations of a VAE, without the model, in bytes.
+/// Largest size in flash of the runtime on a Cortex-M4 with the operations of a VAE, without the model, in bytes.
 const CODE_LIMIT: u64 = 16 << 10;
 
 fn golden() -> PathBuf {
@@ -32,33 +32,36 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// The smallest image that runs every program of a VAE must fit [`CODE_LIMIT`]. That one and the image of every
-/// operation and program kind must have no way to panic and no floating point.
+/// Checks two images. The smallest image that runs every program of a VAE must fit [`CODE_LIMIT`]. This image and the
+/// image of every operation and program kind must contain neither a panic nor floating point.
 ///
-/// The searches are tried first on images that panic and compute in floating point on purpose: a search that finds
-/// nothing there would find nothing anywhere.
+/// The searches are first tested on images that panic and use floating point on purpose. A search that finds nothing
+/// there would find nothing anywhere.
 pub fn check() -> Result<()> {
     let m4 = Board::find("mps2-an386")?;
     for (feature, forbidden) in [("panics", Forbidden::Panic), ("floats", Forbidden::Float)] {
         let control = minimal(m4).feature(feature).build()?;
         ensure!(
             !forbidden.found_in(&control.path)?.is_empty(),
-            "the search for {forbidden:?} finds none where there is one"
+            "the search for {forbidden:?} finds nothing in an image that contains it on purpose"
         );
     }
     for board in [m4, Board::find("microbit")?] {
         let vae = report(board, "a VAE's programs, no features", &minimal(board).build()?.path)?;
         report(board, "every program and operation, all features", &minimal(board).feature("all").build()?.path)?;
-        ensure!(vae <= CODE_LIMIT || board.name != m4.name, "{vae} bytes for a VAE are more than {CODE_LIMIT}");
+        ensure!(
+            vae <= CODE_LIMIT || board.name != m4.name,
+            "the runtime takes {vae} bytes for a VAE, more than the limit of {CODE_LIMIT}"
+        );
     }
     Ok(())
 }
 
-/// Prints what an image takes and returns the bytes of it that are the runtime's.
+/// Prints the sizes of an image and returns the bytes that belong to the runtime.
 fn report(board: &Board, programs: &str, image: &Path) -> Result<u64> {
     for forbidden in [Forbidden::Panic, Forbidden::Float] {
         let found = forbidden.found_in(image)?;
-        ensure!(found.is_empty(), "{}, {programs}: links {forbidden:?}: {}", board.core, found.join(", "));
+        ensure!(found.is_empty(), "{}, {programs}: the image contains {forbidden:?}: {}", board.core, found.join(", "));
     }
     let parts = breakdown(image)?;
     let runtime: u64 = parts[..4].iter().sum();
@@ -70,13 +73,14 @@ fn report(board: &Board, programs: &str, image: &Path) -> Result<u64> {
     Ok(runtime)
 }
 
-/// The package `firmware/minimal` for a board's core. The model is apart from it, so that the compiler knows nothing of it.
+/// The package `firmware/minimal` for a board's core. The model is separate, so that the compiler cannot optimise for
+/// it.
 fn minimal(board: &'static Board) -> Firmware {
     let placement = Placement::Apart { model: golden(), address: 0x10_0000, space: 0x10_0000 };
     Firmware::new(board, Application::Serve, placement).package("minimal", "minimal")
 }
 
-/// What the runtime must not link.
+/// Code that the runtime must not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Forbidden {
     Panic,
@@ -84,7 +88,7 @@ enum Forbidden {
 }
 
 impl Forbidden {
-    /// The symbols of an image that are of this kind.
+    /// The symbols of this kind in an image.
     fn found_in(self, image: &Path) -> Result<Vec<String>> {
         let mut found = Vec::new();
         for (name, _) in symbols(image)? {
@@ -98,7 +102,7 @@ impl Forbidden {
     fn is(self, name: &str) -> bool {
         match self {
             Self::Panic => name.contains("core::panicking") || name.contains("rust_begin_unwind"),
-            // Cores without a floating-point unit, and compilers for them, call these.
+            // Cores without a floating-point unit call these functions.
             Self::Float => {
                 ["__aeabi_f", "__aeabi_d", "__aeabi_i2", "__aeabi_l2", "__aeabi_ui2", "__aeabi_ul2"]
                     .iter()
@@ -109,7 +113,7 @@ impl Forbidden {
     }
 }
 
-/// Where a symbol comes from, as far as its name tells.
+/// The origins of symbols, as far as their names show.
 const ORIGINS: [&str; 5] = [
     "elbo",
     "elbo, inlined into its caller",
@@ -118,7 +122,7 @@ const ORIGINS: [&str; 5] = [
     "vector table and start-up",
 ];
 
-/// Bytes of flash by origin; what no symbol claims, alignment among it, counts as start-up.
+/// Bytes of flash by origin. Bytes without a symbol, such as alignment, count as start-up.
 fn breakdown(image: &Path) -> Result<[u64; ORIGINS.len()]> {
     let mut bytes = [0; ORIGINS.len()];
     for (name, size) in symbols(image)? {
@@ -148,7 +152,7 @@ fn code(image: &Path) -> Result<u64> {
     Ok(size(".vector_table") + size(".text") + size(".rodata") + size(".data"))
 }
 
-/// The names, demangled and without their hashes, and sizes of what is linked into flash.
+/// The symbols in flash: names, demangled and without hashes, and sizes.
 fn symbols(image: &Path) -> Result<Vec<(String, u64)>> {
     let bytes = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
     let file = object::File::parse(&*bytes)?;

@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: mutated blobs on the host and on boards, guided by coverage or not, and what they cover.
+//! `cargo xtask fuzz`: runs mutated blobs on the host and on boards, with or without guidance by coverage, and measures
+//! their coverage.
 
 use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
@@ -17,68 +18,68 @@ use crate::shell::{self, root};
 
 /// Cases of a run on the host.
 const CASES: u64 = 10_000_000;
-/// Cases of a run whose branches are counted.
+/// Cases of a run that measures coverage.
 const COVERAGE_CASES: u64 = 1_000_000;
 /// Cases of a run on a board.
 const DEVICE_CASES: u64 = 10_000;
 /// Executions of the guided fuzzer.
 const GUIDED_CASES: u64 = 10_000_000;
-/// Share of the cases that must be verified and run, in percent.
+/// Smallest share of the cases that must be verified and run, in percent.
 const SHARE: f64 = 5.0;
-/// Share of the verifier's branches that must be taken, in percent.
+/// Smallest share of the verifier's branches that the cases must take, in percent.
 const COVERED: f64 = 95.0;
-/// The files that decide whether a blob is loaded.
+/// The source files that decide whether a blob is loaded.
 const VERIFIER: [&str; 3] = ["verify.rs", "bounds.rs", "blob.rs"];
 /// The longest input of the guided fuzzer, in bytes.
 const LONGEST: u32 = 4096;
 
 #[derive(Args)]
 #[command(after_long_help = "\
-The seeds under fuzz/seeds are small models. A case is a seed that has been mutated: fields, records, weights, lengths; \
-then most often its bounds, its work and its checksum are made to fit again, so that the verifier has to think. What it \
-lets through is run on all programs, twice, with other memory around it. A case fails when it panics, takes more steps \
-than were proved, gives more than the proved bound, or depends on memory that is not its own.
+The seeds under fuzz/seeds are small models. A case is a mutated seed: fields, records, weights and lengths are changed. \
+Most often its bounds, its work and its checksum are then recomputed, so that the verifier has to check the rest. If the \
+verifier accepts the blob, all its programs are run twice, with different memory around the blob. A case fails if it \
+panics, takes another number of steps than was proved, exceeds a proved bound, or depends on memory that is not its own.
 
   cargo xtask fuzz                     ten million cases on the host
   cargo xtask fuzz --device            10 000 cases on an emulated Cortex-M4,
-                                       whose digest must be the host's
+                                       whose digest must equal the host's
   cargo xtask fuzz --device microbit   the same on a Cortex-M0 with 16 KB of RAM
   cargo xtask fuzz --guided            ten million executions of libFuzzer with
                                        AddressSanitizer (needs nightly, cargo-fuzz)
   cargo xtask fuzz --coverage          which branches of the verifier the cases
                                        take (needs nightly, LLVM's tools)
 
-A case has a number, and is the same on every machine: --seed is the first one's. The blob of a case that fails is \
-saved under fuzz/failures (by the guided fuzzer, under fuzz/fuzzers/artifacts/verify), and --replay runs it again. \
-More: docs/fuzzing.md")]
+A case is identified by a number and is the same on every machine; --seed is the number of the first case. The blob of a \
+failing case is saved under fuzz/failures (by the guided fuzzer, under fuzz/fuzzers/artifacts/verify). --replay runs it \
+again. More: docs/fuzzing.md")]
 pub struct Options {
     /// Number of cases [default: ten million; 10 000 with --device, a million with --coverage]
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
-    /// The first case's number; with --guided, the seed of libFuzzer
+    /// Number of the first case; with --guided, the seed of libFuzzer
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Run the cases on an emulated board and compare with the host
     #[arg(long, value_name = "BOARD", num_args = 0..=1, default_missing_value = "mps2-an386", group = "way")]
     device: Option<String>,
-    /// Let libFuzzer look for blobs that reach new code
+    /// Let libFuzzer search for blobs that reach new code
     #[arg(long, group = "way")]
     guided: bool,
     /// Count the branches of the verifier that the cases take
     #[arg(long, group = "way")]
     coverage: bool,
-    /// Run one blob, such as a case that failed
+    /// Run one blob, for example a failing case
     #[arg(long, value_name = "FILE", group = "way", conflicts_with_all = ["cases", "seed"])]
     replay: Option<PathBuf>,
 }
 
-/// Runs one of the ways to fuzz.
+/// Runs the selected kind of fuzzing.
 pub fn run(options: &Options) -> Result<()> {
     let seed = options.seed.unwrap_or(0);
     if let Some(board) = &options.device {
         on_device(board, seed, options.cases.unwrap_or(DEVICE_CASES))
     } else if options.guided {
-        // libFuzzer takes 0 for "any".
+        // libFuzzer treats 0 as "any seed".
         guided(options.seed.unwrap_or(1), options.cases.unwrap_or(GUIDED_CASES))
     } else if options.coverage {
         coverage(seed, options.cases.unwrap_or(COVERAGE_CASES))
@@ -90,7 +91,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// The command `stress`, built with assertions and checks of overflow.
+/// The command `stress`, built with assertions and overflow checks.
 fn stress() -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(root()).args(["run", "--quiet", "--package", "elbo-fuzz-blobs", "--bin", "stress", "--"]);
@@ -104,7 +105,7 @@ fn on_host(seed: u64, cases: u64) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// A few cases alone need not run.
+/// The smallest share of cases that must run. There is none if only a few cases are run.
 fn share_of(cases: u64) -> f64 {
     if cases < 1000 { 0.0 } else { SHARE }
 }
@@ -166,7 +167,7 @@ fn guided(seed: u64, runs: u64) -> Result<()> {
         if let Some(found) = share_in(&line) {
             share = Some(found);
         }
-        // One line for every blob that reaches something new is too many.
+        // One line for every blob that reaches new code would be too many.
         let event = line.starts_with('#') && !line.contains("DONE");
         if !event || shown.elapsed().as_secs() >= 10 {
             shown = if event { Instant::now() } else { shown };
@@ -184,7 +185,7 @@ fn guided(seed: u64, runs: u64) -> Result<()> {
     Ok(())
 }
 
-/// The percentage in the fuzzer's last line.
+/// The percentage in the last line of the fuzzer's output.
 fn share_in(line: &str) -> Option<f64> {
     line.strip_prefix("executed ")?.rsplit_once('(')?.1.strip_suffix(" %)")?.parse().ok()
 }
@@ -207,9 +208,14 @@ fn coverage(seed: u64, cases: u64) -> Result<()> {
     let mut verifier = [Share::default(); 2];
     for name in VERIFIER {
         let shares = ["branches", "lines"].map(|what| Share::of(&report, name, what));
-        let [Some(branches), Some(lines)] = shares else { bail!("the report says nothing of runtime/src/{name}") };
+        let [Some(branches), Some(lines)] = shares else {
+            bail!("the coverage report does not contain runtime/src/{name}")
+        };
         println!("runtime/src/{name:<10} {branches} {lines}");
-        ensure!(name != "verify.rs" || branches.percent() >= COVERED, "less than {COVERED} % of {name}'s branches");
+        ensure!(
+            name != "verify.rs" || branches.percent() >= COVERED,
+            "less than {COVERED} % of the branches of {name} were taken"
+        );
         verifier = [verifier[0].with(branches), verifier[1].with(lines)];
     }
     let [branches, lines] = verifier;
@@ -224,7 +230,7 @@ fn coverage(seed: u64, cases: u64) -> Result<()> {
     Ok(())
 }
 
-/// How much of something was reached.
+/// The number of covered items and of all items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Share {
     covered: u64,
@@ -232,7 +238,7 @@ struct Share {
 }
 
 impl Share {
-    /// `what` of the runtime's file `name` in a report of `llvm-cov export`.
+    /// The share of `what` in the runtime's file `name`, from a report of `llvm-cov export`.
     fn of(report: &Value, name: &str, what: &str) -> Option<Self> {
         let files = report.pointer("/data/0/files")?.as_array()?;
         let path = format!("runtime/src/{name}");
@@ -256,14 +262,14 @@ impl std::fmt::Display for Share {
     }
 }
 
-/// Tools that read the profiles of a compiler.
+/// LLVM's tools that read the coverage profiles of a compiler.
 struct Llvm {
     profdata: String,
     cov: String,
 }
 
 impl Llvm {
-    /// Those of nightly, else the system's of the same version.
+    /// Finds the tools of the nightly toolchain, or those of the system if they have the same version.
     fn find(version: &str) -> Result<Self> {
         let major = llvm_major(version).context("`rustc +nightly -vV` names no version of LLVM")?;
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or_default();
@@ -287,17 +293,18 @@ fn llvm_major(version: &str) -> Option<u32> {
     version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?.split('.').next()?.parse().ok()
 }
 
-/// What nightly says of itself. It is looked for in rustup's list, because rustup may install what it is asked to run.
+/// The version of the nightly compiler. It is looked up in rustup's list first, because rustup may install a toolchain
+/// that it is asked to run.
 fn nightly() -> Result<String> {
     let toolchains = shell::output(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
     ensure!(
         toolchains.lines().any(|line| line.starts_with("nightly-")),
-        "this needs a nightly compiler, and there is none: rustup toolchain install nightly --profile minimal"
+        "this needs a nightly compiler, which is not installed: run `rustup toolchain install nightly --profile minimal`"
     );
     shell::output(Command::new("rustc").args(["+nightly", "-vV"]))
 }
 
-/// A folder for what is built here and is not cargo's.
+/// A folder under `target` for files that are not cargo's.
 fn target(name: &str) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from).join(name)
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the one entry point for newcomers and for CI.
+//! `cargo xtask`: the only entry point for newcomers and for CI.
 
 mod bench;
 mod demo;
@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what the other tasks need: bare-metal Rust targets, the Arm emulator, cargo-hack and cargo-deny
+    /// Install the tools of the other tasks: bare-metal Rust targets, the Arm emulator, cargo-hack and cargo-deny
     Setup,
     /// Train, compile and run a model on emulated boards
     Demo {
@@ -30,26 +30,26 @@ enum Task {
         #[arg(long, default_value = "vae")]
         family: String,
     },
-    /// Everything that must hold
+    /// Run every check and test
     Test {
-        /// Only the steps whose names contain this
+        /// Run only the steps whose names contain this text
         #[arg(long, value_name = "STEP")]
         only: Option<String>,
     },
-    /// Instructions on every emulated core
+    /// Count instructions on every emulated core
     Bench {
-        /// The training step against stock candle instead
+        /// Compare the training step with stock candle instead
         #[arg(long)]
         train: bool,
-        /// The programs of this blob instead of those of a VAE of digits
+        /// Measure the programs of this blob instead of those of a VAE of digits
         #[arg(long, value_name = "BLOB", conflicts_with = "train")]
         model: Option<PathBuf>,
     },
-    /// Run mutated blobs: what the verifier lets through must run as proved
+    /// Run mutated blobs, which must run as proved if the verifier accepts them
     Fuzz(fuzz::Options),
     /// Build every board's firmware
     Firmware {
-        /// Check code size and the absence of panics instead
+        /// Check code size and the absence of panics and floating point instead
         #[arg(long)]
         check: bool,
     },

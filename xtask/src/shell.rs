@@ -1,4 +1,4 @@
-//! Running other programs: what is run is printed, and a failure names it.
+//! Runs other programs. Every command is printed, and an error contains the command.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,7 +24,7 @@ pub fn display(command: &Command) -> String {
 /// Runs a command with its output on this terminal.
 ///
 /// # Errors
-/// It cannot be started, or it fails.
+/// The command cannot be started, or it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let text = display(command);
     eprintln!("+ {text}");
@@ -33,10 +33,10 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it wrote to standard output.
+/// Runs a command and returns its standard output.
 ///
 /// # Errors
-/// It cannot be started, it fails (the message carries its standard error), or its output is not UTF-8.
+/// The command cannot be started, it fails (the message contains its standard error), or its output is not UTF-8.
 pub fn output(command: &mut Command) -> Result<String> {
     let text = display(command);
     let output = command.output().with_context(|| format!("cannot start `{text}`"))?;
@@ -50,18 +50,18 @@ pub fn has(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-/// Compiles the command `elbo` of this repository; cargo tells what it compiles.
+/// Compiles the command `elbo` of this repository. Cargo shows what it compiles.
 ///
 /// # Errors
-/// As [`run`].
+/// Those of [`run`].
 pub fn build_elbo() -> Result<()> {
     run(&mut elbo_command("build", &[]))
 }
 
-/// Runs the command `elbo` of this repository, which [`build_elbo`] compiled.
+/// Runs the command `elbo` of this repository, which [`build_elbo`] has compiled.
 ///
 /// # Errors
-/// As [`run`].
+/// Those of [`run`].
 pub fn elbo(arguments: &[&str]) -> Result<()> {
     run(elbo_command("run", &["--quiet"]).arg("--").args(arguments))
 }

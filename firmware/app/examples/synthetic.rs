@@ -1,4 +1,5 @@
-//! Writes a blob of random weights: `cargo run --example synthetic --features synthetic -- model.elbo [side hidden latent]`.
+//! Writes a blob with random weights: `cargo run --example synthetic --features synthetic -- model.elbo [side hidden
+//! latent]`.
 
 use elbo_app::synthetic::{Recipe, blob};
 

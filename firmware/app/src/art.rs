@@ -7,26 +7,26 @@ use elbo::{Likelihood, Meta};
 /// From empty to full.
 const SHADES: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
 
-/// How to draw a model's outputs.
+/// How a model's outputs are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canvas {
-    /// Pixels of a row.
+    /// Pixels per row.
     pub width: usize,
-    /// Whether values are probabilities in Q15; otherwise the darkest value is the image's smallest.
+    /// Whether values are probabilities in Q15. Otherwise the smallest value of the image is drawn darkest.
     pub probabilities: bool,
 }
 
 impl Canvas {
-    /// The canvas that a model's metadata ask for.
+    /// The canvas for a model, according to its metadata.
     #[must_use]
     pub fn of(meta: &Meta<'_>) -> Self {
         Self { width: usize::from(meta.shape[1]).max(1), probabilities: meta.likelihood == Likelihood::Bernoulli }
     }
 
-    /// Writes one row of an image, two characters a pixel because characters are tall.
+    /// Writes one row of an image. A pixel takes two characters, because characters are tall.
     ///
     /// # Errors
-    /// What `out` refuses.
+    /// The errors of `out`.
     pub fn row(&self, image: &[i16], row: usize, out: &mut impl Write) -> fmt::Result {
         let (low, high) = if self.probabilities {
             (0, i32::from(i16::MAX))

@@ -1,4 +1,4 @@
-//! What a bench request times, apart from programs.
+//! Benchmarks other than programs.
 
 use core::hint::black_box;
 
@@ -11,7 +11,7 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::board::Board;
 
-/// Ticks of `repeat` runs; nothing when the operands do not fit `scratch`.
+/// Returns the ticks of `repeat` runs, or `None` if the operands do not fit `scratch`.
 pub fn run<B: Board>(board: &mut B, blob: &[u8], scratch: &mut [u32], bench: Bench, repeat: u32) -> Option<u32> {
     match bench {
         Bench::Nothing => Some(timed(board, repeat, |_| ())),
@@ -60,7 +60,7 @@ impl<'s> Operands<'s> {
         let (x, rest) = rest.split_at_mut_checked(cols.div_ceil(4) * 2)?;
         let out = rest.get_mut(..rows.div_ceil(4) * 2)?;
         for word in params.iter_mut() {
-            // A bias and a multiplier of the size that a model has.
+            // The bias and the multiplier have a magnitude as in a real model.
             *word = rng.next_u32() >> 12;
         }
         for word in weights.iter_mut().chain(x.iter_mut()) {

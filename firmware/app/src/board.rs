@@ -1,4 +1,4 @@
-//! What an application asks of a board.
+//! The interface between applications and boards.
 
 use elbo_link::StackUse;
 use embedded_hal::i2c::I2c;
@@ -6,9 +6,9 @@ use embedded_io::{Read, ReadReady, Write};
 
 use crate::lis3dh::{Axes, Lis3dh};
 
-/// A board: a serial port to the host, a counter, and what it knows about its memory.
+/// A board: a serial port to the host, a counter, and measurements of its memory.
 pub trait Board {
-    /// Its name in the host's registry.
+    /// Its name in the host's list of boards.
     const NAME: &'static str;
     /// The serial port to the host.
     type Serial: Read + ReadReady + Write;
@@ -18,39 +18,39 @@ pub trait Board {
     /// The serial port.
     fn serial(&mut self) -> &mut Self::Serial;
 
-    /// A counter that goes up and wraps; the host finds out how fast.
+    /// A counter that increases and wraps. The host calibrates its speed.
     fn ticks(&mut self) -> u32;
 
-    /// Runs a loop of two instructions `loops` times, for the host to calibrate the counter by.
+    /// Runs a loop of two instructions `loops` times, so that the host can calibrate the counter.
     fn spin(&mut self, loops: u32);
 
-    /// Waits.
+    /// Waits for this time.
     fn delay_ms(&mut self, milliseconds: u32);
 
-    /// How much memory has been used since the reset.
+    /// The memory used since the reset.
     fn memory_use(&mut self) -> StackUse;
 
-    /// The accelerometer, on a board that has one.
+    /// The accelerometer, if the board has one.
     fn accelerometer(&mut self) -> Option<&mut Lis3dh<Self::Bus>>;
 
-    /// Executes an undefined instruction, on a board that is there to be fuzzed.
+    /// Executes an undefined instruction. Only boards used for fuzzing implement this.
     fn undefined(&mut self) {}
 
-    /// Sets what an emulated accelerometer measures; false on a board whose accelerometer is real.
+    /// Sets the measurement of an emulated accelerometer. Returns false on a board with a real accelerometer.
     fn feed(&mut self, _axes: Axes) -> bool {
         false
     }
 }
 
-/// The memory that an application runs in, all of it static.
+/// The static memory that an application uses.
 #[derive(Debug)]
 pub struct Memory<'m> {
-    /// The session's arena.
+    /// The arena of the session.
     pub arena: &'m mut [i16],
-    /// A program's input.
+    /// The input of a program.
     pub input: &'m mut [i16],
-    /// A program's outputs.
+    /// The outputs of a program.
     pub output: &'m mut [i16],
-    /// Operands of synthetic benches, or blobs to fuzz with and their memory; may be empty.
+    /// Operands of benchmarks, or mutated blobs and the memory to run them; may be empty.
     pub scratch: &'m mut [u32],
 }

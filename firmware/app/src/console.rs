@@ -1,4 +1,4 @@
-//! The console: answers a host's requests over the serial port, for ever.
+//! The console answers the requests of a host over the serial port, forever.
 
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, ProgramKind, Session, SessionError, VectorInfo};
@@ -14,14 +14,14 @@ use crate::reason::Reason;
 use crate::tilt::{Tilt, steer_latent};
 use crate::{bench, log};
 
-/// The seed of the three draws between which a tilted board blends.
+/// The seed of the three draws that are blended according to the tilt of a board.
 pub const STEER_SEED: u64 = 1;
 
-/// What the serial port's errors make of a call.
+/// The result of a call that uses the serial port.
 type Outcome<B> = Result<(), FrameError<<<B as Board>::Serial as ErrorType>::Error>>;
 
-/// Loads the model and answers requests until the serial port ends, which on a board is never. A blob that is refused
-/// is no reason to stop: the requests that need it are answered with the reason.
+/// Loads the model and answers requests until the serial port ends, which never happens on a board. If the model is
+/// refused, the console still runs: it answers the requests that need the model with the reason.
 ///
 /// # Errors
 /// The serial port fails.
@@ -61,7 +61,7 @@ struct Console<'c, 'b, B: Board> {
     reason: Reason,
     memory: Memory<'c>,
     arena_capacity: usize,
-    /// Elements of the input that have arrived.
+    /// Number of elements of the input that have arrived.
     received: usize,
 }
 
@@ -104,7 +104,7 @@ impl<B: Board> Console<'_, '_, B> {
         self.reply(&Reply::Failure(failure))
     }
 
-    /// The answer when a program cannot be found: it is the model's fault, or there is no model.
+    /// The answer if a program is not available: either the model does not contain it, or there is no model.
     fn no_program(&mut self) -> Outcome<B> {
         if self.session.is_some() {
             return self.fail(Failure::NoProgram);
@@ -199,7 +199,7 @@ impl<B: Board> Console<'_, '_, B> {
         }
     }
 
-    /// Sends what a program gave.
+    /// Sends the outputs of a program.
     fn results(&mut self, shape: &ProgramShape, scalar: Option<i64>) -> Outcome<B> {
         self.values(usize::from(shape.output_len))?;
         match scalar {
@@ -208,7 +208,7 @@ impl<B: Board> Console<'_, '_, B> {
         }
     }
 
-    /// Runs a program from the input buffer to the output buffer; the scalar in Q16 nats, if it has one.
+    /// Runs a program from the input buffer to the output buffer. Returns its scalar in Q16 nats, if it has one.
     fn execute(&mut self, program: Program, seed: u64) -> Result<Option<i64>, SessionError> {
         let absent = SessionError::ProgramAbsent;
         let session = self.session.as_mut().ok_or(absent)?;
@@ -345,7 +345,7 @@ fn kind(program: Program) -> Option<ProgramKind> {
     })
 }
 
-/// At most `most` bytes of a text, whole characters.
+/// The start of a text, at most `most` bytes, without splitting a character.
 fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or("")

@@ -4,7 +4,7 @@ use super::*;
 use crate::synthetic::{self, Recipe};
 use crate::test_board::{Buffers, TestBoard};
 
-/// An answer without its borrow.
+/// An answer that owns its data.
 #[derive(Clone, Debug, PartialEq)]
 enum Answer {
     Info { model: String, arena_capacity: u32 },
@@ -62,7 +62,7 @@ fn blob() -> Vec<u8> {
     synthetic::blob(&Recipe::default())
 }
 
-/// What the runtime itself says.
+/// The result of calling the runtime directly.
 fn direct<T>(run: impl FnOnce(&mut Session<'_, '_>) -> T) -> T {
     let blob = blob();
     let model = Model::load(&blob, Limits::default()).unwrap();
@@ -74,7 +74,7 @@ fn image() -> Vec<i16> {
     (0..64).map(|i| i * 511).collect()
 }
 
-/// The requests that bring an input of 64 elements.
+/// The requests that send an input of 64 elements.
 fn pieces(bytes: &[u8]) -> [Request<'_>; 2] {
     [Request::Input { offset: 0, bytes: &bytes[..64] }, Request::Input { offset: 32, bytes: &bytes[64..] }]
 }
@@ -159,7 +159,7 @@ fn two_inputs_arrive_one_after_another() {
     assert_eq!(found[..2], values);
     assert_eq!(found[2], Answer::Done);
     assert!(matches!(found[3], Answer::Shape(ProgramShape { input_len: 128, output_len: 64, .. })));
-    // What the mask does not mark is not what arrived.
+    // The elements that the mask does not mark differ from those that arrived.
     assert!((0..64).all(|i| mask[i] <= 0 || out[i] == x[i]) && (0..64).any(|i| out[i] != x[i]));
 
     let without_mask = script(&[requests[0], requests[1], Request::Run { program: Program::Impute, seed: 6 }]);

@@ -1,5 +1,5 @@
-//! An I2C bus with a LIS3DH on it, for emulated boards: QEMU has none, so the device is played in software below the
-//! driver, and what it measures arrives over the serial port.
+//! An I2C bus with a LIS3DH accelerometer for emulated boards. QEMU does not emulate the device, so it is simulated in
+//! software below the driver. Its measurements arrive over the serial port.
 
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 
@@ -7,7 +7,7 @@ use crate::lis3dh::{
     ADDRESS, AUTO_INCREMENT, Axes, CTRL_REG1, CTRL_REG4, HIGH_RESOLUTION, IDENTITY, OUT_X_L, RATE_100_HZ, WHO_AM_I,
 };
 
-/// The device's registers and the one axis reading that it will report.
+/// The registers of the device and the reading that it will report.
 #[derive(Clone, Debug)]
 pub struct EmulatedLis3dh {
     registers: [u8; 0x40],
@@ -30,12 +30,12 @@ impl EmulatedLis3dh {
         Self { registers, pointer: 0, axes: Axes { x: 0, y: 0, z: 1000 } }
     }
 
-    /// What the device measures from now on.
+    /// Sets the acceleration that the device measures.
     pub fn set_axes(&mut self, axes: Axes) {
         self.axes = axes;
     }
 
-    /// As the real one, it measures only once it has been started.
+    /// Like the real device, it measures only after it has been started.
     fn convert(&mut self) {
         let register = |index: u8| self.registers[usize::from(index)];
         let running = register(CTRL_REG1) == RATE_100_HZ && register(CTRL_REG4) == HIGH_RESOLUTION;

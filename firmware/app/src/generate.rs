@@ -1,5 +1,5 @@
-//! The free-running generator: a sample of the model every half second, as text, of every class in turn where the model
-//! draws by class only.
+//! The generator draws a sample of the model every half second and prints it as text. If the model only samples given
+//! classes, the classes take turns.
 
 use core::num::NonZeroUsize;
 
@@ -14,7 +14,8 @@ use crate::show::{Screen, explain};
 /// Pause between samples.
 const PAUSE_MS: u32 = 500;
 
-/// Draws samples until the serial port fails or `most` are drawn; a reason why the model draws none is written instead.
+/// Draws samples until the serial port fails or `most` are drawn. If the model cannot sample, it writes the reason
+/// instead.
 ///
 /// # Errors
 /// The serial port fails.
@@ -57,11 +58,11 @@ pub fn generate<B: Board>(
     board.serial().flush()
 }
 
-/// Where samples come from.
+/// The source of the samples.
 struct Source {
-    /// Elements of a sample.
+    /// Number of elements of a sample.
     len: usize,
-    /// The classes that take turns, unless the model draws without one.
+    /// The number of classes that take turns, or `None` if the model samples without a class.
     classes: Option<NonZeroUsize>,
 }
 
@@ -82,7 +83,7 @@ mod tests {
     use crate::test_board::{Buffers, TestBoard};
     use elbo::Session;
 
-    /// What generating sends, and the images that `draw` makes, as the screen shows them.
+    /// The text that the generator sends, and the text of the images that `draw` gives.
     fn sent_and_drawn(
         programs: &'static [ProgramKind],
         images: usize,

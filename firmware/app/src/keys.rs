@@ -1,4 +1,5 @@
-//! Keys that tilt an emulated board: `w` `a` `s` `d` by five degrees, `f` flat, or a line `x y z` in thousandths of g.
+//! Keys that tilt an emulated board: `w` `a` `s` `d` by five degrees, `f` for flat, or a line `x y z` in thousandths of
+//! g.
 
 use micromath::F32Ext;
 
@@ -6,10 +7,10 @@ use crate::lis3dh::Axes;
 use heapless::String;
 
 const STEP: f32 = 5.0 * core::f32::consts::PI / 180.0;
-/// Beyond this the board would be on its side.
+/// The largest angle. Beyond it the board would lie on its side.
 const STEEPEST: f32 = 80.0 * core::f32::consts::PI / 180.0;
 
-/// The position that the keys have brought the board to.
+/// The position of the board after the keys so far.
 #[derive(Debug, Default)]
 pub struct Keys {
     roll: f32,
@@ -18,7 +19,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Takes one key; what the accelerometer measures then, if that changed.
+    /// Handles one key. Returns the new measurement of the accelerometer if it has changed.
     pub fn press(&mut self, key: u8) -> Option<Axes> {
         match key {
             b'a' => self.roll -= STEP,
@@ -27,7 +28,7 @@ impl Keys {
             b'w' => self.pitch += STEP,
             b'f' => (self.roll, self.pitch) = (0.0, 0.0),
             b'0'..=b'9' | b'-' | b' ' => {
-                // A line that is too long is no reading, and is dropped at its end.
+                // A line that is too long is not a reading. It is dropped at its end.
                 let _ = self.line.push(char::from(key));
                 return None;
             }

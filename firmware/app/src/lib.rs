@@ -1,9 +1,9 @@
-//! Applications that run a model on a board. They know drivers by embedded-hal and embedded-io only, so that one
-//! source serves every board and, with stand-ins, the host's tests.
+//! Applications that run a model on a board. They use drivers only through embedded-hal and embedded-io. One source
+//! therefore serves every board and, with simulated devices, the tests on the host.
 //!
-//! - [`serve`]: answers a host's requests; what tests, benches and demos talk to.
-//! - [`generate`]: draws samples for ever, as text.
-//! - [`steer`]: the latent follows the tilt of the board.
+//! - [`serve`] answers a host's requests, for tests, benchmarks and demos.
+//! - [`generate`] draws samples as text, forever.
+//! - [`steer`] decodes a latent that follows the tilt of the board.
 #![cfg_attr(not(any(test, feature = "synthetic")), no_std)]
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! STMicroelectronics' LIS3DH accelerometer and its relatives with the same registers (LIS2DH12, the accelerometer
-//! of the LSM303AGR), on any embedded-hal I2C bus.
+//! Driver for STMicroelectronics' LIS3DH accelerometer and relatives with the same registers (LIS2DH12, the
+//! accelerometer of the LSM303AGR), on any embedded-hal I2C bus.
 
 use embedded_hal::i2c::I2c;
 
@@ -11,14 +11,14 @@ pub(crate) const IDENTITY: u8 = 0x33;
 pub(crate) const CTRL_REG1: u8 = 0x20;
 pub(crate) const CTRL_REG4: u8 = 0x23;
 pub(crate) const OUT_X_L: u8 = 0x28;
-/// Set in a register's address to read the following ones too.
+/// Set in a register's address to also read the following registers.
 pub(crate) const AUTO_INCREMENT: u8 = 0x80;
-/// 100 samples a second, all axes on.
+/// 100 samples per second, all axes enabled.
 pub(crate) const RATE_100_HZ: u8 = 0x57;
-/// Both bytes of an axis belong to one sample; 12 bits; +-2 g, so that a unit is a thousandth of g.
+/// Both bytes of an axis belong to the same sample; 12 bits; a range of ±2 g, so that a unit is a thousandth of g.
 pub(crate) const HIGH_RESOLUTION: u8 = 0x88;
 
-/// An acceleration in thousandths of g. A board that lies flat and still measures (0, 0, 1000).
+/// An acceleration in thousandths of g. A board that lies flat and does not move measures (0, 0, 1000).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Axes {
@@ -30,7 +30,7 @@ pub struct Axes {
     pub z: i16,
 }
 
-/// Why the accelerometer gives nothing.
+/// Why the accelerometer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lis3dhError<E> {
@@ -48,10 +48,10 @@ pub struct Lis3dh<I> {
 }
 
 impl<I: I2c> Lis3dh<I> {
-    /// Checks that the device is there and starts it.
+    /// Checks the identity of the device and starts it.
     ///
     /// # Errors
-    /// The bus fails, or the device is another one.
+    /// The bus fails, or another device answers.
     pub fn new(mut bus: I, address: u8) -> Result<Self, Lis3dhError<I::Error>> {
         let mut identity = [0];
         bus.write_read(address, &[WHO_AM_I], &mut identity).map_err(Lis3dhError::Bus)?;

@@ -1,4 +1,4 @@
-//! defmt when the feature is on, nothing otherwise.
+//! Logs through defmt if the feature `defmt` is enabled, and does nothing otherwise.
 
 macro_rules! info {
     ($($argument:tt)*) => {{

@@ -1,16 +1,16 @@
-//! The reason for a refusal, as much of it as fits a frame.
+//! The reason for a refusal, cut to the size of a frame.
 
 use core::fmt::{self, Display, Write};
 
 use elbo_link::CHUNK;
 use heapless::String;
 
-/// A text, cut where the buffer ends.
+/// A text, cut at the end of the buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Reason(String<CHUNK>);
 
 impl Reason {
-    /// What `error` says.
+    /// The message of `error`.
     pub fn new(error: impl Display) -> Self {
         let mut reason = Self::default();
         let _ = write!(reason, "{error}");

@@ -1,4 +1,4 @@
-//! Writing images and reasons to a terminal.
+//! Writes images and reasons to a terminal.
 
 use core::fmt::Display;
 
@@ -15,16 +15,17 @@ const WIDEST: usize = 256;
 pub struct Screen(Canvas);
 
 impl Screen {
-    /// The screen for a model; a square of unknown meaning when its metadata do not decode.
+    /// The screen for a model. If its metadata cannot be decoded, images are shown as squares of values without a known
+    /// unit.
     pub fn of(model: &Model<'_>) -> Self {
         Self(model.meta().map_or(Canvas { width: 8, probabilities: true }, |meta| Canvas::of(&meta)))
     }
 
-    /// Writes an image, a line for each row.
+    /// Writes an image, one line per row.
     pub fn draw<W: Write>(&self, serial: &mut W, image: &[i16]) -> Result<(), W::Error> {
         for row in 0..self.0.rows(image) {
             let mut line = String::<WIDEST>::new();
-            // What is wider than the screen is cut.
+            // A row that is wider than the screen is cut.
             let _ = self.0.row(image, row, &mut line);
             serial.write_all(line.as_bytes())?;
             serial.write_all(b"\r\n")?;

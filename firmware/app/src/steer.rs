@@ -1,4 +1,4 @@
-//! The steered generator: the latent follows the tilt of the board.
+//! The steered generator decodes a latent that follows the tilt of the board.
 
 use elbo::{Limits, Model, ProgramKind};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
@@ -12,14 +12,14 @@ use crate::tilt::{Tilt, steer_latent};
 
 /// Pause between readings.
 const PAUSE_MS: u32 = 50;
-/// The smallest change of an axis, in thousandths of g, for which the image is drawn again: a little above the
-/// sensor's noise.
+/// The smallest change of an axis, in thousandths of g, after which the image is drawn again. It is slightly above the
+/// noise of the sensor.
 const NOTICEABLE: u16 = 12;
-/// Back to the top left corner, so that an image is drawn over the one before.
+/// Moves the cursor to the top left corner, so that an image overwrites the previous one.
 const HOME: &[u8] = b"\x1b[H\x1b[J";
 
-/// Shows what the tilt decodes to, again and again. On an emulated board, keys tilt it (see the text that it prints).
-/// Ends when the serial port does, or with a reason why the model cannot be steered.
+/// Repeatedly shows the decoded latent for the current tilt. On an emulated board, keys change the tilt; the
+/// application prints which. It ends when the serial port ends, or with a reason if the model cannot be steered.
 ///
 /// # Errors
 /// The serial port fails.
@@ -88,7 +88,7 @@ mod tests {
         steer(&mut board, &blob, Buffers::default().memory()).unwrap();
         let text = String::from_utf8(board.sent().to_vec()).unwrap();
         let images: Vec<&str> = text.split("\x1b[H\x1b[J").skip(1).collect();
-        // Flat, before the line is read; then the position that the line gives.
+        // The flat position before the line is read, then the position that the line states.
         let [flat, tilted] = images[..] else { panic!("{} images", images.len()) };
         assert!(flat.contains("x 0 y 0 z 1000 mg"));
         assert!(tilted.contains("x -866 y 0 z 500 mg"));

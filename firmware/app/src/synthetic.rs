@@ -1,5 +1,5 @@
-//! A model of random weights: a VAE of classes with every program, for bringing up a board and for tests that need a blob
-//! and no training. Its samples look like nothing.
+//! A VAE with classes, random weights and every kind of program. It serves to bring up a board and to test without
+//! training. Its samples show nothing meaningful.
 
 use elbo::bounds::FULL;
 use elbo::kernel::Packing;
@@ -16,22 +16,22 @@ pub struct Recipe {
     pub shape: [u16; 2],
     /// Units of the one hidden layer of encoder and decoder.
     pub hidden: u32,
-    /// Latent dimensions.
+    /// Number of latent dimensions.
     pub latent: u32,
     /// Draws of the Monte Carlo and importance-weighted scores.
     pub draws: u32,
     /// Order of the weights.
     pub packing: Packing,
-    /// Classes that `sample_class` and `classify` know.
+    /// Number of classes of `sample_class` and `classify`.
     pub classes: u32,
-    /// The programs to carry.
+    /// The programs of the model.
     pub programs: &'static [ProgramKind],
     /// Seed of the weights.
     pub seed: u64,
 }
 
 impl Default for Recipe {
-    /// The digits' 64-64-8, ten classes and every program.
+    /// The sizes of the digits model (64-64-8), ten classes and every program.
     fn default() -> Self {
         Self {
             shape: [8, 8],
@@ -49,10 +49,11 @@ impl Default for Recipe {
 /// Fractional bits of hidden units, latents and log-variances.
 const FRAC: u8 = 11;
 
-/// The blob of a recipe.
+/// Writes the blob of a recipe.
 ///
 /// # Panics
-/// If it cannot be written, or the runtime refuses it: sizes beyond a blob's limits, or a mistake in this file.
+/// If the blob cannot be written or the runtime refuses it: the sizes exceed a blob's limits, or this file contains a
+/// mistake.
 #[must_use]
 pub fn blob(recipe: &Recipe) -> Vec<u8> {
     let words = write(recipe).unwrap_or_else(|error| panic!("the synthetic blob cannot be written: {error}"));
@@ -96,15 +97,15 @@ fn write(recipe: &Recipe) -> Result<Vec<u32>, WriteError> {
     Ok(blob.finish())
 }
 
-/// Random layers, one after the other.
+/// Creates layers with random weights.
 struct Weights {
     rng: Xoshiro128PlusPlus,
     packing: Packing,
 }
 
 impl Weights {
-    /// A layer whose weights are as large as its overflow proof allows, up to 8 bits, and whose outputs are about 1.5 in
-    /// magnitude for inputs that are about `typical`.
+    /// A layer whose weights are as large as its overflow proof allows, up to 8 bits. Its outputs are about 1.5 in
+    /// magnitude for inputs of magnitude `typical`.
     fn layer(&mut self, blob: &mut BlobWriter, rows: u32, cols: u32, typical: u32) -> Result<u16, WriteError> {
         let largest = ((1u32 << 30) / (cols * u32::from(FULL))).clamp(1, 127) as i32;
         let weights: Vec<i8> =
@@ -151,14 +152,14 @@ impl Layers {
         p.dense(h, self.mean, FRAC)
     }
 
-    /// A latent to logits.
+    /// Decodes a latent to logits.
     fn decode(&self, p: &mut ProgramWriter<'_>, z: u16) -> Result<u16, WriteError> {
         let h = p.dense(z, self.decoder, FRAC)?;
         let h = p.map(Opcode::Tanh, &[h], 15, 0)?;
         p.dense(h, self.logits, FRAC)
     }
 
-    /// A latent to probabilities.
+    /// Decodes a latent to probabilities.
     fn image(&self, p: &mut ProgramWriter<'_>, z: u16) -> Result<u16, WriteError> {
         let logits = self.decode(p, z)?;
         p.map(Opcode::Sigmoid, &[logits], 15, 0)
@@ -187,7 +188,7 @@ impl Layers {
                 let y = self.image(p, mean)?;
                 p.outputs(&[y])
             }
-            // A class moves the prior's mean.
+            // The class shifts the mean of the prior.
             ProgramKind::SampleClass => {
                 let class = p.input(recipe.classes, 15, FULL)?;
                 let mean = p.dense(class, self.class_mean, FRAC)?;
@@ -218,7 +219,7 @@ impl Layers {
                 let mean = self.mean(p, x)?;
                 p.outputs(&[mean])
             }
-            // The latent's density, up to its constant.
+            // The density of the latent, without its constant.
             ProgramKind::SampleDensity => {
                 let z = p.normal(recipe.latent)?;
                 let density = p.scalar(Opcode::HalfSumSq, &[z], 0)?;
@@ -252,7 +253,7 @@ impl Layers {
             let score = p.scalar(Opcode::Add, &[kl, nll], 0)?;
             return p.outputs(&[score]);
         }
-        // log w = log p(x|z) + log p(z) - log q(z|x), the constants of both densities cancelling.
+        // log w = log p(x|z) + log p(z) - log q(z|x). The constants of the last two densities cancel.
         let prior = p.scalar(Opcode::HalfSumSq, &[z], 0)?;
         let joint = p.scalar(Opcode::Add, &[nll, prior], 0)?;
         let posterior = p.scalar(Opcode::HalfSumSq, &[noise], 0)?;

@@ -1,4 +1,4 @@
-//! A board in the memory of a test.
+//! A simulated board for tests.
 
 use core::convert::Infallible;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use crate::board::{Board, Memory};
 use crate::emulated::EmulatedLis3dh;
 use crate::lis3dh::{ADDRESS, Axes, Lis3dh};
 
-/// A serial port with a script to receive. After it there is one moment of silence, then the port ends.
+/// A serial port that receives a script. After the script it is silent once, and then the port ends.
 pub struct TestSerial {
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
@@ -57,12 +57,12 @@ pub struct TestBoard {
     serial: TestSerial,
     ticks: u32,
     accelerometer: Lis3dh<EmulatedLis3dh>,
-    /// Whether the axes can be set.
+    /// Whether the measured acceleration can be set.
     pub can_be_fed: bool,
 }
 
 impl TestBoard {
-    /// A board that will receive `script`.
+    /// A board that receives `script`.
     pub fn new(script: &[u8]) -> Self {
         Self {
             serial: TestSerial { incoming: script.iter().copied().collect(), outgoing: Vec::new(), silent: false },
@@ -72,7 +72,7 @@ impl TestBoard {
         }
     }
 
-    /// What the board has sent.
+    /// The bytes that the board has sent.
     pub fn sent(&self) -> &[u8] {
         &self.serial.outgoing
     }
@@ -114,7 +114,7 @@ impl Board for TestBoard {
     }
 }
 
-/// Memory for any application on the default synthetic model.
+/// Memory that is large enough for every application with the default synthetic model.
 pub struct Buffers {
     arena: elbo::Arena<1024>,
     /// An image with a mask.
@@ -130,7 +130,7 @@ impl Default for Buffers {
 }
 
 impl Buffers {
-    /// Borrowed for an application.
+    /// The memory, borrowed for an application.
     pub fn memory(&mut self) -> Memory<'_> {
         Memory {
             arena: self.arena.as_mut_slice(),

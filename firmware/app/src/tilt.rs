@@ -1,4 +1,4 @@
-//! From tilt to latent: flat shows one draw of the prior, and tilting blends two others in.
+//! Maps tilt to a latent. A flat board shows one draw of the prior, and tilting blends two others in.
 
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
@@ -7,9 +7,9 @@ use rand_core::SeedableRng;
 
 use crate::lis3dh::Axes;
 
-/// The angles of a board against the horizontal, in radians.
+/// The angles of a board from the horizontal, in radians.
 ///
-/// micromath's approximations (0.2 degrees or so) are plenty for a hand that tilts a board.
+/// micromath's approximations have an error of about 0.2 degrees, which is good enough for a board tilted by hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tilt {
     /// To the right.
@@ -19,15 +19,15 @@ pub struct Tilt {
 }
 
 impl Tilt {
-    /// The tilt of a board that measures gravity alone.
+    /// The tilt of a board that measures only gravity.
     #[must_use]
     pub fn from_gravity(axes: Axes) -> Self {
         let [x, y, z] = [axes.x, axes.y, axes.z].map(f32::from);
-        // Named by their trait: with std, f32 has methods of these names that give other bits.
+        // The trait is named explicitly: with std, f32 has methods of the same names that give other bits.
         Self { roll: F32Ext::atan2(x, z), pitch: F32Ext::atan2(y, z) }
     }
 
-    /// The weights of the three draws, Q15: their squares sum to about 1, so that the blend is again a typical draw.
+    /// The weights of the three draws in Q15. Their squares sum to about 1, so that the blend is also a typical draw.
     fn weights(self) -> [i32; 3] {
         let (sin_roll, cos_roll) = (F32Ext::sin(self.roll), F32Ext::cos(self.roll));
         let (sin_pitch, cos_pitch) = (F32Ext::sin(self.pitch), F32Ext::cos(self.pitch));
@@ -35,8 +35,8 @@ impl Tilt {
     }
 }
 
-/// Fills `latent`, at `frac` fractional bits, with the blend that `tilt` means of three draws of the prior; another
-/// `seed` gives another three. The same on every machine.
+/// Fills `latent`, at `frac` fractional bits, with a blend of three draws of the prior according to `tilt`. Another
+/// `seed` gives three other draws. The result is the same on every machine.
 pub fn steer_latent(tilt: Tilt, seed: u64, frac: u32, latent: &mut [i16]) {
     let weights = tilt.weights();
     let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);

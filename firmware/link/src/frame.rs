@@ -1,14 +1,14 @@
-//! How a message travels: postcard bytes, COBS-stuffed so that they hold no zero, ended by a zero.
+//! The encoding of a message: postcard bytes, COBS-encoded so that they contain no zero, followed by a zero.
 
 use embedded_io::{Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::message::CHUNK;
 
-/// The longest frame, in bytes, its ending zero included. A full [`CHUNK`] and two names of 24 bytes fit.
+/// The longest frame in bytes, including the final zero. A full [`CHUNK`] and two names of 24 bytes fit.
 pub const FRAME: usize = CHUNK + 64;
 
-/// What can go wrong with a frame.
+/// Errors of reading or writing a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError<E> {
@@ -16,7 +16,7 @@ pub enum FrameError<E> {
     Stream(E),
     /// The stream ended.
     Closed,
-    /// The bytes do not decode, or the message is longer than a frame.
+    /// The bytes cannot be decoded, or the message is longer than a frame.
     Bad,
 }
 
@@ -31,7 +31,7 @@ pub fn write_frame<W: Write, T: Serialize>(stream: &mut W, message: &T) -> Resul
     stream.flush().map_err(FrameError::Stream)
 }
 
-/// Collects bytes into frames, and owns the one buffer that a message borrows from.
+/// Collects bytes into frames, and owns the buffer that a message borrows from.
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: [u8; FRAME],
@@ -51,10 +51,10 @@ impl FrameReader {
     }
 
     /// Waits for the next frame and decodes it. Empty frames are skipped, so a sender may begin with a zero to end
-    /// whatever garbage came before.
+    /// earlier garbage.
     ///
     /// # Errors
-    /// [`FrameError::Bad`] if the frame does not decode; the next call starts after its end.
+    /// [`FrameError::Bad`] if the frame cannot be decoded. The next call starts after its end.
     pub fn read<'a, R: Read, T: Deserialize<'a>>(&'a mut self, stream: &mut R) -> Result<T, FrameError<R::Error>> {
         let mut length = 0;
         loop {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn golden_frame() {
-        // Request::Sample is variant 3; 0 is the seed; 1 the count; then COBS by hand.
+        // Request::Sample is variant 3, the seed is 0 and the count 1. The COBS encoding is written by hand.
         assert_eq!(sent(&Request::Sample { seed: 0, count: 1 }), [2, 3, 2, 1, 0]);
     }
 

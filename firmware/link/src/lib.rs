@@ -1,10 +1,10 @@
 //! The serial protocol between a host and a board that runs Elbo: postcard messages in COBS frames, over any
 //! [`embedded_io`] stream.
 //!
-//! The host asks and the board answers. [`Request::Input`] and [`Request::Axes`] have no answer; every other request
-//! has any number of [`Reply::Values`] and then one closing reply, which is never `Values`.
-//! Values are little-endian halfwords, [`CHUNK`] bytes at most in a frame, so that a board with 16 KB of RAM needs no
-//! buffer of a message's size.
+//! The host sends requests and the board answers. [`Request::Input`] and [`Request::Axes`] have no answer. Every other
+//! request is answered by any number of [`Reply::Values`], followed by one other reply, which ends the answer. Values
+//! are little-endian halfwords, at most [`CHUNK`] bytes per frame, so that a board with 16 KB of RAM needs no buffer
+//! for a whole message.
 #![cfg_attr(not(any(feature = "host", test)), no_std)]
 #![forbid(unsafe_code)]
 

@@ -1,83 +1,84 @@
-//! What is said. The order of variants and of fields is the wire format: append, never reorder.
+//! The messages. The order of variants and fields is the wire format: append, never reorder.
 
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of values in one frame: 32 halfwords.
+/// Largest number of bytes of values in one frame: 32 halfwords.
 pub const CHUNK: usize = 64;
 
-/// The host asks.
+/// A request of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Request<'a> {
-    /// Who are you? Answer: [`Reply::Info`].
+    /// Asks for the properties of the board. Answer: [`Reply::Info`].
     Info,
-    /// What are a program's shapes? Answer: [`Reply::Shape`].
+    /// Asks for the shapes of a program. Answer: [`Reply::Shape`].
     Shape(Program),
-    /// A piece of the next program's input, in order, from element `offset`. No answer: a piece that does not
-    /// continue the last one is dropped, and the program that follows is refused for the length that it finds.
+    /// A piece of the next program's input, starting at element `offset`. Pieces must arrive in order. There is no
+    /// answer: a piece that does not continue the previous one is dropped, and the next program is then refused because
+    /// of the input's length.
     Input {
         /// Index of the first element; 0 starts a new input.
         offset: u16,
         /// Little-endian i16.
         bytes: &'a [u8],
     },
-    /// Draw `count` samples with one generator. Answer: `Values` for each, then [`Reply::Done`].
+    /// Draws `count` samples with one generator. Answer: `Values` for each, then [`Reply::Done`].
     Sample {
         /// Seed of the generator.
         seed: u64,
-        /// How many.
+        /// Number of samples.
         count: u32,
     },
-    /// Run a program on the input, which holds its input vectors one after another. Answer: `Values` if it has output
-    /// vectors, then [`Reply::Nats`] if it has a scalar, else `Done`.
+    /// Runs a program on the input, which holds its input vectors one after another. Answer: `Values` if the program
+    /// has output vectors, then [`Reply::Nats`] if it has a scalar, otherwise `Done`.
     Run {
-        /// Which.
+        /// The program.
         program: Program,
-        /// Seed of the generator, for a program that draws.
+        /// Seed of the generator, for a program that draws noise.
         seed: u64,
     },
-    /// How much memory is used? Answer: [`Reply::Stack`].
+    /// Asks for the memory used. Answer: [`Reply::Stack`].
     Stack,
-    /// Time `repeat` runs of something. Answer: [`Reply::Ticks`].
+    /// Times `repeat` runs of a benchmark. Answer: [`Reply::Ticks`].
     Bench {
-        /// Of what.
+        /// The benchmark.
         bench: Bench,
-        /// How often; the answer is for all of them.
+        /// Number of runs. The answer is the total of all runs.
         repeat: u32,
     },
-    /// What the emulated accelerometer shall measure, in thousandths of the Earth's gravity. No answer.
+    /// Sets the measurement of the emulated accelerometer, in thousandths of the Earth's gravity. No answer.
     Axes {
         /// Along x, to the right.
         x: i16,
         /// Along y, away from the user.
         y: i16,
-        /// Along z, up; 1000 when the board lies flat.
+        /// Along z, upwards; 1000 if the board lies flat.
         z: i16,
     },
-    /// Read the accelerometer and decode the latent that the tilt means. Answer: `Values`, then `Done`.
+    /// Reads the accelerometer and decodes the latent for this tilt. Answer: `Values`, then `Done`.
     Tilt,
-    /// Run the kernels' test suite on this core. Answer: `Done`, or [`Failure::SelfTest`].
+    /// Runs the kernels' test suite on this core. Answer: `Done`, or [`Failure::SelfTest`].
     SelfTest,
-    /// Run cases of mutated blobs. Answer: [`Reply::Fuzzed`].
+    /// Runs cases of mutated blobs. Answer: [`Reply::Fuzzed`].
     Fuzz {
         /// The first case's number.
         first: u64,
-        /// How many.
+        /// Number of cases.
         count: u32,
     },
-    /// Fail on purpose, so that the host can show that it notices. No answer.
+    /// Makes the board fail on purpose, so that a test can show that the host notices. No answer.
     Fail(Fault),
 }
 
-/// The board answers.
+/// An answer of the board.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reply<'a> {
-    /// To [`Request::Info`].
+    /// Answer to [`Request::Info`].
     Info(#[serde(borrow)] Info<'a>),
-    /// To [`Request::Shape`].
+    /// Answer to [`Request::Shape`].
     Shape(ProgramShape),
-    /// A piece of the outputs. The outputs of one run follow each other, and the `offset` counts through them all.
+    /// A piece of the outputs. All outputs of a run follow each other, and `offset` counts through all of them.
     Values {
         /// Index of the first element.
         offset: u16,
@@ -88,49 +89,49 @@ pub enum Reply<'a> {
     Done,
     /// A score, in Q16 nats.
     Nats(i64),
-    /// To [`Request::Stack`].
+    /// Answer to [`Request::Stack`].
     Stack(StackUse),
-    /// To [`Request::Bench`]: the board's counter, before calibration.
+    /// Answer to [`Request::Bench`]: ticks of the board's counter, before calibration.
     Ticks(u32),
     /// The request was refused.
     Failure(#[serde(borrow)] Failure<'a>),
-    /// To [`Request::Fuzz`].
+    /// Answer to [`Request::Fuzz`].
     Fuzzed(Fuzzed),
 }
 
-/// What became of cases of mutated blobs.
+/// The outcomes of cases of mutated blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fuzzed {
-    /// How many were verified and ran.
+    /// Number of blobs that were verified and ran.
     pub ran: u32,
-    /// How many were verified, but do not fit the board's memory.
+    /// Number of blobs that were verified, but do not fit the board's memory.
     pub too_large: u32,
-    /// How many were refused.
+    /// Number of blobs that were refused.
     pub refused: u32,
-    /// Elementary steps of those that ran.
+    /// Elementary steps of the blobs that ran.
     pub steps: u64,
-    /// A checksum of all that became of every case.
+    /// A checksum of the outcomes of all cases.
     pub digest: u32,
-    /// Halfwords of memory that a case had.
+    /// Halfwords of memory for each case.
     pub memory: u32,
 }
 
-/// A way to fail.
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Fault {
     /// Panic.
     Panic,
-    /// Never answer again.
+    /// Stop answering.
     Hang,
     /// Execute an undefined instruction, which faults.
     Undefined,
 }
 
-/// What a board is and what it runs.
+/// Properties of a board and of its model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info<'a> {
-    /// The board's name in the host's registry.
+    /// The board's name in the host's list of boards.
     pub board: &'a str,
     /// The model's name.
     pub model: &'a str,
@@ -140,7 +141,7 @@ pub struct Info<'a> {
     pub arena_len: u32,
     /// Halfwords of arena that the firmware has.
     pub arena_capacity: u32,
-    /// Elements that the firmware can hold of an input, and of the outputs.
+    /// Largest number of elements of the inputs, and of the outputs.
     pub value_capacity: u16,
 }
 
@@ -166,16 +167,16 @@ pub enum Program {
     SampleClass,
     /// Input to the probability of every class.
     Classify,
-    /// Fill in what a mask leaves out.
+    /// Draw the elements that a mask does not mark as observed.
     Impute,
     /// Input to the latent that decodes to it.
     Invert,
-    /// Draw with the negative log-density.
+    /// Draw together with the negative log-density.
     SampleDensity,
 }
 
 impl Program {
-    /// All of them.
+    /// All programs.
     pub const ALL: [Self; 12] = [
         Self::Sample,
         Self::Decode,
@@ -192,58 +193,58 @@ impl Program {
     ];
 }
 
-/// What goes into a program, what comes out, and what it costs.
+/// The shapes of a program's inputs and outputs, and its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramShape {
     /// Elements of all input vectors together.
     pub input_len: u16,
     /// Elements of all output vectors together.
     pub output_len: u16,
-    /// Steps of the interpreter's verified bound.
+    /// Elementary steps of a run, as proved.
     pub work: u64,
     /// Multiply-accumulates.
     pub macs: u64,
 }
 
-/// What to time.
+/// A benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Bench {
-    /// Nothing: the cost of measuring.
+    /// Nothing. This measures the overhead.
     Nothing,
-    /// A loop of two instructions, run `loops` times: what a tick is worth.
+    /// A loop of two instructions, run `loops` times. This calibrates the counter.
     Spin {
-        /// How often.
+        /// Number of iterations.
         loops: u32,
     },
-    /// Checking and proving the blob.
+    /// Loading a blob: checksum and proof.
     Load,
-    /// One run of a program on whatever the input buffer holds.
+    /// One run of a program on the current contents of the input buffer.
     Program(Program),
-    /// Standard normal draws, the generator included.
+    /// Standard normal draws, including the generator.
     Normal {
-        /// How many.
+        /// Number of draws.
         count: u32,
     },
     /// One dense layer on synthetic weights.
     Dense {
-        /// Outputs.
+        /// Number of outputs.
         rows: u16,
-        /// Inputs.
+        /// Number of inputs.
         cols: u16,
         /// Whether weights are packed for the DSP extension.
         dsp: bool,
     },
 }
 
-/// Memory, in bytes.
+/// Memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackUse {
-    /// Static variables, the arena among them.
+    /// Static variables, including the arena.
     pub static_bytes: u32,
-    /// The most that the stack has used since the reset.
+    /// Largest size of the stack since the reset.
     pub stack_bytes: u32,
-    /// What neither has ever touched.
+    /// Memory that was never used.
     pub free_bytes: u32,
 }
 
@@ -251,13 +252,13 @@ pub struct StackUse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Failure<'a> {
-    /// The frame did not decode, or was longer than [`crate::FRAME`].
+    /// The frame cannot be decoded, or is longer than [`crate::FRAME`].
     BadFrame,
     /// There is no verified model, for the reason given.
     NoModel(&'a str),
     /// The model has no such program.
     NoProgram,
-    /// The input that has arrived is not as long as the program's.
+    /// The length of the received input is not that of the program's input.
     InputLength {
         /// Elements that the program reads.
         expected: u16,
@@ -266,7 +267,7 @@ pub enum Failure<'a> {
     },
     /// The session refused, for the reason given.
     Session(&'a str),
-    /// The board has no such device, or this firmware was built without it.
+    /// The board has no such device, or this firmware was built without support for it.
     Unsupported,
     /// The outputs or the operands do not fit this board's memory.
     NoRoom,

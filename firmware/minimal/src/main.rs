@@ -1,5 +1,6 @@
-//! Loads a model from a flash address and runs every program on whatever RAM holds: those of a VAE, or with the feature
-//! `all` of every kind, with every operation compiled in. Nothing else is linked, so what is in the image is the runtime.
+//! Loads a model from a flash address and runs every program on arbitrary contents of RAM. It contains the programs of
+//! a VAE or, with the feature `all`, every kind of program and every operation. Nothing else is linked, so the size of
+//! the image is that of the runtime.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! The writer of programs and blobs for tests and seeds: whatever it cannot write is a mistake of theirs, and a panic.
+//! Writes programs and blobs for tests and seeds. It panics if something cannot be written, because that is a mistake
+//! in the test.
 
 pub use elbo_writer::{Records, nats as nats_of, seal, vector as vector_of};
 
@@ -13,7 +14,7 @@ fn written<T>(result: Result<T, WriteError>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A blob whose [records](Records) can be changed after they are written.
+/// A blob whose [records](Records) can be changed after they have been written.
 #[derive(Clone, Debug, Default)]
 pub struct Parts {
     writer: BlobWriter,
@@ -34,7 +35,7 @@ impl DerefMut for Parts {
 }
 
 impl Parts {
-    /// A blob of nothing.
+    /// Starts an empty blob.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,10 +56,10 @@ impl Parts {
         written(self.writer.matrix(&DenseLayer { rows, cols, weights, bias, multiplier, packing, input_bound }))
     }
 
-    /// Adds a program that `write` emits.
+    /// Adds a program that `write` appends operation by operation.
     pub fn program(&mut self, kind: ProgramKind, write: impl FnOnce(&mut Program<'_>)) {
         let mut program = Program { writer: ProgramWriter::new(kind, self.writer.matrices()) };
-        // The seeds of every release have a log-determinant or scratch before what it belongs to.
+        // The seeds of every release place a log-determinant or scratch before the output of its operation.
         program.writer.extra_first();
         write(&mut program);
         let program = written(program.writer.finish());
@@ -66,7 +67,7 @@ impl Parts {
     }
 }
 
-/// A program being written. Every tensor gets a place of its own unless the operation is told to work in place.
+/// A program that is being written. Every tensor gets a place of its own unless the operation works in place.
 #[derive(Debug)]
 pub struct Program<'m> {
     writer: ProgramWriter<'m>,
@@ -88,12 +89,12 @@ impl Program<'_> {
         written(self.writer.dense(a, matrix, frac))
     }
 
-    /// An operation of vectors that gives one as long as its first.
+    /// An operation on vectors whose output has the length of the first input.
     pub fn map(&mut self, opcode: Opcode, inputs: &[u16], frac: u8, param: i8) -> u16 {
         written(self.writer.map(opcode, inputs, frac, param))
     }
 
-    /// The same, in the place of its first input.
+    /// The same, with the output in the place of the first input.
     pub fn map_in_place(&mut self, opcode: Opcode, inputs: &[u16], frac: u8, param: i8) -> u16 {
         written(self.writer.map_in_place(opcode, inputs, frac, param))
     }
@@ -108,30 +109,36 @@ impl Program<'_> {
         written(self.writer.normal(len))
     }
 
-    /// An operation that gives a scalar.
+    /// An operation whose output is a scalar.
     pub fn scalar(&mut self, opcode: Opcode, inputs: &[u16], param: i8) -> u16 {
         written(self.writer.scalar(opcode, inputs, param))
     }
 
-    /// Any operation, its record and output as given but for what follows from the operands.
+    /// Any operation with the given record and output. The inputs and the output's bound are filled in.
     pub fn op(&mut self, mut op: Op, inputs: &[u16], output: Tensor) -> u16 {
         op.inputs[..inputs.len()].copy_from_slice(inputs);
         written(self.writer.append(op, output))
     }
 
-    /// The operations so far.
+    /// The same, or `None` if the operation refuses its operands.
+    pub fn try_op(&mut self, mut op: Op, inputs: &[u16], output: Tensor) -> Option<u16> {
+        op.inputs[..inputs.len()].copy_from_slice(inputs);
+        self.writer.append(op, output).ok()
+    }
+
+    /// The operations appended so far.
     pub fn ops(&self) -> &[Op] {
         self.writer.ops()
     }
 
-    /// What the last operation wrote besides its output.
+    /// The second tensor that the last operation wrote.
     pub fn extra(&self) -> u16 {
         let last = self.writer.ops().last();
         last.and_then(|op| self.writer.extra_of(op.output)).unwrap_or(NO_TENSOR)
     }
 
-    /// Affine couplings with the matrices from `matrix` on, hidden layers of at most `widest`: their image and its
-    /// log-determinant.
+    /// A stack of affine couplings. Its matrices start at index `matrix`, and hidden layers have at most `widest`
+    /// units. Returns the image and the log-determinant.
     pub fn couplings(&mut self, stack: CouplingStack, matrix: u16, widest: usize, z: u16, frac: u8) -> (u16, u16) {
         let len = self.writer.tensors()[usize::from(z)].len;
         let whole = written(self.writer.couplings(stack, matrix, widest, z, frac));
@@ -139,22 +146,22 @@ impl Program<'_> {
         (self.slice(whole, 0, len), log_det)
     }
 
-    /// `len` elements from `start` on.
+    /// `len` elements, starting at `start`.
     pub fn slice(&mut self, a: u16, start: u32, len: u32) -> u16 {
         written(self.writer.slice(a, start, len))
     }
 
-    /// One vector after the other.
+    /// Concatenates two vectors.
     pub fn concat(&mut self, a: u16, b: u16, frac: u8) -> u16 {
         written(self.writer.concat(a, b, frac))
     }
 
-    /// `value` at the place of the loop's iteration.
+    /// A vector with `value` at the index of the loop's iteration and zeros elsewhere.
     pub fn one_hot(&mut self, len: u32, frac: u8, value: u32) -> u16 {
         written(self.writer.one_hot(len, frac, value))
     }
 
-    /// The mean of the vectors of `len` elements that a loop has collected.
+    /// The elementwise mean of the vectors of `len` elements that a loop has collected.
     pub fn mean_vectors(&mut self, a: u16, len: u32) -> u16 {
         written(self.writer.mean_vectors(a, len))
     }
@@ -164,17 +171,17 @@ impl Program<'_> {
         written(self.writer.offset(a, constant))
     }
 
-    /// A planar or radial flow; its log-determinant is the [extra](Self::extra).
+    /// A planar or radial flow. [`extra`](Self::extra) then gives its log-determinant.
     pub fn flow(&mut self, opcode: Opcode, z: u16, params: u16, inverse: bool) -> u16 {
         written(self.writer.flow(opcode, z, params, inverse))
     }
 
-    /// A convolution with the matrices of its phases from `matrix` on.
+    /// A convolution whose phases have the matrices from index `matrix` on.
     pub fn conv(&mut self, a: u16, matrix: u16, geometry: ConvGeometry, frac: u8) -> u16 {
         written(self.writer.conv(a, matrix, geometry, frac))
     }
 
-    /// Opens a loop; its vector of scalars.
+    /// Opens a loop and returns its output, a vector of scalars.
     pub fn begin(&mut self, count: u32) -> u16 {
         written(self.writer.begin(count))
     }
@@ -184,7 +191,7 @@ impl Program<'_> {
         written(self.writer.begin_vectors(count, len, frac))
     }
 
-    /// Closes the loop that filled `vector` with `a`.
+    /// Ends the loop with the output `vector`, which collects `a`.
     pub fn end(&mut self, vector: u16, a: u16) {
         assert_eq!(written(self.writer.end(a)), vector, "another loop is the innermost");
     }

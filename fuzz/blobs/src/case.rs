@@ -1,14 +1,14 @@
-//! Numbered cases. A case's number decides its blob, its inputs and its noise, on every machine.
+//! Numbered cases. The number of a case determines its blob, its inputs and its noise, on every machine.
 
 use crate::mutate::{Random, mutate};
 use crate::run::{Outcome, run};
 use crate::seed::SEEDS;
 
-/// Words of the buffer that a case's blob is made in.
+/// Words of the buffer for a case's blob.
 pub const SPACE: usize = 1 << 10;
-/// Halfwords of memory that a case runs in, where there is enough. With less, more cases are too large.
+/// Halfwords of memory for running a case. A device with less memory finds more cases too large.
 pub const MEMORY: usize = 1 << 14;
-/// Most steps that a program of a case may take.
+/// Largest number of steps of a program in a case.
 pub const WORK: u64 = 1 << 14;
 
 /// Writes the blob of `case` and returns its length in words.
@@ -21,20 +21,21 @@ pub fn write_case(case: u64, words: &mut [u32; SPACE]) -> usize {
     mutate(words, seed.len() / 4, random.bits())
 }
 
-/// Makes the blob of `case` and runs it; when it is verified, twice.
+/// Makes the blob of `case` and runs it. A verified blob runs twice.
 ///
 /// # Panics
-/// As [`run_twice`].
+/// Those of [`run_twice`].
 pub fn run_case(case: u64, words: &mut [u32; SPACE], memory: &mut [i16]) -> Outcome {
     let len = write_case(case, words);
     run_twice(words, len, memory)
 }
 
-/// Runs the blob in the first `len` of `words`; when it is verified, again with other words behind it and other memory.
-/// A read outside of what a program was given would be seen as a difference, a write into the blob as a wrong checksum.
+/// Runs the blob in the first `len` of `words`. A verified blob runs again after the words behind it and the memory
+/// have been changed. A read outside the permitted memory would show as a difference, and a write into the blob as a
+/// wrong checksum.
 ///
 /// # Panics
-/// As [`run`], or when the second run differs.
+/// Those of [`run`], or if the second run differs.
 pub fn run_twice(words: &mut [u32], len: usize, memory: &mut [i16]) -> Outcome {
     let (blob, rest) = words.split_at_mut(len);
     let blob: &[u8] = bytemuck::cast_slice(blob);
@@ -47,19 +48,19 @@ pub fn run_twice(words: &mut [u32], len: usize, memory: &mut [i16]) -> Outcome {
     outcome
 }
 
-/// What became of some cases.
+/// The outcomes of several cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many were verified and ran.
+    /// Number of blobs that were verified and ran.
     pub ran: u64,
-    /// How many were verified, but do not fit the memory given.
+    /// Number of blobs that were verified, but do not fit the given memory.
     pub too_large: u64,
-    /// How many were refused.
+    /// Number of blobs that were refused.
     pub refused: u64,
-    /// Elementary steps of those that ran.
+    /// Elementary steps of the blobs that ran.
     pub steps: u64,
-    /// The sum over all cases of a checksum of the case's number and of all that became of it: it does not depend on
-    /// the order.
+    /// The sum over all cases of a checksum of the case's number and its outcome. It does not depend on the order of
+    /// the cases.
     pub digest: u32,
 }
 
@@ -80,7 +81,7 @@ impl Tally {
         self.digest = self.digest.wrapping_add(elbo::crc32_words(&seen));
     }
 
-    /// Counts the cases of another tally.
+    /// Adds the cases of another tally.
     pub fn join(&mut self, other: &Self) {
         self.ran += other.ran;
         self.too_large += other.too_large;
@@ -89,16 +90,16 @@ impl Tally {
         self.digest = self.digest.wrapping_add(other.digest);
     }
 
-    /// How many cases there were.
+    /// Number of cases.
     pub fn cases(&self) -> u64 {
         self.ran + self.too_large + self.refused
     }
 }
 
-/// Runs `count` cases from `first` on.
+/// Runs `count` cases, starting with case `first`.
 ///
 /// # Panics
-/// As [`run_case`].
+/// Those of [`run_case`].
 pub fn run_cases(first: u64, count: u32, words: &mut [u32; SPACE], memory: &mut [i16]) -> Tally {
     let mut tally = Tally::default();
     for case in (0..count).map(|index| first.wrapping_add(index.into())) {
@@ -112,10 +113,10 @@ pub const fn scratch_len(memory: usize) -> usize {
     SPACE + 1 + memory / 2
 }
 
-/// Divides a device's memory into a case's blob and what it runs in; nothing if there is not enough.
+/// Divides a device's memory into the blob of a case and the memory to run it. `None` if there is not enough.
 pub fn split_scratch(scratch: &mut [u32]) -> Option<(&mut [u32; SPACE], &mut [i16])> {
     let (words, rest) = scratch.split_first_chunk_mut()?;
-    // The memory is as long whether or not a word is lost to its alignment of eight bytes.
+    // The memory has the same length whether or not its alignment to eight bytes costs a word.
     let len = rest.len().checked_sub(1)?;
     let skip = rest.as_ptr().addr() / 4 % 2;
     Some((words, bytemuck::cast_slice_mut(&mut rest[skip..skip + len])))

@@ -1,4 +1,4 @@
-//! Boards run the same cases as the host, and must come to the same digests.
+//! Runs the same cases on boards and on the host, and compares their digests.
 
 use crate::{MEMORY, Tally, run_cases, save_case, scratch_len, split_scratch};
 use anyhow::{Context, Result, bail, ensure};
@@ -6,26 +6,26 @@ use elbo_link::StackUse;
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Image, Placement};
 use std::path::Path;
 
-/// Cases that are asked for at once.
+/// Number of cases in one request.
 const PIECE: u32 = 100;
 
-/// Something that runs cases and may die of them.
+/// A machine that runs cases and may die on them.
 pub trait Runner {
-    /// Runs `count` cases from `first` on.
+    /// Runs `count` cases, starting with case `first`.
     ///
     /// # Errors
-    /// It refuses, falls silent, answers nonsense or dies.
+    /// The machine refuses, stops answering, sends an invalid answer or dies.
     fn run(&mut self, first: u64, count: u32) -> Result<Tally>;
 }
 
-/// The host with as much memory as a board has for a case.
+/// The host, with as much memory per case as a board has.
 #[derive(Debug)]
 pub struct Host {
     scratch: Vec<u32>,
 }
 
 impl Host {
-    /// With `memory` halfwords.
+    /// Uses `memory` halfwords per case.
     pub fn new(memory: usize) -> Self {
         Self { scratch: vec![0; scratch_len(memory)] }
     }
@@ -38,7 +38,7 @@ impl Runner for Host {
     }
 }
 
-/// An emulated board with the firmware that runs cases.
+/// An emulated board with firmware that runs cases.
 #[derive(Debug)]
 pub struct Device {
     board: &'static Board,
@@ -50,17 +50,17 @@ impl Device {
     /// Builds the firmware and starts it.
     ///
     /// # Errors
-    /// The board is not emulated, its firmware does not build, or the emulator is missing.
+    /// The board is not emulated, its firmware cannot be built, or the emulator is missing.
     pub fn start(board: &'static Board) -> Result<Self> {
         ensure!(board.emulated(), "{} is not emulated, and cases run on emulated boards only", board.name);
-        // The console wants a model; the smallest seed is one.
+        // The console needs a model; the smallest seed serves as one.
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds/decode.elbo");
         let image = Firmware::new(board, Application::Serve, Placement::Linked(model)).feature("fuzz").build()?;
         let client = Emulator::start(board, &image)?.connect()?;
         Ok(Self { board, image, client })
     }
 
-    /// The same firmware from its reset.
+    /// Restarts the same firmware.
     ///
     /// # Errors
     /// The emulator is missing.
@@ -69,7 +69,7 @@ impl Device {
         Ok(())
     }
 
-    /// Halfwords of memory that it gives a case.
+    /// Halfwords of memory that the board gives a case.
     ///
     /// # Errors
     /// The board does not answer.
@@ -77,7 +77,7 @@ impl Device {
         Ok(self.client.fuzz(0, 0)?.memory as usize)
     }
 
-    /// The connection to it.
+    /// The connection to the board.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
@@ -96,22 +96,23 @@ impl Runner for Device {
     }
 }
 
-/// What a board and the host agree on.
+/// The results on which a board and the host agree.
 #[derive(Clone, Copy, Debug)]
 pub struct Agreement {
-    /// The cases, with the board's digest, which is the host's.
+    /// The outcomes of the cases and their digest.
     pub tally: Tally,
-    /// Halfwords of memory that a case had.
+    /// Halfwords of memory for each case.
     pub memory: usize,
-    /// The board's memory after all cases.
+    /// The board's use of memory after all cases.
     pub stack: StackUse,
 }
 
-/// Runs `count` cases from `first` on on a board and on the host. `progress` is told how many are done.
+/// Runs `count` cases, starting with case `first`, on a board and on the host. `progress` receives the number of
+/// finished cases.
 ///
 /// # Errors
-/// The board fails or differs. The message names the first case that does, where its blob is saved (in `failures`), and
-/// how to see it again.
+/// The board fails, or its results differ. The message names the first failing case, the file of its blob (in
+/// `failures`), and how to reproduce the failure.
 pub fn compare(
     board: &'static Board,
     first: u64,
@@ -150,7 +151,7 @@ enum Found {
     Difference { first: u64, count: u32, why: String },
 }
 
-/// Goes through the cases piece by piece, up to the first on which the two differ.
+/// Runs the cases piece by piece, up to the first piece on which the two differ.
 fn pieces(
     first: u64,
     count: u32,
@@ -171,7 +172,7 @@ fn pieces(
     Ok(Found::Agreement(tally))
 }
 
-/// The first of the cases that fails alone, and why. A device that may have died is replaced.
+/// The first case that fails when it runs alone, and why. A device that may have died is restarted.
 fn narrow<R: Runner>(
     first: u64,
     count: u32,
@@ -200,7 +201,7 @@ fn difference(device: Result<Tally>, host: &Tally) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A host that fails on one case, in one of two ways.
+    /// A host that fails on one case, either by dying or by a wrong result.
     struct Faulty {
         host: Host,
         case: u64,

@@ -1,13 +1,13 @@
-//! Cases that failed, kept as files.
+//! Saves failing cases as files.
 
 use crate::{SPACE, write_case};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
-/// Saves the blob of `case` in `folder`, which is created, and returns its path.
+/// Saves the blob of `case` in `folder`, creates the folder if necessary, and returns the path.
 ///
 /// # Errors
-/// It cannot be written; the message names the path.
+/// The file cannot be written. The message contains the path.
 pub fn save_case(case: u64, folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut words = [0; SPACE];

@@ -1,5 +1,5 @@
-//! Valid blobs, structure-aware mutations of them and one way to run whatever comes out: the common part of the fuzzers,
-//! the stress run and the comparison of devices with the host.
+//! The common part of the fuzzers, the stress run and the comparison of devices with the host: valid blobs, mutations
+//! that know their structure, and one way to run the results.
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![deny(missing_docs, unsafe_code)]
 

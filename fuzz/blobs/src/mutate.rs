@@ -1,11 +1,11 @@
-//! Mutations that know the format: most leave a blob whose container is intact, many one that is valid.
+//! Mutations that know the format. Most of the resulting blobs have a valid container, and many are completely valid.
 
 use crate::repair::{Sections, repair_claims, repair_places};
 use elbo::blob::HEADER_WORDS;
 use elbo::program::{MATRIX_WORDS, OP_WORDS, Op, Opcode, PROGRAM_WORDS, TENSOR_WORDS, Tensor};
 use elbo_writer::seal;
 
-/// SplitMix64: a few cheap choices from a seed.
+/// SplitMix64: derives cheap random choices from a seed.
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -19,7 +19,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, or 0 when there is none.
+    /// A number below `end`, or 0 if `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
         ((u128::from(self.bits()) * end as u128) >> 64) as usize
     }
@@ -36,7 +36,7 @@ impl Random {
 /// Words of the largest blob that [`mutate_bytes`] changes.
 const SPACE: usize = 1 << 12;
 
-/// [`mutate`] for a buffer of bytes, of which the first `len` are the blob.
+/// Like [`mutate`], for a buffer of bytes whose first `len` are the blob.
 pub fn mutate_bytes(bytes: &mut [u8], len: usize, seed: u64) -> usize {
     let space = (bytes.len() / 4).min(SPACE);
     let mut words = [0u32; SPACE];
@@ -52,8 +52,8 @@ pub fn mutate_bytes(bytes: &mut [u8], len: usize, seed: u64) -> usize {
     count * 4
 }
 
-/// Changes the blob in the first `len` of `words` and returns its new length, at most `words.len()`. The same seed does the
-/// same to the same blob.
+/// Changes the blob in the first `len` of `words` and returns its new length, at most `words.len()`. The same seed
+/// changes the same blob in the same way.
 pub fn mutate(words: &mut [u32], len: usize, seed: u64) -> usize {
     let mut random = Random(seed);
     let mut len = len.min(words.len());
@@ -114,7 +114,7 @@ fn mutate_once(words: &mut [u32], len: usize, random: &mut Random) -> usize {
     len
 }
 
-/// A value near `word`, or one that is often special, in one byte, one halfword or all of it.
+/// A value near `word`, or a common special value, in one byte, one halfword or the whole word.
 fn changed(word: u32, random: &mut Random) -> u32 {
     const SPECIAL: [u32; 14] = [0, 1, 2, 3, 4, 15, 16, 0x7F, 0x80, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, u32::MAX];
     let (width, lanes) = random.pick(&[(8u32, 4), (16, 2), (32, 1)]);
@@ -138,7 +138,7 @@ fn patch(words: &mut [u32], start: usize, len: usize, random: &mut Random) {
     }
 }
 
-/// Same magnitudes, other results.
+/// Negates a weight: bounds stay the same, but results change.
 fn negate_weight(words: &mut [u32], sections: &Sections, random: &mut Random) {
     for _ in 0..=random.below(8) {
         let at = sections.data + random.below(sections.count(10));
@@ -209,7 +209,7 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             let new = changed(high as u16 as u32, random) as i16;
             op.imm = if random.one_in(2) { Op::interval_imm(low, new) } else { Op::interval_imm(new, high) };
         }
-        // Couplings, layers, activation, bits of a weight, direction, density.
+        // The fields: couplings, layers, activation, weight bits, direction, density.
         2 if op.opcode == Opcode::Couplings && !random.one_in(3) => {
             op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 20])
         }
@@ -221,8 +221,8 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
     write_op(words, sections, (index, op));
 }
 
-/// Has an operation read another tensor of its program, which then lives long enough: results that nobody was meant to
-/// read, such as scratch and the vectors of open loops, or one vector twice.
+/// Makes an operation read another tensor of its program, and extends the lifetime of that tensor. This reads values
+/// that must not be read, such as scratch and the outputs of open loops, or one vector twice.
 fn rewire(words: &mut [u32], sections: &Sections, random: &mut Random) {
     let Some((index, mut op)) = any_op(words, sections, random, |op| op.opcode.inputs() > 0) else { return };
     let Some(record) = sections.owner(words, index) else { return };
@@ -238,7 +238,7 @@ fn rewire(words: &mut [u32], sections: &Sections, random: &mut Random) {
     write_op(words, sections, (index, op));
 }
 
-/// One field of a convolution's geometry, most often a little larger or smaller.
+/// Changes one field of a convolution's geometry, most often to a slightly larger or smaller value.
 fn geometry(imm: u32, random: &mut Random) -> u32 {
     let (shift, mask) = random.pick(&[(0, 255u32), (8, 255), (16, 15), (20, 15), (24, 15), (28, 15)]);
     let any = random.bits() as u32;
@@ -295,7 +295,7 @@ fn copy_record(words: &mut [u32], sections: &Sections, random: &mut Random) {
     }
 }
 
-/// Adds or removes a record; for a program that is often all it takes.
+/// Adds or removes a record. For a program this is often the only change.
 fn insert_or_delete(words: &mut [u32], len: usize, sections: &Sections, random: &mut Random) -> usize {
     let (start, size, field) = any_records(sections, random);
     let count = sections.count(field);

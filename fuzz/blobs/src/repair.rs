@@ -1,5 +1,5 @@
-//! Makes a changed blob's claims follow from its contents again: bounds, loop vectors, work and, on demand, places. What
-//! cannot be made good is left as it is, for the verifier to find.
+//! Recomputes the claims of a changed blob from its contents: bounds, lengths of loop outputs, work and, on demand,
+//! places. Claims that cannot be repaired are left for the verifier to refuse.
 
 use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
 use elbo::bounds::{FULL, output_bounds, scratch_len};
@@ -10,7 +10,7 @@ use elbo::program::{
 };
 use elbo_writer::WorkCounter;
 
-/// Where the sections of an intact blob begin.
+/// The start of every section of a blob with a valid container.
 pub(crate) struct Sections {
     counts: [u32; 6],
     pub programs: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Sections {
 }
 
 impl Sections {
-    /// Nothing when the counts do not fit the length.
+    /// `None` if the counts do not fit the length.
     pub fn of(words: &[u32]) -> Option<Self> {
         let counts: [u32; 6] = words.get(5..11)?.try_into().ok()?;
         let [programs, tensors, ops, matrices, meta, data] = counts;
@@ -56,7 +56,7 @@ impl Sections {
         &words[self.programs..self.tensors]
     }
 
-    /// The program that has operation `op`, with ranges that are inside.
+    /// The program that contains operation `op` and whose ranges are valid.
     pub fn owner(&self, words: &[u32], op: usize) -> Option<ProgramRecord> {
         let has = |record: &ProgramRecord| {
             op.checked_sub(record.ops_start as usize).is_some_and(|i| i < record.ops_len as usize)
@@ -64,7 +64,7 @@ impl Sections {
         (0..self.count(5)).filter_map(|index| self.program(words, index)).map(|(record, ..)| record).find(has)
     }
 
-    /// Ranges of a program's operations and tensors, in records, when they are inside.
+    /// Ranges of a program's operations and tensors, in records, or `None` if they are invalid.
     fn program(&self, words: &[u32], index: usize) -> Option<(ProgramRecord, usize, usize)> {
         let record = ProgramRecord::read(self.programs(words), index);
         let inside = |start: u32, len: u32, count: usize| u64::from(start) + u64::from(len) <= count as u64;
@@ -74,7 +74,8 @@ impl Sections {
     }
 }
 
-/// Bounds of matrices and of what operations write, lengths that follow from matrices and loops, and the programs' work.
+/// Recomputes the bounds of matrices and of written tensors, the lengths that follow from matrices and loops, and the
+/// programs' work.
 pub(crate) fn repair_claims(words: &mut [u32]) {
     let Some(sections) = Sections::of(words) else { return };
     for index in 0..sections.count(8) {
@@ -89,7 +90,7 @@ pub(crate) fn repair_claims(words: &mut [u32]) {
     }
 }
 
-/// The output bound of a small matrix in place.
+/// The output bound of a small matrix.
 fn rows_bound(matrix: &Matrix, data: &[u32]) -> Option<u16> {
     let packing = matrix.packing?;
     if matrix.rows > 64 || matrix.cols > 256 {
@@ -126,7 +127,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         let there = usize::from(index) < sections.count(8);
         there.then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(index)))
     };
-    // The open loops: iterations and vector; deeper nests are refused anyway.
+    // The open loops with their iterations and outputs. Deeper nests are refused anyway.
     let (mut loops, mut depth) = ([(1u32, u16::MAX); 8], 0usize);
     let mut counter = WorkCounter::default();
     for op in 0..record.ops_len as usize {
@@ -144,7 +145,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         if let Some(len) = scratch {
             inputs[2].len = len;
         }
-        // The bound of an operation is defined for tensors that pass on their own.
+        // The bound of an operation is defined only for valid tensors.
         let sound = inputs.iter().chain([&output]).all(|t| t.frac <= 16 && t.len <= MAX_TENSOR_LEN && t.bound <= FULL);
         if let Some(at) = place(written).filter(|_| sound)
             && let Ok(bounds) = output_bounds(&op, &inputs, &output, &|index| matrices(words, index))
@@ -164,7 +165,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
             Opcode::End => depth = depth.checked_sub(1)?,
             _ => {}
         }
-        // What nests too deep is refused whatever its work.
+        // A program with too deep loops is refused regardless of its work.
         let _ = counter.count(&op, &inputs, &output, &|index| matrices(words, index));
     }
     (record.work, record.macs) = (counter.total().work, counter.total().macs);
@@ -173,7 +174,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
     Some(())
 }
 
-/// The length that an operation's matrix, or its loop, asks of what it writes.
+/// The length of an operation's output that its matrix or its loop requires.
 fn output_len(op: &Op, inputs: &[Tensor; 3], iterations: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<u32> {
     match op.opcode {
         Opcode::Dense => matrices(op.arg).map(|matrix| matrix.rows),
@@ -183,7 +184,7 @@ fn output_len(op: &Op, inputs: &[Tensor; 3], iterations: u32, matrices: &dyn Fn(
     }
 }
 
-/// Gives every tensor a place of its own, except where it replaced another, and shortens no lifetime.
+/// Gives every tensor a place of its own, except a tensor that replaced another. Lifetimes are not shortened.
 pub(crate) fn repair_places(words: &mut [u32]) {
     let Some(sections) = Sections::of(words) else { return };
     for index in 0..sections.count(5) {

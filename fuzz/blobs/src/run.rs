@@ -1,11 +1,11 @@
-//! Loads a blob and runs every program that it carries.
+//! Loads a blob and runs all its programs.
 
 use elbo::program::{ProgramRecord, Tensor};
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, LoadError, Model, ProgramKind, crc32_i16, crc32_words};
 use rand_core::{Rng, SeedableRng};
 
-/// What became of a blob.
+/// The outcome of a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was refused.
@@ -24,7 +24,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// One word that two machines agree on exactly when they do the same.
+    /// One word that is equal on two machines if they did the same.
     pub fn digest(&self) -> u32 {
         match self {
             Self::Refused(error) => code(*error),
@@ -34,11 +34,12 @@ impl Outcome {
     }
 }
 
-/// Loads `bytes` with `work_limit` and runs every program on reproducible inputs and noise. `memory`, a multiple of eight
-/// bytes from the start of an [`elbo::Arena`], holds the arena and the vectors; what it held before has no effect.
+/// Loads `bytes` with `work_limit` and runs every program on reproducible inputs and noise. `memory` holds the arena
+/// and the vectors. It must lie a multiple of eight bytes from the start of an [`elbo::Arena`]; its previous contents
+/// have no effect.
 ///
 /// # Panics
-/// When a verified program does not run as the proof says.
+/// If a verified program does not run as proved.
 pub fn run(bytes: &[u8], work_limit: u64, memory: &mut [i16]) -> Outcome {
     let model = match Model::load(bytes, Limits { max_work: work_limit }) {
         Ok(model) => model,
@@ -85,7 +86,7 @@ pub fn run(bytes: &[u8], work_limit: u64, memory: &mut [i16]) -> Outcome {
     Outcome::Ran { digest, programs, steps }
 }
 
-/// The declared bound of the scalar that a program gives.
+/// The declared bound of a program's scalar.
 fn scalar_bound(model: &Model<'_>, kind: ProgramKind) -> Option<u16> {
     let blob = model.blob();
     let mut records = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
@@ -95,7 +96,7 @@ fn scalar_bound(model: &Model<'_>, kind: ProgramKind) -> Option<u16> {
     Some(Tensor::read(blob.tensors(), record.tensors_start as usize + usize::from(*reference)).bound)
 }
 
-/// The error's kind in the highest byte, its index below.
+/// The kind of the error in the highest byte, and its index in the others.
 fn code(error: LoadError) -> u32 {
     use LoadError as E;
     let (kind, index) = match error {

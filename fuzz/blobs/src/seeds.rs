@@ -1,17 +1,18 @@
-//! The seeds: a handful of small models that together use every operation, every kind of program and both packings.
+//! The seeds: a few small models that together use every operation, every kind of program and both packings.
 //!
-//! They are checked in under `fuzz/seeds`. A blob compiled today loads in every later version with the same results, or is
-//! refused with a version error; the test below holds each release to it. Write new ones with `stress --write-seeds`.
+//! They are stored in `fuzz/seeds`. Every later version either loads a blob of today with the same results or refuses
+//! its version. The test below ensures this for each release. `stress --write-seeds` writes new seeds.
 
 mod families;
+mod table;
 
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
 use elbo::{Likelihood, Meta, SelfTest};
 
-/// Every seed by name. Those after the first five use operations that a build of the runtime may leave out, and cannot be
-/// assembled without them.
+/// Every seed by name. The seeds after the first five use operations that a build of the runtime may leave out. They
+/// cannot be written without these operations.
 pub fn seeds() -> Vec<(&'static str, Parts)> {
     let mut seeds = plain();
     seeds.extend([
@@ -20,6 +21,7 @@ pub fn seeds() -> Vec<(&'static str, Parts)> {
         ("dlgm", families::dlgm()),
         ("adgm", families::adgm()),
         ("conv", families::conv()),
+        ("table", table::table()),
     ]);
     seeds
 }
@@ -76,7 +78,7 @@ fn layer(parts: &mut Parts, shape: [usize; 2], packing: Packing, input_bound: u1
     )
 }
 
-/// x (6, Q15) -> hidden 5 -> latent 2 -> hidden 5 -> logits 6: every kind of program.
+/// x (6, Q15) -> hidden 5 -> latent 2 -> hidden 5 -> logits 6, with every kind of program.
 fn bernoulli() -> Parts {
     let mut parts = Parts::new();
     let packing = Packing::RowMajor;
@@ -179,7 +181,7 @@ fn gaussian() -> Parts {
     parts
 }
 
-/// No matrices: every elementwise operation, in place and not.
+/// Every elementwise operation, in place and not in place, without matrices.
 fn elementwise() -> Parts {
     let mut parts = Parts::new();
     parts.program(ProgramKind::Reconstruct, |p| {
@@ -207,7 +209,7 @@ fn elementwise() -> Parts {
     parts
 }
 
-/// Loops four deep.
+/// Four nested loops.
 fn nested() -> Parts {
     let mut parts = Parts::new();
     parts.program(ProgramKind::ScoreMonteCarlo, |p| {

@@ -1,4 +1,4 @@
-//! The checked-in seeds are what the generator writes, load, and compute what they always computed.
+//! The stored seeds equal those that the generator writes. They load, and their results never change.
 
 use elbo::program::{Matrix, OP_WORDS, Op, Opcode, ProgramKind};
 use elbo::{Arena, Limits, LoadError, Model};
@@ -48,7 +48,8 @@ fn seeds_cover_every_kind_and_both_packings_and_are_small() {
     assert_eq!((kinds, packings), ([true; ProgramKind::ALL.len()], [true; 2]));
 }
 
-/// A later version computes the same from a blob of today, or refuses its version.
+/// A later version either computes the same results from a blob of today or refuses its version. The seed that is
+/// generated from the table of operations is excluded, because it grows with the table.
 #[test]
 fn seeds_compute_what_they_always_computed() {
     let golden = [
@@ -66,6 +67,7 @@ fn seeds_compute_what_they_always_computed() {
     let mut arena = Arena::<4096>::new();
     let digests: Vec<(&str, u32)> = SEEDS
         .iter()
+        .filter(|(name, _)| *name != "table")
         .map(|(name, bytes)| match run(bytes, 1 << 16, arena.as_mut_slice()) {
             Outcome::Refused(LoadError::Version { .. }) => (*name, 0),
             Outcome::Ran { digest, .. } => (*name, digest),

@@ -1,4 +1,4 @@
-//! The command `stress` notices a case that fails, saves its blob, and runs it again from the file.
+//! The command `stress` notices a failing case, saves its blob, and runs it again from the file.
 
 use elbo::Arena;
 use elbo_fuzz_blobs::{MEMORY, Outcome, SPACE, run_case, write_case};

@@ -1,5 +1,5 @@
-//! Coverage-guided: what the verifier lets through runs as proved, whatever the bytes. `cargo xtask fuzz --guided` builds
-//! and runs it, from the seeds.
+//! The coverage-guided fuzzer: every blob that the verifier accepts must run as proved, whatever its bytes. `cargo
+//! xtask fuzz --guided` builds and runs it, starting from the seeds.
 #![no_main]
 
 use elbo::Arena;
@@ -30,7 +30,7 @@ extern "C" fn print_share() {
 
 fuzz_target!(|bytes: &[u8]| {
     AT_EXIT.call_once(|| _ = atexit(print_share));
-    // An allocation of the blob's own length, aligned as a flash section is: the sanitizer guards both its ends.
+    // An allocation of exactly the blob's length, aligned like a flash section. The sanitizer guards both ends.
     let mut words: Box<[u32]> = bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect();
     let len = words.len();
     let outcome = ARENA.with_borrow_mut(|arena| run_twice(&mut words, len, arena.as_mut_slice()));
@@ -38,7 +38,7 @@ fuzz_target!(|bytes: &[u8]| {
     RAN.fetch_add(u64::from(matches!(outcome, Outcome::Ran { .. })), Ordering::Relaxed);
 });
 
-// One in sixteen mutations is libFuzzer's own, which the checksum mostly catches.
+// One of sixteen mutations is libFuzzer's own. The checksum detects most of them.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     if seed % 16 == 0 {
         fuzzer_mutate(data, size, max_size)

@@ -1,11 +1,11 @@
-//! The activations that run once a neuron or a pixel: 32-bit arithmetic, one multiplication each.
+//! Activation functions, which run once per neuron or pixel: 32-bit arithmetic with one multiplication each.
 
 use super::activation_table::{SOFTPLUS_TAIL, TANH};
 use super::interpolate;
 
-/// Hyperbolic tangent of a Q16 argument, in Q15, within ±32767; at most 1.25 LSB from the true value.
+/// Hyperbolic tangent of a Q16 argument, in Q15, within ±32767. The error is at most 1.25 LSB.
 ///
-/// Odd to the last bit and never decreasing.
+/// It is exactly odd and never decreases.
 #[inline]
 pub fn tanh(x: i32) -> i32 {
     let magnitude = follow::<16, _>(&TANH, x.unsigned_abs()) >> 17;
@@ -13,9 +13,10 @@ pub fn tanh(x: i32) -> i32 {
     (magnitude as i32 ^ sign) - sign
 }
 
-/// Hyperbolic tangent of a Q20 argument, in Q30, within ±(2^30 - 2^15); at most 1 LSB of Q15 from the true value.
+/// Hyperbolic tangent of a Q20 argument, in Q30, within ±(2^30 - 2^15). The error is at most 1 LSB of Q15.
 ///
-/// The same nodes as [`tanh`], followed without rounding: it is continuous, so that what is computed from it can be undone.
+/// It interpolates between the nodes of [`tanh`] without rounding. It is therefore continuous, and maps that use it can
+/// be inverted.
 #[inline]
 #[cfg(feature = "flow")]
 pub(crate) fn tanh_fine(x: i32) -> i32 {
@@ -24,9 +25,9 @@ pub(crate) fn tanh_fine(x: i32) -> i32 {
     (magnitude as i32 ^ sign) - sign
 }
 
-/// Logistic function `1 / (1 + e^-x)` of a Q16 argument, in Q15, within 0..=32767; at most 1 LSB from the true value.
+/// Logistic function `1 / (1 + e^-x)` of a Q16 argument, in Q15, within 0..=32767. The error is at most 1 LSB.
 ///
-/// Never decreasing, and `sigmoid(-x) + sigmoid(x)` is 32768, except where 32767 stands for one.
+/// It never decreases. `sigmoid(-x) + sigmoid(x)` is 32768, except where 32767 stands for one.
 #[inline]
 pub fn sigmoid(x: i32) -> i32 {
     // (1 + tanh(x / 2)) / 2: the argument is halved by reading Q16 as Q17.
@@ -35,7 +36,7 @@ pub fn sigmoid(x: i32) -> i32 {
     if x < 0 { 0x8000 - upper } else { upper.min(0x7fff) }
 }
 
-/// `ln(1 + e^x)` of a Q16 argument, in Q16; at most 1.5 LSB from the true value. Never decreasing.
+/// `ln(1 + e^x)` of a Q16 argument, in Q16. The error is at most 1.5 LSB. It never decreases.
 ///
 /// The negative log-likelihood of a Bernoulli pixel with logit `l` is `softplus(l) - x l`.
 #[inline]
@@ -44,11 +45,11 @@ pub fn softplus(x: i32) -> u32 {
     x.max(0) as u32 + tail
 }
 
-/// The line through the nodes of `table` at a magnitude with `FRAC` fractional bits, times 2^16. Below 2 a segment is
-/// 1/64 wide, and twice as wide in every octave above. The last segment is flat and serves everything beyond it.
+/// Interpolates between the nodes of `table` at a magnitude with `FRAC` fractional bits, times 2^16. Below 2 a segment
+/// is 1/64 wide; the width doubles in every octave above. The last segment is flat and covers all larger magnitudes.
 #[inline(always)]
 fn follow<const FRAC: u32, const N: usize>(table: &[u16; N], magnitude: u32) -> u32 {
-    // Comparisons, because counting leading zeros is a library call on a Cortex-M0.
+    // Comparisons are used because counting leading zeros is a library call on a Cortex-M0.
     let octave = u32::from(magnitude >= 2 << FRAC)
         + u32::from(magnitude >= 4 << FRAC)
         + u32::from(N > 4 * 64 + 1 && magnitude >= 8 << FRAC);
@@ -85,7 +86,7 @@ mod tests {
         assert_table(&SOFTPLUS_TAIL, &nodes);
     }
 
-    /// Largest error of every argument of the given range, which must never decrease.
+    /// Largest error over all arguments of the given range. The function must never decrease.
     fn worst(
         name: &str,
         range: core::ops::RangeInclusive<i32>,

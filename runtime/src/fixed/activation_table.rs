@@ -1,7 +1,7 @@
-//! Nodes of the activations; recomputed by the tests `tanh_table_is_the_computed_one` and
-//! `softplus_table_is_the_computed_one`, which print the lines to paste when they disagree.
+//! Nodes of the activation functions. The tests `tanh_table_is_the_computed_one` and
+//! `softplus_table_is_the_computed_one` recompute them, and print the lines to paste if they differ.
 
-/// `tanh` in Q16 plus one unit, which is half an LSB of the result: cutting off bits then rounds.
+/// `tanh` in Q16 plus one unit, which is half an LSB of the result, so that truncation rounds.
 pub(super) static TANH: [u16; 257] = [
     1, 1025, 2048, 3071, 4092, 5111, 6127, 7141, 8151, 9157, 10159, 11156, 12147, 13133, 14113, 15086, 16053, 17011,
     17963, 18906, 19840, 20766, 21682, 22590, 23487, 24375, 25252, 26119, 26975, 27820, 28654, 29476, 30287, 31087,

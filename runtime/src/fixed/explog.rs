@@ -1,7 +1,8 @@
-//! Exponential and logarithm, for scores: a few 64-bit operations, run once a latent, a sample or a pixel's variance.
+//! Exponential and logarithm for scores: a few 64-bit operations, which run once per latent, sample or variance of a
+//! pixel.
 
-/// `2^(j/32)` in Q31: the mantissa of the exponential, and (read backwards) the reciprocals that the logarithm divides by.
-/// Recomputed by the test `powers_are_the_computed_ones`.
+/// `2^(j/32)` in Q31: the mantissa of the exponential and, in reverse order, the reciprocals that the logarithm uses.
+/// The test `powers_are_the_computed_ones` recomputes them.
 static POWERS: [u32; 32] = [
     2147483648, 2194507417, 2242560872, 2291666561, 2341847524, 2393127307, 2445529972, 2499080105, 2553802834,
     2609723834, 2666869345, 2725266179, 2784941738, 2845924021, 2908241642, 2971923842, 3037000500, 3103502151,
@@ -9,8 +10,8 @@ static POWERS: [u32; 32] = [
     3854108391, 3938502376, 4024744348, 4112874773, 4202935003,
 ];
 
-/// For mantissas `1 + i/32 <= m < 1 + (i + 1)/32`, the `k` for which `m * 2^(k/32) / 2` is closest to 1.
-/// Recomputed by the test `reciprocals_are_the_computed_ones`.
+/// The `k` for which `m * 2^(k/32) / 2` is closest to 1, for mantissas `1 + i/32 <= m < 1 + (i + 1)/32`. The test
+/// `reciprocals_are_the_computed_ones` recomputes them.
 static RECIPROCALS: [u8; 32] = [
     31, 30, 29, 27, 26, 25, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 7, 6, 5, 4, 3, 3, 2, 1, 0,
 ];
@@ -23,12 +24,12 @@ const LN_2: u32 = 1_488_522_236;
 const LN_2_STEP: i64 = 762_123_384_786;
 /// The result of [`exp`] where the value is 2^62 or more.
 const EXP_MAX: u64 = 1 << 62;
-/// Fractional bits of the sum in [`log_mean_exp`]: 65536 terms fit, and what rounding them can cost is 2^-25 nats.
+/// Fractional bits of the sum in [`log_mean_exp`]. 65536 terms fit, and rounding them costs at most 2^-25 nats.
 const SUM_FRAC: u32 = 40;
 
 /// `e^x * 2^frac` of a Q16 argument, rounded to nearest, for `frac <= 62` (a larger one counts as 62).
 ///
-/// The error is at most 2^-26 of the value, plus half a unit. What would be 2^62 or more is 2^62. Never decreasing.
+/// The error is at most 2^-26 of the value plus half a unit. The result saturates at 2^62. It never decreases.
 pub fn exp(x: i32, frac: u32) -> u64 {
     // log2(e^x) in Q46: octave, table entry, and the rest as a fraction in Q32 of a table step.
     let exponent = i64::from(x) * LOG2_E;
@@ -52,9 +53,10 @@ pub fn exp(x: i32, frac: u32) -> u64 {
     }
 }
 
-/// Natural logarithm of `x * 2^-frac`, in Q16 nats; at most 0.55 LSB from the true value.
+/// Natural logarithm of `x * 2^-frac`, in Q16 nats. The error is at most 0.55 LSB.
 ///
-/// `i32::MIN` for zero, and where the value is below what Q16 can hold (only from `frac` 47,000 on).
+/// The result is `i32::MIN` for zero and for values whose logarithm does not fit Q16 (only if `frac` is 47,000 or
+/// more).
 pub fn ln(x: u64, frac: u32) -> i32 {
     if x == 0 {
         return i32::MIN;
@@ -63,7 +65,7 @@ pub fn ln(x: u64, frac: u32) -> i32 {
     nats.max(i64::from(i32::MIN)) as i32
 }
 
-/// [`ln`] of a positive `x` in Q45, right to 1e-7; a `frac` above 65536 counts as that.
+/// [`ln`] of a positive `x` in Q45, with an error of at most 1e-7. A `frac` above 65536 counts as 65536.
 pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
     let zeros = x.leading_zeros().min(63);
     let mantissa = ((x << zeros) >> 32) as u32;
@@ -81,10 +83,10 @@ pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
     steps * LN_2_STEP + (near_one << 10)
 }
 
-/// `ln((e^v[0] + ... + e^v[n-1]) / n)` of Q16 nats, in Q16 nats; `i64::MIN` of nothing.
+/// `ln((e^v[0] + ... + e^v[n-1]) / n)` of Q16 nats, in Q16 nats; `i64::MIN` if there are no terms.
 ///
-/// The error is at most 0.55 LSB up to 65536 terms. The result is never outside the range of the terms, and adding a
-/// constant to all of them adds it to the result. The iterator is run through twice.
+/// The error is at most 0.55 LSB for up to 65536 terms. The result never lies outside the range of the terms. A
+/// constant added to all terms is added to the result. The iterator is consumed twice.
 pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
     let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0u64);
     for term in v.clone() {
@@ -96,7 +98,7 @@ pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
         return i64::MIN;
     }
     let sum = v.fold(0u64, |sum, term| {
-        // e^-64 is nothing at this precision, so what is clamped contributes the zero it should.
+        // e^-64 is zero at this precision, so a clamped term contributes zero as it should.
         let below = term.saturating_sub(most).max(-64 << 16);
         sum.saturating_add(exp(below as i32, SUM_FRAC))
     });
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn exp_error_over_its_range() {
-        // Error beyond half a unit, as a share of the value.
+        // Error beyond half a unit, relative to the value.
         let mut worst = 0.0f64;
         for frac in [0, 8, 16, 20, 30, 32, 40, 62] {
             let mut previous = 0;
@@ -227,7 +229,7 @@ mod tests {
                 worst = worst.max((got as f64 - exact_log_mean_exp(terms)).abs());
             }
         }
-        // One term that matters among many that nearly vanish, where rounding adds up.
+        // One significant term among many almost vanishing ones, whose rounding errors add up.
         let mut terms = vec![-27 << 16; 65536];
         terms[0] = 0;
         let got = log_mean_exp(terms.iter().copied());

@@ -1,16 +1,16 @@
-//! Recomputes in f64, for the tests, every table of this crate.
+//! Recomputes every table of this crate in f64, for the tests.
 
 use std::{fmt::Write, format, string::String, vec::Vec};
 
-/// The argument of node `index` on a scale with `2^mantissa` segments an octave: whole steps at first, then steps that
-/// double at every octave, as in a floating-point number.
+/// The argument of node `index` on a scale with `2^mantissa` segments per octave. Steps are constant at first and then
+/// double in every octave, as in a floating-point number.
 pub fn octave_knot(index: usize, mantissa: u32) -> u64 {
     let octave = (index >> mantissa).max(1) - 1;
     ((index - (octave << mantissa)) as u64) << octave
 }
 
-/// Values at `knots` of the broken line that follows `f` without bias. A chord of a curve lies on one side of it, so
-/// each node is moved by the mean error of the chords that meet there.
+/// Node values at `knots` such that linear interpolation follows `f` without bias. A chord of a curve lies on one side
+/// of it, so each node is shifted by the mean error of the adjacent chords.
 pub fn unbiased_nodes(knots: &[u64], f: impl Fn(u64) -> f64) -> Vec<f64> {
     let bias: Vec<f64> = knots
         .windows(2)
@@ -29,7 +29,7 @@ pub fn unbiased_nodes(knots: &[u64], f: impl Fn(u64) -> f64) -> Vec<f64> {
     knots.iter().enumerate().map(|(i, &knot)| f(knot) - 0.5 * (beside(i) + beside(i.saturating_sub(1)))).collect()
 }
 
-/// Fails, showing the lines to paste, if a checked-in table is not the computed one.
+/// Fails if a stored table differs from the computed one, and prints the lines to paste.
 pub fn assert_table<T: PartialEq + TryFrom<i64>>(checked_in: &[T], computed: &[f64]) {
     let computed: Vec<i64> = computed.iter().map(|value| value.round() as i64).collect();
     let same = checked_in.len() == computed.len()

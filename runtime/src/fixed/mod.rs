@@ -1,6 +1,6 @@
-//! Fixed-point functions: integers only, every input allowed, each with its error bound stated and tested.
+//! Fixed-point functions. They use only integers and accept every input. Each states its error bound, which is tested.
 //!
-//! `Qn` means that an integer `q` stands for `q / 2^n`; an LSB is `2^-n`. All arguments of functions are `Q16`.
+//! `Qn` means that an integer `q` stands for `q / 2^n`; an LSB is `2^-n`. The arguments of all functions are `Q16`.
 //!
 //! | function | result | error in LSB of the result, at most |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | [`tanh`] | Q15 | 1.25 |
 //! | [`sigmoid`] | Q15 | 1 |
 //! | [`softplus`] | Q16 | 1.5 |
-//! | [`exp`] | the caller's | 0.5, and 2^-26 of the value |
+//! | [`exp`] | the caller's | 0.5, plus 2^-26 of the value |
 //! | [`ln`] | Q16 | 0.55 |
 //! | [`log_mean_exp`] | Q16 | 0.55 |
 //! | [`sqrt`] | half the argument's | 0.5 |
@@ -30,8 +30,8 @@ pub use root::sqrt;
 #[cfg(feature = "dlgm")]
 pub(crate) use root::sqrt_rem;
 
-/// The quotient by a divisor from 1 to 2^31, bit by bit: this runs once a score or a step of a flow, and the compiler's
-/// own division of 64 bits is 900 bytes of code.
+/// The quotient by a divisor from 1 to 2^31, computed bit by bit. It runs only once per score or step of a flow, and
+/// the compiler's own 64-bit division takes 900 bytes of code.
 #[inline(never)]
 pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
     let mut rest = 0u32;
@@ -46,25 +46,25 @@ pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
     dividend
 }
 
-/// The one step from an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
+/// Converts an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
 ///
-/// `m` is meant to be in `0 <= m < 2^31`. On a Cortex-M4 this is one `SMMULR` and one `SSAT`.
+/// `m` should be in `0 <= m < 2^31`. On a Cortex-M4 this is one `SMMULR` and one `SSAT`.
 #[inline]
 pub fn requantize(acc: i32, m: i32) -> i16 {
     let rounded = (i64::from(acc) * i64::from(m) + (1 << 31)) >> 32;
     rounded.clamp(i64::from(i16::MIN), i64::from(i16::MAX)) as i16
 }
 
-/// The value at `fraction / 2^16` of the way from node `index` to the next, times 2^16.
+/// The value at `fraction / 2^16` of the way from node `index` to the next node, times 2^16.
 ///
-/// An index past the last segment is taken as the last.
+/// An index past the last segment counts as the last segment.
 #[inline(always)]
 pub(crate) fn interpolate<const N: usize>(table: &[u16; N], index: u32, fraction: u32) -> u32 {
     const { assert!(N >= 2) };
-    // The bound is known to the optimiser, which then drops the checks of the two accesses.
+    // The optimiser knows this bound and removes the bounds checks of both accesses.
     let index = (index as usize).min(N - 2);
     let (from, to) = (u32::from(table[index]), u32::from(table[index + 1]));
-    // Modulo 2^32, so that falling tables need no signs.
+    // Modulo 2^32, so that decreasing tables need no signs.
     (from << 16).wrapping_add(to.wrapping_sub(from).wrapping_mul(fraction))
 }
 

@@ -1,14 +1,14 @@
-//! Square root, bit by bit: it runs once a sample, and needs neither a division nor a table.
+//! Square root, computed bit by bit. It runs once per sample, and needs neither a division nor a table.
 
-/// Square root of an integer, rounded to nearest: of Q2n in Qn. At most 0.5 LSB from the true value, and never decreasing;
-/// `u32::MAX` where it would be 2^32.
+/// Square root of an integer, rounded to nearest: Q2n gives Qn. The error is at most 0.5 LSB. It never decreases, and
+/// returns `u32::MAX` where the result would be 2^32.
 pub fn sqrt(x: u64) -> u32 {
     let (root, rest) = sqrt_rem(x);
     // (root + 1/2)^2 lies between the integers root^2 + root and the next.
     if rest > u64::from(root) { root.saturating_add(1) } else { root }
 }
 
-/// The square root of an integer, rounded down, and what its square leaves of `x`.
+/// The square root of an integer, rounded down, and `x` minus its square.
 pub(crate) fn sqrt_rem(x: u64) -> (u32, u64) {
     let (mut rest, mut root) = (x, 0u64);
     let mut bit = 1u64 << 62;

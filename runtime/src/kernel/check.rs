@@ -1,7 +1,7 @@
-//! The suite that every dense kernel must pass, without std so that a firmware can run it on the device.
+//! The test suite for dense kernels. It needs no std, so that a firmware can run it on the device.
 //!
-//! The reference computes in 64 bits from the weights as a function of row and column, so it shares neither the
-//! packing nor the arithmetic with the kernels.
+//! The reference computes in 64 bits, with weights given as a function of row and column. It therefore shares neither
+//! the packing nor the arithmetic of the kernels.
 
 use super::DenseMatrix;
 use super::pack::{LANES, Packing, pack_params, pack_weights};
@@ -9,33 +9,34 @@ use super::pack::{LANES, Packing, pack_params, pack_weights};
 /// A dense kernel: [`dense`](super::dense) or [`dense_portable`](super::dense_portable).
 pub type Dense = fn(&DenseMatrix<'_>, &[i16], &mut [i16]);
 
-/// The first difference between a kernel and the reference.
+/// The first difference between a kernel's result and the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Outputs of the matrix.
+    /// Number of rows.
     pub rows: usize,
-    /// Inputs of the matrix.
+    /// Number of columns.
     pub cols: usize,
     /// Order of its weights.
     pub packing: Packing,
-    /// What the case is about.
+    /// The kind of case.
     pub about: About,
-    /// Halfwords by which `x` and `out` are off alignment to a word: unless both are 0, nothing may be written.
+    /// Halfwords by which `x` and `out` are shifted from word alignment. Unless both are 0, the kernel must write
+    /// nothing.
     pub offsets: (usize, usize),
-    /// The element of `out`: past the rows, it is the first one that the kernel must not touch.
+    /// Index of the element of `out`. An index past the rows is the first element that the kernel must not change.
     pub element: usize,
-    /// What the definition gives.
+    /// The value of the reference.
     pub expected: i16,
-    /// What the kernel gave.
+    /// The value of the kernel.
     pub found: i16,
 }
 
-/// What a case is about: how its numbers are drawn.
+/// The kind of a case: how its numbers are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// Numbers as a model has them, about a third of them saturating.
+    /// Numbers as in a model; about a third of the results saturate.
     Typical,
-    /// Every word uniform: sums wrap and multipliers are negative, and still the bits agree.
+    /// Uniform random words: sums wrap and multipliers may be negative, and the bits must still agree.
     AnyBits,
     /// Weights -128 and 127, activations -32768 and 32767.
     Extremes,
@@ -43,14 +44,14 @@ pub enum About {
     Ties,
     /// Multipliers 0.
     ZeroMultiplier,
-    /// `x`, `out`, the weights or the parameters lack their last element: nothing may be written.
+    /// `x`, `out`, the weights or the parameters lack their last element: the kernel must write nothing.
     Short,
 }
 
 const CASES: [About; 6] =
     [About::Typical, About::AnyBits, About::Extremes, About::Ties, About::ZeroMultiplier, About::Short];
 
-/// The largest number of rows and of columns that [`shape`] takes.
+/// The largest number of rows and of columns that [`shape`] accepts.
 pub const MAX_SIDE: usize = 72;
 
 /// Checks `kernel` on every shape up to 9 by 9 and on `shapes` random ones. Needs about 8 KB of stack.
@@ -78,10 +79,10 @@ pub fn shape(kernel: Dense, rows: usize, cols: usize, seed: u32) -> Result<(), M
     Ok(())
 }
 
-/// What lies in `out` and around it before a kernel runs.
+/// The contents of `out` and around it before a kernel runs.
 const UNTOUCHED: i16 = 0x5aa5;
 
-/// Aligned as an arena is, with room for an offset at the start and a guard at the end.
+/// Aligned like an arena, with space for an offset at the start and a guard at the end.
 #[repr(align(8))]
 struct Vector([i16; MAX_SIDE + 4]);
 
@@ -138,7 +139,8 @@ impl Case {
         Ok(())
     }
 
-    /// The definition once more: sums in 64 bits reduced to 32 at the end, and rounding by a floor division.
+    /// The definition in different arithmetic: sums in 64 bits reduced to 32 bits at the end, and rounding by a floor
+    /// division.
     fn expected(self, row: usize) -> i16 {
         if row >= self.rows {
             return 0;
@@ -183,13 +185,13 @@ impl Case {
             About::Typical | About::Short => draw & 0x00ff_ffff,
             About::AnyBits => draw,
             About::Extremes => [i32::MAX, 1 << 20, 1, draw & i32::MAX][row % 4],
-            // Results are sums divided by 4 to 256, so that a fair part of them is halfway.
+            // Results are sums divided by 4 to 256, so that many of them are exactly halfway.
             About::Ties => 1 << (24 + row % 7),
             About::ZeroMultiplier => 0,
         }
     }
 
-    /// One extreme throughout a run of four, or mixed, so that sums reach both ends.
+    /// One extreme throughout a run of four, or mixed extremes, so that sums reach both ends.
     fn extreme(self, draw: i32, run: usize, low: i32, high: i32) -> i32 {
         let sign = match run % 3 {
             0 => self.seed as i32,
@@ -200,12 +202,12 @@ impl Case {
     }
 }
 
-/// Fills the start of `slice` and returns its length; takes no more than fits.
+/// Fills the start of `slice` and returns the number of elements written.
 fn fill<T>(slice: &mut [T], items: impl Iterator<Item = T>) -> usize {
     slice.iter_mut().zip(items).map(|(slot, item)| *slot = item).count()
 }
 
-/// The finalizer of MurmurHash3 over a few words: test data as a function of its position.
+/// The finalizer of MurmurHash3 over a few words. It gives test data as a function of position.
 fn uniform(seed: u32, salt: u32, index: usize) -> u32 {
     let mut h =
         seed.wrapping_mul(0x9e37_79b9) ^ salt.wrapping_mul(0x85eb_ca77) ^ (index as u32).wrapping_mul(0xc2b2_ae3d);
@@ -244,7 +246,8 @@ mod tests {
     suite!(portable, dense_portable);
     suite!(selected, dense);
 
-    /// A suite that passes a wrong kernel proves nothing: each case must catch the mistake it is there for.
+    /// A suite that accepts a wrong kernel proves nothing: each kind of case must detect the mistake that it is meant
+    /// for.
     #[test]
     fn wrong_kernels_are_caught() {
         fn caught(kernel: Dense) -> Option<About> {
@@ -268,7 +271,7 @@ mod tests {
 
         let truncates_ties: Dense = |m, x, out| {
             let mut params = m.params.to_vec();
-            // Multiplying by one less moves exact halves, and results that were exact, just below.
+            // Multiplying by one less moves exact halves and exact results just below.
             params.chunks_mut(8).flat_map(|group| &mut group[4..]).for_each(|m| {
                 if m.is_power_of_two() && *m > 1 << 20 {
                     *m -= 1;

@@ -1,20 +1,19 @@
-//! Convolution and transposed convolution: a gather of each output pixel's patch, and the [dense](super::dense) layer on it,
-//! so that every dense kernel serves convolutions too, with the same bits.
+//! Convolution and transposed convolution: gathers the patch of each output pixel and applies the [dense](super::dense)
+//! layer to it. Every dense kernel therefore also serves convolutions, with the same bits.
 //!
-//! Images lie pixel by pixel, row-major, channels innermost (HWC). A patch holds its taps in the order of `ky`, `kx`,
-//! channel, and zeros where a tap lies outside the image.
+//! Images are stored pixel by pixel, row-major, with the channels innermost (HWC). The taps of a patch are in the order
+//! `ky`, `kx`, channel. A tap outside the image is zero.
 
 use super::dense::{DenseMatrix, dense};
 use super::pack::LANES;
 
 /// The geometry of a convolution (`up` is 1) or of a transposed convolution (`up` is above 1; then `stride` is 1).
 ///
-/// A convolution's output pixel `o` sees the input pixels `o * stride + ky - pad`, one for each tap `ky` of
-/// `0..kernel`, and likewise across. A transposed convolution lets the input pixel `i` reach the output pixels
-/// `i * up + ky - pad`: it is a convolution of the input with `up - 1` zeros between neighbours. An output pixel
-/// therefore meets only the taps of its residue class, `ky = (o + pad) mod up`, and the zeros are never touched: there
-/// are `up * up` phases `(o_y mod up, o_x mod up)`, row-major, each with a matrix `[out_channels, taps * in_channels]`
-/// of its own.
+/// Output pixel `o` of a convolution reads the input pixels `o * stride + ky - pad`, one for each tap `ky` in
+/// `0..kernel`, and likewise across. Input pixel `i` of a transposed convolution contributes to the output pixels `i *
+/// up + ky - pad`. This is a convolution of the input with `up - 1` zeros between neighbouring pixels. An output pixel
+/// therefore needs only the taps with `ky = (o + pad) mod up`, and the zeros are never read. There are `up * up` phases
+/// `(o_y mod up, o_x mod up)`, row-major. Each has a matrix `[out_channels, taps * in_channels]` of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
     /// Rows of the input.
@@ -23,18 +22,18 @@ pub struct ConvGeometry {
     pub width: u8,
     /// Rows and columns of the kernel, at most 15.
     pub kernel: u8,
-    /// Input pixels from one output pixel to the next, at most 15.
+    /// Distance in input pixels between neighbouring output pixels, at most 15.
     pub stride: u8,
-    /// Output pixels from one input pixel to the next, at most 15.
+    /// Distance in output pixels between neighbouring input pixels, at most 15.
     pub up: u8,
-    /// Padding: zeros around a convolution's input, pixels cut off all around a transposed convolution's output; at most
-    /// 15.
+    /// Padding, at most 15: zeros around the input of a convolution, or pixels cut off around the output of a
+    /// transposed convolution.
     pub pad: u8,
-    /// Rows below and columns to the right that a transposed convolution adds; below `up`.
+    /// Rows below and columns at the right that a transposed convolution adds; less than `up`.
     pub output_padding: u8,
 }
 
-/// One axis of one phase: output `j` of the phase sees, through tap `i`, the input pixel `first + j * out + i * tap`.
+/// One axis of one phase: through tap `i`, output `j` of the phase reads the input pixel `first + j * out + i * tap`.
 #[derive(Clone, Copy)]
 struct Axis {
     taps: u32,
@@ -44,7 +43,8 @@ struct Axis {
 }
 
 impl ConvGeometry {
-    /// The geometry that an operation's two immediates stand for; the inverse of [`pack`](Self::pack), total.
+    /// Decodes the geometry from an operation's two immediates. It is the inverse of [`pack`](Self::pack) and never
+    /// fails.
     pub fn unpack(imm: u32, param: i8) -> Self {
         let nibble = |shift: u32| (imm >> shift & 15) as u8;
         let [height, width, ..] = imm.to_le_bytes();
@@ -59,8 +59,9 @@ impl ConvGeometry {
         }
     }
 
-    /// As an operation carries it: height, width (8 bits each), kernel, stride, up, pad (4 bits each), from the lowest
-    /// bit on, and the output padding. Fields that do not fit are cut; [`is_valid`](Self::is_valid) refuses them.
+    /// The immediates of an operation, from the lowest bit on: height, width (8 bits each), kernel, stride, up, pad (4
+    /// bits each). The second value is the output padding. Fields that do not fit are truncated;
+    /// [`is_valid`](Self::is_valid) refuses them.
     pub fn pack(self) -> (u32, i8) {
         let field = |value: u8, shift: u32| (value as u32 & 15) << shift;
         let size = self.height as u32 | (self.width as u32) << 8;
@@ -68,7 +69,7 @@ impl ConvGeometry {
         (size | rest, self.output_padding as i8)
     }
 
-    /// Whether every field is in its range, every phase has a tap (`kernel >= up`) and the output has a pixel.
+    /// Whether every field is in range, every phase has a tap (`kernel >= up`), and the output has at least one pixel.
     pub fn is_valid(self) -> bool {
         let fields = [self.kernel, self.stride, self.up];
         let output = self.output();
@@ -83,7 +84,7 @@ impl ConvGeometry {
             && output.1 > 0
     }
 
-    /// Rows and columns of the output; 0 where the kernel does not fit.
+    /// Rows and columns of the output, or 0 if the kernel does not fit.
     pub fn output(self) -> (u32, u32) {
         (self.side(self.height), self.side(self.width))
     }
@@ -100,30 +101,31 @@ impl ConvGeometry {
         }
     }
 
-    /// Number of phases, and so of matrices: `up * up`.
+    /// Number of phases and therefore of matrices: `up * up`.
     pub fn phases(self) -> u32 {
         u32::from(self.up) * u32::from(self.up)
     }
 
-    /// Taps of a phase: its matrix has as many columns for each input channel. 0 of a phase that there is not.
+    /// Number of taps of a phase, which is the number of columns of its matrix per input channel; 0 if there is no such
+    /// phase.
     pub fn taps(self, phase: u32) -> u32 {
         let (y, x) = self.split(phase);
         self.axis(y).taps * self.axis(x).taps
     }
 
-    /// Halfwords of an image of `channels` channels at the input, or `None` where that does not fit.
+    /// Halfwords of an input image with `channels` channels, or `None` if the number is too large.
     pub fn input_len(self, channels: u32) -> Option<u32> {
         (u32::from(self.height) * u32::from(self.width)).checked_mul(channels)
     }
 
-    /// Halfwords of an image of `channels` channels at the output, or `None` where that does not fit.
+    /// Halfwords of an output image with `channels` channels, or `None` if the number is too large.
     pub fn output_len(self, channels: u32) -> Option<u32> {
         let (height, width) = self.output();
         height.checked_mul(width)?.checked_mul(channels)
     }
 
     /// Halfwords of scratch that [`conv`] needs: the longest patch and one output pixel, each rounded up to a multiple
-    /// of 4. `None` where that does not fit.
+    /// of 4. `None` if the number is too large.
     pub fn scratch_len(self, in_channels: u32, out_channels: u32) -> Option<u32> {
         let longest = u32::from(self.kernel).checked_next_multiple_of(u32::from(self.up))?;
         let taps = longest.checked_div(u32::from(self.up))?;
@@ -131,14 +133,14 @@ impl ConvGeometry {
         patch.checked_add(out_channels.checked_next_multiple_of(LANES as u32)?)
     }
 
-    /// Multiply-accumulates of one execution; taps outside the image count, for they are multiplied too.
+    /// Multiply-accumulates of one execution. Taps outside the image count, because they are multiplied too.
     pub fn macs(self, in_channels: u32, out_channels: u32) -> u64 {
         let (height, width) = self.output();
         let channels = u64::from(in_channels).saturating_mul(u64::from(out_channels));
         channels.saturating_mul(self.taps_along(height) * self.taps_along(width))
     }
 
-    /// The sum over an axis' output pixels of their taps along it.
+    /// Number of taps along an axis, summed over its output pixels.
     fn taps_along(self, outputs: u32) -> u64 {
         let up = u32::from(self.up);
         let of_phase = |phase: u32| {
@@ -166,8 +168,8 @@ impl ConvGeometry {
         Axis { taps, first: first as i32, out: 1, tap: -1 }
     }
 
-    /// Copies the patch that output `(j_y, j_x)` of a phase sees into `patch`, zeros for what lies outside the image:
-    /// `taps(phase) * channels` halfwords, fewer where `patch` is shorter.
+    /// Copies the patch that output `(j_y, j_x)` of a phase reads into `patch`, with zeros outside the image:
+    /// `taps(phase) * channels` halfwords, or fewer if `patch` is shorter.
     pub fn gather<T: Copy + Default>(self, x: &[T], channels: usize, phase: u32, output: (u32, u32), patch: &mut [T]) {
         let (y, x_phase) = self.split(phase);
         self.copy(x, channels, (self.axis(y), self.axis(x_phase)), output, patch);
@@ -197,9 +199,9 @@ impl ConvGeometry {
         }
     }
 
-    /// The channels of an input pixel, if there is such a pixel.
+    /// The channels of an input pixel, or `None` outside the image.
     fn pixel<T>(self, x: &[T], channels: usize, row: i32, col: i32) -> Option<&[T]> {
-        // What is negative becomes larger than any side.
+        // A negative number becomes larger than any side.
         let (row, col, width) = (row as u32, col as u32, u32::from(self.width));
         if row >= u32::from(self.height) || col >= width {
             return None;
@@ -210,20 +212,21 @@ impl ConvGeometry {
 }
 
 impl Axis {
-    /// The input pixel that output `j` of the phase sees through its first tap.
+    /// The input pixel that output `j` of the phase reads through its first tap.
     fn at(self, j: u32) -> i32 {
         self.first.wrapping_add((j as i32).wrapping_mul(self.out))
     }
 }
 
-/// Convolves: reads [`input_len`](ConvGeometry::input_len) of `x` and writes [`output_len`](ConvGeometry::output_len) of
-/// `out`.
+/// Convolves: reads [`input_len`](ConvGeometry::input_len) elements of `x` and writes
+/// [`output_len`](ConvGeometry::output_len) elements of `out`.
 ///
-/// Pixel by pixel this is [`dense`] of `matrices(phase)`, whose rows are the output's channels and whose columns are the
-/// phase's taps times the input's channels, on the gathered patch. `scratch` begins at a word and has at least
-/// [`scratch_len`](ConvGeometry::scratch_len) halfwords; `x` and `out` need no alignment, and nothing past their
-/// stated lengths is read or written. A phase without a matrix, with one whose columns are not a multiple of its taps, or
-/// for which a slice is too short, stays unwritten where that is so. A verified program never runs into that.
+/// Each output pixel is [`dense`] of `matrices(phase)` applied to the gathered patch. The rows of the matrix are the
+/// output's channels, and its columns are the phase's taps times the input's channels. `scratch` must begin at a word
+/// and have at least [`scratch_len`](ConvGeometry::scratch_len) halfwords. `x` and `out` need no alignment. Nothing
+/// past their stated lengths is read or written. An output pixel is not written if its phase has no matrix, if the
+/// matrix's columns are not a multiple of the phase's taps, or if a slice is too short. This never happens in a
+/// verified program.
 pub fn conv<'a>(
     x: &[i16],
     geometry: ConvGeometry,

@@ -1,9 +1,10 @@
-//! The dense layer: `out = sat16(round((bias + W x) * m / 2^32))`, weights i8, activations i16, sums i32.
+//! The dense layer: `out = sat16(round((bias + W x) * m / 2^32))`, with i8 weights, i16 activations and i32 sums.
 
 use super::pack::{LANES, Packing, unpack_word, words_per_row};
 use crate::fixed::requantize;
 
-/// A dense layer in flash, laid out as [`pack_weights`](super::pack_weights) and [`pack_params`](super::pack_params) do.
+/// A dense layer in flash, in the format of [`pack_weights`](super::pack_weights) and
+/// [`pack_params`](super::pack_params).
 #[derive(Clone, Copy, Debug)]
 pub struct DenseMatrix<'a> {
     /// Outputs.
@@ -18,14 +19,15 @@ pub struct DenseMatrix<'a> {
     pub params: &'a [u32],
 }
 
-/// Multiplies by a matrix: reads `cols` rounded up to a multiple of 4 of `x` and writes `rows`, rounded likewise, of `out`.
+/// Applies the layer: reads `cols` elements of `x` and writes `rows` elements of `out`, both rounded up to a multiple
+/// of 4.
 ///
-/// Row `r` becomes `sat16((acc * m[r] + 2^31) >> 32)` where `acc` is the bias plus the sum of weight times activation,
-/// wrapping; the verifier proves that it never wraps. Padded rows become 0, and what `x` holds in padded columns
-/// has no effect. Does nothing when the matrix is empty, or when a slice is shorter than it needs or not aligned to
-/// words of four bytes.
+/// Row `r` becomes `sat16((acc * m[r] + 2^31) >> 32)`, where `acc` is the bias plus the sum of weights times
+/// activations. The sum wraps; the verifier proves that it never does. Padding rows become 0, and the elements of `x`
+/// in padding columns have no effect. The function does nothing if the matrix is empty, or if a slice is too short or
+/// not aligned to words of four bytes.
 ///
-/// Uses the fastest kernel that the crate was compiled with; see [`dense_portable`] for the definition.
+/// It uses the fastest kernel that the crate was compiled with. [`dense_portable`] is the definition.
 #[inline]
 pub fn dense(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     let Some(operands) = Operands::new(matrix, x, out) else { return };
@@ -40,7 +42,7 @@ pub fn dense(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     }
 }
 
-/// The definition of [`dense`]: plain Rust, the same bits on every machine.
+/// The definition of [`dense`] in plain Rust. It gives the same bits on every machine.
 pub fn dense_portable(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     let Some(operands) = Operands::new(matrix, x, out) else { return };
     match matrix.packing {
@@ -49,8 +51,8 @@ pub fn dense_portable(matrix: &DenseMatrix<'_>, x: &[i16], out: &mut [i16]) {
     }
 }
 
-/// Adds to `sums` the products of rows `4 group ..` and `x`, wrapping, over `x.len()` words of their columns from word `first`
-/// on. Does nothing where the matrix has no such words, or `x` is not aligned to words of four bytes.
+/// Adds to `sums` the products of rows `4 group ..` with `x`, wrapping, over `x.len()` words of their columns starting
+/// at word `first`. Does nothing if the matrix has no such words, or if `x` is not aligned to words of four bytes.
 #[cfg(feature = "flow")]
 pub(crate) fn add_rows(
     matrix: &DenseMatrix<'_>,
@@ -85,7 +87,7 @@ pub(crate) fn add_rows(
     }
 }
 
-/// Adds the products of four rows in `Dsp4` packing and as many activations to `sums`.
+/// Adds to `sums` the products of four rows in `Dsp4` packing with the activations.
 #[cfg_attr(any(elbo_dsp, elbo_m0), allow(dead_code))]
 fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
     for (words, x) in weights.iter().zip(x) {
@@ -95,9 +97,11 @@ fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANE
     }
 }
 
-/// A matrix and its vectors, trimmed to what a kernel touches: none is empty, their lengths agree, all begin at words.
+/// A matrix and its vectors, cut to the parts that a kernel uses. None is empty, their lengths agree, and all begin at
+/// words.
 pub(super) struct Operands<'a> {
-    /// A word per element of `x` for each stored row: all of `out` in `Dsp4`, without the padding rows in `RowMajor`.
+    /// One word per element of `x` for each stored row: all rows of `out` in `Dsp4`, without the padding rows in
+    /// `RowMajor`.
     pub(super) weights: &'a [u32],
     pub(super) params: &'a [[u32; 2 * LANES]],
     pub(super) x: &'a [[i16; LANES]],
@@ -126,7 +130,7 @@ impl<'a> Operands<'a> {
         for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
             let rows = [(b0, m0), (b1, m1), (b2, m2), (b3, m3)];
             for (y, (bias, m)) in out.iter_mut().zip(rows) {
-                // Past the last row there are no weights, so that the sum of a padded row is its bias, zero.
+                // There are no weights past the last row, so the sum of a padding row is its bias, zero.
                 let (row, tail) = rest.split_at_checked(self.x.len()).unwrap_or_default();
                 rest = tail;
                 let words = row.iter().zip(self.x);
@@ -149,7 +153,8 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// Adds four weights times four activations to `sum`. Written out, because a compiler that saves space keeps loops.
+/// Adds four weights times four activations to `sum`. It is unrolled by hand, because a compiler that optimises for
+/// size keeps loops.
 #[inline(always)]
 fn add_products(sum: i32, word: u32, packing: Packing, &[x0, x1, x2, x3]: &[i16; LANES]) -> i32 {
     let [w0, w1, w2, w3] = unpack_word(word, packing);

@@ -1,8 +1,8 @@
 //! The dense layer on the DSP extension of Armv7E-M and Armv8-M: about 1.2 instructions per multiply-accumulate.
 //!
-//! Four rows advance together through [`Dsp4`](super::Packing::Dsp4). One LDM brings four columns of each row, one LDRD the four
-//! activations; SXTB16 widens two weights, and SMLAD adds their two products. Everything that a group of rows needs
-//! stays in registers; what lives longer is on the stack.
+//! Four rows are processed together in the packing [`Dsp4`](super::Packing::Dsp4). One LDM loads four columns of each
+//! row, and one LDRD the four activations. SXTB16 widens two weights, and SMLAD adds their two products. All values of
+//! a row group stay in registers; values that live longer are on the stack.
 
 #![allow(unsafe_code)]
 
@@ -11,10 +11,10 @@ use super::dense::Operands;
 use super::pack::LANES;
 use core::arch::naked_asm;
 
-/// Steps of four columns in one turn of the unrolled loop.
+/// Steps of four columns in one iteration of the unrolled loop.
 const UNROLL: usize = 4;
 
-/// Runs a layer in this kernel's packing.
+/// Runs a layer in the packing of this kernel.
 pub(super) fn dense(operands: Operands<'_>) {
     let x = operands.x.as_ptr_range();
     let out = operands.out.as_mut_ptr_range();
@@ -35,7 +35,8 @@ pub(super) fn dense(operands: Operands<'_>) {
     unsafe { dsp4(&job) };
 }
 
-/// Adds the products of four rows and as many activations to `sums`; nothing unless there are some, aligned to words.
+/// Adds the products of four rows with the activations to `sums`. Does nothing if there are none or they are not
+/// aligned to words.
 #[cfg(feature = "flow")]
 pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
     if weights.len() != x.len() || x.is_empty() || !x.as_ptr().addr().is_multiple_of(4) {
@@ -48,13 +49,13 @@ pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut
     unsafe { add_products(weights.as_ptr().cast(), x.start.cast(), x.end.cast(), sums) };
 }
 
-/// What [`dsp4`] takes, in the order in which it loads it: the first five words become its stack frame.
+/// The arguments of [`dsp4`], in the order in which it loads them. The first five words become its stack frame.
 #[repr(C)]
 struct Job {
     params: *const u32,
     out: *mut u32,
     x: *const u32,
-    /// The step of the unrolled loop at which a row group enters.
+    /// The step of the unrolled loop at which a row group starts.
     entry: usize,
     out_end: *mut u32,
     weights: *const u32,
@@ -102,7 +103,7 @@ macro_rules! step {
 #[unsafe(naked)]
 unsafe extern "C" fn dsp4(job: &Job) {
     naked_asm!(
-        // Armv8-M makes DSP optional and its targets leave it out; the assembler knows no narrower directive.
+        // Armv8-M makes DSP optional, and its targets do not enable it. The assembler has no narrower directive.
         #[cfg(elbo_dsp = "armv8-m")]
         ".cpu cortex-m33",
         "push    {{r4-r11, lr}}",
@@ -112,7 +113,7 @@ unsafe extern "C" fn dsp4(job: &Job) {
         "mov     r1, r2",
         "mov     r11, r6",
         "mov     lr, r7",
-        // A row group: sums start from the biases.
+        // Start of a row group: the sums start from the biases.
         "2:",
         "ldm     r0!, {{r2-r5}}",
         "strd    r0, r1, [sp]",
@@ -154,7 +155,8 @@ unsafe extern "C" fn dsp4(job: &Job) {
     )
 }
 
-/// Adds the products of a row group and the activations from `x` to `x_end` to `sums`, in the registers of [`dsp4`].
+/// Adds the products of a row group with the activations from `x` to `x_end` to `sums`. It uses registers as [`dsp4`]
+/// does.
 #[cfg(feature = "flow")]
 #[unsafe(naked)]
 unsafe extern "C" fn add_products(weights: *const u32, x: *const u32, x_end: *const u32, sums: &mut [i32; LANES]) {

@@ -1,7 +1,7 @@
-//! The dense layer on Armv6-M (Cortex-M0, M0+) and the Armv8-M baseline: about 4.2 instructions per multiply-accumulate
-//! before requantisation, where the compiler needs 6.4 for want of registers.
+//! The dense layer on Armv6-M (Cortex-M0, M0+) and the Armv8-M baseline: about 4.2 instructions per
+//! multiply-accumulate, without the requantisation. The compiler needs 6.4 because it runs out of registers.
 //!
-//! Four rows share the activations, which stay widened in low registers; the sums live in high registers, where Armv6-M
+//! Four rows share the activations, which stay widened in low registers. The sums are in high registers, where Armv6-M
 //! can still add.
 
 #![allow(unsafe_code)]
@@ -11,7 +11,7 @@ use super::pack::LANES;
 use crate::fixed::requantize;
 use core::arch::naked_asm;
 
-/// Runs a layer in this kernel's packing.
+/// Runs a layer in the packing of this kernel.
 pub(super) fn dense(operands: Operands<'_>) {
     let (weights, _) = operands.weights.as_chunks::<LANES>();
     let groups = weights.chunks_exact(operands.x.len().max(1));
@@ -25,7 +25,8 @@ pub(super) fn dense(operands: Operands<'_>) {
     }
 }
 
-/// Adds the products of four rows and as many activations to `sums`; nothing unless there are some, aligned to words.
+/// Adds the products of four rows with the activations to `sums`. Does nothing if there are none or they are not
+/// aligned to words.
 pub(super) fn add_group(weights: &[[u32; LANES]], x: &[[i16; LANES]], sums: &mut [i32; LANES]) {
     if weights.len() != x.len() || x.is_empty() || !x.as_ptr().addr().is_multiple_of(4) {
         return;
@@ -69,7 +70,7 @@ macro_rules! row {
     };
 }
 
-/// Adds the products of a row group in `Dsp4` packing and the activations from `x` to `x_end` to `sums`.
+/// Adds the products of a row group in `Dsp4` packing with the activations from `x` to `x_end` to `sums`.
 ///
 /// | registers | hold |
 /// |---|---|

@@ -1,11 +1,11 @@
-//! Kernels: the loops that do the arithmetic.
+//! Kernels: the inner loops of the arithmetic.
 //!
-//! The portable implementation of a kernel is its definition. An arch implementation must give the same bits for every
-//! input, so that a result never depends on the machine; `check` holds the one suite that every implementation
-//! of [`dense`](dense()) has to pass, on the host and on the device. Integer sums are exact, so the order in which a kernel
-//! adds, and the packing in which weights lie, change nothing.
+//! The portable implementation of a kernel is its definition. An implementation for an architecture must give the same
+//! bits for every input, so that a result never depends on the machine. `check` contains the test suite that every
+//! implementation of [`dense`](dense()) has to pass, on the host and on the device. Integer sums are exact, so neither
+//! the order of additions nor the packing of weights changes a result.
 //!
-//! Kernels are total: an operand that is too short makes a kernel do nothing. A verified program never runs into that.
+//! Kernels never fail: if an operand is too short, a kernel does nothing. This never happens in a verified program.
 
 mod conv;
 mod dense;

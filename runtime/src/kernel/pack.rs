@@ -1,12 +1,12 @@
-//! How the weights and parameters of a dense layer lie in flash. The compiler writes and the kernels read by this file.
+//! The layout of the weights and parameters of a dense layer in flash. The compiler and the kernels share it.
 //!
-//! A weight word holds four columns of one row. Columns are padded with zero weights to whole words, and the
+//! A weight word contains four columns of one row. Columns are padded to whole words with zero weights, and the
 //! parameters of rows to whole groups of four.
 
 /// Columns in a weight word, and rows in a group.
 pub(crate) const LANES: usize = 4;
 
-/// The order of the weights of a matrix. It changes speed, never a result.
+/// The order of the weights of a matrix. It affects speed but never a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Packing {
@@ -18,7 +18,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The packing that a blob means by `tag`.
+    /// The packing with this code in a blob.
     pub const fn from_tag(tag: u32) -> Option<Self> {
         match tag {
             0 => Some(Self::RowMajor),
@@ -27,7 +27,7 @@ impl Packing {
         }
     }
 
-    /// The bytes of a row's last word that hold no column of a matrix with `cols` columns.
+    /// Mask of the bytes in a row's last word that are not columns, for a matrix with `cols` columns.
     pub const fn padding_mask(self, cols: u32) -> u32 {
         match (cols % 4, self) {
             (0, _) => 0,
@@ -39,12 +39,12 @@ impl Packing {
     }
 }
 
-/// Weight words in a row of `cols` columns.
+/// Number of weight words in a row of `cols` columns.
 pub const fn words_per_row(cols: usize) -> usize {
     cols.div_ceil(LANES)
 }
 
-/// Weight words in a matrix, or `None` when the number does not fit `usize`.
+/// Number of weight words in a matrix, or `None` if it does not fit `usize`.
 pub const fn weights_len(rows: usize, cols: usize, packing: Packing) -> Option<usize> {
     let stored_rows = match packing {
         Packing::RowMajor => Some(rows),
@@ -56,12 +56,12 @@ pub const fn weights_len(rows: usize, cols: usize, packing: Packing) -> Option<u
     }
 }
 
-/// Parameter words of a matrix: four biases, then four multipliers, per group of four rows.
+/// Number of parameter words of a matrix: four biases and four multipliers for each group of four rows.
 pub const fn params_len(rows: usize) -> Option<usize> {
     rows.div_ceil(LANES).checked_mul(2 * LANES)
 }
 
-/// The word that holds the weights `w` of four columns in order.
+/// Packs the weights `w` of four columns into a word.
 pub const fn pack_word(w: [i8; 4], packing: Packing) -> u32 {
     let [a, b, c, d] = [w[0] as u8, w[1] as u8, w[2] as u8, w[3] as u8];
     u32::from_le_bytes(match packing {
@@ -81,7 +81,7 @@ pub const fn unpack_word(word: u32, packing: Packing) -> [i8; 4] {
     [a as i8, b as i8, c as i8, d as i8]
 }
 
-/// Where the word of columns `4 * word ..` of a row lies in the weights of a matrix with `cols` columns.
+/// Index of the word with the columns `4 * word ..` of a row, in the weights of a matrix with `cols` columns.
 pub const fn word_index(cols: usize, packing: Packing, row: usize, word: usize) -> usize {
     let words = words_per_row(cols);
     match packing {
@@ -90,7 +90,7 @@ pub const fn word_index(cols: usize, packing: Packing, row: usize, word: usize) 
     }
 }
 
-/// The weights of a matrix as they lie in flash, from `weight(row, col)`; [`weights_len`] words.
+/// The [`weights_len`] words of a matrix in flash, where `weight(row, col)` gives a weight.
 pub fn pack_weights(
     rows: usize,
     cols: usize,
@@ -114,7 +114,7 @@ pub fn pack_weights(
     })
 }
 
-/// The parameters of a matrix as they lie in flash, from a bias and a multiplier per row; [`params_len`] words.
+/// The [`params_len`] words of a matrix in flash, from the bias and multiplier of each row.
 pub fn pack_params(
     rows: usize,
     bias: impl Fn(usize) -> i32,

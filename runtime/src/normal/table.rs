@@ -1,8 +1,8 @@
-//! Nodes of the normal quantile; recomputed by the test `table_is_the_computed_one` of the module above, which prints
-//! the lines to paste when they disagree.
+//! Nodes of the normal quantile. The test `table_is_the_computed_one` of the parent module recomputes them, and prints
+//! the lines to paste if they differ.
 
-/// Deviates in Q13 plus one unit, which is half an LSB of the result: cutting off bits then rounds. 16 nodes for every
-/// octave of the tail, from the rarest.
+/// Variates in Q13 plus one unit, which is half an LSB of the result, so that truncation rounds. There are 16 nodes per
+/// octave of the tail, starting from the rarest.
 pub(super) static QUANTILES: [u16; 449] = [
     51922, 50516, 49850, 49407, 49073, 48805, 48581, 48388, 48219, 48068, 47932, 47807, 47693, 47588, 47490, 47398,
     47312, 47231, 47154, 47081, 47012, 46946, 46882, 46822, 46764, 46708, 46654, 46602, 46552, 46504, 46457, 46412,

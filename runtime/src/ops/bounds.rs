@@ -1,20 +1,21 @@
-//! What an operation asks of its operands and how large its result can be.
+//! The requirements of an operation on its operands, and the bound of its result.
 //!
-//! The compiler calls [`output_bounds`] to declare a tensor's bound, the verifier to check it: one definition of both.
+//! The compiler calls [`output_bounds`] to declare the bound of a tensor. The verifier uses the same definition to
+//! check it.
 
 use super::machine::Step;
 pub use super::scratch_len;
 use super::{Extra, Matrices};
 use crate::program::{Op, Tensor, TensorKind};
 
-/// Why an operation cannot take its operands.
+/// Why an operation refuses its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperandError {
     /// An operand has the wrong type.
     Kind,
-    /// Lengths do not fit together.
+    /// The lengths of the operands do not fit together.
     Shape,
-    /// Scales are not supported.
+    /// The operation does not support these scales.
     Scale,
     /// The result, or an intermediate, cannot be bounded.
     Bound,
@@ -22,11 +23,11 @@ pub enum OperandError {
 
 /// Bound of a saturated activation.
 pub const FULL: u16 = 1 << 15;
-/// Largest log2 of nats, which leaves room for a sign and one addition in 64 bits.
+/// Largest log2 of nats. It leaves room for a sign and one addition in 64 bits.
 pub(super) const MAX_LOG2: u16 = 62;
 /// Coarsest scale at which an exponential's argument is below 16 in magnitude.
 pub const EXP_FRAC: u8 = 11;
-/// Coarsest scale of what flows and rank-one covariances read.
+/// Coarsest scale that flows and rank-one covariances accept.
 pub const FINE: u8 = 8;
 
 /// Smallest e with n <= 2^e, for n >= 1.
@@ -41,13 +42,13 @@ pub(super) fn sum_log2(n: u32, term: u32) -> u16 {
     (term + ceil_log2(n)) as u16
 }
 
-/// log2 bound in Q16 of what is below 2^`log2` at `frac` fractional bits, which are rounded away beyond 16.
+/// log2 bound in Q16 of values below 2^`log2` at `frac` fractional bits. Bits beyond 16 are rounded away.
 #[inline(always)]
 pub(super) fn q16_log2(log2: u32, frac: u32) -> u32 {
     log2 + 16u32.saturating_sub(frac)
 }
 
-/// log2 bound in Q16 of a square of a tensor's elements.
+/// log2 bound in Q16 of the square of an element of a tensor.
 #[inline(never)]
 pub(super) fn square_log2(tensor: &Tensor) -> u32 {
     q16_log2(2 * bits(tensor), 2 * u32::from(tensor.frac))
@@ -57,7 +58,7 @@ pub(super) fn require(holds: bool, otherwise: OperandError) -> Result<(), Operan
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
-/// Brings an activation read at `frac <= 16` fractional bits to Q16, saturating.
+/// Converts an activation read at `frac <= 16` fractional bits to Q16, saturating.
 #[inline(always)]
 pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
     let shift = 16u32.saturating_sub(frac);
@@ -68,37 +69,39 @@ pub(crate) fn to_q16(q: i32, frac: u32) -> i32 {
 /// The bounds of what an operation writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Of the output: largest |q| of activations, log2 of the largest magnitude of nats.
+    /// Bound of the output: the largest |q| of activations, or log2 of the largest magnitude of nats.
     pub output: u16,
-    /// Of what it writes besides, in the same units; 0 where that is nothing.
+    /// Bound of the second tensor that it writes, in the same units; 0 if there is none.
     pub extra: u16,
 }
 
-/// Smallest e with every |q| of a tensor at most 2^e.
+/// Smallest e such that every |q| of the tensor is at most 2^e.
 pub(super) fn bits(tensor: &Tensor) -> u32 {
     ceil_log2(u32::from(tensor.bound))
 }
 
-/// Checks types, lengths and scales of `op`'s operands and returns the bounds of what it writes. Every tensor's scale, bound
-/// and length must be in range. `inputs` beyond [`Opcode::inputs`](super::Opcode::inputs) are ignored, but for a third that
-/// is written; so are the bounds of what is written.
+/// Checks types, lengths and scales of the operands of `op` and returns the bounds of what it writes. The scale, bound
+/// and length of every tensor must be in range. `inputs` beyond [`Opcode::inputs`](super::Opcode::inputs) are ignored,
+/// except for a third one that the operation writes. The declared bounds of written tensors are ignored too.
 ///
-/// For `End` the output is its loop's tensor; for `Loop` only the length is checked and the bound returned as declared.
+/// For `End` the output is the tensor of its loop. For `Loop` only the length is checked, and the bound is returned as
+/// declared.
 ///
 /// # Errors
-/// The first requirement that does not hold.
+/// The first requirement that is violated.
 pub fn output_bounds(
     op: &Op,
     inputs: &[Tensor; 3],
     output: &Tensor,
     matrices: &Matrices<'_>,
 ) -> Result<Bounds, OperandError> {
+    require(op.opcode.compiled(), OperandError::Kind)?;
     let [a, b, c] = *inputs;
     let output = output_bound(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)?;
     Ok(Bounds { output, extra: op.opcode.extra_bound() })
 }
 
-/// The bound of the output alone, of an operation with its tensors.
+/// The bound of the output alone.
 pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let op = &step.op;

@@ -1,7 +1,7 @@
 //! Categorical distributions given by their logits: probabilities, and the free energy of values weighted by them.
 //!
-//! Integers only, for any input: nothing panics and no sum overflows. Sums are exact, so that their order never matters.
-//! At most [`MAX_CLASSES`] classes are read; further ones count as absent.
+//! The functions use only integers and accept any input: nothing panics and no sum overflows. Sums are exact, so their
+//! order does not matter. At most [`MAX_CLASSES`] classes are read; further classes are ignored.
 
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
@@ -65,7 +65,7 @@ impl Transform for MeanVec {
 }
 
 impl Operation for FreeEnergy {
-    /// A mean of what is cut at 2^46, and an entropy below 12.
+    /// The sum of a mean of values clamped to 2^46 and an entropy below 12.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.clamp(20, 46) + 2)
     }
@@ -79,15 +79,15 @@ impl Reduction for FreeEnergy {
 
 /// Largest number of classes.
 pub const MAX_CLASSES: usize = 1 << 16;
-/// Largest magnitude of a value of [`free_energy`], in Q16 nats: what is beyond counts as this.
+/// Largest magnitude of a value of [`free_energy`], in Q16 nats. Larger values are clamped.
 pub const MAX_VALUE: i64 = 1 << 46;
 
-/// Fractional bits of a weight relative to the largest: 2^16 of them times 16 bits of a value fit 63.
+/// Fractional bits of a weight relative to the largest one. 2^16 weights times 16 bits of a value fit 63 bits.
 const WEIGHT_FRAC: u32 = 30;
-/// Makes a value and its weight's logarithm a positive number of 48 bits.
+/// Turns a value plus the logarithm of its weight into a positive number of 48 bits.
 const OFFSET: i64 = 1 << 47;
 
-/// Each class's logit relative to the largest, in Q16, and `e` to its power with [`WEIGHT_FRAC`] fractional bits.
+/// The logit of each class relative to the largest in Q16, and its exponential with [`WEIGHT_FRAC`] fractional bits.
 fn weights(logits: &[i16], frac: u32) -> impl Iterator<Item = (i32, u32)> + '_ {
     let logits = logits.get(..MAX_CLASSES).unwrap_or(logits);
     let most = logits.iter().copied().max().unwrap_or(0);
@@ -97,15 +97,15 @@ fn weights(logits: &[i16], frac: u32) -> impl Iterator<Item = (i32, u32)> + '_ {
     })
 }
 
-/// The sum of all weights: from 2^30 (the largest class's own) to 2^46.
+/// The sum of all weights: from 2^30 (the weight of the most probable class) to 2^46.
 fn total(logits: &[i16], frac: u32) -> u64 {
     weights(logits, frac).map(|(_, weight)| u64::from(weight)).sum::<u64>().max(1 << WEIGHT_FRAC)
 }
 
-/// `out[i] = e^l_i / sum_j e^l_j` in Q15, of logits `l` with `frac <= 16` fractional bits (more count as 16).
+/// `out[i] = e^l_i / sum_j e^l_j` in Q15, for logits `l` with `frac <= 16` fractional bits (more count as 16).
 ///
-/// At most 0.51 LSB from the true value, except that 32767 stands for one. What `out` has beyond the logits, or the
-/// logits beyond `out`, is left alone.
+/// The error is at most 0.51 LSB, except that 32767 stands for one. If the lengths differ, the surplus elements of
+/// `out` are not changed, and the surplus logits are not used for `out`.
 pub fn softmax(logits: &[i16], frac: u32, out: &mut [i16]) {
     let total = total(logits, frac);
     // One division for all classes: 2^61 over the total's leading 31 bits.
@@ -119,13 +119,15 @@ pub fn softmax(logits: &[i16], frac: u32, out: &mut [i16]) {
     }
 }
 
-/// `sum_i p_i (v_i + ln p_i)` in Q16 nats, `p = softmax(l)`: the mean of the values under the distribution minus its
-/// entropy, 0 of nothing. With `v_i = -bound(x, y = i)` and `p = q(y|x)` it is the negative bound of a row whose class is
-/// unknown, classes enumerated (Kingma et al., arXiv 1406.5298, equation 7; Maaloe et al., arXiv 1602.05473, equation 9).
+/// `sum_i p_i (v_i + ln p_i)` in Q16 nats with `p = softmax(l)`: the mean of the values under the distribution, minus
+/// its entropy. The result is 0 if there are no classes. With `v_i = -bound(x, y = i)` and `p = q(y|x)` this is the
+/// negative bound of a row of unknown class, computed by enumeration of the classes (Kingma et al., arXiv 1406.5298,
+/// equation 7; Maaloe et al., arXiv 1602.05473, equation 9).
 ///
-/// `values` are Q16 nats, one a class (where there are fewer, the other classes do not exist); logits have `frac <= 16` fractional bits (more count as 16). The error is at most
-/// 1.1 LSB and `2^-26 + n 2^-31` of the distance between the smallest and the largest of `v_i + ln p_i`: a class below
-/// `2^-31` of the most probable one does not count. Exact sums: the order of the classes never matters.
+/// `values` are Q16 nats, one per class; classes without a value are ignored. Logits have `frac <= 16` fractional bits
+/// (more count as 16). The error is at most 1.1 LSB plus `2^-26 + n 2^-31` of the distance between the smallest and the
+/// largest of `v_i + ln p_i`. A class with less than `2^-31` of the largest probability does not count. Sums are exact,
+/// so the order of the classes does not matter.
 pub fn free_energy(values: impl Iterator<Item = i64>, logits: &[i16], frac: u32) -> i64 {
     let (mut low, mut middle, mut high, mut total) = (0u64, 0u64, 0u64, 0u64);
     for (value, (below, weight)) in values.zip(weights(logits, frac)) {
@@ -147,8 +149,8 @@ pub fn free_energy(values: impl Iterator<Item = i64>, logits: &[i16], frac: u32)
     mean - OFFSET - i64::from(fixed::ln(total, WEIGHT_FRAC))
 }
 
-/// Quotient and remainder by a divisor from 1 to 2^62, bit by bit: this runs a few times a score, and the compiler's own
-/// division of 64 bits is 900 bytes of code.
+/// Quotient and remainder by a divisor from 1 to 2^62, computed bit by bit. It runs only a few times per score, and the
+/// compiler's own 64-bit division takes 900 bytes of code.
 #[inline(never)]
 fn divide(mut dividend: u64, divisor: u64) -> (u64, u64) {
     let mut rest = 0u64;
@@ -181,7 +183,7 @@ mod tests {
     fn exact(values: &[i64], logits: &[i16], frac: u32) -> (f64, f64) {
         let log_p = log_probabilities(logits, frac);
         let terms: Vec<f64> = values.iter().zip(&log_p).map(|(&v, p)| v as f64 + p * 65536.0).collect();
-        // Relative to the likeliest class's own, so that f64 does not lose what is compared.
+        // Relative to the term of the most probable class, so that f64 does not lose precision in the comparison.
         let top = log_p.iter().zip(&terms).max_by(|a, b| a.0.total_cmp(b.0)).map_or(0.0, |(_, t)| *t);
         let energy = top + log_p.iter().zip(&terms).map(|(p, t)| p.exp() * (t - top)).sum::<f64>();
         let spread = terms.iter().copied().fold(f64::MIN, f64::max) - terms.iter().copied().fold(f64::MAX, f64::min);

@@ -1,4 +1,4 @@
-//! Loops, and the noise that they draw anew in every iteration.
+//! Loops, and noise, which is drawn again in every iteration.
 
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy, vector_mut};
@@ -20,7 +20,7 @@ impl Transform for Normal {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         if let Some(out) = vector_mut(machine.arena, step.y()) {
             machine.noise.normal(out);
-            // The proof is for what the runtime's own noise can give.
+            // The proof assumes the range of the runtime's own noise.
             out.iter_mut().for_each(|q| *q = (*q).clamp(-normal::MAX, normal::MAX));
         }
     }
@@ -49,7 +49,7 @@ impl Operation for End {
         Ok(o.a().bound)
     }
 
-    /// A scalar is what the operation itself counts for; a vector is copied.
+    /// A scalar is covered by the step of the operation itself; a vector is copied.
     fn cost(_: &Op, first: u32, _: u32, _: &Matrices<'_>) -> Cost {
         Cost::elements(first.saturating_sub(1).into())
     }

@@ -11,7 +11,7 @@ pub(super) struct Conv;
 impl Operation for Conv {
     const EXTRA_BOUND: u16 = FULL;
 
-    /// The largest of its phases' matrices, each of which must fit the others.
+    /// The largest bound of the matrices of its phases. The matrices must fit together.
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
         use OperandError::{Bound, Kind, Shape};
         let geometry = ConvGeometry::unpack(o.op.imm, o.op.param);

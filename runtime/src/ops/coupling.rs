@@ -1,17 +1,15 @@
 //! Stacks of affine couplings (RealNVP, arXiv 1605.08803, equations 4 and 7 to 8), forward and inverse.
 //!
-//! A point and everything that its networks compute has 16 fractional bits and 31 in all: what one coupling contracts, others
-//! stretch, so that 16 bits between them would not let a stack be undone. Each is a halfword and the 15 bits below it, so that
-//! the dense kernels multiply both. Weights have 8 bits, or 16 as two matrices side by side.
-
-mod stack;
-
-pub use stack::{CouplingStack, HiddenActivation};
+//! The point and the activations of its networks are 31-bit numbers with 16 fractional bits. Errors of rounding to 16
+//! bits between couplings would be amplified by later couplings, and the stack could not be inverted. A number consists
+//! of a halfword and the 15 bits below it, so that the dense kernels can multiply both parts. Weights have 8 bits, or
+//! 16 bits as two matrices side by side.
 
 use super::bounds::{FULL, OperandError, require};
 use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Transform};
+use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::program::Op;
@@ -19,19 +17,19 @@ use crate::program::Op;
 pub(super) struct Couplings;
 
 impl Operation for Couplings {
-    /// Half of 2^22 for each of 2^15 coordinates, and what a log-determinant may be.
+    /// Half of 2^22 for each of 2^15 coordinates, plus the bound of a log-determinant.
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        let needs = CouplingStack::needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
+        let needs = needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
         require(needs.len == o.y().len, OperandError::Shape)?;
-        // The halfwords of a number of 31 bits may have any value.
+        // The halfwords of a 31-bit number may have any value.
         require(needs.input_bound == FULL, OperandError::Bound)?;
         Ok(FULL)
     }
 
     fn cost(op: &Op, first: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
-        CouplingStack::needs(op, first, matrices)
+        needs(op, first, matrices)
             .map_or(Cost::default(), |needs| Cost { work: needs.macs.saturating_add(needs.rows), macs: needs.macs })
     }
 }
@@ -52,20 +50,64 @@ impl Transform for Couplings {
 const FRAC: u32 = 16;
 /// Fractional bits of `exp(s)`.
 const SCALE_FRAC: u32 = 22;
-/// log2 of what a bias counts.
+/// log2 of the factor of a bias.
 const BIAS_LOG2: u32 = 4;
-/// Coordinates and shifts saturate at 2048.
-const POINT_MAX: i64 = 1 << (11 + FRAC);
-/// Activations saturate at 16384, which is 31 bits.
+/// Where coordinates and shifts saturate.
+const POINT_MAX: i64 = CouplingStack::POINT_LIMIT << FRAC;
+/// Activations saturate at 16384, which takes 31 bits.
 const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
-/// Bits of the lower part of a number: the upper part is a halfword, and so is this with a sign.
+/// Bits of the lower part of a number. Both the upper part and this part (with a sign bit) are halfwords.
 const LOWER: u32 = 15;
+
+/// What a stack needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Needs {
+    /// Halfwords of its output.
+    len: u32,
+    /// Multiply-accumulates.
+    macs: u64,
+    /// Rows of all matrices.
+    rows: u64,
+    /// Largest |q| that all matrices take.
+    input_bound: u16,
+}
+
+/// What `op` needs to move `d` coordinates; none where its matrices do not fit.
+fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
+    let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| d >= 2)?;
+    let halves = [d.div_ceil(2), d / 2];
+    let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
+    let mut next = op.arg;
+    for k in 0..usize::from(stack.couplings) {
+        let mut inputs = halves[k % 2];
+        for layer in 0..stack.matrices() {
+            let matrix = matrices(next)?;
+            next = next.checked_add(1)?;
+            let ends = layer >= u16::from(stack.layers);
+            let fits =
+                matrix.cols as usize == stack.columns(inputs as usize) && (!ends || matrix.rows == halves[(k + 1) % 2]);
+            if !fits {
+                return None;
+            }
+            macs += u64::from(matrix.rows) * u64::from(matrix.cols);
+            rows += u64::from(matrix.rows);
+            input_bound = input_bound.min(matrix.input_bound);
+            if !ends {
+                inputs = matrix.rows;
+                widest = widest.max(inputs);
+            }
+        }
+    }
+    let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
+    Some(Needs { len, macs, rows, input_bound })
+}
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
 /// Returns the log-determinant in Q16 nats, less half the square of the image where that is asked for; nothing where a matrix
 /// is missing or `out` too short.
 ///
-/// A coordinate is right to a few of 2^-16 a coupling, what its network and `exp(s)` make of such errors, and half an LSB.
+/// The error of a coordinate has three parts: a few 2^-16 per coupling, the amplification of such errors by the
+/// networks and by `exp(s)`, and half an LSB of the output.
 fn couple<'m>(
     stack: CouplingStack,
     matrices: impl Fn(u16) -> Option<DenseMatrix<'m>>,
@@ -87,7 +129,7 @@ fn couple<'m>(
     }
     let mut buffers = [hidden, other];
 
-    // Fractional bits at which a log-scale's tanh, in Q30, is the log-scale.
+    // With this number of fractional bits, the Q30 result of tanh is the log-scale.
     let tanh_frac = 30u32.saturating_add_signed(-i32::from(stack.scale_log2));
     let layers = u16::from(stack.layers);
     let mut log_det = 0;
@@ -118,7 +160,7 @@ fn couple<'m>(
         }
     }
 
-    // What is written lies before what is read next.
+    // Each written element lies before the elements that are still to be read.
     let (even, odd) = (..extent(low.len()), extent(low.len())..extent(low.len()) + extent(high.len()));
     let mut squares = 0;
     for at in 0..point.len() {
@@ -132,7 +174,7 @@ fn couple<'m>(
     Some(if stack.normal { log_det - squares } else { log_det })
 }
 
-/// One of several numbers of 31 bits, whose upper parts come first.
+/// Number `at` of several 31-bit numbers, which are stored as all upper parts followed by all lower parts.
 fn get(numbers: &[i16], at: usize) -> i32 {
     let part = |at: usize| i32::from(numbers.get(at).copied().unwrap_or(0));
     part(at) << LOWER | part(numbers.len() / 2 + at)
@@ -145,13 +187,13 @@ fn set(numbers: &mut [i16], at: usize, value: i32) {
     }
 }
 
-/// tanh of a number at [`FRAC`] bits, Q30.
+/// tanh of a number at [`FRAC`] bits, in Q30.
 fn tanh(x: i32) -> i32 {
     const FINER: u32 = 20 - FRAC;
     fixed::tanh_fine(x.clamp(-ACTIVATION_MAX >> FINER, ACTIVATION_MAX >> FINER) << FINER)
 }
 
-/// One hidden layer. Padded rows of a matrix are zero, and so is what they give.
+/// One hidden layer. The padding rows of a matrix are zero and give zeros.
 fn hide(stack: CouplingStack, matrix: &DenseMatrix<'_>, x: &[i16], y: &mut [i16]) {
     for group in 0..matrix.rows.div_ceil(LANES) {
         for (row, value) in (group * LANES..).zip(apply(stack, matrix, group, x)) {
@@ -169,7 +211,8 @@ fn hide(stack: CouplingStack, matrix: &DenseMatrix<'_>, x: &[i16], y: &mut [i16]
 fn apply(stack: CouplingStack, matrix: &DenseMatrix<'_>, group: usize, x: &[i16]) -> [i32; LANES] {
     let words = words_per_row(matrix.cols) >> u32::from(stack.sixteen);
     let (upper, lower) = x.split_at(x.len() / 2);
-    // Of weights, or their upper bytes, and of their lower bytes: the sums of upper and of lower parts.
+    // Sums of the weights (or of their upper bytes) with the upper and the lower parts of `x`, then those of the lower
+    // bytes.
     let mut sums = [[0; LANES]; 4];
     for (pass, sums) in sums.iter_mut().enumerate().take(if stack.sixteen { 4 } else { 2 }) {
         let x = if pass % 2 == 0 { upper } else { lower };
@@ -183,7 +226,7 @@ fn apply(stack: CouplingStack, matrix: &DenseMatrix<'_>, group: usize, x: &[i16]
             |upper: &[i32; LANES], lower: &[i32; LANES]| (i64::from(upper[lane]) << LOWER) + i64::from(lower[lane]);
         let param = |at: usize| i64::from(params.get(at + lane).copied().unwrap_or(0) as i32);
         let sum = sum(upper, lower) + ((sum(fine_upper, fine_lower) + 128) >> 8) + (param(0) << BIAS_LOG2);
-        // Less than 2^47 times 2^31, in two parts.
+        // Less than 2^47 times 2^31, computed in two parts.
         let product = |part: i32| i64::from(part) * i64::from(param(LANES) as i32);
         let scaled = product((sum >> 16) as i32) + (product((sum & 0xFFFF) as i32) >> 16);
         values[lane] = ((scaled + (1 << 15)) >> 16).clamp(i64::from(-ACTIVATION_MAX), i64::from(ACTIVATION_MAX)) as i32;

@@ -24,7 +24,7 @@ impl Operation for Dense {
     }
 }
 
-/// Multiply-accumulates, padding not counted. A host may load 2^32 weights, whose number 32 bits do not hold.
+/// Multiply-accumulates without padding. A host may load 2^32 weights, so 32 bits are not enough.
 fn macs(matrix: &Matrix) -> u64 {
     u64::from(matrix.rows) * u64::from(matrix.cols)
 }

@@ -1,6 +1,6 @@
-//! Log-densities and sums over activations, exact in 64 bits so that the order never matters; results in Q16 nats.
+//! Log-densities and sums over activations in Q16 nats. The sums are exact in 64 bits, so their order does not matter.
 //!
-//! Lengths and scales are what the table of operations asks for; within them no sum overflows.
+//! Lengths and scales must be those that the table of operations requires. Then no sum overflows.
 
 use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2, to_q16};
 use super::machine::{Step, Values};
@@ -41,7 +41,7 @@ impl Reduction for GaussianNll {
 }
 
 impl Operation for Kl {
-    /// exp(16) 2^16 < 2^40 covers the three terms besides the square.
+    /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)
     }
@@ -79,13 +79,13 @@ impl Reduction for Sum {
 }
 
 /// log2 of the largest contribution of one dimension to a Gaussian negative log-likelihood, Q16: 2^28 nats.
-const GAUSSIAN_TERM_LOG2: u32 = 44;
+pub(super) const GAUSSIAN_TERM_LOG2: u32 = 44;
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
 /// ln(2 pi) in Q16.
 const LN_2PI: i64 = 120_449;
-/// Brings a sum at `frac` fractional bits, at most 31, to Q16, rounding half up.
+/// Converts a sum at `frac` fractional bits, at most 31, to Q16, rounding half up.
 #[inline(never)]
 fn sum_to_q16(sum: i64, frac: u32) -> i64 {
     let (up, down) = (16u32.saturating_sub(frac), frac.saturating_sub(16) & 15);
@@ -97,8 +97,8 @@ fn halve(sum: i64) -> i64 {
     (sum + 1) >> 1
 }
 
-/// `- sum [x l - softplus(l)]`: Bernoulli negative log-likelihood of `x` under `logits`. An 8-bit sigmoid would cost about
-/// 3 nats over 784 certain pixels; the logits' softplus costs under 3e-5 a pixel.
+/// `- sum [x l - softplus(l)]`: Bernoulli negative log-likelihood of `x` under `logits`. The error is below 3e-5 per
+/// pixel. A sigmoid with 8 bits would instead lose about 3 nats over 784 pixels of certain value.
 pub fn bernoulli_nll(logits: &[i16], logits_frac: u32, x: &[i16], x_frac: u32) -> i64 {
     let mut normaliser = 0i64;
     let mut fit = 0i64;
@@ -109,7 +109,8 @@ pub fn bernoulli_nll(logits: &[i16], logits_frac: u32, x: &[i16], x_frac: u32) -
     normaliser - sum_to_q16(fit, logits_frac + x_frac)
 }
 
-/// `1/2 sum [(x - mean)^2 exp(-logvar) + logvar + ln 2 pi]`. One dimension's squared error contributes 2^28 nats at most.
+/// `1/2 sum [(x - mean)^2 exp(-logvar) + logvar + ln 2 pi]`. The squared error of one dimension contributes at most
+/// 2^28 nats.
 pub fn gaussian_nll(mean: &[i16], logvar: &[i16], logvar_frac: u32, x: &[i16], x_frac: u32) -> i64 {
     let mut errors = 0i64;
     let mut logvars = 0i64;
@@ -124,13 +125,13 @@ pub fn gaussian_nll(mean: &[i16], logvar: &[i16], logvar_frac: u32, x: &[i16], x
     halve(errors + sum_to_q16(logvars, logvar_frac) + count * LN_2PI)
 }
 
-/// `difference^2 precision` in Q16 for a difference at `frac` bits and a precision at 32 bits: the precision is cut to 25
-/// significant bits, so that its product with a square below 2^34 stays within 64.
-fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
+/// `difference^2 precision` in Q16, for a difference at `frac` bits and a precision at 32 bits. The precision is
+/// truncated to 25 significant bits, so that its product with a square below 2^34 fits 64 bits.
+pub(super) fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
     let drop = 39u32.saturating_sub(precision.leading_zeros());
     let square = u64::from(difference) * u64::from(difference);
     let product = square.wrapping_mul(precision >> drop);
-    // frac >= 8 and drop <= 30 leave a right shift of 2 at least.
+    // frac >= 8 and drop <= 30 give a right shift of at least 2.
     let shift = (2 * frac + 16).saturating_sub(drop);
     let rounded = (product >> shift.saturating_sub(1)).wrapping_add(1) >> 1;
     rounded.min(1 << GAUSSIAN_TERM_LOG2) as i64

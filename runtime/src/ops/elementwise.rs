@@ -1,4 +1,4 @@
-//! Sums and products of vectors, element by element, aligned at one scale and rounded half up once.
+//! Elementwise sums and products of vectors. Terms are aligned at one scale, and the result is rounded half up once.
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
@@ -10,7 +10,7 @@ pub(super) struct Mul;
 pub(super) struct AddVec;
 pub(super) struct SubVec;
 
-/// What an operation multiplies and adds.
+/// The formula of an operation.
 #[derive(Clone, Copy)]
 enum Terms {
     /// `a b + c`.
@@ -28,7 +28,7 @@ impl Terms {
         matches!(self, Self::ProductPlus | Self::Product)
     }
 
-    /// Fractional bits at which it computes before it rounds.
+    /// Fractional bits of the result before it is rounded.
     fn frac(self, a: u32, b: u32) -> u32 {
         if self.multiplies() { a + b } else { a.max(b) }
     }
@@ -105,7 +105,7 @@ fn bound_of(o: &Step, terms: Terms) -> Result<u16, OperandError> {
     Ok((largest >> shift).clamp(1, u32::from(FULL)) as u16)
 }
 
-/// Bound of a tensor's elements at `frac <= 30` fractional bits, not fewer than it has; 2^31 where it is larger.
+/// Bound of a tensor's elements at `frac <= 30` fractional bits, which must not be fewer than its own; at most 2^31.
 #[inline(never)]
 fn aligned_bound(tensor: &Tensor, frac: u32) -> u32 {
     let (shift, bound) = (frac.saturating_sub(u32::from(tensor.frac)), u32::from(tensor.bound));
@@ -119,7 +119,7 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
     let align = |tensor: &Tensor| frac.saturating_sub(u32::from(tensor.frac)).min(31);
     let shift = frac.saturating_sub(step.output_frac()).min(31);
     let half = (1i32 << shift) >> 1;
-    // One loop for all: a sum is a product with a power of two, and a product adds nothing.
+    // One loop serves all operations: a sum is a product with a power of two, and a product adds zero.
     let (added, sign) = match terms {
         Terms::ProductPlus => (c, 1),
         Terms::Product => (b, 0),

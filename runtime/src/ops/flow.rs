@@ -1,13 +1,15 @@
 //! Planar and radial flows (arXiv 1505.05770, equations 10 to 14 and appendix A), forward and inverse, in place.
 //!
-//! Parameters are data: they may be constants of the blob or outputs of a network, so what keeps a step invertible is
-//! enforced here for every value that they can take. Sums over dimensions are exact in 64 bits. Between the steps of a stack
-//! the first [`FINE`] coordinates keep 8 bits more than `z` stores, so that they are rounded once, to the scale of `z`; those
-//! after them are rounded by every step. Coordinates saturate.
+//! The parameters of a step may be constants of the blob or outputs of a network. The conditions that make a step
+//! invertible are therefore enforced here for all possible values. Sums over dimensions are exact in 64 bits.
 //!
-//! [`planar`] and [`radial`] take any values of `z` and of the parameters at 8 to 15 fractional bits (fewer or more count as 8 or
-//! 15) and at most 1024 dimensions; parameters that do not fill a step are ignored. The work of a step is
-//! a fixed number of operations a dimension, and no more than 25 bisections.
+//! Between the steps of a stack, the first [`FINE`] coordinates keep 8 bits more than `z` stores. They are rounded to
+//! the scale of `z` only once, after the last step. Further coordinates are rounded by every step. Coordinates
+//! saturate.
+//!
+//! [`planar`] and [`radial`] accept any values of `z` and of the parameters, with 8 to 15 fractional bits (other
+//! numbers count as the nearer limit) and at most 1024 dimensions. Parameters left over after the last full step are
+//! ignored. A step takes a fixed number of operations per dimension, and at most 25 bisections.
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
@@ -21,9 +23,9 @@ mod tests;
 pub(super) struct Planar;
 pub(super) struct Radial;
 
-/// Most dimensions of a flow.
+/// Largest number of dimensions of a flow.
 const MAX_LEN: u32 = 1024;
-/// log2 of the largest log-determinant of a flow, Q16: 65536 steps of at most 2^20 nats.
+/// log2 of the largest log-determinant of a flow in Q16: 65536 steps of at most 2^20 nats.
 pub(super) const LOG_DET_LOG2: u16 = 52;
 
 impl Operation for Planar {
@@ -33,7 +35,7 @@ impl Operation for Planar {
         bound_of(o, planar_width)
     }
 
-    /// An inverted step is a search of so many steps.
+    /// An inverted step searches for its root by bisection, which counts as 32 steps.
     fn cost(op: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
         Cost::elements(if op.param != 0 { u64::from(params) << 5 } else { params.into() })
     }
@@ -63,12 +65,12 @@ impl Transform for Radial {
     }
 }
 
-/// Parameters of a planar step of `dimensions`.
+/// Number of parameters of a planar step of `dimensions`.
 const fn planar_width(dimensions: usize) -> usize {
     2 * dimensions + 1
 }
 
-/// Parameters of a radial step of `dimensions`.
+/// Number of parameters of a radial step of `dimensions`.
 const fn radial_width(dimensions: usize) -> usize {
     dimensions + 2
 }
@@ -94,28 +96,28 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32
 const FRAC: u32 = 24;
 /// 1.0 at [`FRAC`] bits.
 const ONE: i64 = 1 << FRAC;
-/// Fractional bits of a distance from a radial step's centre.
+/// Fractional bits of the distance from a radial step's centre.
 const DISTANCE_FRAC: u32 = 18;
 
-/// The least `1 + w.u'` of a planar step, and the least `alpha` and `alpha + beta` of a radial one, in Q24: 3/64, which
-/// is `softplus(-3.04)`. A planar inverse stretches distances by 1/MARGIN at most, along `w`.
+/// Lower limit of `1 + w.u'` of a planar step, and of `alpha` and `alpha + beta` of a radial one, in Q24: 3/64, which
+/// is `softplus(-3.04)`. The inverse of a planar step stretches distances along `w` by at most 1/MARGIN.
 pub const MARGIN: i64 = 3 << (FRAC - 6);
-/// What `|w|^2` counts as at least where a planar step divides by it, in Q24: 1/64.
+/// Lower limit of `|w|^2` where a planar step divides by it, in Q24: 1/64.
 pub const NORM_SQUARED_MIN: i64 = 1 << (FRAC - 6);
-/// Where a planar step's `w.u'` saturates in log-determinant and inverse, in Q24: 2^14.
+/// Value at which a planar step's `w.u'` saturates in the log-determinant and in the inverse, in Q24: 2^14.
 const SLOPE_MAX: i64 = 1 << 38;
-/// Planar pre-activations are searched for within `±16`, in Q20: beyond, `tanh` is constant.
+/// The search for a planar pre-activation covers `±16`, in Q20. Beyond this `tanh` is constant.
 const SEARCH_LOG2: u32 = 24;
 
-/// Coordinates that keep 8 bits more than are stored, from step to step of a stack.
+/// Number of coordinates that keep 8 additional bits from step to step of a stack.
 pub const FINE: usize = 64;
-/// Bits more.
+/// Number of additional bits.
 const MORE: u32 = 8;
 
-/// The coordinates of a point at [`MORE`] fractional bits more than it is stored with.
+/// The coordinates of a point with [`MORE`] fractional bits more than are stored.
 struct Point<'z> {
     stored: &'z mut [i16],
-    /// What the first coordinates are above what is stored.
+    /// The additional bits of the first coordinates.
     rest: [u8; FINE],
 }
 
@@ -133,7 +135,7 @@ impl<'z> Point<'z> {
         w.iter().zip(self.coordinates()).map(|(&w, z)| i64::from(w) * i64::from(z)).sum()
     }
 
-    /// Gives every coordinate what `to` makes of its number and value.
+    /// Replaces every coordinate by `to(index, value)`.
     fn replace(&mut self, mut to: impl FnMut(usize, i32) -> i64) {
         let mut rest = self.rest.iter_mut();
         for (at, q) in self.stored.iter_mut().enumerate() {
@@ -148,7 +150,7 @@ impl<'z> Point<'z> {
         }
     }
 
-    /// Rounds to what is stored.
+    /// Rounds the coordinates to the stored bits.
     fn round(&mut self) {
         for (q, rest) in self.stored.iter_mut().zip(&self.rest) {
             *q = q.saturating_add(i16::from(*rest >> (MORE - 1)));
@@ -156,7 +158,7 @@ impl<'z> Point<'z> {
     }
 }
 
-/// Applies the steps of a stack, or undoes them from the last on, by `apply`, which returns nats.
+/// Applies the steps of a stack with `apply`, which returns nats. For the inverse it starts with the last step.
 fn stack(
     z: &mut [i16],
     params: &[i16],
@@ -172,7 +174,7 @@ fn stack(
     nats
 }
 
-/// Brings a value from `from` to `to` fractional bits, rounding half up.
+/// Converts a value from `from` to `to` fractional bits, rounding half up.
 pub(super) fn rescale(value: i64, from: u32, to: u32) -> i64 {
     match from.checked_sub(to) {
         None => value << (to - from),
@@ -189,8 +191,8 @@ fn dot(a: &[i16], b: &[i16]) -> i64 {
     a.iter().zip(b).map(|(&a, &b)| i64::from(i32::from(a) * i32::from(b))).sum()
 }
 
-/// `ln(1 + e^-|s|)` at [`FRAC`] bits, right to 2e-7, of `|s|` in Q16: what `softplus(s)` and `softplus(-s)` have beyond
-/// their ramps.
+/// `ln(1 + e^-|s|)` at [`FRAC`] bits, for `|s|` in Q16, with an error of at most 2e-7. This is the part of
+/// `softplus(s)` and `softplus(-s)` that exceeds `max(s, 0)` and `max(-s, 0)`.
 fn softplus_tail(magnitude: i64) -> i64 {
     let exponential = fixed::exp(-(magnitude.clamp(0, 32 << 16) as i32), 40);
     fixed::ln_q45((1 << 40) + exponential, 40) >> (45 - FRAC)
@@ -202,7 +204,7 @@ fn softplus_above_margin(x: i16, frac: u32) -> i64 {
     (ramp + softplus_tail(i64::from(x.unsigned_abs()) << (16 - frac))).max(MARGIN)
 }
 
-/// `mantissa * 2^-exponent`, right to 2^-28, its mantissa 0 or at least 2^29 in magnitude.
+/// `mantissa * 2^-exponent` with a relative error of 2^-28. The mantissa is 0 or at least 2^29 in magnitude.
 #[derive(Clone, Copy)]
 struct Ratio {
     mantissa: i32,
@@ -210,7 +212,7 @@ struct Ratio {
 }
 
 impl Ratio {
-    /// `numerator / denominator` for magnitudes below 2^61; 0 where the denominator is.
+    /// `numerator / denominator` for magnitudes below 2^61; 0 if the denominator is 0.
     fn new(numerator: i64, denominator: u64) -> Self {
         let magnitude = numerator.unsigned_abs();
         if magnitude == 0 || denominator == 0 {
@@ -218,7 +220,7 @@ impl Ratio {
         }
         let up = magnitude.leading_zeros().saturating_sub(3);
         let zeros = denominator.leading_zeros();
-        // In 2^30..2^31, so that the quotient of what is in 2^60..2^61 takes 30 or 31 bits.
+        // In 2^30..2^31, so that the quotient of a number in 2^60..2^61 has 30 or 31 bits.
         let divisor = (denominator << zeros >> 33) as u32;
         let quotient = divide(magnitude << up, divisor.max(1)).min(i32::MAX as u64) as i32;
         let mantissa = if numerator < 0 { -quotient } else { quotient };
@@ -226,7 +228,7 @@ impl Ratio {
     }
 }
 
-/// `value * 2^left`, rounded down; what is shifted out to the left is lost.
+/// `value * 2^left`, rounded down. Bits shifted out at the left are lost.
 fn shift(value: i64, left: i32) -> i64 {
     match left {
         0.. => value << left.min(63),
@@ -234,22 +236,24 @@ fn shift(value: i64, left: i32) -> i64 {
     }
 }
 
-/// Applies `K` planar steps `z + u' tanh(w.z + b)` to `z`, or undoes them, last step first. Returns the sum of their
-/// `log|det|` in Q16 nats: of the map that was applied, so that of the inverse has the other sign.
+/// Applies `K` planar steps `z + u' tanh(w.z + b)` to `z`, or inverts them, starting with the last step. Returns the
+/// sum of their `log|det|` in Q16 nats. This is the log-determinant of the applied map, so the inverse returns the
+/// opposite sign.
 ///
-/// A step is `w [d]`, `u [d]`, `b [1]`. `u' = u + (softplus(-w.u) - 1) w / max(|w|^2, 1/64)`, moved along `w` where needed
-/// for `w.u' >= -1 + 3/64`: for `|w| >= 1/8` that is `w.u' = max(softplus(w.u), 3/64) - 1` (appendix A.1 with
-/// `softplus(s) - s = softplus(-s)`). Shorter `w` bend less instead of dividing by nothing.
+/// The parameters of a step are `w [d]`, `u [d]`, `b [1]`. `u' = u + (softplus(-w.u) - 1) w / max(|w|^2, 1/64)`. If
+/// necessary, `u'` is then moved along `w` so that `w.u' >= -1 + 3/64`. For `|w| >= 1/8` this means `w.u' =
+/// max(softplus(w.u), 3/64) - 1` (appendix A.1 with `softplus(s) - s = softplus(-s)`). For a shorter `w` the correction
+/// is smaller, which avoids a division by zero.
 ///
-/// A step's coordinate is within 1/512 LSB and `|u'|` 2^-15 of the true value, before it is rounded; its `log|det|` within
-/// 6e-5 `|w.u'| / det` and 2^-16. `w.u'` beyond 2^14 counts as that in the inverse and in `log|det|`.
+/// Before rounding, the error of a step's coordinate is at most 1/512 LSB plus `|u'|` 2^-15. The error of its
+/// `log|det|` is at most 6e-5 `|w.u'| / det` plus 2^-16. In the inverse and in `log|det|`, `w.u'` saturates at 2^14.
 pub fn planar(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
     let width = planar_width(z.len());
     stack(z, params, width, inverse, |point, step| planar_step(point, z_frac, step, params_frac, inverse))
 }
 
-/// `z_frac` is that of the point, with [`MORE`] bits.
+/// `z_frac` is the number of fractional bits of the point, including [`MORE`].
 fn planar_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
     let (w, rest) = step.split_at_checked(z.stored.len()).unwrap_or_default();
     let (u, bias) = rest.split_at_checked(z.stored.len()).unwrap_or_default();
@@ -261,7 +265,7 @@ fn planar_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse:
     let a = if inverse { planar_root(a, slope) } else { a.clamp(-1 << 30, 1 << 30) as i32 };
     let tanh = i64::from(fixed::tanh_fine(a));
 
-    // z + t u + (t c) w, all at 30 + frac bits until it is rounded.
+    // z + t u + (t c) w, all at 30 + frac bits before rounding.
     let moved = if inverse { -tanh } else { tanh };
     let along = (moved * i64::from(correction.mantissa)) >> 30;
     z.replace(|at, value| {
@@ -297,8 +301,9 @@ fn planar_slope(w: &[i16], u: &[i16], frac: u32) -> (i64, Ratio) {
     (slope.min(SLOPE_MAX), correction)
 }
 
-/// The largest `a` within the search with `a + slope tanh(a) <= image`, all in Q20 but the slope: what a planar step read
-/// that gives `w.z + b = image`. It is unique, since the slope is above -1.
+/// Inverts `a + slope tanh(a) = image`, where `image` is `w.z + b` after a planar step: returns the largest `a` in the
+/// search range with `a + slope tanh(a) <= image`. All values except the slope are in Q20. The solution is unique
+/// because the slope is above -1.
 fn planar_root(image: i64, slope: i64) -> i32 {
     let mut a = -1i32 << SEARCH_LOG2;
     for bit in (0..=SEARCH_LOG2).rev() {
@@ -311,26 +316,26 @@ fn planar_root(image: i64, slope: i64) -> i32 {
     a
 }
 
-/// Applies `K` radial steps `z + beta (z - z0) / (alpha + |z - z0|)` to `z`, or undoes them in closed form, last step
-/// first. Returns the sum of their `log|det|` in Q16 nats, of the map that was applied.
+/// Applies `K` radial steps `z + beta (z - z0) / (alpha + |z - z0|)` to `z`, or inverts them in closed form, starting
+/// with the last step. Returns the sum of their `log|det|` in Q16 nats, of the applied map.
 ///
-/// A step is `z0 [d]`, `alpha_raw [1]`, `beta_raw [1]`. `alpha = max(softplus(alpha_raw), 3/64)` and
-/// `beta = -alpha + max(softplus(beta_raw), 3/64)` (appendix A.2), so that a distance `r` becomes
-/// `r (r + alpha + beta) / (r + alpha)`.
+/// The parameters of a step are `z0 [d]`, `alpha_raw [1]`, `beta_raw [1]`. `alpha = max(softplus(alpha_raw), 3/64)` and
+/// `beta = -alpha + max(softplus(beta_raw), 3/64)` (appendix A.2). A distance `r` from the centre therefore becomes `r
+/// (r + alpha + beta) / (r + alpha)`.
 ///
-/// A step's coordinate is within 1/512 LSB and `|beta| / alpha` 2^-17 of the true value, before it is rounded; its `log|det|`
-/// within 2e-4 and `d` 1e-6 `/ (r + 3/64)`.
+/// Before rounding, the error of a step's coordinate is at most 1/512 LSB plus `|beta| / alpha` 2^-17. The error of its
+/// `log|det|` is at most 2e-4 plus `d` 1e-6 `/ (r + 3/64)`.
 pub fn radial(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
     let width = radial_width(z.len());
     stack(z, params, width, inverse, |point, step| radial_step(point, z_frac, step, params_frac, inverse))
 }
 
-/// `z_frac` is that of the point, with [`MORE`] bits.
+/// `z_frac` is the number of fractional bits of the point, including [`MORE`].
 fn radial_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse: bool) -> i64 {
     let (centre, shape) = step.split_at_checked(z.stored.len()).unwrap_or_default();
     let shape = |at| softplus_above_margin(shape.get(at).copied().unwrap_or_default(), frac);
-    // `inner` is alpha + beta: a small distance is scaled by inner / alpha.
+    // `inner` is alpha + beta: a small distance is multiplied by inner / alpha.
     let (alpha, inner) = (shape(0), shape(1));
 
     let difference = |z: i32, centre: i16| {
@@ -348,7 +353,7 @@ fn radial_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse:
     let drop = ratio.exponent + DISTANCE_FRAC as i32 - z_frac as i32;
     z.replace(|at, value| {
         let product = i64::from(ratio.mantissa) * difference(value, centre.get(at).copied().unwrap_or_default());
-        // Half an LSB more, so that what is cut off rounds.
+        // Half an LSB is added, so that truncation rounds.
         i64::from(value) + ((shift(product, 1 - drop) + 1) >> 1)
     });
 
@@ -364,7 +369,7 @@ fn radial_step(z: &mut Point<'_>, z_frac: u32, step: &[i16], frac: u32, inverse:
     if inverse { -log_det } else { log_det }
 }
 
-/// The distance that a radial step takes to `image`: the positive root of `r^2 + (inner - image) r - alpha image`.
+/// The distance that a radial step maps to `image`: the positive root of `r^2 + (inner - image) r - alpha image`.
 fn radial_root(image: i64, alpha: i64, inner: i64) -> i64 {
     let coarse = |x| rescale(x, FRAC, DISTANCE_FRAC);
     let c = coarse(inner) - image;

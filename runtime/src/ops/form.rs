@@ -1,5 +1,5 @@
-//! What a line of the table of operations says: types, lengths and scales of the operands, which fields of the record are
-//! used, and what the operation writes besides its output.
+//! The rules in one line of the table of operations: types, lengths and scales of the operands, the fields of the
+//! record that are used, and a second tensor that the operation may write.
 
 use super::bounds::{EXP_FRAC, FINE};
 use super::machine::Step;
@@ -7,38 +7,38 @@ use super::{NORMAL_FRAC, Opcode};
 
 use crate::program::TensorKind;
 
-/// What an operation writes besides its output, into the tensor that its third reference names.
+/// The second tensor that an operation writes, to which its third reference points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// Nothing: the third reference, where there is one, is an input.
+    /// None: the third reference, if there is one, is an input.
     None,
-    /// The log-determinant of the map that it applies, a scalar in nats.
+    /// The log-determinant of the applied map, a scalar in nats.
     LogDet,
-    /// Intermediate activations, which nothing else may read.
+    /// Intermediate activations, which no other operation may read.
     Scratch,
 }
 
-/// What an operation asks of the fractional bits of one of its tensors.
+/// A rule about the fractional bits of one tensor of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleRule {
-    /// Nothing.
+    /// No rule.
     Any,
-    /// As many as its first input has.
+    /// The same number as the first input.
     SameAsFirst,
-    /// As many as its output has.
+    /// The same number as the output.
     SameAsOutput,
-    /// At least as many as its output has: it is rounded to the output's scale.
+    /// At least as many as the output, because the tensor is rounded to the output's scale.
     NotCoarserThanOutput,
-    /// So many at least.
+    /// At least this number.
     AtLeast(u8),
-    /// So many.
+    /// Exactly this number.
     Exactly(u8),
-    /// So many at most, counted with those that the operation's parameter adds; 0 at least.
+    /// At least 0 and at most this number, after the operation's parameter is added.
     ReadAtMost(u8),
 }
 
 impl ScaleRule {
-    /// The rules that operations have, so that four bits name one.
+    /// All rules that operations use. There are few enough for four bits to name one.
     const ALL: [Self; 11] = [
         Self::Any,
         Self::SameAsFirst,
@@ -79,8 +79,8 @@ impl ScaleRule {
         RULES.get(index as usize).copied().unwrap_or(Self::Any)
     }
 
-    /// Whether a tensor of `frac` fractional bits is as asked, where the first input has `first`, is read at `read`, and the
-    /// output has `output`.
+    /// Whether the rule accepts a tensor of `frac` fractional bits. `first` is the number of the first input, `read`
+    /// that at which the first input is read, and `output` that of the output.
     fn allows(self, frac: u32, first: u32, read: u32, output: u32) -> bool {
         match self {
             Self::Any => true,
@@ -94,12 +94,12 @@ impl ScaleRule {
     }
 }
 
-/// One line of the table, packed into a word.
+/// One line of the table, packed into a word. It describes an operation's operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form(u32);
 
 impl Form {
-    // Two bits for the number of inputs, two for their types.
+    // Two bits for the number of inputs, then two for their types.
     const NATS: u32 = 1 << 2;
     const ONLY_FIRST_NATS: u32 = 2 << 2;
     const ANY_KIND: u32 = 3 << 2;
@@ -116,7 +116,7 @@ impl Form {
     const ANY_LENGTHS: u32 = 1 << 13;
     const NOISE: u32 = 1 << 14;
     const IN_LOOP: u32 = 1 << 15;
-    /// Where the rules about the scales of `a`, `b`, `c` and `y` begin.
+    /// First bit of the rules about the scales of `a`, `b`, `c` and `y`.
     const SCALES: u32 = 16;
 
     pub(super) const INVALID: Self = Self(0);
@@ -125,23 +125,24 @@ impl Form {
         Self(self.0 | flags)
     }
 
-    /// Activations from `inputs` vectors of activations that are equally long.
+    /// Activations from `inputs` vectors of activations of equal length.
     pub(super) const fn vectors(inputs: u32) -> Self {
         assert!(inputs <= 3);
         Self(inputs)
     }
 
-    /// Activations element by element from `inputs` vectors: all equally long, and the output may take the place of one.
+    /// Activations computed element by element from `inputs` vectors of equal length. The output may overwrite an
+    /// input.
     pub(super) const fn map(inputs: u32) -> Self {
         Self::vectors(inputs).same_length().with(Self::IN_PLACE)
     }
 
-    /// One scalar in nats from `inputs` vectors of activations that are equally long.
+    /// One scalar in nats from `inputs` vectors of activations of equal length.
     pub(super) const fn reduce(inputs: u32) -> Self {
         Self::vectors(inputs).with(Self::NATS_OUT)
     }
 
-    /// One scalar in nats from `inputs` vectors of nats that are equally long.
+    /// One scalar in nats from `inputs` vectors of nats of equal length.
     pub(super) const fn reduce_nats(inputs: u32) -> Self {
         Self::reduce(inputs).with(Self::NATS)
     }
@@ -156,57 +157,57 @@ impl Form {
         self.with(Self::SAME_LENGTH)
     }
 
-    /// Inputs may differ in length.
+    /// The inputs may have different lengths.
     pub(super) const fn any_lengths(self) -> Self {
         self.with(Self::ANY_LENGTHS)
     }
 
-    /// Inputs and output are of one type, which may be either.
+    /// The inputs and the output have the same type, which may be activations or nats.
     pub(super) const fn any_kind(self) -> Self {
         self.with(Self::ANY_KIND)
     }
 
-    /// Inputs after the first are activations.
+    /// Only the first input is nats; the others are activations.
     pub(super) const fn only_first_nats(self) -> Self {
         Self(self.0 & !Self::INPUT_KINDS | Self::ONLY_FIRST_NATS)
     }
 
-    /// The record's `param` is used.
+    /// The record's field `param` is used.
     pub(super) const fn param(self) -> Self {
         self.with(Self::PARAM)
     }
 
-    /// The record's `arg` is used.
+    /// The record's field `arg` is used.
     pub(super) const fn arg(self) -> Self {
         self.with(Self::ARG)
     }
 
-    /// The record's `imm` is used.
+    /// The record's field `imm` is used.
     pub(super) const fn imm(self) -> Self {
         self.with(Self::IMM)
     }
 
-    /// It writes a log-determinant too.
+    /// The operation also writes a log-determinant.
     pub(super) const fn log_det(self) -> Self {
         self.with(Self::LOG_DET)
     }
 
-    /// It needs scratch.
+    /// The operation needs scratch.
     pub(super) const fn scratch(self) -> Self {
         self.with(Self::SCRATCH)
     }
 
-    /// It draws noise.
+    /// The operation draws noise.
     pub(super) const fn noise(self) -> Self {
         self.with(Self::NOISE)
     }
 
-    /// It stands in a loop.
+    /// The operation must stand inside a loop.
     pub(super) const fn in_loop(self) -> Self {
         self.with(Self::IN_LOOP)
     }
 
-    /// What it asks of the scales of its inputs, in their order; nothing of those that are not named.
+    /// The rules about the scales of its inputs, in order. Inputs without a rule may have any scale.
     pub(super) const fn scales<const N: usize>(mut self, rules: [ScaleRule; N]) -> Self {
         let mut slot = 0;
         while slot < N {
@@ -216,7 +217,7 @@ impl Form {
         self
     }
 
-    /// What it asks of its output's scale.
+    /// The rule about the scale of its output.
     pub(super) const fn output_scale(self, rule: ScaleRule) -> Self {
         self.scale(3, rule)
     }
@@ -229,8 +230,8 @@ impl Form {
         self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & ((1 << ScaleRule::BITS) - 1)
     }
 
-    /// Whether it writes a tensor besides its output, in whatever build.
-    pub(super) const fn is_extra(self) -> bool {
+    /// Whether it writes a second tensor, regardless of the features of this build.
+    pub(crate) const fn is_extra(self) -> bool {
         self.0 & (Self::LOG_DET | Self::SCRATCH) != 0
     }
 
@@ -244,7 +245,7 @@ impl Form {
         self.0 as usize & 3
     }
 
-    /// The type of input `slot`; none where it is that of the output.
+    /// The type of input `slot`, or `None` if it must equal that of the output.
     #[inline]
     pub fn input_kind(self, slot: usize) -> Option<TensorKind> {
         match self.0 & Self::INPUT_KINDS {
@@ -255,36 +256,37 @@ impl Form {
         }
     }
 
-    /// The type of the output; none where it may be either.
+    /// The type of the output, or `None` if both types are allowed.
     #[inline]
     pub fn output_kind(self) -> Option<TensorKind> {
         let kind = if self.has(Self::NATS_OUT) { TensorKind::Nats } else { TensorKind::I16 };
         (self.0 & Self::INPUT_KINDS != Self::ANY_KIND).then_some(kind)
     }
 
-    /// The length that an input must have where the first one has `first`; none where it may be any.
+    /// The length that an input must have if the first input has the length `first`; `None` if every length is allowed.
     #[inline]
     pub(crate) fn input_len(self, first: u32) -> Option<u32> {
         (!self.has(Self::ANY_LENGTHS)).then_some(if self.has(Self::ONE_IN) { 1 } else { first })
     }
 
-    /// The length that the output must have where the first input has `first`; none where the operation decides.
+    /// The length that the output must have if the first input has the length `first`; `None` if the operation itself
+    /// decides.
     #[inline]
     pub fn output_len(self, first: u32) -> Option<u32> {
         if self.has(Self::SAME_LENGTH) { Some(first) } else { self.has(Self::NATS_OUT).then_some(1) }
     }
 
-    /// What it asks of the scale of input `slot`.
+    /// The rule about the scale of input `slot`.
     pub fn input_scale(self, slot: usize) -> ScaleRule {
         ScaleRule::at(self.rule(slot.min(2)))
     }
 
-    /// What it asks of the output's scale.
+    /// The rule about the scale of the output.
     pub fn written_scale(self) -> ScaleRule {
         ScaleRule::at(self.rule(3))
     }
 
-    /// Whether the fractional bits of an operation's tensors are as asked.
+    /// Whether the fractional bits of an operation's tensors follow all rules.
     pub(super) fn scales_hold(self, step: &Step) -> bool {
         let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
         step.tensors
@@ -293,7 +295,7 @@ impl Form {
             .all(|(slot, tensor)| ScaleRule::at(self.rule(slot)).allows(tensor.frac.into(), first, read, output))
     }
 
-    /// What it writes besides its output.
+    /// The second tensor that it writes.
     #[inline]
     pub fn extra(self) -> Extra {
         if self.has(Self::LOG_DET) {
@@ -305,31 +307,31 @@ impl Form {
         }
     }
 
-    /// Whether it writes a tensor besides its output.
+    /// Whether it writes a second tensor.
     #[inline]
     pub fn writes_extra(self) -> bool {
         Opcode::WRITE_EXTRA && self.is_extra()
     }
 
-    /// Whether the output may take the place of an input that dies there.
+    /// Whether the output may overwrite an input that no later operation reads.
     #[inline]
     pub fn in_place(self) -> bool {
         self.has(Self::IN_PLACE)
     }
 
-    /// Whether the record's `param` is used.
+    /// Whether the record's field `param` is used.
     #[inline]
     pub fn uses_param(self) -> bool {
         self.has(Self::PARAM)
     }
 
-    /// Whether the record's `arg` is used.
+    /// Whether the record's field `arg` is used.
     #[inline]
     pub fn uses_arg(self) -> bool {
         self.has(Self::ARG)
     }
 
-    /// Whether the record's `imm` is used.
+    /// Whether the record's field `imm` is used.
     #[inline]
     pub fn uses_imm(self) -> bool {
         self.has(Self::IMM)
@@ -341,13 +343,13 @@ impl Form {
         self.has(Self::NOISE)
     }
 
-    /// Whether it must stand in a loop.
+    /// Whether it must stand inside a loop.
     #[inline]
     pub fn only_in_loop(self) -> bool {
         self.has(Self::IN_LOOP)
     }
 
-    /// Whether operands of the right lengths for one operation have the right types and number for the other.
+    /// Whether operands with the right lengths for one operation have the right number and types for the other.
     pub fn takes_the_same(self, other: Self) -> bool {
         const OPERANDS: u32 = 3 | Form::INPUT_KINDS | Form::NATS_OUT | Form::ONE_IN | Form::LOG_DET | Form::SCRATCH;
         (self.0 ^ other.0) & OPERANDS == 0

@@ -1,4 +1,4 @@
-//! The discretised-logistic likelihood.
+//! The discretised logistic likelihood.
 
 use super::bounds::{OperandError, sum_log2, to_q16};
 use super::machine::{Step, Values};
@@ -29,11 +29,13 @@ const LN_255: i32 = 363_152;
 /// ln(510) in Q16.
 const LN_510: i32 = 408_578;
 
-/// Negative log-likelihood of grey values of 256 levels under discretised logistic distributions (arXiv 1701.05517): the mass
-/// within half a level of `x`, and below the lowest and above the highest one.
+/// Negative log-likelihood of grey values of 256 levels under discretised logistic distributions (arXiv 1701.05517):
+/// the mass within half a level of `x`. The lowest level also takes the mass below it, and the highest level the mass
+/// above it.
 ///
-/// `mean` and `x` have `x_frac` fractional bits, 8 to 14, and `x` is a level `k / 255` rounded to them; `log_scale` has
-/// `log_scale_frac`, at least 11. A value contributes 2^32 nats in Q16 at most, and is right to 7 LSB and 2^-25 of it.
+/// `mean` and `x` have `x_frac` fractional bits, 8 to 14, and `x` is a level `k / 255` rounded to them. `log_scale` has
+/// `log_scale_frac` fractional bits, at least 11. A value contributes at most 2^32 nats in Q16, with an error of at
+/// most 7 LSB plus 2^-25 of the contribution.
 pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
     let mut sum = 0i64;
     for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
@@ -41,7 +43,7 @@ pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i
         let log_scale = to_q16(i32::from(log_scale), log_scale_frac);
         let distance = i64::from(standardised(x - i32::from(mean), log_scale, x_frac));
         let half = i64::from(level_half_width(log_scale));
-        // Half a level is 1/510: what is nearer than that to an end has only one edge.
+        // Half a level is 1/510. A value that is nearer than this to an end has only one edge.
         let (lowest, highest) = (x * 510 < one, (one - x) * 510 < one);
         if !highest {
             sum += i64::from(fixed::softplus(saturate(-distance - half)));
@@ -64,7 +66,7 @@ fn saturate(x: i64) -> i32 {
 fn standardised(difference: i32, log_scale: i32, frac: u32) -> i32 {
     let precision = fixed::exp(-log_scale, 32);
     let drop = 32u32.saturating_sub(precision.leading_zeros());
-    // 17 bits times 32; frac >= 8 and drop <= 24 leave a shift to the right.
+    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give a right shift.
     let product = u64::from(difference.unsigned_abs()) * (precision >> drop);
     let shift = (frac + 16).saturating_sub(drop);
     let magnitude = (((product << 1) >> shift) + 1) >> 1;
@@ -83,7 +85,7 @@ fn level_width_nll(log_scale: i32, half: i32) -> i32 {
         let beyond = fixed::exp((-half).saturating_mul(2), 40);
         return -fixed::ln((1u64 << 40).saturating_sub(beyond), 40);
     }
-    // half - ln(2 half) - ln(sinh(half) / half), whose last term is half^2/6 - half^4/180 + ..., in Q32.
+    // half - ln(2 half) - ln(sinh(half) / half), where the last term is half^2/6 - half^4/180 + ..., in Q32.
     let square = u64::from((half * half) as u32);
     let sinh = (square * (715_827_883 - ((square * 23_500_000) >> 32))) >> 32;
     log_scale + LN_255 + half - ((sinh + 0x8000) >> 16) as i32
@@ -135,7 +137,7 @@ mod tests {
         (f64::from(k) / 255.0 * 16384.0).round() as i16
     }
 
-    /// The definition, through logistic functions of whichever sign keeps the difference from cancelling.
+    /// The definition, through logistic functions of the sign that avoids cancellation in the difference.
     fn exact_logistic(mean: f64, log_scale: f64, x: i16) -> f64 {
         let softplus = |t: f64| t.max(0.0) + (-t.abs()).exp().ln_1p();
         let scale = log_scale.exp();
@@ -161,8 +163,8 @@ mod tests {
         assert!(worst <= 2.0, "{worst}");
     }
 
-    /// Every level of a pixel, at both ends too: the masses sum to one, but for the rounding of levels to Q14, which moves
-    /// them by up to 0.8 % of their distance.
+    /// For every level of a pixel, including both ends, the masses sum to one, except for the rounding of levels to
+    /// Q14. This moves the levels by up to 0.8 % of their distance.
     #[test]
     fn the_masses_of_all_levels_sum_to_one() {
         for (mean, log_scale) in [(5000, -8192), (-7000, -4096), (20000, -6144), (8000, -14336), (0, 4096)] {

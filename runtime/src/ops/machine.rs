@@ -1,6 +1,6 @@
-//! What a running program works on: the arena, its loops, its noise, and how tensors lie in memory.
+//! The state of a running program: the arena, its loops, its noise, and the layout of tensors in memory.
 //!
-//! Accesses are checked, so that whatever the flash holds after the proof, nothing outside the arena is touched.
+//! Every access is checked. Even if the flash changes after the proof, nothing outside the arena is read or written.
 
 use core::ops::Range;
 
@@ -9,20 +9,20 @@ use crate::noise::Noise;
 use crate::program::{MAX_LOOP_DEPTH, Op, Tensor};
 use crate::verify::Scope;
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Machine<'s, 'n> {
     pub arena: &'s mut [i16],
     pub scope: &'s Scope<'s>,
     pub noise: &'n mut dyn Noise,
-    /// The operation that comes next, counted from 0.
+    /// Index of the next operation, counted from 0.
     pub next: usize,
-    /// Set where a program that changed after its proof cannot go on.
+    /// Set if a program that changed after its proof cannot continue.
     pub halted: bool,
     loops: [Frame; MAX_LOOP_DEPTH],
     depth: usize,
 }
 
-/// An open loop: its operation and the iteration that runs, both below 2^16.
+/// An open loop: the index of its `Loop` operation and the current iteration, both below 2^16.
 #[derive(Clone, Copy, Default)]
 struct Frame {
     start: u16,
@@ -35,7 +35,7 @@ impl<'s, 'n> Machine<'s, 'n> {
         Self { arena, scope, noise, next: 0, halted: false, loops, depth: 0 }
     }
 
-    /// Opens a loop at the operation that runs.
+    /// Opens a loop at the current operation.
     #[inline]
     pub fn open(&mut self) {
         match self.loops.get_mut(self.depth) {
@@ -47,14 +47,14 @@ impl<'s, 'n> Machine<'s, 'n> {
         }
     }
 
-    /// The innermost loop's operation and the iteration that runs.
+    /// The `Loop` operation of the innermost loop and its current iteration.
     #[inline]
     pub fn innermost(&self) -> Option<(usize, u16)> {
         let frame = self.loops.get(self.depth.checked_sub(1)?)?;
         Some((usize::from(frame.start), frame.iteration))
     }
 
-    /// Goes back to the innermost loop's first operation, or leaves it after its last iteration.
+    /// Returns to the first operation of the innermost loop, or leaves the loop after its last iteration.
     #[inline]
     pub fn repeat(&mut self, iterations: u32) {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
@@ -67,7 +67,8 @@ impl<'s, 'n> Machine<'s, 'n> {
     }
 }
 
-/// One operation with its tensors: its inputs `a`, `b` and `c`, of which `c` may be what it writes besides its output `y`.
+/// One operation with its tensors: the inputs `a`, `b` and `c` and the output `y`. `c` may be a second tensor that it
+/// writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub op: Op,
@@ -115,13 +116,13 @@ impl Step {
     }
 }
 
-/// What a reduction reads.
+/// The operands of a reduction.
 pub(crate) struct Values<'m> {
     arena: &'m [i16],
     step: &'m Step,
-    /// The inputs that are activations.
+    /// The inputs of type activations.
     pub vectors: [&'m [i16]; 3],
-    /// The scalars of the first two inputs, where these are nats.
+    /// The scalars of the first two inputs, if these are nats.
     pub scalars: [i64; 2],
 }
 
@@ -132,7 +133,7 @@ impl<'m> Values<'m> {
         for (vector, tensor) in vectors.iter_mut().zip(&step.tensors) {
             *vector = self::vector(arena, tensor).unwrap_or_default();
         }
-        let scalars = [step.a(), step.b()].map(|tensor| read_scalar(arena, tensor, 0));
+        let scalars = [read_scalar(arena, step.a(), 0), read_scalar(arena, step.b(), 0)];
         Self { arena, step, vectors, scalars }
     }
 
@@ -162,7 +163,7 @@ impl<'m> Values<'m> {
     }
 }
 
-/// Applies `f` to every element of the first input, brought to Q16, and writes what it gives.
+/// Converts every element of the first input to Q16, applies `f`, and writes the result.
 #[inline(always)]
 pub(super) fn map_q16(arena: &mut [i16], step: &Step, f: impl Fn(i32) -> i32) {
     let read = step.read().min(24);
@@ -171,7 +172,7 @@ pub(super) fn map_q16(arena: &mut [i16], step: &Step, f: impl Fn(i32) -> i32) {
     }
 }
 
-/// y's elements, filled with a's unless they are the same.
+/// The elements of y, filled with those of a unless both are the same tensor.
 #[inline(never)]
 pub(super) fn moved<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> &'s mut [i16] {
     if a.offset != y.offset
@@ -213,19 +214,19 @@ pub(super) fn range(start: u32, len: u32) -> Range<usize> {
     start as usize..(start as usize).saturating_add(len as usize)
 }
 
-/// A tensor's elements; none where it is not inside the arena.
+/// The elements of a tensor, or `None` if it lies outside the arena.
 #[inline(never)]
 pub(crate) fn vector<'s>(arena: &'s [i16], tensor: &Tensor) -> Option<&'s [i16]> {
     arena.get(range(tensor.offset, tensor.len))
 }
 
-/// A tensor's elements, to be written.
+/// The elements of a tensor, for writing.
 #[inline(never)]
 pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: &Tensor) -> Option<&'s mut [i16]> {
     arena.get_mut(range(tensor.offset, tensor.len))
 }
 
-/// The elements of an input and an output that do not overlap.
+/// The elements of an input and of an output, which must not overlap.
 #[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow"))]
 #[inline(always)]
 pub(super) fn apart_exact<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
@@ -233,7 +234,7 @@ pub(super) fn apart_exact<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> O
     Some((x.get(..a.len as usize).unwrap_or_default(), out.get_mut(..y.len as usize).unwrap_or_default()))
 }
 
-/// The extents of an input and an output that do not overlap.
+/// The extents of an input and of an output, which must not overlap.
 #[inline(never)]
 pub(super) fn apart<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
     let (input, output) = (range(a.offset, a.extent()), range(y.offset, y.extent()));

@@ -1,11 +1,11 @@
-//! Gaussians with a rank-1 term in their precision: what a recognition model of DLGM (arXiv 1401.4082) does with its
-//! factor `v`, beside what it does with its diagonal.
+//! Gaussians whose precision has a rank-1 term: the part of a DLGM's recognition model (arXiv 1401.4082) that uses its
+//! factor `v`. The diagonal part is computed by other operations.
 //!
 //! With `C^-1 = D + u u^T`, `sigma = D^-1/2` and `v = D^-1/2 u`, the covariance is `C = diag(sigma) (I + v v^T)^-1
 //! diag(sigma)`, and its root `R = diag(sigma) (I - kappa v v^T)` with `kappa = 1 / (1 + s + sqrt(1 + s))`, `s = |v|^2`.
 //!
-//! Factors are `i16` with 8 to 15 fractional bits (others count as the nearer of the two). Sums over up to 65536 of them
-//! are exact in 64 bits, so that order never matters; scalars are then kept as 31-bit mantissas.
+//! Factors are `i16` with 8 to 15 fractional bits (other numbers count as the nearer limit). Sums over up to 65536 of
+//! them are exact in 64 bits, so their order does not matter. Scalars are then kept as 31-bit mantissas.
 
 use super::bounds::{FULL, OperandError, square_log2, sum_log2};
 use super::machine::{Machine, Step, Values, apart_exact, moved};
@@ -60,15 +60,16 @@ impl Reduction for RankOneKl {
     }
 }
 
-/// `eps - kappa v (v.eps)`: standard normal noise in Q3.12 to noise of covariance `(I + v v^T)^-1`, saturated. Both
-/// have one length; what is longer stays as it is.
+/// `eps - kappa v (v.eps)`: turns standard normal noise in Q3.12 into noise of covariance `(I + v v^T)^-1`, saturated.
+/// Both vectors should have one length; surplus elements of `eps` are not changed.
 ///
-/// The error is at most 0.5 LSB and 2^-27 of the Euclidean norm of `eps`: 0.57 LSB for any `eps` of up to 65536 values.
+/// The error is at most 0.5 LSB plus 2^-27 of the Euclidean norm of `eps`: 0.57 LSB for any `eps` of up to 65536
+/// values.
 pub fn rotate(eps: &mut [i16], v: &[i16], v_frac: u32) {
     let frac = v_frac.clamp(8, 15);
     let dot: i64 = eps.iter().zip(v).map(|(&e, &v)| i64::from(i32::from(e) * i32::from(v))).sum();
 
-    // 1 + s within [2^60, 2^62), at 2 frac + up bits with an even up, and its root at half as many.
+    // 1 + s in [2^60, 2^62), at 2 frac + up bits with an even up. Its root has half as many bits.
     let grown = grown(v, frac);
     let up = grown.leading_zeros().saturating_sub(2) & !1;
     let grown = grown << up;
@@ -79,7 +80,7 @@ pub fn rotate(eps: &mut [i16], v: &[i16], v_frac: u32) {
     let (dot_size, dot_exponent) = mantissa(dot.unsigned_abs());
     let (step, step_exponent) = mantissa(u64::from(kappa) * u64::from(dot_size));
     let step = if dot < 0 { -i64::from(step) } else { i64::from(step) };
-    // kappa |v| < 1 leaves a right shift of 16 at least; beyond 62 nothing is left of the product.
+    // kappa |v| < 1 gives a right shift of at least 16. Beyond 62 the product becomes 0.
     let down = 94u32.saturating_sub(up + kappa_exponent + dot_exponent + step_exponent).clamp(1, 62);
     let half = 1i64 << (down - 1);
     for (e, &v) in eps.iter_mut().zip(v) {
@@ -88,23 +89,23 @@ pub fn rotate(eps: &mut [i16], v: &[i16], v_frac: u32) {
     }
 }
 
-/// `1/2 ln(1 + |v|^2) = -1/2 ln |(I + v v^T)^-1|` in Q16 nats, at most 0.8 LSB from the true value.
+/// `1/2 ln(1 + |v|^2) = -1/2 ln |(I + v v^T)^-1|` in Q16 nats. The error is at most 0.8 LSB.
 pub fn half_log_det(v: &[i16], v_frac: u32) -> i64 {
     let frac = v_frac.clamp(8, 15);
     (i64::from(fixed::ln(grown(v, frac), 2 * frac)) + 1) >> 1
 }
 
-/// `1/2 ln(1 + |v|^2) - 1/2 |w|^2 / (1 + |v|^2)` in Q16 nats, with `w = sigma v`: what the rank-1 term adds to the
-/// [divergence](super::density::kl) of a diagonal Gaussian from the standard normal one.
+/// `1/2 ln(1 + |v|^2) - 1/2 |w|^2 / (1 + |v|^2)` in Q16 nats, with `w = sigma v`: the term that the rank-1 part adds to
+/// the [divergence](super::density::kl) of a diagonal Gaussian from the standard normal distribution.
 ///
-/// At most 1.3 LSB and 2^-28 of the second term from the true value.
+/// The error is at most 1.3 LSB plus 2^-28 of the second term.
 pub fn kl_correction(v: &[i16], v_frac: u32, w: &[i16], w_frac: u32) -> i64 {
     let (frac, w_frac) = (v_frac.clamp(8, 15), w_frac.clamp(8, 15));
     let grown = grown(v, frac);
     let up = grown.leading_zeros();
     let reciprocal = divide(1 << 62, (((grown << up) >> 32) as u32).div_ceil(2));
     let (squares, exponent) = mantissa(sum_of_squares(w));
-    // At most 2^31 times 2^32; lengths and scales leave a right shift of 16 to 93.
+    // At most 2^31 times 2^32. Lengths and scales give a right shift of 16 to 93.
     let product = u64::from(squares) * reciprocal;
     let down = (80 + 2 * w_frac).saturating_sub(2 * frac + up + exponent);
     let half_ratio = if down > 63 { 0 } else { (product >> down.saturating_sub(1)).div_ceil(2) };
@@ -171,7 +172,7 @@ mod tests {
         (a.into_iter().map(|row| row[n..].to_vec()).collect(), determinant)
     }
 
-    /// The largest error of a rotation in LSB, beyond half of one, as a share of the norm of `eps`.
+    /// The largest error of a rotation in LSB, and its part beyond 0.5 LSB as a share of the norm of `eps`.
     fn rotation_error(eps: &[i16], v: &[i16], frac: u32) -> (f64, f64) {
         let mut out = eps.to_vec();
         rotate(&mut out, v, frac);
@@ -233,7 +234,7 @@ mod tests {
         }
     }
 
-    /// Unit noise gives the columns of the root, whose product is the inverse of `I + v v^T`.
+    /// Unit vectors as noise give the columns of the root, whose product is the inverse of `I + v v^T`.
     #[test]
     fn the_root_squares_to_the_inverse() {
         const UNIT: i16 = 24_000;
@@ -259,7 +260,7 @@ mod tests {
         }
     }
 
-    /// The correction makes of the diagonal divergence that of the dense covariance.
+    /// The diagonal divergence plus the correction equals the divergence of the dense covariance.
     #[test]
     fn the_correction_is_that_of_the_dense_divergence() {
         let v: Vec<i16> = (0..10i32).map(|i| ((i * 577 % 101 - 50) * 100) as i16).collect();
@@ -302,7 +303,7 @@ mod tests {
         }
         println!("rotate: at most {worst:.4} LSB from f64");
         assert!(worst <= 0.57);
-        // All noise along one large factor: what is left is its 1 / sqrt(1 + s).
+        // All noise is along one large factor: the result is 1 / sqrt(1 + s) of it.
         let mut out = [i16::MIN, 0];
         rotate(&mut out, &[i16::MIN, 0], 8);
         assert_eq!(out, [-256, 0]);

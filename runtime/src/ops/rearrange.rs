@@ -1,4 +1,4 @@
-//! Vectors put together and taken apart.
+//! Concatenation and slicing of vectors.
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, copy};
@@ -19,7 +19,7 @@ impl Operation for Concat {
     }
 }
 
-/// Bound of a tensor's elements rounded to `frac` fractional bits, not more than it has, and saturated.
+/// Bound of a tensor's elements rounded to `frac` fractional bits, which must not exceed its own, and saturated.
 #[inline(never)]
 fn rounded_bound(tensor: &Tensor, frac: u32) -> u16 {
     let shift = u32::from(tensor.frac).saturating_sub(frac);

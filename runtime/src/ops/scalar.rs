@@ -74,7 +74,7 @@ impl Reduction for Mean {
 }
 
 impl Operation for LogMeanExp {
-    /// Rounding may leave the interval of the terms by a few LSB.
+    /// Rounding can exceed the range of the terms by a few LSB.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound + 1)
     }
@@ -86,10 +86,10 @@ impl Reduction for LogMeanExp {
     }
 }
 
-/// Mean of at most 65536 scalars, rounded half up; 0 of none.
+/// Mean of at most 65536 scalars, rounded half up; 0 if there are none.
 pub(super) fn mean(terms: impl Iterator<Item = i64>) -> i64 {
     let (sum, count) = terms.fold((0i64, 0u32), |(sum, count), term| (sum.wrapping_add(term), count + 1));
-    // floor((sum + count / 2) / count), with ones' complement for the floor of what is negative.
+    // floor((sum + count / 2) / count). Ones' complement gives the floor of a negative sum.
     let sum = sum.wrapping_add(i64::from(count / 2));
     let sign = sum >> 63;
     fixed::divide((sum ^ sign) as u64, count.max(1)) as i64 ^ sign

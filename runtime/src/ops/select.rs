@@ -1,4 +1,4 @@
-//! One of two vectors, element by element: what was observed and what was drawn.
+//! Elementwise choice between two vectors, for example observed and drawn values.
 
 use super::bounds::OperandError;
 use super::machine::{Machine, Step, at, put};

@@ -1,4 +1,4 @@
-//! Programs in a line of code: built, verified, run.
+//! Builds, verifies and runs programs with a line of code each.
 #![allow(dead_code, reason = "each test uses its part")]
 
 use elbo::program::ProgramKind;
@@ -6,7 +6,7 @@ use elbo::{Arena, Limits, Model, Noise};
 use elbo_fuzz_blobs::builder::{Parts, Program};
 use proptest::prelude::*;
 
-/// Noise that counts: 100, -200, 300, ... in order of dimension.
+/// Noise from a counter: 100, -200, 300, ... in order of dimension.
 #[derive(Default)]
 pub struct Counted(i16);
 
@@ -23,8 +23,8 @@ pub fn counted(n: i16) -> f64 {
     f64::from(if n % 2 == 0 { -100 * n } else { 100 * n }) / 4096.0
 }
 
-/// Builds the program, runs it over `inputs` and returns the output vectors and the scalar. What the arena holds before has
-/// no effect, and nothing exceeds its bound.
+/// Builds the program, runs it over `inputs` and returns the output vectors and the scalar. It checks that the previous
+/// contents of the arena have no effect, and that no output exceeds its bound.
 pub fn run_all(
     kind: ProgramKind,
     parts: &mut Parts,
@@ -54,7 +54,7 @@ pub fn run_all(
     result
 }
 
-/// The same for a program that takes one vector at most.
+/// The same for a program with at most one input vector.
 pub fn run(kind: ProgramKind, parts: &mut Parts, x: &[i16], write: impl FnOnce(&mut Program<'_>)) -> (Vec<i16>, i64) {
     let inputs: &[&[i16]] = if kind.signature().inputs == 0 { &[] } else { &[x] };
     let ([out, _], nats) = run_all(kind, parts, inputs, write);

@@ -1,4 +1,5 @@
-//! The standard normal distribution in f64, for the tests alone: about 1e-14 relative in the tail, 1e-13 in the quantile.
+//! The standard normal distribution in f64, only for tests. The relative error is about 1e-14 in the tail and 1e-13 in
+//! the quantile.
 
 /// `P(Z > z)`, by a power series below 3 and a continued fraction above (Abramowitz and Stegun 26.2.11 and 26.2.14).
 pub fn upper_tail(z: f64) -> f64 {
@@ -41,7 +42,7 @@ pub fn upper_quantile(p: f64) -> f64 {
     z
 }
 
-/// The probability that a normal deviate, rounded to Q3.12, is at most `q`.
+/// The probability that a normal variate, rounded to Q3.12, is at most `q`.
 pub fn rounded_cdf(q: i32) -> f64 {
     upper_tail(-(f64::from(q) + 0.5) / 4096.0)
 }

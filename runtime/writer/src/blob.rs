@@ -1,4 +1,4 @@
-//! The blob: records, metadata and constants, one after the other under one seal.
+//! The blob: records, metadata and constants, with one header and checksum.
 
 use crate::error::WriteError;
 use crate::layer::DenseLayer;
@@ -10,8 +10,8 @@ use elbo::Meta;
 use elbo::blob::{FORMAT_VERSION, HEADER_WORDS, MAGIC, MAX_RECORDS};
 use elbo::program::{Matrix, Op, ProgramKind, ProgramRecord, Tensor};
 
-/// Everything that a blob holds, in the order of its sections. It is written down as it stands, right or wrong: tests
-/// change it to see what the runtime refuses.
+/// The contents of a blob, in the order of its sections. They are written as they are, valid or not. Tests change them
+/// to see what the runtime refuses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     /// Halfwords of the arena.
@@ -24,14 +24,14 @@ pub struct Records {
     pub ops: Vec<Op>,
     /// Matrices.
     pub matrices: Vec<Matrix>,
-    /// Metadata, encoded.
+    /// Encoded metadata.
     pub meta: Vec<u8>,
     /// Parameters and weights.
     pub data: Vec<u32>,
 }
 
 impl Records {
-    /// The sealed blob.
+    /// The words of the complete blob, with length and checksum.
     pub fn words(&self) -> Vec<u32> {
         let counts = [
             self.programs.len(),
@@ -41,7 +41,7 @@ impl Records {
             self.meta.len(),
             self.data.len(),
         ];
-        // Length and checksum are the seal's.
+        // `seal` sets the length and the checksum.
         let mut words = vec![MAGIC, FORMAT_VERSION, 0, 0, self.arena_len];
         words.extend(counts.map(|count| count as u32));
         words.resize(HEADER_WORDS, 0);
@@ -67,15 +67,15 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
-    /// A blob of nothing.
+    /// Starts an empty blob.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a matrix and returns the index by which programs name it.
+    /// Adds a matrix and returns the index that programs use for it.
     ///
     /// # Errors
-    /// [`WriteError::Matrix`] when the runtime could not prove it, [`WriteError::Records`] or [`WriteError::TooLarge`].
+    /// [`WriteError::Matrix`] if the runtime could not prove it, [`WriteError::Records`] or [`WriteError::TooLarge`].
     pub fn matrix(&mut self, layer: &DenseLayer<'_>) -> Result<u16, WriteError> {
         let matrix = self.records.matrices.len();
         layer.check().map_err(|reason| WriteError::Matrix { matrix, reason })?;
@@ -89,15 +89,15 @@ impl BlobWriter {
         Ok(matrix as u16)
     }
 
-    /// The matrices so far.
+    /// The matrices added so far.
     pub fn matrices(&self) -> &[Matrix] {
         &self.records.matrices
     }
 
-    /// Writes a program over the matrices so far, and adds it.
+    /// Writes a program that uses the matrices added so far, and adds it.
     ///
     /// # Errors
-    /// Those of `write`, of [`ProgramWriter::finish`] and of [`add`](Self::add).
+    /// The errors of `write`, of [`ProgramWriter::finish`] and of [`add`](Self::add).
     pub fn program(
         &mut self,
         kind: ProgramKind,
@@ -112,7 +112,7 @@ impl BlobWriter {
     /// Adds a finished program.
     ///
     /// # Errors
-    /// [`WriteError::Records`] when the blob would have too many.
+    /// [`WriteError::Records`] if the blob would have too many programs, tensors or operations.
     pub fn add(&mut self, program: &Program) -> Result<(), WriteError> {
         let records = &mut self.records;
         let counts = [
@@ -140,26 +140,26 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Sets what the blob says about its model.
+    /// Sets the description of the model.
     ///
     /// # Errors
-    /// [`WriteError::Metadata`] when they do not encode.
+    /// [`WriteError::Metadata`] if it cannot be encoded.
     pub fn meta(&mut self, meta: &Meta<'_>) -> Result<(), WriteError> {
         self.records.meta = postcard::to_allocvec(meta).map_err(|_| WriteError::Metadata)?;
         Ok(())
     }
 
-    /// The records, to be looked at.
+    /// The records, for reading.
     pub fn records(&self) -> &Records {
         &self.records
     }
 
-    /// The records, to be changed: what is written then is the caller's to answer for.
+    /// The records, for changing. The caller is responsible for the validity of the changes.
     pub fn records_mut(&mut self) -> &mut Records {
         &mut self.records
     }
 
-    /// The sealed blob; its bytes are the words' little-endian bytes.
+    /// The complete blob with length and checksum. Its bytes are the little-endian bytes of the words.
     pub fn finish(&self) -> Vec<u32> {
         self.records.words()
     }

@@ -1,4 +1,4 @@
-//! Why something cannot be written.
+//! Errors: why a program or a blob cannot be written.
 
 use crate::work::TooDeep;
 use core::fmt;
@@ -6,31 +6,31 @@ use elbo::blob::MAX_RECORDS;
 use elbo::bounds::{FULL, OperandError};
 use elbo::program::{MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Opcode};
 
-/// Why a program or a blob cannot be written. Operations and tensors count from the start of their program.
+/// Why a program or a blob cannot be written. Indices of operations and tensors count from the start of their program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// An operation cannot take its operands.
+    /// An operation refuses its operands.
     Operands {
-        /// Which operation it would have been.
+        /// Index of the refused operation.
         op: usize,
-        /// What it would have done.
+        /// Code of the refused operation.
         opcode: Opcode,
-        /// What does not hold.
+        /// The violated requirement.
         reason: OperandError,
     },
-    /// An operation refers to a tensor that there is not, that it may not read yet, or that it does not have.
+    /// An operation refers to a tensor that does not exist, that it may not read yet, or that it has no use for.
     Reference {
-        /// Which operation it would have been.
+        /// Index of the refused operation.
         op: usize,
-        /// What it would have done.
+        /// Code of the refused operation.
         opcode: Opcode,
         /// The reference.
         tensor: u16,
     },
-    /// An input or output of an operation or program has a length, scale or bound out of range.
+    /// The length, scale or bound of an input or output of an operation or program is out of range.
     Tensor {
-        /// The tensor it would have been.
+        /// Index of the refused tensor.
         tensor: usize,
     },
     /// A tensor is read after the loop in which it was written.
@@ -38,45 +38,45 @@ pub enum WriteError {
         /// The tensor.
         tensor: usize,
     },
-    /// A loop is ended where none is open.
+    /// A loop is ended although none is open.
     NoLoop {
-        /// Which operation the end would have been.
+        /// Index of the refused `End`.
         op: usize,
     },
-    /// A program ends with a loop still open.
+    /// A program ends while a loop is still open.
     OpenLoop {
-        /// The vector of the innermost open loop.
+        /// The output of the innermost open loop.
         vector: u16,
     },
-    /// A loop inside of as many as a program may nest.
+    /// Loops are nested more deeply than a program allows.
     TooDeep {
-        /// Which operation the loop would have been.
+        /// Index of the refused `Loop`.
         op: usize,
     },
-    /// A third input, a third output, or an output that is no tensor.
+    /// A program has a third input or a third output, or an output that does not exist.
     Slots,
-    /// A matrix's constants do not make a layer.
+    /// The constants of a matrix are invalid.
     Matrix {
-        /// The matrix it would have been.
+        /// Index of the refused matrix.
         matrix: usize,
-        /// What does not hold.
+        /// The violated requirement.
         reason: MatrixError,
     },
     /// More programs, tensors, operations or matrices than a blob may have.
     Records,
-    /// The arena or the constants are longer than a 32-bit word can say.
+    /// The arena or the constants are longer than a 32-bit word can express.
     TooLarge,
-    /// The metadata do not encode.
+    /// The metadata cannot be encoded.
     Metadata,
 }
 
-/// Why constants do not make a [`DenseLayer`](crate::DenseLayer).
+/// Why the constants of a [`DenseLayer`](crate::DenseLayer) are invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MatrixError {
     /// There are no rows or columns, or too many.
     Shape,
-    /// There are not `rows * cols` weights, or not `rows` biases and multipliers.
+    /// The number of weights is not `rows * cols`, or the number of biases or multipliers is not `rows`.
     Lengths,
     /// The input bound is 0 or above 32768.
     InputBound,
@@ -97,12 +97,12 @@ impl fmt::Display for WriteError {
         match self {
             Self::Operands { op, opcode, reason } => {
                 let reason = match reason {
-                    OperandError::Kind => "one is of the wrong type, or is no matrix",
+                    OperandError::Kind => "an operand has the wrong type, or the matrix does not exist",
                     OperandError::Shape => "their lengths do not fit together",
                     OperandError::Scale => "it does not support their scales",
                     OperandError::Bound => "its result or an intermediate cannot be bounded",
                 };
-                write!(f, "operation {op} ({opcode:?}) cannot take its operands: {reason}")
+                write!(f, "operation {op} ({opcode:?}) refuses its operands: {reason}")
             }
             Self::Reference { op, opcode, tensor } => {
                 write!(f, "operation {op} ({opcode:?}) cannot refer to tensor {tensor}")
@@ -113,18 +113,23 @@ impl fmt::Display for WriteError {
                  1 to {FULL}"
             ),
             Self::LeavesLoop { tensor } => write!(f, "tensor {tensor} is read after the loop that writes it"),
-            Self::NoLoop { op } => write!(f, "operation {op} would end a loop, but none is open"),
+            Self::NoLoop { op } => write!(f, "operation {op} ends a loop, but no loop is open"),
             Self::OpenLoop { vector } => write!(f, "the loop that fills tensor {vector} is not ended"),
             Self::TooDeep { op } => {
-                write!(f, "operation {op} would be a loop inside of {MAX_LOOP_DEPTH} others, the most there may be")
+                write!(
+                    f,
+                    "operation {op} opens a loop inside {MAX_LOOP_DEPTH} others: at most {MAX_LOOP_DEPTH} loops may be nested"
+                )
             }
-            Self::Slots => f.write_str("a program has at most two inputs and two outputs, which it has written"),
+            Self::Slots => {
+                f.write_str("a program has at most two inputs and two outputs, and its outputs must be written")
+            }
             Self::Matrix { matrix, reason } => write!(f, "matrix {matrix}: {reason}"),
             Self::Records => {
                 write!(f, "a blob has at most {MAX_RECORDS} programs, tensors, operations and matrices each")
             }
-            Self::TooLarge => f.write_str("the arena or the constants are longer than 32 bits can say"),
-            Self::Metadata => f.write_str("the metadata do not encode"),
+            Self::TooLarge => f.write_str("the arena or the constants are longer than 32 bits can express"),
+            Self::Metadata => f.write_str("the metadata cannot be encoded"),
         }
     }
 }

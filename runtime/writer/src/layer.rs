@@ -1,17 +1,17 @@
-//! A layer's constants, and what follows from them.
+//! The constants of a layer, and the bounds and records that follow from them.
 
 use crate::error::MatrixError;
 use elbo::bounds::FULL;
 use elbo::kernel::{Packing, pack_params, pack_weights};
 use elbo::program::{MAX_TENSOR_LEN, Matrix};
 
-/// The constants of a dense layer, or of one phase of a convolution: `y = (weights x + bias) * multiplier / 2^32` for every
-/// row, rounded once and saturated to 16 bits.
+/// The constants of a dense layer, or of one phase of a convolution. Each row gives `y = (weights x + bias) *
+/// multiplier / 2^32`, rounded once and saturated to 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DenseLayer<'a> {
-    /// Outputs.
+    /// Number of outputs.
     pub rows: usize,
-    /// Inputs.
+    /// Number of inputs.
     pub cols: usize,
     /// `[rows * cols]`, row-major.
     pub weights: &'a [i8],
@@ -19,14 +19,14 @@ pub struct DenseLayer<'a> {
     pub bias: &'a [i32],
     /// `[rows]`, not negative.
     pub multiplier: &'a [i32],
-    /// The order in which the weights will lie in flash: it decides speed, not results.
+    /// The order of the weights in flash. It affects speed but not results.
     pub packing: Packing,
-    /// Largest |q| of the activations that it may be given.
+    /// Largest |q| of the inputs.
     pub input_bound: u16,
 }
 
 impl DenseLayer<'_> {
-    /// Largest magnitude of row `row`'s accumulator, which must be at most `i32::MAX`.
+    /// Largest magnitude of the accumulator of row `row`. It must be at most `i32::MAX`.
     pub fn largest_accumulator(&self, row: usize) -> u64 {
         let start = row.saturating_mul(self.cols);
         let weights = self.weights.get(start..start.saturating_add(self.cols)).unwrap_or_default();
@@ -34,7 +34,7 @@ impl DenseLayer<'_> {
         sum * u64::from(self.input_bound) + self.bias.get(row).map_or(0, |bias| u64::from(bias.unsigned_abs()))
     }
 
-    /// Largest |q| that comes out.
+    /// Largest |q| of the outputs.
     pub fn output_bound(&self) -> u16 {
         let outputs = self.multiplier.iter().enumerate().map(|(row, multiplier)| {
             let product = self.largest_accumulator(row).saturating_mul((*multiplier).max(0) as u64);
@@ -43,7 +43,7 @@ impl DenseLayer<'_> {
         outputs.max().unwrap_or(0).clamp(1, u64::from(FULL)) as u16
     }
 
-    /// The record of the layer whose constants start at word `params` of the data section.
+    /// The record of the layer if its constants start at word `params` of the data section.
     pub fn record(&self, params: u32) -> Matrix {
         let unplaced = Matrix {
             rows: self.rows as u32,
@@ -57,7 +57,7 @@ impl DenseLayer<'_> {
         Matrix { weights: params.saturating_add(unplaced.params_len()), ..unplaced }
     }
 
-    /// The constants as they lie in flash: the rows' parameters, then the weights.
+    /// The constants in the order of the data section: the parameters of the rows, then the weights.
     pub(crate) fn data(&self) -> impl Iterator<Item = u32> {
         let weight = |row: usize, col: usize| self.weights.get(row * self.cols + col).copied().unwrap_or(0);
         let of = |values: &[i32], row: usize| values.get(row).copied().unwrap_or(0);
@@ -69,10 +69,10 @@ impl DenseLayer<'_> {
         ))
     }
 
-    /// Whether the runtime can prove that it never overflows.
+    /// Checks that the runtime can prove the absence of overflow.
     ///
     /// # Errors
-    /// The first requirement that does not hold.
+    /// The first requirement that is violated.
     pub fn check(&self) -> Result<(), MatrixError> {
         let most = MAX_TENSOR_LEN as usize;
         if !(1..=most).contains(&self.rows) || !(1..=most).contains(&self.cols) {
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn the_bound_is_that_of_the_largest_row() {
         assert_eq!([0, 1, 2].map(|row| LAYER.largest_accumulator(row)), [610, 25504, 0]);
-        // 610 / 4 beats 25504 / 4096, rounded to the nearest.
+        // 610 / 4 is larger than 25504 / 4096; it is rounded to nearest.
         assert_eq!(LAYER.output_bound(), 153);
         assert_eq!(DenseLayer { input_bound: 32768, ..LAYER }.output_bound(), 32768);
         assert_eq!(DenseLayer { multiplier: &[0, 0], ..LAYER }.output_bound(), 1);

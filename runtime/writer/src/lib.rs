@@ -1,11 +1,12 @@
-//! Writes what the runtime `elbo` loads: programs of integer operations, the matrices that they read, and the sealed blob.
+//! Writes blobs that the runtime `elbo` loads: programs of integer operations and the matrices that they read, with
+//! header and checksum.
 //!
-//! A blob makes many claims that the runtime checks: how large every value becomes, how long every tensor lives, where it
-//! lies, how many steps a run takes. All of them follow from the operations. Who uses this crate says which operations
-//! there are and at which scales; the crate derives the rest.
+//! A blob makes many claims that the runtime checks: the bound of every value, the lifetime and place of every tensor,
+//! and the number of steps of a run. All of them follow from the operations. The user of this crate states only the
+//! operations and their scales, and the crate derives the rest.
 //!
-//! [`BlobWriter`] collects matrices and programs, [`ProgramWriter`] appends one operation after the other. A tensor is a
-//! number that an operation returns and that later operations take.
+//! [`BlobWriter`] collects matrices and programs. [`ProgramWriter`] appends one operation after another. A tensor is a
+//! number that one operation returns and that later operations take.
 //!
 //! ```
 //! use elbo::kernel::Packing;
@@ -43,19 +44,21 @@
 //!
 //! # Memory
 //!
-//! Every tensor gets a place of its own in the arena, and [`append_in_place`](ProgramWriter::append_in_place) takes that of
-//! the first operand. A planner that lets tensors share memory changes the offsets of a finished [`Program`], whose
-//! lifetimes say which tensors are alive together, before it [adds](BlobWriter::add) the program.
+//! Every tensor gets a place of its own in the arena, except that [`append_in_place`](ProgramWriter::append_in_place)
+//! uses the place of the first operand. A planner can let tensors share memory: it changes the offsets of a finished
+//! [`Program`] before it [adds](BlobWriter::add) the program. The lifetimes of the tensors say which of them are alive
+//! at the same time.
 //!
 //! # What is checked
 //!
-//! The writer refuses what it could not write down truthfully: an operation that cannot take its operands, a loop that
-//! stays open, a matrix whose accumulators overflow. It does not repeat the proof. [`Model::load`](elbo::Model::load) has
-//! the last word.
+//! The writer refuses everything that would make the blob invalid: an operation that does not accept its operands, a
+//! loop that is not ended, a matrix whose accumulators can overflow. It does not repeat the proof.
+//! [`Model::load`](elbo::Model::load) decides whether the blob is valid.
 //!
 //! # Features
 //!
-//! `alloc`, on by default, brings the writers. Without it the crate needs no heap and has [`WorkCounter`] and [`seal`].
+//! `alloc`, on by default, enables the writers. Without it the crate needs no heap and provides [`WorkCounter`] and
+//! [`seal`].
 #![no_std]
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]

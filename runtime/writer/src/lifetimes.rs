@@ -1,16 +1,17 @@
-//! How long tensors live: the shortest lifetimes that the runtime accepts.
+//! Lifetimes of tensors: the shortest ones that the runtime accepts.
 
 use crate::error::WriteError;
 use alloc::vec::Vec;
 use elbo::program::{Op, Opcode, Tensor};
 
-/// Sets `last` of every tensor from the operations that read it: the last of them, the end of the outermost loop that reads
-/// from outside of it, or what follows the program where the tensor is an output. A loop's vector lives until its end.
+/// Sets `last` of every tensor. It is the last operation that reads the tensor. If a loop reads a tensor from outside,
+/// it is the end of the outermost such loop. For an output of the program it is the number of operations + 1. The
+/// output of a loop lives at least until the loop's end.
 pub(crate) fn settle(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) -> Result<(), WriteError> {
     for tensor in tensors.iter_mut() {
         tensor.last = tensor.first;
     }
-    // Operations count from 1; an inner loop ends, and stands here, before the ones around it.
+    // Operations count from 1. An inner loop ends, and is listed here, before the loops around it.
     let (mut open, mut loops): (Vec<u16>, Vec<(u16, u16)>) = (Vec::new(), Vec::new());
     for (op, here) in ops.iter().zip(1u16..) {
         for input in op.inputs {
@@ -26,7 +27,7 @@ pub(crate) fn settle(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) -> Res
     }
     for (start, end) in &loops {
         for tensor in tensors.iter_mut() {
-            // What is read inside a loop and was written before it is read again by every iteration.
+            // A tensor that was written before a loop and is read inside is read again by every iteration.
             if (tensor.first <= *start && tensor.last > *start) || tensor.first == *start {
                 tensor.last = tensor.last.max(*end);
             }
@@ -72,7 +73,8 @@ mod tests {
     #[test]
     fn loops_keep_alive_what_they_read_from_outside() {
         let lives = settled(&nested(2), &[6]).unwrap();
-        // Tensor 0 is read in the inner loop and was written before both; 3 was written inside the outer.
+        // Tensor 0 is read in the inner loop and was written before both loops. Tensor 3 was written inside the outer
+        // loop.
         assert_eq!(lives, [(0, 7), (1, 7), (2, 8), (3, 7), (4, 6), (5, 6), (8, 9)]);
     }
 

@@ -1,4 +1,4 @@
-//! Operations in a line of code each.
+//! Methods that append one operation each.
 
 use crate::error::WriteError;
 use crate::program::ProgramWriter;
@@ -8,7 +8,7 @@ use elbo::kernel::ConvGeometry;
 use elbo::normal;
 use elbo::program::{NO_TENSOR, Op, Opcode, Tensor, TensorKind};
 
-/// An operation's record with its code and inputs, of which it takes at most three.
+/// The record of an operation with its code and at most three inputs.
 pub fn operation(opcode: Opcode, inputs: &[u16]) -> Op {
     let mut op = Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
     for (slot, input) in op.inputs.iter_mut().zip(inputs) {
@@ -17,20 +17,21 @@ pub fn operation(opcode: Opcode, inputs: &[u16]) -> Op {
     op
 }
 
-/// A vector of activations, not yet written.
+/// A vector of activations, to be written by an operation.
 pub fn vector(len: u32, frac: u8) -> Tensor {
     Tensor { kind: TensorKind::I16, frac, len, ..Tensor::default() }
 }
 
-/// Nats, not yet written.
+/// A vector of scalars in nats, to be written by an operation.
 pub fn nats(len: u32) -> Tensor {
     Tensor { kind: TensorKind::Nats, frac: 16, len, ..Tensor::default() }
 }
 
-/// Every method appends one operation and returns its output; [`WriteError`] says what it cannot take. What `opcode` and
-/// the fields of a record mean is in [`Opcode`]. `frac` is the output's number of fractional bits.
+/// Every method appends one operation and returns its output. [`WriteError`] says why an operation is refused.
+/// [`Opcode`] explains the operations and the fields of their records. `frac` is the number of fractional bits of the
+/// output.
 impl ProgramWriter<'_> {
-    /// A dense layer by the index of its matrix.
+    /// A dense layer with the matrix of this index.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -40,7 +41,7 @@ impl ProgramWriter<'_> {
         self.append(op, vector(rows, frac))
     }
 
-    /// An operation of vectors that gives one as long as its first.
+    /// An operation on vectors whose output has the length of the first input.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -49,7 +50,7 @@ impl ProgramWriter<'_> {
         self.append(op, vector(self.len_of_first(&op), frac))
     }
 
-    /// The same, in the place of its first input.
+    /// The same as [`map`](Self::map), with the output in the place of the first input.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -58,7 +59,7 @@ impl ProgramWriter<'_> {
         self.append_in_place(op, vector(self.len_of_first(&op), frac))
     }
 
-    /// An operation that gives a scalar in nats.
+    /// An operation whose output is a scalar in nats.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -91,7 +92,7 @@ impl ProgramWriter<'_> {
         self.append(operation(Opcode::Normal, &[]), vector(len, normal::FRAC as u8))
     }
 
-    /// `len` elements of `a` from `start` on.
+    /// `len` elements of `a`, starting at `start`.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -100,7 +101,7 @@ impl ProgramWriter<'_> {
         self.append(Op { imm: start, ..operation(Opcode::Slice, &[a]) }, vector(len, frac))
     }
 
-    /// One vector after the other.
+    /// Concatenates two vectors.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -109,7 +110,7 @@ impl ProgramWriter<'_> {
         self.append(operation(Opcode::Concat, &[a, b]), vector(len, frac))
     }
 
-    /// `value` at the place of the innermost loop's iteration, zeros elsewhere.
+    /// A vector with `value` at the index of the innermost loop's iteration and zeros elsewhere.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -117,7 +118,7 @@ impl ProgramWriter<'_> {
         self.append(Op { imm: value, ..operation(Opcode::OneHot, &[]) }, vector(len, frac))
     }
 
-    /// The mean of the vectors of `len` elements that a loop has collected in `a`.
+    /// The elementwise mean of the vectors of `len` elements that a loop has collected in `a`.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -126,7 +127,7 @@ impl ProgramWriter<'_> {
         self.append(operation(Opcode::MeanVec, &[a]), vector(len, frac))
     }
 
-    /// A planar or radial flow, or its inverse; its log-determinant is the output's [extra](Self::extra_of).
+    /// A planar or radial flow, or its inverse. [`extra_of`](Self::extra_of) the output gives its log-determinant.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -135,9 +136,9 @@ impl ProgramWriter<'_> {
         self.append(Op { param: i8::from(inverse), ..operation(opcode, &[z, params]) }, vector(len, frac))
     }
 
-    /// Affine couplings with the matrices from `matrix` on, whose hidden layers have `widest` units at most: the image,
-    /// followed by zeros, which a [slice](Self::slice) leaves out. Their log-determinant is the output's
-    /// [extra](Self::extra_of).
+    /// A stack of affine couplings. Its matrices start at index `matrix`, and its hidden layers have at most `widest`
+    /// units. The output is the image followed by zeros; take the image with [`slice`](Self::slice).
+    /// [`extra_of`](Self::extra_of) the output gives the log-determinant.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -154,7 +155,7 @@ impl ProgramWriter<'_> {
         self.append(Op { param, imm, arg: matrix, ..operation(Opcode::Couplings, &[z]) }, vector(len, frac))
     }
 
-    /// A convolution with the matrices of its phases from `matrix` on. Its scratch is made with it.
+    /// A convolution whose phases have the matrices from index `matrix` on. Its scratch tensor is created with it.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -166,8 +167,8 @@ impl ProgramWriter<'_> {
         self.append(op, vector(len, frac))
     }
 
-    /// Opens a loop of `count` iterations that collects a scalar of each; returns its vector, which is to be read after the
-    /// [end](Self::end).
+    /// Opens a loop of `count` iterations that collects one scalar of each. Returns the loop's output, which may be
+    /// read after the loop's [end](Self::end).
     ///
     /// # Errors
     /// [`WriteError`].
@@ -175,7 +176,7 @@ impl ProgramWriter<'_> {
         self.append(Op { imm: count, ..operation(Opcode::Loop, &[]) }, nats(count))
     }
 
-    /// Opens a loop that collects a vector of `len` activations of each iteration, one after the other.
+    /// Opens a loop that collects a vector of `len` activations of each iteration. They are stored one after another.
     ///
     /// # Errors
     /// [`WriteError`].

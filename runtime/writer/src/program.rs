@@ -1,4 +1,4 @@
-//! A program, operation by operation.
+//! Writing a program, operation by operation.
 
 use crate::error::WriteError;
 use crate::lifetimes;
@@ -11,11 +11,11 @@ use elbo::program::{Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, Progra
 
 /// A finished program.
 ///
-/// Its tensors lie one after the other. Who plans memory changes their offsets, multiples of four halfwords, so that no two
-/// that are alive together overlap.
+/// Its tensors lie one after another in the arena. A memory planner may change their offsets to other multiples of four
+/// halfwords, as long as no two tensors overlap that are alive at the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What it computes.
+    /// The kind of the program.
     pub kind: ProgramKind,
     /// Its operations, in order.
     pub ops: Vec<Op>,
@@ -38,7 +38,7 @@ impl Program {
     }
 }
 
-/// Writes a program. Tensors are numbers that count from 0 in the order in which they were made.
+/// Writes a program. A tensor is identified by a number, which counts from 0 in the order of creation.
 #[derive(Clone, Debug)]
 pub struct ProgramWriter<'m> {
     kind: ProgramKind,
@@ -47,7 +47,7 @@ pub struct ProgramWriter<'m> {
     tensors: Vec<Tensor>,
     inputs: [u16; 2],
     outputs: [u16; 2],
-    /// Vectors of the open loops, innermost last.
+    /// Outputs of the open loops, innermost last.
     open: Vec<u16>,
     work: WorkCounter,
     /// First free halfword of the arena.
@@ -56,7 +56,7 @@ pub struct ProgramWriter<'m> {
 }
 
 impl<'m> ProgramWriter<'m> {
-    /// Starts a program whose layers name `matrices` by their index.
+    /// Starts a program whose layers refer to `matrices` by index.
     pub fn new(kind: ProgramKind, matrices: &'m [Matrix]) -> Self {
         Self {
             kind,
@@ -72,36 +72,37 @@ impl<'m> ProgramWriter<'m> {
         }
     }
 
-    /// What the program computes.
+    /// The kind of the program.
     pub fn kind(&self) -> ProgramKind {
         self.kind
     }
 
-    /// The operations so far.
+    /// The operations appended so far.
     pub fn ops(&self) -> &[Op] {
         &self.ops
     }
 
-    /// The tensors so far, their lifetimes not settled.
+    /// The tensors created so far. Their lifetimes are not final.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// A matrix by its index.
+    /// The matrix with this index.
     pub fn matrix(&self, index: u16) -> Option<Matrix> {
         self.matrices.get(usize::from(index)).copied()
     }
 
-    /// What the operation that wrote `output` wrote besides: a log-determinant, or scratch.
+    /// The second tensor that the operation with this `output` wrote: a log-determinant or scratch.
     pub fn extra_of(&self, output: u16) -> Option<u16> {
         let op = self.ops.iter().find(|op| op.output == output && op.opcode.writes_extra())?;
         op.inputs.last().copied()
     }
 
-    /// The program's next input: `len` activations of `frac` fractional bits and at most `bound` in magnitude.
+    /// Adds the next input of the program: `len` activations with `frac` fractional bits and a magnitude of at most
+    /// `bound`.
     ///
     /// # Errors
-    /// [`WriteError::Slots`] for a extra, [`WriteError::Tensor`] when it is out of range.
+    /// [`WriteError::Slots`] if there are too many inputs, [`WriteError::Tensor`] if a number is out of range.
     pub fn input(&mut self, len: u32, frac: u8, bound: u16) -> Result<u16, WriteError> {
         let tensor = Tensor { bound, ..vector(len, frac) };
         self.check_range(&tensor)?;
@@ -117,10 +118,10 @@ impl<'m> ProgramWriter<'m> {
         Ok(reference)
     }
 
-    /// Declares the program's outputs, vectors before the scalar.
+    /// Declares the outputs of the program, vectors before the scalar.
     ///
     /// # Errors
-    /// [`WriteError::Slots`] for more than two, or one that there is not.
+    /// [`WriteError::Slots`] if there are more than two, or if one does not exist.
     pub fn outputs(&mut self, outputs: &[u16]) -> Result<(), WriteError> {
         let mut named = [NO_TENSOR; 2];
         for (place, output) in outputs.iter().enumerate() {
@@ -132,13 +133,13 @@ impl<'m> ProgramWriter<'m> {
         Ok(())
     }
 
-    /// Makes what an operation writes besides its output before the output instead of after it. It changes the tensors'
-    /// numbers and places, and nothing else.
+    /// From now on, the second tensor of an operation is created before its output instead of after it. This changes
+    /// only the numbers and places of tensors.
     pub fn extra_first(&mut self) {
         self.extra_first = true;
     }
 
-    /// What `op` writes besides its output, if it is one that does.
+    /// The second tensor that `op` writes, if there is one.
     fn extra(&self, op: &Op) -> Result<Option<Tensor>, WriteError> {
         match op.opcode.form().extra() {
             Extra::None => Ok(None),
@@ -152,30 +153,31 @@ impl<'m> ProgramWriter<'m> {
         }
     }
 
-    /// Appends an operation and returns its output, of which `output` gives type, scale and length: the bound follows. For
-    /// an [`Opcode::End`] that is the vector of the loop it ends.
+    /// Appends an operation and returns its output. `output` gives the output's type, scale and length; the bound is
+    /// derived. For an [`Opcode::End`] it returns the output of the loop that it ends.
     ///
-    /// What the operation writes besides is made too: see [`extra_of`](Self::extra_of).
+    /// A second tensor that the operation writes is created too: see [`extra_of`](Self::extra_of).
     ///
     /// # Errors
-    /// What the operation does not take. Nothing is appended then.
+    /// The requirement that is violated. The operation is then not appended.
     pub fn append(&mut self, op: Op, output: Tensor) -> Result<u16, WriteError> {
         self.emit(op, output, None)
     }
 
-    /// The same, the output in the place of the first input, which must not be read afterwards.
+    /// The same as [`append`](Self::append), with the output in the place of the first input. The input must not be
+    /// read afterwards.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Those of [`append`](Self::append).
     pub fn append_in_place(&mut self, op: Op, output: Tensor) -> Result<u16, WriteError> {
         let [a, ..] = self.operands(&op);
         self.emit(op, output, Some(a.offset))
     }
 
-    /// Ends the innermost loop, whose every iteration gives `item`, and returns the vector that it has filled.
+    /// Ends the innermost loop, which collects `item` from every iteration, and returns the loop's output.
     ///
     /// # Errors
-    /// [`WriteError::NoLoop`], or what does not fit the loop's vector.
+    /// [`WriteError::NoLoop`], or an error if `item` does not fit the loop's output.
     pub fn end(&mut self, item: u16) -> Result<u16, WriteError> {
         let op = operation(Opcode::End, &[item]);
         let vector = self.open.last().copied().ok_or(WriteError::NoLoop { op: self.ops.len() })?;
@@ -192,7 +194,7 @@ impl<'m> ProgramWriter<'m> {
         Ok(vector)
     }
 
-    /// The program, its lifetimes settled.
+    /// The finished program with final lifetimes.
     ///
     /// # Errors
     /// [`WriteError::OpenLoop`] or [`WriteError::LeavesLoop`].
@@ -246,7 +248,7 @@ impl<'m> ProgramWriter<'m> {
         Ok(op.output)
     }
 
-    /// Adds a tensor in its place, or in the first that is free.
+    /// Adds a tensor at the given place, or at the first free one.
     fn push(&mut self, tensor: Tensor, place: Option<u32>) -> u16 {
         let offset = place.unwrap_or(self.free);
         if place.is_none() {
@@ -256,7 +258,7 @@ impl<'m> ProgramWriter<'m> {
         self.tensors.len() as u16 - 1
     }
 
-    /// Whether there is room for an operation and what it writes.
+    /// Whether there is room for an operation and the tensors that it writes.
     fn check_room(&self, tensor: &Tensor, extra: Option<&Tensor>) -> Result<(), WriteError> {
         let most = MAX_RECORDS as usize;
         if self.tensors.len() + 1 + usize::from(extra.is_some()) > most || self.ops.len() >= most {
@@ -267,7 +269,7 @@ impl<'m> ProgramWriter<'m> {
         end.map(|_| ()).ok_or(WriteError::TooLarge)
     }
 
-    /// The next operation, counted from 1.
+    /// Number of the next operation, counted from 1.
     fn here(&self) -> u16 {
         self.ops.len() as u16 + 1
     }
@@ -290,7 +292,7 @@ impl<'m> ProgramWriter<'m> {
         WriteError::Operands { op: self.ops.len(), opcode, reason }
     }
 
-    /// Operands are there and filled, and nothing else is named.
+    /// Checks that the operands exist and have been written, and that the record names no other tensors.
     fn check_references(&self, op: &Op) -> Result<(), WriteError> {
         for (slot, tensor) in op.inputs.into_iter().enumerate() {
             let read = slot < op.opcode.inputs();
@@ -303,7 +305,7 @@ impl<'m> ProgramWriter<'m> {
         Ok(())
     }
 
-    /// The scale and the length, without which bounds are not defined.
+    /// Checks scale and length, without which bounds are undefined.
     fn check_range(&self, tensor: &Tensor) -> Result<(), WriteError> {
         let scale = match tensor.kind {
             TensorKind::Invalid => false,

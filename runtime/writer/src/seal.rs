@@ -1,9 +1,9 @@
-//! The last two words that are written: length and checksum.
+//! The length and the checksum, which are written last.
 
 use elbo::blob::CHECKED_FROM;
 
-/// Writes the length and the checksum of a blob into its header, so that its container is intact again after a change.
-/// Fewer words than a header starts with are left as they are.
+/// Writes the length and the checksum of a blob into its header, so that the container is valid again after a change.
+/// Does nothing if there are too few words for a header.
 pub fn seal(words: &mut [u32]) {
     let len = words.len() as u32;
     if let Some((start, checked)) = words.split_at_mut_checked(CHECKED_FROM)

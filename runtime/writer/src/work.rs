@@ -1,9 +1,9 @@
-//! How many steps a run takes: the cost of every operation, times the iterations of the loops around it.
+//! The number of steps of a run: the cost of every operation, multiplied by the iterations of the loops around it.
 
 use core::fmt;
 use elbo::program::{Cost, MAX_LOOP_DEPTH, Matrix, Op, Opcode, Tensor, op_cost};
 
-/// A loop inside of as many as a program may nest.
+/// Loops are nested more deeply than a program allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooDeep;
 
@@ -15,12 +15,12 @@ impl fmt::Display for TooDeep {
 
 impl core::error::Error for TooDeep {}
 
-/// Counts the work of a program while its operations pass by in order. Sums saturate, and the runtime refuses a program
-/// whose work is `u64::MAX`.
+/// Counts the work of a program from its operations, which are passed in order. Sums saturate, and the runtime refuses
+/// a program whose work is `u64::MAX`.
 #[derive(Clone, Debug)]
 pub struct WorkCounter {
     total: Cost,
-    /// How often an operation runs in no loop, in the outermost, and so on.
+    /// How often an operation runs outside every loop, in the outermost loop, and so on.
     repeats: [u64; MAX_LOOP_DEPTH + 1],
     depth: usize,
 }
@@ -32,10 +32,11 @@ impl Default for WorkCounter {
 }
 
 impl WorkCounter {
-    /// Counts the next operation, given the tensors it reads, the one it writes and the program's matrices.
+    /// Counts the next operation. The arguments are the tensors that it reads, the one that it writes, and the
+    /// program's matrices.
     ///
     /// # Errors
-    /// [`TooDeep`] for a loop inside of [`MAX_LOOP_DEPTH`] others, which is not counted.
+    /// [`TooDeep`] for a loop inside [`MAX_LOOP_DEPTH`] others. It is not counted.
     pub fn count(
         &mut self,
         op: &Op,
@@ -59,7 +60,7 @@ impl WorkCounter {
         Ok(())
     }
 
-    /// What a run costs so far.
+    /// The cost of a run of the operations so far.
     pub fn total(&self) -> Cost {
         self.total
     }
@@ -86,7 +87,8 @@ mod tests {
         count(&mut counter, Opcode::End, 0, 1).unwrap();
         count(&mut counter, Opcode::End, 0, 3).unwrap();
         count(&mut counter, Opcode::Relu, 0, 10).unwrap();
-        // An operation counts one for itself: a dense layer 15 + 3, a vector at a loop's end 2, a map its elements.
+        // Every operation counts one for itself. In addition a dense layer counts 15 + 3, a vector at a loop's end 2,
+        // and a map its elements.
         let work = 1 + 7 + 14 * (1 + 15 + 3) + 14 + 7 * (1 + 2) + 11;
         assert_eq!(counter.total(), Cost { work, macs: 14 * 15 });
     }

@@ -1,16 +1,16 @@
-//! The last pass: programs and layers become a blob (`docs/blob-format.md`).
+//! The last pass: turns programs and layers into a blob (`docs/blob-format.md`).
 
 use elbo::kernel::Packing;
 use elbo_writer::{BlobWriter, DenseLayer, Program, WriteError};
 
-/// A dense layer in integers: `y = requantize(weights x + bias, multiplier)` per row.
+/// A dense layer in integers. Each row gives `y = requantize(weights x + bias, multiplier)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedMatrix {
-    /// Outputs.
+    /// Number of outputs.
     pub rows: usize,
-    /// Inputs.
+    /// Number of inputs.
     pub cols: usize,
-    /// Largest |q| of the activations it is proved for.
+    /// Largest |q| of the inputs, for which the layer is proved.
     pub input_bound: u16,
     /// `[rows * cols]`, row-major.
     pub weights: Vec<i8>,
@@ -21,7 +21,7 @@ pub struct QuantizedMatrix {
 }
 
 impl QuantizedMatrix {
-    /// The layer as a blob has it.
+    /// The layer in the form that the writer of blobs takes.
     pub fn layer(&self, packing: Packing) -> DenseLayer<'_> {
         DenseLayer {
             rows: self.rows,
@@ -34,16 +34,16 @@ impl QuantizedMatrix {
         }
     }
 
-    /// Largest magnitude of row `row`'s accumulator, for which the 32-bit proof asks `<= i32::MAX`.
+    /// Largest magnitude of the accumulator of row `row`. The proof requires that it is at most `i32::MAX`.
     pub fn largest_accumulator(&self, row: usize) -> u64 {
         self.layer(Packing::RowMajor).largest_accumulator(row)
     }
 }
 
-/// The blob of planned programs and the matrices that they name by index, without metadata.
+/// Builds a blob without metadata from planned programs and the matrices that they refer to by index.
 ///
 /// # Errors
-/// [`WriteError`] when there are more records than a blob may have, or a matrix cannot be proved.
+/// [`WriteError`] if there are more records than a blob may have, or if a matrix cannot be proved.
 pub fn assemble(
     programs: &[Program],
     matrices: &[QuantizedMatrix],

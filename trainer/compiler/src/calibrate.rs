@@ -1,23 +1,23 @@
-//! Calibration: runs the float programs on real inputs and notes how large every value becomes.
+//! Calibration: runs the float programs on real inputs and records the range of every value.
 
 use crate::graph::FloatModel;
 use crate::stimulus::{fill_normal, generator, inputs};
 
-/// No more iterations of a loop than this are needed to know its values.
+/// Largest number of iterations of a loop during calibration. These are enough to observe the ranges of its values.
 const ITERATIONS: u32 = 16;
-/// Rows over which a program is run that no other score's values tell about.
+/// Smallest number of rows for a program with loops, if there are as many.
 const FEW: usize = 64;
 
-/// Largest magnitudes seen.
+/// Largest magnitudes that were observed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranges {
-    /// Of every node of every program, on the way to its value too.
+    /// For every node of every program, including its intermediate values.
     pub nodes: Vec<Vec<f32>>,
-    /// Of every layer's outputs.
+    /// For the outputs of every layer.
     pub layers: Vec<f32>,
 }
 
-/// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops see fewer rows.
+/// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops run over fewer rows.
 pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], seed: u64) -> Ranges {
     let mut ranges = Ranges { nodes: Vec::new(), layers: vec![0.0; model.layers.len()] };
     for program in &model.programs {

@@ -1,4 +1,4 @@
-//! The passes in their order: from layers to a blob that the runtime has proved.
+//! Runs all passes in order: from layers to a blob that the runtime has proved.
 
 use crate::assemble::{QuantizedMatrix, assemble};
 use crate::calibrate::{Ranges, calibrate};
@@ -10,18 +10,15 @@ use crate::scales::{Scales, assign};
 use crate::stimulus::InputRange;
 use crate::{fold, plan, quantize};
 use elbo::kernel::Packing;
-use elbo::program::Opcode;
+use elbo::program::ScaleRule;
 use elbo::{Limits, LoadError, Meta, SelfTest};
 use elbo_writer::{Program, WriteError};
-
-/// Scale of log-variances: Q4.11, the coarsest that the exponential reads.
-const LOGVAR_FRAC: u32 = 11;
 
 /// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
-    /// A scale or bound does not fit an operation.
+    /// An operation does not support a scale or bound.
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
     /// A layer's weights are too large for the scale that its output must have.
@@ -37,68 +34,69 @@ pub enum CompileError {
     /// There are no rows to calibrate with.
     #[error("no rows to calibrate with: the training split is empty")]
     NoCalibrationData,
-    /// The model does not fit a blob.
+    /// The model cannot be written as a blob.
     #[error("the model cannot be written as a blob: {0}")]
     Write(#[from] WriteError),
-    /// The runtime refuses what the compiler made: a bug in the compiler.
+    /// The runtime refuses the compiled blob. This is a bug in the compiler.
     #[error("the runtime refuses the compiled blob: {0}")]
     Refused(LoadError),
 }
 
-/// What the compiler is told besides the layers.
+/// The options of the compiler.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The model's name, kept in the blob.
+    /// The model's name, which is stored in the blob.
     pub name: String,
     /// Rows and columns of an image; one row for a table.
     pub shape: [u16; 2],
-    /// Mean and standard deviation of every feature, when the data were standardised.
+    /// Mean and standard deviation of every feature, if the data are standardised.
     pub standardise: Option<(Vec<f32>, Vec<f32>)>,
-    /// Draws of the Monte Carlo score.
+    /// Latent draws of the Monte Carlo score.
     pub monte_carlo: u32,
-    /// Draws of the importance-weighted score.
+    /// Latent draws of the importance-weighted score.
     pub importance: u32,
     /// Order of the weights.
     pub packing: Packing,
     /// Bits of a weight.
     pub weight_bits: WeightBits,
-    /// Seed of the calibration's latents and of the self-test.
+    /// Seed of the latents for calibration and of the self-test.
     pub seed: u64,
 }
 
-/// A compiled model with everything that the reports show.
+/// A compiled model, with everything that the reports show.
 #[derive(Debug)]
 pub struct Compiled {
     /// The blob.
     pub blob: Blob,
-    /// The float programs that it was made from.
+    /// The float programs from which it was compiled.
     pub float: FloatModel,
-    /// The values seen in calibration.
+    /// The ranges observed in calibration.
     pub ranges: Ranges,
     /// The scales chosen.
     pub scales: Scales,
-    /// The quantised layers, and after them the remainders of those with 16-bit weights.
+    /// The quantised layers, followed by the remainder matrices of layers with 16-bit weights.
     pub matrices: Vec<QuantizedMatrix>,
     /// The planned programs.
     pub programs: Vec<Program>,
 }
 
-/// What a blob says about the model it was made from.
+/// The description of a model that its blob contains.
 #[derive(Clone, Debug)]
 pub struct About {
     /// Model family, "vae" for example.
     pub family: String,
     /// Distribution of the data given the latent.
     pub likelihood: Likelihood,
-    /// How the data are represented.
+    /// The range of the data.
     pub data: InputRange,
     /// Latent dimensions.
     pub latent: usize,
-    /// Classes, 0 of a model that knows none.
+    /// Number of classes, 0 for a model without classes.
     pub classes: usize,
 }
 
-/// Compiles a model. `calibration` and `held_out` are rows of x as the model sees them (binarised, standardised).
+/// Compiles a model. `calibration` and `held_out` are rows of x in the form that the model reads (binarised,
+/// standardised).
 ///
 /// # Errors
 /// [`CompileError`].
@@ -116,7 +114,7 @@ pub fn compile(
     quantize::set_weight_bits(&mut float, options.weight_bits);
     let ranges = calibrate(&float, calibration, options.seed);
     let scales = assign(&float, &ranges, about.data);
-    check_log_variances(&float, &scales)?;
+    check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
         let frac = if float.coupled()[layer] { 16 } else { scales.layers[layer].output };
@@ -126,7 +124,7 @@ pub fn compile(
     let programs = planned.map(|(at, p)| plan::plan(p, at, &scales, &matrices)).collect::<Result<Vec<_>, _>>()?;
 
     let mut writer = assemble(&programs, &matrices.all, options.packing)?;
-    // Once to run it, once more with what that run found.
+    // The blob is written twice: first to run it, and then with the results of that run in its metadata.
     let draft = Blob::from_words(writer.finish());
     let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
     let input = held_out.first().unwrap_or(&calibration[0]);
@@ -156,24 +154,28 @@ pub fn compile(
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
 }
 
-/// Refuses a layer of log-variances whose weights are too large for the scale that exponentials read.
-fn check_log_variances(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
+/// Refuses a layer whose weights are too large for the scale that the operation reading it requires. An example are
+/// log-variances, which the exponential reads at 11 or more fractional bits.
+fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), CompileError> {
     for (program, fracs) in float.programs.iter().zip(&scales.nodes) {
         for node in &program.nodes {
-            let reads = matches!(node.opcode, Some(Opcode::Kl | Opcode::GaussianNll | Opcode::LogisticNll));
-            let Some(&source) = node.inputs.get(1).filter(|_| reads) else { continue };
-            let clamped = &program.nodes[source];
-            let layer = clamped.inputs.first().map_or(clamped, |before| &program.nodes[*before]);
-            if fracs[source] < LOGVAR_FRAC && !layer.layers().is_empty() {
-                let layer = float.layer_names[layer.layer].clone();
-                return Err(CompileError::Scale { layer, frac: LOGVAR_FRAC });
+            let Some(opcode) = node.opcode() else { continue };
+            for (slot, &source) in node.inputs.iter().enumerate() {
+                let ScaleRule::AtLeast(least) = opcode.form().input_scale(slot) else { continue };
+                let read = &program.nodes[source];
+                let layer = read.inputs.first().map_or(read, |before| &program.nodes[*before]);
+                if fracs[source] < u32::from(least) && !layer.layers().is_empty() {
+                    let layer = float.layer_names[layer.layer].clone();
+                    return Err(CompileError::Scale { layer, frac: least.into() });
+                }
             }
         }
     }
     Ok(())
 }
 
-/// 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, Q16 nats; zeros without rows.
+/// The 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, in Q16 nats; zeros if there are no
+/// rows.
 fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
     let mut scores: Vec<i64> =
         blob.scores(rows).map_err(CompileError::Refused)?.iter().map(|nats| nats.to_bits()).collect();

@@ -1,4 +1,4 @@
-//! What quantisation cost: the float graph against the integer program on the same inputs and the same noise.
+//! The cost of quantisation: compares the float graph with the integer program on the same inputs and the same noise.
 
 use crate::compile::Compiled;
 use crate::host::{HostArena, dequantize, quantize};
@@ -11,7 +11,7 @@ use elbo::{Limits, LoadError, Noise, SessionError};
 use rayon::prelude::*;
 use std::fmt;
 
-/// Why float graph and integers cannot be compared.
+/// Why the float graph and the integer program cannot be compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FidelityError {
@@ -21,26 +21,26 @@ pub enum FidelityError {
     /// The model has no program of this kind.
     #[error("the model has no program {0}")]
     Absent(&'static str),
-    /// The runtime does not run a row.
+    /// The runtime refuses to run a row.
     #[error("row {row}: {source}")]
     Run {
-        /// Its index.
+        /// Index of the row.
         row: usize,
         /// The runtime's reason.
         source: SessionError,
     },
 }
 
-/// What a program gave, in floating point and in integers.
+/// The outputs of a program, in floating point and in integers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// The output vectors one after another, float and integer.
     pub vectors: [Vec<f32>; 2],
-    /// The scalars in nats, float and integer; 0 where there is none.
+    /// The scalars in nats, float and integer; 0 if there is none.
     pub scalars: [f64; 2],
 }
 
-/// Differences between paired numbers.
+/// Statistics of the differences between paired numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Differences {
     /// Mean in floating point.
@@ -58,7 +58,7 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Of pairs `[float, integer]`.
+    /// The statistics of pairs `[float, integer]`.
     pub fn of(pairs: impl Iterator<Item = [f64; 2]>) -> Self {
         let (mut sums, mut squares, mut magnitudes) = ([0.0; 2], 0.0, Vec::new());
         for [float, integer] in pairs {
@@ -77,17 +77,18 @@ impl Differences {
 /// Paired outputs of one program over a set of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fidelity {
-    /// Which program.
+    /// The kind of the program.
     pub kind: ProgramKind,
-    /// Runs.
+    /// Number of runs.
     pub rows: usize,
-    /// Of its scalar, in nats, where it has one.
+    /// Differences of the scalar, in nats, if the program has one.
     pub nats: Option<Differences>,
-    /// Of the elements of its vectors, where it has any, and the smallest step of their scale.
+    /// Differences of the elements of the output vectors and the smallest step of their scale, if the program has
+    /// output vectors.
     pub elements: Option<(Differences, f64)>,
-    /// Areas under the ROC curve of the float and the integer score, where both classes occur.
+    /// Areas under the ROC curve of the float and the integer score, if both classes occur.
     pub auc: Option<[f64; 2]>,
-    /// Rows whose most probable class is not the given one, float and integer, where classes are given.
+    /// Number of rows that are classified wrong, float and integer, if the classes are known.
     pub errors: Option<[usize; 2]>,
 }
 
@@ -119,7 +120,7 @@ impl fmt::Display for Fidelity {
     }
 }
 
-/// The runtime's own noise, kept as it is drawn.
+/// The runtime's own noise, which is recorded as it is drawn.
 struct Recorder {
     rng: Xoshiro128PlusPlus,
     draws: Vec<f32>,
@@ -132,7 +133,7 @@ impl Noise for Recorder {
     }
 }
 
-/// What is known of the rows that programs are compared on.
+/// Labels of the rows on which programs are compared.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Labels<'l> {
     /// Which rows are anomalies.
@@ -141,8 +142,8 @@ pub struct Labels<'l> {
     pub classes: Option<&'l [u32]>,
 }
 
-/// Runs a program of integers for every row and, on the same noise, the float graph; run `i` has seed `seed + i`. Inputs
-/// that are not data are drawn.
+/// Runs the integer program for every row, and the float graph on the same noise. Run `i` has the seed `seed + i`.
+/// Inputs that are not data are drawn at random.
 ///
 /// # Errors
 /// [`FidelityError`].
@@ -179,10 +180,10 @@ pub fn paired(
     rows.par_iter().enumerate().map_init(|| HostArena::new(&model), run).collect()
 }
 
-/// The differences of a program's outputs over a run for every row; see [`paired`].
+/// The differences between the outputs of a program over one run per row; see [`paired`].
 ///
 /// # Errors
-/// As [`paired`].
+/// Those of [`paired`].
 pub fn fidelity(
     compiled: &Compiled,
     kind: ProgramKind,
@@ -221,7 +222,7 @@ pub fn fidelity(
     })
 }
 
-/// The index of the largest value; the first of equals.
+/// The index of the largest value; the first one if several are equal.
 fn most_probable(probabilities: &[f32]) -> usize {
     let better = |best: usize, at: usize| if probabilities[at] > probabilities[best] { at } else { best };
     (0..probabilities.len()).reduce(better).unwrap_or(0)

@@ -1,12 +1,12 @@
-//! Folding: what a float model computes in two steps and could in one.
+//! Folding: simplifies the float model without changing its results.
 //!
-//! - Two dense layers with nothing between them are one, where that costs neither weights nor multiply-accumulates.
-//! - A clamp or a rectifier that its operand's range makes the identity is dropped.
-//! - Operations and layers that no output needs are dropped. Noise stays, even unread: which draws a program takes is
-//!   part of what it computes.
+//! - Two dense layers with nothing between them become one, if this adds neither weights nor multiply-accumulates.
+//! - A clamp or a rectifier is removed if the range of its operand makes it the identity.
+//! - Operations and layers that no output needs are removed. Noise is kept even if nothing reads it, because the draws
+//!   that a program takes determine the later ones.
 //!
-//! Features are standardised before a model sees them (`Dataset` on the host, the caller on a device), not by its first
-//! layer: a Gaussian likelihood reads the same standardised row as the encoder.
+//! Features are standardised before a model sees them (by `Dataset` on the host, by the caller on a device), and not by
+//! the model's first layer. The reason is that a Gaussian likelihood reads the same standardised row as the encoder.
 
 use crate::graph::{DenseLayer, FloatModel, FloatProgram, Immediate, Node, NodeId};
 use elbo::program::Opcode;
@@ -14,7 +14,7 @@ use elbo::program::Opcode;
 #[cfg(test)]
 mod tests;
 
-/// The model, folded. Its programs give what they gave, up to rounding.
+/// The folded model. Its programs give the same results up to rounding.
 #[must_use]
 pub fn fold(mut model: FloatModel) -> FloatModel {
     while let Some(merged) = (0..model.layers.len()).find_map(|layer| merge(&model, layer)) {
@@ -29,11 +29,11 @@ pub fn fold(mut model: FloatModel) -> FloatModel {
 }
 
 fn reads_layer(program: &FloatProgram, node: NodeId, layer: usize) -> bool {
-    program.nodes[node].opcode == Some(Opcode::Dense) && program.nodes[node].layer == layer
+    program.nodes[node].opcode() == Some(Opcode::Dense) && program.nodes[node].layer == layer
 }
 
-/// `model` with dense layer `inner` merged into the layers that read it; none where anything else reads it, where those
-/// layers read something else too, or where it would cost more than it saves.
+/// `model` with the dense layer `inner` merged into the layers that read it. `None` if anything else reads it, if those
+/// layers also read something else, or if the merged layers cost more.
 fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
     let mut outers: Vec<usize> = Vec::new();
     for program in &model.programs {
@@ -42,7 +42,7 @@ fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
         }
         for node in &program.nodes {
             if node.inputs.iter().any(|input| reads_layer(program, *input, inner)) {
-                if node.opcode != Some(Opcode::Dense) || node.layer == inner {
+                if node.opcode() != Some(Opcode::Dense) || node.layer == inner {
                     return None;
                 }
                 outers.push(node.layer);
@@ -52,7 +52,7 @@ fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
     outers.sort_unstable();
     outers.dedup();
     let only_reads_inner = |program: &FloatProgram, node: &Node| {
-        let outer = node.opcode == Some(Opcode::Dense) && outers.contains(&node.layer);
+        let outer = node.opcode() == Some(Opcode::Dense) && outers.contains(&node.layer);
         !outer || reads_layer(program, node.inputs[0], inner)
     };
     if outers.is_empty() || !model.programs.iter().all(|p| p.nodes.iter().all(|node| only_reads_inner(p, node))) {
@@ -79,7 +79,7 @@ fn merge(model: &FloatModel, inner: usize) -> Option<FloatModel> {
     (!dearer && weights(&merged) <= weights(model)).then_some(merged)
 }
 
-/// `outer` after `inner` as one layer, computed in double precision.
+/// One layer that computes `outer` after `inner`. Its weights are computed in double precision.
 fn product(outer: &DenseLayer, inner: &DenseLayer) -> DenseLayer {
     let (mut w, mut b) = (Vec::with_capacity(outer.out * inner.inp), Vec::with_capacity(outer.out));
     for (row, bias) in outer.w.chunks_exact(outer.inp).zip(&outer.b) {
@@ -106,7 +106,7 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
     let mut total = 0;
     for node in &program.nodes {
         let repeat = repeats.last().copied().unwrap_or(1);
-        match node.opcode {
+        match node.opcode() {
             Some(Opcode::Loop) => repeats.push(repeat * u64::from(node.iterations())),
             Some(Opcode::End) => drop(repeats.pop()),
             Some(Opcode::Dense) => total += repeat * model.layers[node.layer].w.len() as u64,
@@ -116,9 +116,9 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
     total
 }
 
-/// The interval that holds every value of a node, as far as its operation alone says.
+/// The interval of all values of a node, as far as it follows from the node's operation alone.
 fn range(node: &Node) -> [f32; 2] {
-    match node.opcode {
+    match node.opcode() {
         Some(Opcode::Clamp) => match node.imm {
             Immediate::Interval(interval) => interval,
             _ => [f32::NEG_INFINITY, f32::INFINITY],
@@ -130,14 +130,14 @@ fn range(node: &Node) -> [f32; 2] {
     }
 }
 
-/// Lets the readers of clamps and rectifiers that change nothing read their operands.
+/// Replaces clamps and rectifiers that change nothing by their operands.
 fn drop_identities(program: &mut FloatProgram) {
     let mut stands_for: Vec<NodeId> = Vec::with_capacity(program.nodes.len());
     for at in 0..program.nodes.len() {
         program.nodes[at].inputs.iter_mut().for_each(|input| *input = stands_for[*input]);
         let node = &program.nodes[at];
         let allowed = range(node);
-        let identity = matches!(node.opcode, Some(Opcode::Clamp | Opcode::Relu)) && {
+        let identity = matches!(node.opcode(), Some(Opcode::Clamp | Opcode::Relu)) && {
             let [low, high] = range(&program.nodes[node.inputs[0]]);
             allowed[0] <= low && high <= allowed[1]
         };
@@ -146,26 +146,26 @@ fn drop_identities(program: &mut FloatProgram) {
     program.outputs.iter_mut().for_each(|output| *output = stands_for[*output]);
 }
 
-/// Drops every node that neither an output nor the order of the noise needs.
+/// Removes every node that no output needs, except noise.
 fn drop_dead_nodes(program: &mut FloatProgram) {
     let nodes = &program.nodes;
-    // The loops around every node, and the end of every loop.
+    // The innermost loop around every node, and the end of every loop.
     let mut around: Vec<Option<NodeId>> = Vec::with_capacity(nodes.len());
     let mut end_of = vec![None; nodes.len()];
     let mut open: Vec<NodeId> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        if node.opcode == Some(Opcode::End)
+        if node.opcode() == Some(Opcode::End)
             && let Some(start) = open.pop()
         {
             end_of[start] = Some(at);
         }
         around.push(open.last().copied());
-        if node.opcode == Some(Opcode::Loop) {
+        if node.opcode() == Some(Opcode::Loop) {
             open.push(at);
         }
     }
     let mut alive = vec![false; nodes.len()];
-    let kept = |node: &Node| node.is_input() || node.opcode == Some(Opcode::Normal);
+    let kept = |node: &Node| node.is_input() || node.opcode() == Some(Opcode::Normal);
     let mut pending: Vec<NodeId> = (0..nodes.len()).filter(|at| kept(&nodes[*at])).collect();
     pending.extend(&program.outputs);
     while let Some(at) = pending.pop() {
@@ -187,7 +187,7 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
     program.outputs.iter_mut().for_each(|output| *output = renamed[*output]);
 }
 
-/// Drops the layers that no program reads and renumbers the others.
+/// Removes the layers that no program uses, and renumbers the others.
 fn drop_dead_layers(model: &mut FloatModel) {
     let mut read = vec![false; model.layers.len()];
     let nodes = model.programs.iter().flat_map(|program| &program.nodes);

@@ -1,15 +1,15 @@
-//! The float graph: a program before quantisation, with the very operations of the runtime, and its interpreter.
+//! The float graph: a program before quantisation. It has the same operations as the runtime, and an interpreter.
 //!
-//! A node is an operation and the tensor that it writes. What the integer program clamps (log-variances), the graph
-//! clamps too, so that both are compared on equal terms.
+//! A node is an operation together with the tensor that it writes. The graph clamps the same values (log-variances) as
+//! the integer program, so that the comparison of the two is fair.
 
 mod evaluate;
 
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{Opcode, ProgramKind};
+use elbo::program::{Op, Opcode, ProgramKind};
 
-/// A dense layer as plain numbers: `y = W x + b`.
+/// A dense layer in floating point: `y = W x + b`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DenseLayer {
     /// Weights, row-major, `[out, inp]`.
@@ -25,10 +25,10 @@ pub struct DenseLayer {
 /// Index of a node in its program.
 pub type NodeId = usize;
 
-/// What a node's operation has besides operands.
+/// The argument of a node's operation other than its operands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Immediate {
-    /// Nothing.
+    /// No argument.
     #[default]
     None,
     /// Iterations of a loop.
@@ -39,48 +39,85 @@ pub enum Immediate {
     Start(usize),
     /// Constant of an offset, in nats.
     Constant(f32),
+    /// Slope of a leaky ReLU below zero, from 0 to 1.
+    Slope(f32),
     /// Shape of a stack of couplings.
     Stack(CouplingStack),
     /// Geometry of a convolution.
     Geometry(ConvGeometry),
 }
 
-/// One operation of a float program, the program's input, or what an operation writes besides its output.
+/// The origin of a node's tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// The caller: the tensor is the next input of the program.
+    Input,
+    /// An operation.
+    Operation(Opcode),
+    /// The log-determinant that another operation writes in addition to its output. That operation is the only input of
+    /// this node.
+    LogDet,
+}
+
+/// One tensor of a float program, and the operation that writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// The operation. `None` without operands is the program's next input; with one, the second result of that node.
-    pub opcode: Option<Opcode>,
-    /// `a` is read as `a 2^-param`; 1 for an inverted flow.
+    /// The origin of the tensor.
+    pub kind: NodeKind,
+    /// `a` is read as `a 2^-param`. For a flow, 1 means the inverse.
     pub param: i8,
-    /// The nodes that it reads.
+    /// The operands.
     pub inputs: Vec<NodeId>,
-    /// Elements of its output.
+    /// Number of elements of the output.
     pub len: usize,
-    /// Index of a dense layer, or of the first of a convolution's or a stack of couplings'.
+    /// Index of the dense layer, or of the first layer of a convolution or a stack of couplings.
     pub layer: usize,
-    /// What else the operation has.
+    /// The argument of the operation other than its operands.
     pub imm: Immediate,
 }
 
 impl Node {
-    /// Whether it is an input of its program.
+    /// The operation, or `None` for an input or a log-determinant.
+    pub fn opcode(&self) -> Option<Opcode> {
+        if let NodeKind::Operation(opcode) = self.kind { Some(opcode) } else { None }
+    }
+
+    /// Whether it is an input of the program.
     pub fn is_input(&self) -> bool {
-        self.opcode.is_none() && self.inputs.is_empty()
+        self.kind == NodeKind::Input
     }
 
-    /// Whether it is the second result of the node that it names.
-    pub fn is_third(&self) -> bool {
-        self.opcode.is_none() && !self.inputs.is_empty()
+    /// Whether it is the log-determinant of its operand.
+    pub fn is_log_det(&self) -> bool {
+        self.kind == NodeKind::LogDet
     }
 
-    /// Iterations of a loop, 1 of anything else.
+    /// Iterations of a loop; 1 for any other operation.
     pub fn iterations(&self) -> u32 {
         if let Immediate::Iterations(n) = self.imm { n } else { 1 }
     }
 
-    /// The layers that it multiplies by.
+    /// The fields `imm` and `param` of the operation's record, if the output has `frac` fractional bits.
+    pub fn integers(&self, frac: u32) -> (u32, i8) {
+        match self.imm {
+            Immediate::None if self.opcode() == Some(Opcode::OneHot) => (1 << frac, 0),
+            Immediate::None => (0, self.param),
+            Immediate::Iterations(count) => (count, 0),
+            Immediate::Interval(interval) => {
+                let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
+                (Op::interval_imm(low, high), 0)
+            }
+            Immediate::Start(start) => (start as u32, 0),
+            Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
+            Immediate::Slope(slope) => ((slope * 32768.0).round().clamp(0.0, 32767.0) as u32, 0),
+            Immediate::Stack(stack) => stack.pack(),
+            Immediate::Geometry(geometry) => geometry.pack(),
+        }
+    }
+
+    /// The layers whose weights it uses.
     pub fn layers(&self) -> std::ops::Range<usize> {
-        let count = match (self.opcode, self.imm) {
+        let count = match (self.opcode(), self.imm) {
             (Some(Opcode::Dense), _) => 1,
             (Some(Opcode::Conv), Immediate::Geometry(geometry)) => geometry.phases() as usize,
             (Some(Opcode::Couplings), Immediate::Stack(stack)) => {
@@ -95,18 +132,18 @@ impl Node {
 /// One program in floating point.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatProgram {
-    /// What it computes.
+    /// The kind of the program.
     pub kind: ProgramKind,
     /// Its operations, in order.
     pub nodes: Vec<Node>,
-    /// Nodes whose tensors are the outputs.
+    /// The nodes whose tensors are the outputs.
     pub outputs: Vec<NodeId>,
 }
 
-/// A model in floating point: layers and the programs over them.
+/// A model in floating point: layers, and the programs that use them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FloatModel {
-    /// Dense layers, by the index that nodes use.
+    /// Dense layers. Nodes refer to them by index.
     pub layers: Vec<DenseLayer>,
     /// Names of the layers, for reports.
     pub layer_names: Vec<String>,
@@ -122,7 +159,7 @@ impl FloatModel {
         self.layers.len() - 1
     }
 
-    /// Adds a layer whose outputs are constants, for [`Builder::constant`].
+    /// Adds a layer whose outputs are constants, for use with [`Builder::constant`].
     pub fn constant(&mut self, name: impl Into<String>, values: &[f32]) -> usize {
         self.layer(name, DenseLayer { w: vec![0.0; values.len()], b: values.to_vec(), out: values.len(), inp: 1 })
     }
@@ -135,38 +172,39 @@ pub struct Builder {
 }
 
 impl Builder {
-    fn push(&mut self, opcode: Option<Opcode>, inputs: &[NodeId], len: usize, edit: impl FnOnce(&mut Node)) -> NodeId {
-        let mut node = Node { opcode, param: 0, inputs: inputs.to_vec(), len, layer: 0, imm: Immediate::None };
+    fn push(&mut self, kind: NodeKind, inputs: &[NodeId], len: usize, edit: impl FnOnce(&mut Node)) -> NodeId {
+        let mut node = Node { kind, param: 0, inputs: inputs.to_vec(), len, layer: 0, imm: Immediate::None };
         edit(&mut node);
         self.nodes.push(node);
         self.nodes.len() - 1
     }
 
-    /// Length of a node's output.
+    /// Number of elements of a node's output.
     pub fn len(&self, node: NodeId) -> usize {
         self.nodes[node].len
     }
 
-    /// The program's next input, of `len` elements.
+    /// The next input of the program, with `len` elements.
     pub fn input(&mut self, len: usize) -> NodeId {
-        self.push(None, &[], len, |_| {})
+        self.push(NodeKind::Input, &[], len, |_| {})
     }
 
-    /// `layer` applied to `x`, `out` elements.
+    /// Applies `layer` to `x`. The output has `out` elements.
     pub fn dense(&mut self, layer: usize, out: usize, x: NodeId) -> NodeId {
-        self.push(Some(Opcode::Dense), &[x], out, |node| node.layer = layer)
+        self.push(NodeKind::Operation(Opcode::Dense), &[x], out, |node| node.layer = layer)
     }
 
-    /// A convolution with the layers from `layer` on, one a phase, of `channels` output channels.
+    /// A convolution with one layer per phase, starting at index `layer`, and `channels` output channels.
     pub fn conv(&mut self, layer: usize, channels: usize, geometry: ConvGeometry, x: NodeId) -> NodeId {
         let (height, width) = geometry.output();
-        self.push(Some(Opcode::Conv), &[x], height as usize * width as usize * channels, |node| {
+        self.push(NodeKind::Operation(Opcode::Conv), &[x], height as usize * width as usize * channels, |node| {
             node.layer = layer;
             node.imm = Immediate::Geometry(geometry);
         })
     }
 
-    /// The outputs of a constant layer of `len` elements. `any` is a node that is alive here; its value has no effect.
+    /// The outputs of a constant layer with `len` elements. `any` must be a node that can be read here; its value has
+    /// no effect.
     pub fn constant(&mut self, layer: usize, len: usize, any: NodeId) -> NodeId {
         let one = self.slice(any, 0, 1);
         self.dense(layer, len, one)
@@ -174,81 +212,91 @@ impl Builder {
 
     /// An element-wise operation.
     pub fn map(&mut self, opcode: Opcode, param: i8, inputs: &[NodeId]) -> NodeId {
-        self.push(Some(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
+        self.push(NodeKind::Operation(opcode), inputs, self.len(inputs[0]), |node| node.param = param)
+    }
+
+    /// `x` where it is positive, `slope x` elsewhere, with a slope from 0 to 1.
+    pub fn leaky_relu(&mut self, slope: f32, x: NodeId) -> NodeId {
+        self.push(NodeKind::Operation(Opcode::LeakyRelu), &[x], self.len(x), |node| node.imm = Immediate::Slope(slope))
     }
 
     /// `x` clamped to `interval`.
     pub fn clamp(&mut self, interval: [f32; 2], x: NodeId) -> NodeId {
-        self.push(Some(Opcode::Clamp), &[x], self.len(x), |node| node.imm = Immediate::Interval(interval))
+        self.push(NodeKind::Operation(Opcode::Clamp), &[x], self.len(x), |node| {
+            node.imm = Immediate::Interval(interval)
+        })
     }
 
-    /// `a` followed by `b`.
+    /// Concatenates `a` and `b`.
     pub fn concat(&mut self, a: NodeId, b: NodeId) -> NodeId {
-        self.push(Some(Opcode::Concat), &[a, b], self.len(a) + self.len(b), |_| {})
+        self.push(NodeKind::Operation(Opcode::Concat), &[a, b], self.len(a) + self.len(b), |_| {})
     }
 
-    /// `len` elements of `x` from `start` on.
+    /// `len` elements of `x`, starting at `start`.
     pub fn slice(&mut self, x: NodeId, start: usize, len: usize) -> NodeId {
-        self.push(Some(Opcode::Slice), &[x], len, |node| node.imm = Immediate::Start(start))
+        self.push(NodeKind::Operation(Opcode::Slice), &[x], len, |node| node.imm = Immediate::Start(start))
     }
 
-    /// A one at the index of the innermost loop's iteration, `len` elements.
+    /// A one-hot vector of `len` elements with a one at the index of the innermost loop's iteration.
     pub fn one_hot(&mut self, len: usize) -> NodeId {
-        self.push(Some(Opcode::OneHot), &[], len, |_| {})
+        self.push(NodeKind::Operation(Opcode::OneHot), &[], len, |_| {})
     }
 
     /// `len` draws of N(0, 1).
     pub fn normal(&mut self, len: usize) -> NodeId {
-        self.push(Some(Opcode::Normal), &[], len, |_| {})
+        self.push(NodeKind::Operation(Opcode::Normal), &[], len, |_| {})
     }
 
-    /// A planar or radial flow of `z` with `params`, inverted or not, and the nats of its log-determinant.
+    /// A planar or radial flow of `z` with `params`, or its inverse. Returns the result and the log-determinant in
+    /// nats.
     pub fn flow(&mut self, opcode: Opcode, inverse: bool, z: NodeId, params: NodeId) -> (NodeId, NodeId) {
-        let flowed = self.push(Some(opcode), &[z, params], self.len(z), |node| node.param = i8::from(inverse));
-        (flowed, self.push(None, &[flowed], 1, |_| {}))
+        let flowed =
+            self.push(NodeKind::Operation(opcode), &[z, params], self.len(z), |node| node.param = i8::from(inverse));
+        (flowed, self.push(NodeKind::LogDet, &[flowed], 1, |_| {}))
     }
 
-    /// A stack of couplings of `z` with the layers from `layer` on, hidden ones of at most `widest`, and the nats of its
-    /// log-determinant.
+    /// A stack of couplings of `z`. Its layers start at index `layer`, and hidden layers have at most `widest` units.
+    /// Returns the result and the log-determinant in nats.
     pub fn couplings(&mut self, stack: CouplingStack, layer: usize, widest: usize, z: NodeId) -> (NodeId, NodeId) {
         let len = self.len(z);
-        let whole = self.push(Some(Opcode::Couplings), &[z], CouplingStack::output_len(len, widest), |node| {
-            (node.layer, node.imm) = (layer, Immediate::Stack(stack));
-        });
-        let log_det = self.push(None, &[whole], 1, |_| {});
+        let whole =
+            self.push(NodeKind::Operation(Opcode::Couplings), &[z], CouplingStack::output_len(len, widest), |node| {
+                (node.layer, node.imm) = (layer, Immediate::Stack(stack));
+            });
+        let log_det = self.push(NodeKind::LogDet, &[whole], 1, |_| {});
         (self.slice(whole, 0, len), log_det)
     }
 
     /// An operation whose output is a scalar in nats.
     pub fn scalar(&mut self, opcode: Opcode, param: i8, inputs: &[NodeId]) -> NodeId {
-        self.push(Some(opcode), inputs, 1, |node| node.param = param)
+        self.push(NodeKind::Operation(opcode), inputs, 1, |node| node.param = param)
     }
 
     /// The scalar `x` plus a constant in nats.
     pub fn offset(&mut self, constant: f32, x: NodeId) -> NodeId {
-        self.push(Some(Opcode::Offset), &[x], 1, |node| node.imm = Immediate::Constant(constant))
+        self.push(NodeKind::Operation(Opcode::Offset), &[x], 1, |node| node.imm = Immediate::Constant(constant))
     }
 
-    /// Opens a loop; its vector collects the scalars that [`Builder::end`] is given.
+    /// Opens a loop. Its output collects the scalars that are passed to [`Builder::end`].
     pub fn begin(&mut self, iterations: u32) -> NodeId {
         self.begin_vectors(iterations, 1)
     }
 
     /// Opens a loop that collects vectors of `len` elements.
     pub fn begin_vectors(&mut self, iterations: u32, len: usize) -> NodeId {
-        self.push(Some(Opcode::Loop), &[], iterations as usize * len, |node| {
+        self.push(NodeKind::Operation(Opcode::Loop), &[], iterations as usize * len, |node| {
             node.imm = Immediate::Iterations(iterations);
         })
     }
 
     /// Closes the innermost loop.
     pub fn end(&mut self, value: NodeId) {
-        self.push(Some(Opcode::End), &[value], 0, |_| {});
+        self.push(NodeKind::Operation(Opcode::End), &[value], 0, |_| {});
     }
 
-    /// The mean of the vectors that a loop has collected, `len` elements.
+    /// The elementwise mean of the vectors of `len` elements that a loop has collected.
     pub fn mean_vectors(&mut self, vectors: NodeId, len: usize) -> NodeId {
-        self.push(Some(Opcode::MeanVec), &[vectors], len, |_| {})
+        self.push(NodeKind::Operation(Opcode::MeanVec), &[vectors], len, |_| {})
     }
 
     /// The finished program.
@@ -257,10 +305,10 @@ impl Builder {
     }
 }
 
-/// Where a float program's noise comes from: fills a slice with draws of N(0, 1).
+/// The source of a float program's noise: fills a slice with draws of N(0, 1).
 pub type FloatNoise<'n> = dyn FnMut(&mut [f32]) + 'n;
 
-/// Sees what a node writes, every time it is executed, and the largest magnitude on the way there.
+/// Receives the output of a node every time it is executed, and the largest magnitude of its intermediate values.
 pub type Watch<'w> = dyn FnMut(NodeId, &[f32], f32) + 'w;
 
 impl FloatModel {
@@ -269,11 +317,11 @@ impl FloatModel {
         self.programs.iter().find(|program| program.kind == kind)
     }
 
-    /// Whether a layer is one of a stack of couplings, for every layer.
+    /// For every layer, whether it belongs to a stack of couplings.
     pub fn coupled(&self) -> Vec<bool> {
         let mut coupled = vec![false; self.layers.len()];
         let nodes = self.programs.iter().flat_map(|program| &program.nodes);
-        for node in nodes.filter(|node| node.opcode == Some(Opcode::Couplings)) {
+        for node in nodes.filter(|node| node.opcode() == Some(Opcode::Couplings)) {
             coupled[node.layers()].fill(true);
         }
         coupled
@@ -284,7 +332,7 @@ impl FloatModel {
         self.watched(program, inputs, noise, u32::MAX, &mut |_, _, _| {})
     }
 
-    /// As [`FloatModel::run`], with no more than `most` iterations of a loop, and everything that is written shown to `watch`.
+    /// Like [`FloatModel::run`], with at most `most` iterations of each loop. Every output is passed to `watch`.
     pub fn watched(
         &self,
         program: &FloatProgram,
@@ -294,24 +342,24 @@ impl FloatModel {
         watch: &mut Watch<'_>,
     ) -> Vec<Vec<f32>> {
         let mut values: Vec<Vec<f32>> = program.nodes.iter().map(|node| vec![0.0; node.len]).collect();
-        // A scalar that an operation writes beside its vector.
-        let mut thirds = vec![0f32; program.nodes.len()];
+        // The log-determinants that operations write in addition to their outputs.
+        let mut log_dets = vec![0f32; program.nodes.len()];
         let mut loops: Vec<(NodeId, u32)> = Vec::new();
         let mut inputs = inputs.iter();
         let mut at = 0;
         while let Some(node) = program.nodes.get(at) {
             let mut out = std::mem::take(&mut values[at]);
             let mut extent = 0f32;
-            match node.opcode {
-                None if node.is_third() => out[0] = thirds[node.inputs[0]],
-                None => out.copy_from_slice(inputs.next().expect("as many inputs as the program takes")),
-                Some(Opcode::Normal) => noise(&mut out),
-                Some(Opcode::OneHot) => {
+            match node.kind {
+                NodeKind::LogDet => out[0] = log_dets[node.inputs[0]],
+                NodeKind::Input => out.copy_from_slice(inputs.next().expect("as many inputs as the program takes")),
+                NodeKind::Operation(Opcode::Normal) => noise(&mut out),
+                NodeKind::Operation(Opcode::OneHot) => {
                     let iteration = loops.last().map_or(0, |(_, iteration)| *iteration as usize);
                     out.iter_mut().enumerate().for_each(|(i, v)| *v = f32::from(u8::from(i == iteration)));
                 }
-                Some(Opcode::Loop) => loops.push((at, 0)),
-                Some(Opcode::End) => {
+                NodeKind::Operation(Opcode::Loop) => loops.push((at, 0)),
+                NodeKind::Operation(Opcode::End) => {
                     let value = std::mem::take(&mut values[node.inputs[0]]);
                     if let Some((start, iteration)) = loops.pop() {
                         let slot = iteration as usize * value.len();
@@ -326,10 +374,10 @@ impl FloatModel {
                     }
                     values[node.inputs[0]] = value;
                 }
-                Some(opcode) => {
+                NodeKind::Operation(opcode) => {
                     let operands: Vec<&[f32]> = node.inputs.iter().map(|input| values[*input].as_slice()).collect();
                     let result = evaluate::evaluate(opcode, node, &self.layers, &operands, &mut out);
-                    (thirds[at], extent) = (result.third, result.extent);
+                    (log_dets[at], extent) = (result.log_det, result.extent);
                 }
             }
             watch(at, &out, out.iter().fold(extent, |largest, v| largest.max(v.abs())));

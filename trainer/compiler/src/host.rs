@@ -1,4 +1,4 @@
-//! Running blobs on the host, with the very runtime that a board runs.
+//! Runs blobs on the host, with the same runtime as on a board.
 
 use elbo::program::ProgramKind;
 use elbo::rng::Xoshiro128PlusPlus;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::stimulus::{Role, role};
 
-/// A blob in memory, aligned.
+/// A blob in aligned memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Blob {
     words: Vec<u32>,
@@ -24,17 +24,17 @@ impl Blob {
         Self { words, len }
     }
 
-    /// A blob from bytes of any alignment, kept as they are.
+    /// A blob from bytes of any alignment. The bytes are kept unchanged.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let mut words = vec![0u32; bytes.len().div_ceil(4)];
         bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
         Self { words, len: bytes.len() }
     }
 
-    /// Reads a file.
+    /// Reads a blob from a file.
     ///
     /// # Errors
-    /// What reading it gives.
+    /// The errors of reading the file.
     pub fn read(path: &Path) -> io::Result<Self> {
         Ok(Self::from_bytes(&std::fs::read(path)?))
     }
@@ -69,8 +69,8 @@ impl Blob {
     }
 }
 
-/// The samples that a board draws from this seed: of a class-conditional model the classes in turn. `None` where the model
-/// cannot sample.
+/// The samples that a board draws from this seed. For a class-conditional model, the classes take turns. `None` if the
+/// model cannot sample.
 ///
 /// # Errors
 /// The runtime's reason to refuse.
@@ -94,14 +94,14 @@ pub fn draws(model: &Model<'_>, count: usize, seed: u64) -> Result<Option<Vec<Ve
     Ok(Some(samples))
 }
 
-/// A row of data at the scale at which the programs of `model` read it; nothing where none does.
+/// A row of data at the scale of the programs of `model`; empty if no program reads data.
 pub fn quantize_row(model: &Model<'_>, x: &[f32]) -> Vec<i16> {
     let infos = ProgramKind::ALL.into_iter().filter_map(|kind| Some((kind, model.program(kind)?)));
     let reads = |(kind, info): (ProgramKind, ProgramInfo)| info.inputs[0].filter(|_| role(kind, 0) == Role::Data);
     infos.filter_map(reads).next().map(|info| quantize(x, &info)).unwrap_or_default()
 }
 
-/// The digests of [`SelfTest`](elbo::SelfTest) for a row of data at the model's scale.
+/// The digests of [`SelfTest`](elbo::SelfTest) for a row of data at the scale of the model.
 pub fn self_test(model: &Model<'_>, row: &[i16], seed: u64) -> Vec<u8> {
     let mut arena = HostArena::new(model);
     let mut digests = Vec::new();
@@ -117,7 +117,7 @@ pub fn self_test(model: &Model<'_>, row: &[i16], seed: u64) -> Vec<u8> {
         let given: Vec<&[i16]> = given.iter().map(Vec::as_slice).collect();
         let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
         let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-        // The vectors have the program's own lengths.
+        // The vectors have the lengths that the program declares.
         let nats = session.run(kind, &given, &mut slots, &mut rng).unwrap_or_default().to_bits();
         let scalar = [0, 16, 32, 48].map(|shift| (nats >> shift) as i16);
         let all: Vec<i16> = out.concat().into_iter().chain(scalar).collect();
@@ -133,7 +133,7 @@ pub struct HostArena {
 }
 
 impl HostArena {
-    /// As much as `model` needs.
+    /// As much memory as `model` needs.
     pub fn new(model: &Model<'_>) -> Self {
         Self { words: vec![0; model.arena_len().div_ceil(4)] }
     }
@@ -150,7 +150,7 @@ pub fn quantize(x: &[f32], info: &VectorInfo) -> Vec<i16> {
     x.iter().map(|v| (v * (1u32 << info.frac) as f32).round().clamp(-bound, bound) as i16).collect()
 }
 
-/// The real numbers that a program's output stands for.
+/// Converts a program's output to real numbers.
 pub fn dequantize(q: &[i16], info: &VectorInfo) -> Vec<f32> {
     q.iter().map(|q| f32::from(*q) / (1u32 << info.frac) as f32).collect()
 }

@@ -1,12 +1,15 @@
-//! The compiler of Elbo: a model in floating point becomes a verified program of integers.
+//! The compiler of Elbo turns a model in floating point into a verified program of integer operations.
 //!
-//! What goes in is a [`FloatModel`], layers and programs over them; [`About`], which says what the model is; rows of data as
-//! the model sees them; and [`Options`]. [`compile`] gives a [`Compiled`]: the blob, which the runtime has proved, and what
-//! the reports show. Each pass is a module that reads one representation and returns the next:
+//! [`compile`] takes a [`FloatModel`] (layers and the programs that use them), the description of the model
+//! ([`About`]), rows of data in the form that the model reads, and [`Options`]. It returns a [`Compiled`]: the blob,
+//! which the runtime has proved, and the contents of the reports. Each pass is a module that reads one representation
+//! and returns the next:
 //!
-//!     graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```text
+//! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! ```
 //!
-//! [`host`] runs a blob with the very runtime of a board, [`fidelity`] tells what quantisation cost.
+//! [`host`] runs a blob with the same runtime as a board. [`fidelity`] measures the cost of quantisation.
 
 pub mod assemble;
 pub mod calibrate;

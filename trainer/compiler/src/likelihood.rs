@@ -1,19 +1,19 @@
-//! How data are distributed given what generates them.
+//! Likelihoods: the distribution of the data given the latent.
 
 use serde::{Deserialize, Serialize};
 
-/// How the values of a row are distributed given what generates them, and so how they are read.
+/// The distribution of the values of a row given the latent. It also determines how a row is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Likelihood {
-    /// Independent Bernoulli variables, given by their logits. A grey value is the probability of a one: a model sees
-    /// bits drawn anew every time.
+    /// Independent Bernoulli variables, given by their logits. A grey value is the probability of a one: the model sees
+    /// bits that are drawn anew every time.
     #[default]
     Bernoulli,
-    /// Independent Gaussian variables, given by mean and log-variance. A model sees the values as they are.
+    /// Independent Gaussian variables, given by mean and log-variance. The model sees the values unchanged.
     Gaussian,
-    /// Independent discretised logistic variables of 256 levels on `[0, 1]`, given by mean and log-scale (arXiv 1701.05517). A
-    /// model sees grey values rounded to whole levels.
+    /// Independent discretised logistic variables of 256 levels on `[0, 1]`, given by mean and log-scale (arXiv
+    /// 1701.05517). The model sees grey values rounded to whole levels.
     Logistic,
 }
 

@@ -1,6 +1,6 @@
-//! Planning: float programs become integer programs, every tensor with a scale and a place.
+//! Planning: float programs become integer programs in which every tensor has a scale and a place.
 
-use crate::graph::{FloatProgram, Immediate, Node, NodeId};
+use crate::graph::{FloatProgram, Immediate, Node, NodeId, NodeKind};
 use crate::quantize::Matrices;
 use crate::scales::{Scales, input_format, rescaled};
 use elbo::kernel::Packing;
@@ -15,8 +15,8 @@ pub struct PlanError {
     source: WriteError,
 }
 
-/// Inserts what integers need and floats do not: an operand that is finer than its reader takes is rounded in between, once
-/// for all readers of that scale; and the product with a layer that has a remainder is the sum of two.
+/// Inserts the operations that only integers need. An operand that is finer than its reader accepts is rounded first,
+/// once for all readers of that scale. The product with a layer that has a remainder becomes the sum of two products.
 fn legalize(
     program: &FloatProgram,
     fracs: &[u32],
@@ -26,10 +26,10 @@ fn legalize(
     let wanted = rescaled(program, fracs, &scales.layers);
     let (mut nodes, mut new_fracs) = (Vec::<Node>::new(), Vec::new());
     let mut renamed: Vec<NodeId> = Vec::new();
-    // What was rounded to which scale, and in how many open loops: a copy made inside a loop is not there after it.
+    // The rounded copies: source, scale and copy. A copy made inside a loop does not exist after the loop.
     let mut rounded: Vec<(NodeId, u32, NodeId)> = Vec::new();
     for (at, node) in program.nodes.iter().enumerate() {
-        if matches!(node.opcode, Some(Opcode::Loop | Opcode::End)) {
+        if matches!(node.opcode(), Some(Opcode::Loop | Opcode::End)) {
             rounded.clear();
         }
         let mut node = node.clone();
@@ -44,7 +44,7 @@ fn legalize(
                 let full = 32767.0 / (1u32 << frac) as f32;
                 let original = &program.nodes[source];
                 nodes.push(Node {
-                    opcode: Some(Opcode::Clamp),
+                    kind: NodeKind::Operation(Opcode::Clamp),
                     param: 0,
                     inputs: vec![renamed[source]],
                     len: original.len,
@@ -62,7 +62,7 @@ fn legalize(
             let (sum, len) = (vec![nodes.len() - 1, nodes.len()], rest.len);
             nodes.push(rest);
             let imm = Immediate::None;
-            nodes.push(Node { opcode: Some(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
+            nodes.push(Node { kind: NodeKind::Operation(Opcode::AddVec), param: 0, inputs: sum, len, layer: 0, imm });
         }
         new_fracs.resize(nodes.len(), fracs[at]);
         renamed.push(nodes.len() - 1);
@@ -71,30 +71,13 @@ fn legalize(
     (FloatProgram { kind: program.kind, nodes, outputs }, new_fracs)
 }
 
-/// The integers of an operation's immediates.
-fn immediates(node: &Node, frac: u32) -> (u32, i8) {
-    match node.imm {
-        Immediate::None if node.opcode == Some(Opcode::OneHot) => (1 << frac, 0),
-        Immediate::None => (0, node.param),
-        Immediate::Iterations(count) => (count, 0),
-        Immediate::Interval(interval) => {
-            let [low, high] = interval.map(|v| (v * (1u32 << frac) as f32).round().clamp(-32768.0, 32767.0) as i16);
-            (Op::interval_imm(low, high), 0)
-        }
-        Immediate::Start(start) => (start as u32, 0),
-        Immediate::Constant(constant) => ((f64::from(constant) * 65536.0).round() as i32 as u32, 0),
-        Immediate::Stack(stack) => stack.pack(),
-        Immediate::Geometry(geometry) => geometry.pack(),
-    }
-}
-
 /// Plans program `index` of a model over the quantised `matrices`.
 ///
 /// # Errors
-/// [`PlanError`] when a scale or a bound does not fit an operation.
+/// [`PlanError`] if an operation does not support a scale or a bound.
 pub fn plan(program: &FloatProgram, index: usize, scales: &Scales, matrices: &Matrices) -> Result<Program, PlanError> {
     let (program, fracs) = legalize(program, &scales.nodes[index], scales, &matrices.remainders);
-    // Neither their packing nor their place has any effect on a program.
+    // The packing and the place of a matrix have no effect on a program.
     let records: Vec<Matrix> = matrices.all.iter().map(|matrix| matrix.layer(Packing::RowMajor).record(0)).collect();
     let written = write(&program, &fracs, scales, &records);
     let mut planned = written.map_err(|source| PlanError { program: program.kind.name(), source })?;
@@ -102,7 +85,7 @@ pub fn plan(program: &FloatProgram, index: usize, scales: &Scales, matrices: &Ma
     Ok(planned)
 }
 
-/// Writes a program whose nodes are operations that integers can do, at the scales `fracs`.
+/// Writes a program at the scales `fracs`. Its nodes must be operations that integers can compute.
 fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Matrix]) -> Result<Program, WriteError> {
     let in_nats = crate::scales::nats(program);
     let mut writer = ProgramWriter::new(program.kind, matrices);
@@ -110,14 +93,14 @@ fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Mat
     let mut inputs = 0;
     for (at, node) in program.nodes.iter().enumerate() {
         let (len, frac) = (node.len as u32, fracs[at] as u8);
-        let tensor = if let Some(opcode) = node.opcode {
+        let tensor = if let Some(opcode) = node.opcode() {
             let operands: Vec<u16> = node.inputs.iter().map(|input| tensor_of[*input]).collect();
-            let (imm, param) = immediates(node, fracs[at]);
+            let (imm, param) = node.integers(fracs[at]);
             let arg = if node.layers().is_empty() { 0 } else { node.layer as u16 };
             let output: Tensor = if in_nats[at] { nats(len) } else { vector(len, frac) };
             writer.append(Op { param, arg, imm, ..operation(opcode, &operands) }, output)?
-        } else if node.is_third() {
-            // The operation has made it.
+        } else if node.is_log_det() {
+            // The operation has already created this tensor.
             writer.extra_of(tensor_of[node.inputs[0]]).unwrap_or(NO_TENSOR)
         } else {
             let (_, bound) = input_format(program.kind, inputs, scales.data);
@@ -131,8 +114,8 @@ fn write(program: &FloatProgram, fracs: &[u32], scales: &Scales, matrices: &[Mat
     writer.finish()
 }
 
-/// Gives every tensor a place, largest first, in the lowest gap that no tensor alive at the same time occupies. An operation
-/// that can work in place takes over the memory of an input that dies with it.
+/// Gives every tensor a place, the largest first: the lowest gap that no tensor alive at the same time occupies. An
+/// operation that can work in place takes over the memory of an input that it reads last.
 fn place(tensors: &mut [Tensor], ops: &[Op]) {
     let mut group: Vec<usize> = (0..tensors.len()).collect();
     for (index, op) in ops.iter().enumerate().filter(|(_, op)| op.opcode.in_place()) {

@@ -1,21 +1,23 @@
-//! Quantisation of dense layers: 8-bit weights, one scale a row, and the multiplier from which that scale is derived exactly.
-//! 16-bit weights are two layers of 8 bits, the second of what the first leaves.
+//! Quantisation of dense layers: 8-bit weights with one scale per row, and the multiplier from which this scale is
+//! derived exactly. 16-bit weights are two layers of 8 bits. The second contains the remainder, the weights minus their
+//! 8-bit rounding.
 
 use crate::assemble::QuantizedMatrix;
 use crate::graph::{DenseLayer, FloatModel, Immediate};
 use elbo::bounds::FULL;
+use elbo::coupling::CouplingStack;
 use elbo::program::Opcode;
 use serde::{Deserialize, Serialize};
 
-/// How many bits a weight has.
+/// Number of bits of a weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum WeightBits {
-    /// One matrix a layer.
+    /// One matrix per layer.
     #[default]
     Eight,
-    /// Two matrices a layer, whose products are added, or one of twice the columns in a coupling: twice the flash and the
-    /// time, a 254th of the weights' error.
+    /// Two matrices per layer, whose products are added; for a coupling one matrix with twice the columns. This takes
+    /// twice the flash and the time, and reduces the error of the weights to 1/254.
     Sixteen,
 }
 
@@ -48,7 +50,8 @@ impl std::str::FromStr for WeightBits {
     }
 }
 
-/// What a layer reads and writes; of no meaning for those of couplings, which have their own.
+/// The scales of a layer's inputs and outputs. They have no meaning for the layers of couplings, whose scales are
+/// fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerScale {
     /// Fractional bits of its inputs.
@@ -59,16 +62,16 @@ pub struct LayerScale {
     pub output: u32,
 }
 
-/// The matrices of a model: one for every layer and, of 16-bit weights, those of the remainders after them.
+/// The matrices of a model: one for every layer, followed by those of the remainders if weights have 16 bits.
 #[derive(Clone, Debug)]
 pub struct Matrices {
-    /// All of them.
+    /// All matrices.
     pub all: Vec<QuantizedMatrix>,
-    /// For every layer the index of its remainder.
+    /// For every layer the index of its remainder matrix, if it has one.
     pub remainders: Vec<Option<usize>>,
 }
 
-/// Lets the couplings of `model` read weights of so many bits.
+/// Sets the number of weight bits of the couplings of `model`.
 pub fn set_weight_bits(model: &mut FloatModel, bits: WeightBits) {
     for node in model.programs.iter_mut().flat_map(|program| &mut program.nodes) {
         if let Immediate::Stack(stack) = &mut node.imm {
@@ -96,15 +99,15 @@ pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBit
     Matrices { all, remainders }
 }
 
-/// Whether 8 bits of a layer leave something: a row of a single weight has a scale to itself. The phases of a convolution
-/// go together.
+/// Whether a layer has a remainder after rounding to 8 bits. A row of a single weight has none, because the row has a
+/// scale of its own. All phases of a convolution are treated alike.
 fn leaves_remainder(model: &FloatModel, layer: usize) -> bool {
     let mut nodes = model.programs.iter().flat_map(|program| &program.nodes);
-    let convolved = nodes.any(|node| node.opcode == Some(Opcode::Conv) && node.layers().contains(&layer));
+    let convolved = nodes.any(|node| node.opcode() == Some(Opcode::Conv) && node.layers().contains(&layer));
     convolved || model.layers[layer].inp > 1
 }
 
-/// What `matrix`, made of `layer`, leaves of it.
+/// The weights and biases of `layer` minus those of the rounded `matrix`.
 fn remainder(layer: &DenseLayer, matrix: &QuantizedMatrix, scale: LayerScale) -> DenseLayer {
     let unit = unit(scale);
     let mut rest = layer.clone();
@@ -120,13 +123,13 @@ fn remainder(layer: &DenseLayer, matrix: &QuantizedMatrix, scale: LayerScale) ->
     rest
 }
 
-/// The weight scale of a multiplier of 1.
+/// The weight scale that belongs to a multiplier of 1.
 fn unit(scale: LayerScale) -> f64 {
     2f64.powi(scale.input as i32 - scale.output as i32 - 32)
 }
 
-/// Quantises `layer` for inputs and outputs at `scale`. `y = acc m / 2^32` at the output's scale, so the row's weight scale is
-/// `m 2^(input - output - 32)`: exactly what the multiplier says.
+/// Quantises `layer` for inputs and outputs at `scale`. Since `y = acc m / 2^32` at the output's scale, the weight
+/// scale of a row is exactly `m 2^(input - output - 32)`.
 pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
     let mut matrix = QuantizedMatrix {
         rows: layer.out,
@@ -153,9 +156,9 @@ pub fn quantize(layer: &DenseLayer, scale: LayerScale) -> QuantizedMatrix {
     matrix
 }
 
-/// Quantises a row with the finest weight scale, `finest` or coarser, at which its accumulator provably fits 32 bits, or with
-/// the coarsest that there is. A scale is a whole number of `unit`s, the multiplier; `round` rounds the weights to it and
-/// returns the bias.
+/// Quantises a row with the finest weight scale, not finer than `finest`, at which its accumulator provably fits 32
+/// bits. If there is none, it uses the coarsest scale. A scale is a whole number of `unit`s, the multiplier. `round`
+/// rounds the weights to the scale and returns the bias.
 fn fit_row(matrix: &mut QuantizedMatrix, row: usize, unit: f64, finest: f64, round: impl Fn(&mut [i8], f64) -> i32) {
     let mut step = finest.max(unit);
     loop {
@@ -170,8 +173,9 @@ fn fit_row(matrix: &mut QuantizedMatrix, row: usize, unit: f64, finest: f64, rou
     }
 }
 
-/// Quantises a layer of a coupling, which reads and writes 16 fractional bits and 12 of biases (see [`CouplingStack`]): the
-/// weight scale of a row is its multiplier times 2^-32, and the sums are those of the halfwords of what it reads.
+/// Quantises a layer of a coupling. Its inputs and outputs have 16 fractional bits and its biases 12 (see
+/// [`CouplingStack`]). The weight scale of a row is its multiplier times 2^-32. The sums are over the two halfwords of
+/// each input.
 ///
 /// [`CouplingStack`]: elbo::coupling::CouplingStack
 fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
@@ -206,18 +210,18 @@ fn quantize_coupled(layer: &DenseLayer, bits: WeightBits) -> QuantizedMatrix {
     matrix
 }
 
-/// The first layer whose weights or biases are too large, or too many, for the scale that it must write: a row would need a
-/// multiplier of more than 31 bits, or a coupling's bias more than its 12 fractional bits leave.
+/// The first layer whose weights or biases are too large, or too many, for the scale of its output: a row would need a
+/// multiplier of more than 31 bits, or a bias of a coupling is 2048 or more.
 pub fn too_large(model: &FloatModel, matrices: &Matrices) -> Option<usize> {
     let coupled = model.coupled();
     let fits = |at: &usize| {
         matrices.all[*at].multiplier.iter().all(|multiplier| *multiplier < i32::MAX)
-            && !(coupled[*at] && model.layers[*at].b.iter().any(|b| b.abs() >= 2048.0))
+            && !(coupled[*at] && model.layers[*at].b.iter().any(|b| b.abs() >= CouplingStack::POINT_LIMIT as f32))
     };
     (0..model.layers.len()).find(|at| !fits(at))
 }
 
-/// Finest output scale, at most `wanted`, at which every row's multiplier stays below 2^31.
+/// Finest output scale, at most `wanted`, at which the multiplier of every row stays below 2^31.
 pub fn finest_output(layer: &DenseLayer, input_frac: u32, wanted: u32) -> u32 {
     let largest = layer.w.iter().fold(0f32, |largest, w| largest.max(w.abs()));
     let scale = f64::from(largest) / 127.0;
@@ -250,7 +254,7 @@ mod tests {
                 let acc = matrix.bias[row] + (0..8).map(q).sum::<i32>();
                 let got = f32::from(requantize(acc, matrix.multiplier[row])) / 512.0;
                 let exact = layer.b[row] + (0..8).map(|i| layer.w[row * 8 + i] * f32::from(x[i]) / 2048.0).sum::<f32>();
-                // Half a weight step on each of eight activations below 4, and half an output step.
+                // The error is half a weight step for each of eight activations below 4, plus half an output step.
                 prop_assert!((got - exact).abs() < 8.0 * 4.0 * (2.0 / 127.0) / 2.0 + 0.01, "{got} {exact}");
             }
         }
@@ -267,7 +271,7 @@ mod tests {
             let second = quantize(&rest, scale(9, 32767));
             for row in 0..3 {
                 let largest = |w: &[f32]| w[row * 8..(row + 1) * 8].iter().fold(0f32, |most, w| most.max(w.abs()));
-                // Half a step of the first, and half a step of the second of what that left.
+                // The error is half a step of the second matrix, which holds at most half a step of the first.
                 prop_assert!(largest(&rest.w) <= largest(&layer.w) / 127.0 * 0.501);
                 let twice = remainder(&rest, &second, scale(9, 32767));
                 prop_assert!(largest(&twice.w) <= largest(&layer.w) / 127.0 / 254.0 * 0.51, "{:?}", twice.w);

@@ -1,4 +1,5 @@
-//! What is known before flashing: layers with their ranges and scales, memory, and the cost of every program.
+//! Reports on what is known before flashing: layers with their ranges and scales, memory, and the cost of every
+//! program.
 
 use crate::compile::Compiled;
 use elbo::coupling::CouplingStack;
@@ -7,12 +8,12 @@ use elbo::program::{Cost, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRec
 use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
-/// Instructions that a multiply-accumulate costs, any other step, and either in a stack of couplings with tanh, measured by
-/// `cargo xtask bench`, the latter with `--model`; for the estimates only.
+/// Instructions per multiply-accumulate and per other step, and the same two in a stack of couplings with tanh. They
+/// were measured by `cargo xtask bench` (the latter with `--model`) and are used only for estimates.
 const M4: [f64; 4] = [1.2, 40.0, 4.4, 200.0];
 const M0: [f64; 4] = [4.4, 80.0, 11.8, 365.0];
 
-/// The compiler's report on its layers.
+/// Report on the layers.
 pub fn layers(compiled: &Compiled) -> String {
     let width = compiled.float.layer_names.iter().map(String::len).fold(12, usize::max);
     let mut text = format!("{:<width$} {:>9} {:>10} {:>7} {:>12}\n", "layer", "shape", "range", "scale", "accumulator");
@@ -70,7 +71,7 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     text
 }
 
-/// What a program's couplings cost, which stand in no loop.
+/// The cost of a program's couplings, which never stand inside a loop.
 fn coupled_cost(model: &Model<'_>, kind: ProgramKind) -> Cost {
     let blob = model.blob();
     let mut programs = (0..blob.program_count()).map(|index| ProgramRecord::read(blob.programs(), index));
@@ -85,7 +86,7 @@ fn coupled_cost(model: &Model<'_>, kind: ProgramKind) -> Cost {
     couplings.fold(Cost::default(), |sum, cost| Cost { work: sum.work + cost.work, macs: sum.macs + cost.macs })
 }
 
-/// The operations of every program, one a line: `output[length]@place = operation(inputs)`.
+/// The operations of every program, one per line: `output[length]@place = operation(inputs)`.
 pub fn disassembly(model: &Model<'_>) -> String {
     let mut text = String::new();
     let blob = model.blob();

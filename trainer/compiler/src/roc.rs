@@ -1,11 +1,11 @@
-//! How well a score tells anomalies from normal rows.
+//! How well a score separates anomalies from normal rows.
 
-/// Area under the ROC curve: the probability that an anomalous row scores higher than a normal one, ties counting half
-/// (the Mann-Whitney statistic; Fawcett, An introduction to ROC analysis, 2006, section 7). None without a row of each
-/// class, or where a score is not a number.
+/// Area under the ROC curve: the probability that an anomalous row scores higher than a normal one, where ties count
+/// half (the Mann-Whitney statistic; Fawcett, An introduction to ROC analysis, 2006, section 7). `None` if one of the
+/// classes has no row, or if a score is not a number.
 ///
 /// # Panics
-/// If there are not as many scores as marks.
+/// If the number of scores differs from the number of marks.
 #[must_use]
 pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
     assert_eq!(scores.len(), anomalous.len(), "one mark for each score");
@@ -16,7 +16,7 @@ pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
     }
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-    // Twice the number of pairs in the right order, in integers: exact.
+    // Twice the number of correctly ordered pairs, which is an exact integer.
     let (mut below, mut twice) = (0u64, 0u64);
     for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
         let hits = tied.iter().filter(|row| anomalous[**row]).count() as u64;
@@ -27,8 +27,8 @@ pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
     Some(twice as f64 / (2.0 * positives as f64 * negatives as f64))
 }
 
-/// Which rows are anomalous: those labelled 1 where every label is 0 or 1. None where the labels say something else, or
-/// one of the two does not occur.
+/// Which rows are anomalous: those labelled 1, if every label is 0 or 1. `None` if there are other labels, or if one of
+/// the two does not occur.
 #[must_use]
 pub fn anomalies(labels: &[u32]) -> Option<Vec<bool>> {
     let both = labels.contains(&0) && labels.contains(&1);

@@ -1,5 +1,5 @@
-//! What programs are fed when they are calibrated, compared and tested: rows of data, and for the rest what its meaning asks
-//! for.
+//! Inputs for programs that are calibrated, compared or tested: rows of data, and suitable random values for all other
+//! inputs.
 
 use elbo::normal;
 use elbo::program::ProgramKind;
@@ -8,25 +8,25 @@ use rand_core::{Rng, SeedableRng};
 
 use crate::graph::FloatProgram;
 
-/// How the data are represented.
+/// The range of the data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InputRange {
     /// Pixels in [0, 1]: Q1.14, exact for bits and sixteenths.
     Unit,
-    /// Real numbers within this magnitude; what is beyond is clamped.
+    /// Real numbers within this magnitude. Larger values are clamped.
     Real(f32),
 }
 
-/// What an input of a program means.
+/// The meaning of an input of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A row of data.
     Data,
     /// A latent.
     Latent,
-    /// One class, as a vector with a one at its place.
+    /// One class, as a one-hot vector.
     Class,
-    /// What is observed: ones.
+    /// A mask with ones where the row is observed.
     Mask,
 }
 
@@ -40,7 +40,7 @@ pub fn role(kind: ProgramKind, slot: usize) -> Role {
     }
 }
 
-/// The meaning of a program's first output vector, where it is one that another program may read.
+/// The meaning of a program's first output vector, if another program can read it.
 pub fn output_role(kind: ProgramKind) -> Option<Role> {
     match kind {
         ProgramKind::Sample
@@ -54,19 +54,20 @@ pub fn output_role(kind: ProgramKind) -> Option<Role> {
     }
 }
 
-/// A generator of noise and stimuli, the runtime's own.
+/// The generator of noise and stimuli, which is that of the runtime.
 pub fn generator(seed: u64) -> Xoshiro128PlusPlus {
     Xoshiro128PlusPlus::seed_from_u64(seed)
 }
 
-/// Draws of N(0, 1) as a device draws them.
+/// Draws of N(0, 1), exactly as on a device.
 pub fn fill_normal(rng: &mut Xoshiro128PlusPlus, out: &mut [f32]) {
     let mut q = vec![0i16; out.len()];
     normal::fill_normal(rng, &mut q);
     out.iter_mut().zip(q).for_each(|(out, q)| *out = f32::from(q) / (1 << normal::FRAC) as f32);
 }
 
-/// Inputs for run `index` of a program: the row `x`, a class in turn, a latent from the prior, half of the row observed.
+/// Inputs for run `index` of a program: the row `x`, the classes in turn, a latent from the prior, and half of the row
+/// observed.
 pub fn inputs(program: &FloatProgram, x: &[f32], index: usize, rng: &mut Xoshiro128PlusPlus) -> Vec<Vec<f32>> {
     let lengths = program.nodes.iter().filter(|node| node.is_input()).map(|node| node.len);
     let of_slot = |(slot, len): (usize, usize)| match role(program.kind, slot) {

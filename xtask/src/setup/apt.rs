@@ -1,4 +1,4 @@
-//! Debian packages, with `sudo` when needed.
+//! Installs Debian packages, with `sudo` if necessary.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::shell;
 
-/// Installs `packages`, after saying so and why.
+/// Installs `packages` after printing what is installed and why.
 pub fn install(packages: &[&str], why: &str) -> Result<()> {
     ensure!(
         shell::has("apt-get"),

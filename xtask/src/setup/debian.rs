@@ -1,4 +1,4 @@
-//! The way to bare-metal targets where rustup cannot add them: Debian's compiler builds `core`, `alloc` and
+//! Provides bare-metal targets where rustup cannot add them: Debian's compiler builds `core`, `alloc` and
 //! `compiler_builtins` from Debian's sources, once per target, into a sysroot in the user's cache.
 
 use std::fs;
@@ -17,17 +17,17 @@ const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
 const SOURCES: &str = "/usr/lib/rustlib/src/rust/library/core/Cargo.toml";
-/// Grows when the steps below change, so that older sysroots are rebuilt.
+/// Increase this number when the steps below change, so that older sysroots are rebuilt.
 const RECIPE: u32 = 1;
-/// The name by which rustup knows the result: `cargo +elbo-bare build --target ...`.
+/// The name of the result in rustup: `cargo +elbo-bare build --target ...`.
 const LINKED_NAME: &str = "elbo-bare";
 
-/// The assembled toolchain; built if it is missing or was made by another compiler.
+/// The assembled toolchain. It is built if it is missing or was built by another compiler.
 pub fn assemble() -> Result<BareToolchain> {
     let folder = assembled_folder()?;
     let parent = folder.parent().context("the cache folder has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    // Two tasks started at once must not build into the same folder.
+    // Two tasks that start at the same time must not build into the same folder.
     let lock = fs::File::create(parent.join("toolchain.lock"))?;
     lock.lock()?;
 
@@ -44,7 +44,7 @@ pub fn assemble() -> Result<BareToolchain> {
     Ok(BareToolchain::Assembled(folder))
 }
 
-/// Refuses a compiler that is older than the firmware asks for.
+/// Refuses a compiler that is older than the firmware requires.
 fn check_version(compiler: &str) -> Result<()> {
     let minor = |version: &str| version.strip_prefix("1.")?.split('.').next()?.parse::<u32>().ok();
     let release = compiler.lines().find_map(|line| line.strip_prefix("release: ")).unwrap_or("unknown");
@@ -130,7 +130,7 @@ fn copy_libraries(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Debian's compiler package has no linker for bare metal; rustup's toolchain carries one.
+/// Debian's compiler package has no linker for bare metal, but rustup's toolchain includes one.
 fn find_lld(host: &str) -> Result<PathBuf> {
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let lld = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(host).join("bin/rust-lld");
@@ -154,7 +154,7 @@ fn script(path: &Path, body: &str) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
-/// For use by hand only; the tasks call the folder's cargo directly, so a failure here is harmless.
+/// Links the toolchain for use by hand. The tasks call the folder's cargo directly, so a failure here is harmless.
 fn link(folder: &Path) {
     let known = Command::new("rustup").args(["toolchain", "list", "-v"]).output();
     let linked = known.is_ok_and(|list| {

@@ -1,5 +1,5 @@
-//! What the other tasks need and a machine with only rustup's stable lacks: the bare-metal targets and the Arm
-//! emulator. Says what it installs and why; does nothing when all is there.
+//! Installs what the other tasks need in addition to rustup's stable toolchain: the bare-metal targets and the Arm
+//! emulator. It prints what it installs and why, and does nothing if everything is there.
 
 mod apt;
 mod debian;
@@ -13,7 +13,7 @@ use elbo_link::host::toolchain::{TARGETS, default_has_targets};
 
 use crate::shell;
 
-/// Everything; what `cargo xtask setup` does.
+/// Installs everything for `cargo xtask setup`.
 pub fn run() -> Result<()> {
     match toolchain()? {
         BareToolchain::Default => println!("bare-metal targets: in the default toolchain"),
@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
 
 const EMULATOR: &str = "qemu-system-arm";
 
-/// A toolchain for the boards, made first if there is none.
+/// The toolchain for the boards, which is created if there is none.
 pub fn toolchain() -> Result<BareToolchain> {
     if default_has_targets() {
         return Ok(BareToolchain::Default);
@@ -43,7 +43,7 @@ pub fn toolchain() -> Result<BareToolchain> {
         .context("the bare-metal targets are missing; install them with `rustup target add` and run this again")
 }
 
-/// The Arm emulator, installed first if there is none.
+/// Ensures that the Arm emulator is installed.
 pub fn emulator() -> Result<()> {
     if !shell::has(EMULATOR) {
         apt::install(&["qemu-system-arm"], "to emulate the boards")?;

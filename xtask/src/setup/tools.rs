@@ -1,5 +1,5 @@
-//! Cargo subcommands that the tests need: built from crates.io into `target/tools`, of one version each, where they are
-//! missing.
+//! Cargo subcommands that the tests need. Missing ones are built from crates.io into `target/tools`, each in a fixed
+//! version.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub struct Tool {
 
 /// Runs cargo for each feature.
 pub const HACK: Tool = Tool { name: "cargo-hack", version: "0.6.46", purpose: "to check every feature alone" };
-/// Checks what dependencies are.
+/// Checks licences, sources and advisories of dependencies.
 pub const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", purpose: "to check the dependencies' licences" };
 
 /// Builds the tools that are missing.
@@ -48,7 +48,7 @@ impl Tool {
         }
         println!("Building {name} {version}, {purpose} (once, a minute or less)");
         let start = Instant::now();
-        // Little of its time is spent computing, so that an optimised build would take longer than it ever saves.
+        // The tool spends little time computing, so an optimised build would take longer than it saves.
         shell::run(
             Command::new("cargo")
                 .args(["install", "--locked", "--debug", "--force", "--root"])
@@ -62,7 +62,7 @@ impl Tool {
         Ok(())
     }
 
-    /// Whether cargo's list of what it installed names this version.
+    /// Whether cargo's list of installed tools contains this version.
     fn is_installed(&self) -> bool {
         let listed = fs::read_to_string(folder().join(".crates.toml")).unwrap_or_default();
         listed.contains(&format!("\"{} {} (", self.name, self.version)) && self.binary().is_file()

@@ -1,4 +1,4 @@
-//! What dependencies are: their licences and where they come from, as `deny.toml` asks, and known vulnerabilities.
+//! Checks dependencies: their licences and sources according to `deny.toml`, and known vulnerabilities.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::shell;
 
 const MANIFESTS: [&str; 3] = ["Cargo.toml", "firmware/Cargo.toml", "fuzz/fuzzers/Cargo.toml"];
 
-/// All three workspaces.
+/// Checks all three workspaces.
 pub fn check() -> Result<()> {
     for manifest in MANIFESTS {
         shell::run(deny(manifest).args(["licenses", "bans", "sources"]))?;
@@ -17,7 +17,7 @@ pub fn check() -> Result<()> {
     advisories()
 }
 
-/// Vulnerabilities that are known, where the list of them can be fetched.
+/// Checks for known vulnerabilities if the list of advisories can be fetched.
 fn advisories() -> Result<()> {
     for manifest in MANIFESTS {
         let mut command = deny(manifest);
@@ -30,9 +30,7 @@ fn advisories() -> Result<()> {
             continue;
         }
         if errors.contains("failed to fetch advisory database") {
-            println!(
-                "SKIPPED: known vulnerabilities. The list of them, RustSec's, cannot be fetched from this machine."
-            );
+            println!("SKIPPED: known vulnerabilities. RustSec's list of them cannot be fetched from this machine.");
             return Ok(());
         }
         bail!("`{text}` failed: {}\n{errors}", output.status);

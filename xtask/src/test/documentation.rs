@@ -1,4 +1,4 @@
-//! rustdoc has nothing to say against the documentation.
+//! Checks that rustdoc gives no warning.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::shell::{self, root};
 
-/// The workspace as a whole, and the runtime as docs.rs shows it.
+/// Checks the whole workspace, and the runtime as docs.rs shows it.
 pub fn check() -> Result<()> {
     for options in [&["--workspace"][..], &["--package", "elbo", "--all-features"]] {
         shell::run(

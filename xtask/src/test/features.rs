@@ -1,4 +1,4 @@
-//! The runtime with every feature alone, with none and with all, and with the oldest compiler that it promises.
+//! Checks the runtime with every feature alone, with none and with all, and with the oldest supported compiler.
 
 use std::process::Command;
 
@@ -9,10 +9,11 @@ use super::cargo;
 use crate::setup::tools::HACK;
 use crate::shell::{self, root};
 
-/// Cores without and with the DSP extension: each has kernels of its own.
+/// One core without and one with the DSP extension. Each has its own kernels.
 const TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabi"];
 
-/// No choice of features gives a warning, on the host with its tests or on bare metal; what is left out is refused.
+/// Checks that no set of features gives a warning, on the host with its tests and on bare metal. Disabled operations
+/// must be refused.
 pub fn check() -> Result<()> {
     shell::run(
         HACK.command()
@@ -44,10 +45,11 @@ fn bare(toolchain: &BareToolchain, target: &str) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// The runtime uses nothing that is younger than the compiler it asks for. Where rustup has that compiler, it builds too.
+/// Checks that the runtime uses nothing newer than its oldest supported compiler. If rustup has that compiler, the
+/// runtime is also built with it.
 pub fn oldest_compiler() -> Result<()> {
     let version = promised()?;
-    println!("the runtime asks for Rust {version}");
+    println!("the runtime requires Rust {version}");
     cargo(&[
         "clippy",
         "--package",
@@ -63,7 +65,7 @@ pub fn oldest_compiler() -> Result<()> {
     let Some(toolchain) =
         toolchains.lines().filter_map(|line| line.split(' ').next()).find(|name| is_of(name, &version))
     else {
-        println!("SKIPPED: a build with Rust {version}, which is not installed here. The lint above stands in for it.");
+        println!("SKIPPED: a build with Rust {version}, which is not installed here. The lint above replaces it.");
         return Ok(());
     };
     shell::run(
@@ -75,7 +77,7 @@ pub fn oldest_compiler() -> Result<()> {
     )
 }
 
-/// `rust-version` of the runtime.
+/// The field `rust-version` of the runtime.
 fn promised() -> Result<String> {
     let text = shell::output(
         Command::new("cargo").args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()),
@@ -87,7 +89,7 @@ fn promised() -> Result<String> {
     Ok(version.context("runtime/Cargo.toml states no rust-version")?.to_owned())
 }
 
-/// Whether a toolchain of rustup's, `1.88.0-x86_64-unknown-linux-gnu` for example, is of a version.
+/// Whether a rustup toolchain, for example `1.88.0-x86_64-unknown-linux-gnu`, has this version.
 fn is_of(toolchain: &str, version: &str) -> bool {
     toolchain.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', '-']))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold, step by step.
+//! `cargo xtask test`: every check and test, step by step.
 
 mod dependencies;
 mod documentation;
@@ -15,7 +15,7 @@ use crate::{firmware, setup};
 
 type Step = fn() -> Result<()>;
 
-/// What is done, in order: what is quick to tell comes first.
+/// The steps in order. Quick steps come first.
 const STEPS: [(&str, Step); 14] = [
     ("set-up", || setup::run().and_then(|()| setup::tools::install())),
     ("format", || cargo(&["fmt", "--all", "--check"]).and_then(|()| firmware_cargo(&["fmt", "--all", "--check"]))),
@@ -33,11 +33,11 @@ const STEPS: [(&str, Step); 14] = [
     ("firmware's own tests", || firmware_app(&["test"], &[])),
 ];
 
-/// Runs every step, or those whose names contain `only`; stops at the first that fails.
+/// Runs every step, or those whose names contain `only`. It stops at the first failure.
 pub fn run(only: Option<&str>) -> Result<()> {
     let chosen: Vec<_> = STEPS.iter().filter(|(name, _)| only.is_none_or(|only| name.contains(only))).collect();
     if chosen.is_empty() {
-        bail!("no step has such a name; there are: {}", STEPS.map(|(name, _)| name).join(", "));
+        bail!("no step has a name with this text; the steps are: {}", STEPS.map(|(name, _)| name).join(", "));
     }
     let mut times = Vec::new();
     for (name, work) in chosen {
@@ -48,21 +48,21 @@ pub fn run(only: Option<&str>) -> Result<()> {
         println!("== {name}: {seconds:.0} s");
         times.push((name, seconds));
     }
-    println!("\nAll of this holds:");
+    println!("\nAll steps passed:");
     for (name, seconds) in &times {
         println!("{seconds:>6.0} s  {name}");
     }
-    println!("{:>6.0} s  together", times.iter().map(|(_, seconds)| seconds).sum::<f64>());
+    println!("{:>6.0} s  in total", times.iter().map(|(_, seconds)| seconds).sum::<f64>());
     Ok(())
 }
 
-/// The writer needs a heap, but no operating system.
+/// Checks that the writer of blobs needs a heap, but no operating system.
 fn writer_for_bare_metal() -> Result<()> {
     let arguments = ["build", "--package", "elbo-writer", "--target", "thumbv6m-none-eabi"];
     shell::run(elbo_link::host::bare_cargo()?.args(arguments).current_dir(root()))
 }
 
-/// The application that every board runs, built for the host.
+/// The crate of the applications, built for the host.
 fn firmware_app(command: &[&str], options: &[&str]) -> Result<()> {
     shell::run(
         Command::new("cargo")

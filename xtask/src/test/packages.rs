@@ -1,4 +1,4 @@
-//! What would be published: complete, and working away from this repository.
+//! Checks the packages for publication: they must be complete and work outside this repository.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::shell::{self, root};
 
-/// What a package must hold beside its code.
+/// Files that a package must contain besides its code.
 const FILES: [&str; 3] = ["README.md", "LICENSE-APACHE", "LICENSE-MIT"];
 
-/// A crate that is meant for publication.
+/// A crate that will be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Package {
     name: String,
@@ -25,8 +25,8 @@ impl Package {
     }
 }
 
-/// Every crate that is not `publish = false` is packaged and built from its package, and the tests in it pass in a folder
-/// of their own.
+/// Packages every crate that is not `publish = false`, and builds it from its package. Its tests must pass in a
+/// separate folder.
 pub fn check() -> Result<()> {
     let metadata = shell::output(
         Command::new("cargo").args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()),
@@ -42,7 +42,7 @@ pub fn check() -> Result<()> {
     }
     shell::run(&mut cargo_package(&selection))?;
 
-    // Outside of the repository, where nothing but the package can be found.
+    // The folder is outside the repository, so that only the package can be found.
     let folder = std::env::temp_dir().join(format!("elbo-packages-{}", std::process::id()));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let result = packages
@@ -64,7 +64,7 @@ fn unpack(package: &Package, folder: &Path) -> Result<()> {
     shell::run(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(folder))
 }
 
-/// Runs the tests of an unpacked package. What it needs of the others comes from their packages, as if published.
+/// Runs the tests of an unpacked package. It depends on the packages of the other crates, as if they were published.
 fn test(package: &Package, all: &[Package], folder: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command
@@ -78,7 +78,7 @@ fn test(package: &Package, all: &[Package], folder: &Path) -> Result<()> {
     shell::run(&mut command)
 }
 
-/// The packages of a workspace that may be published, in the order in which cargo names them.
+/// The packages of a workspace that may be published, in cargo's order.
 fn published(metadata: &Value) -> Result<Vec<Package>> {
     let all = metadata["packages"].as_array().context("`cargo metadata` names no packages")?;
     let open: Vec<&Value> = all.iter().filter(|package| package["publish"].is_null()).collect();

@@ -1,5 +1,5 @@
-//! A firmware that fails says so, and ends the emulator with failure, so that a test that runs it fails too. It speaks on
-//! the emulator's standard error: standard output is the serial port.
+//! On a failure, prints a message and ends the emulator with an error status, so that a test fails too. The message
+//! goes to the emulator's standard error, because standard output is the serial port.
 
 use core::panic::PanicInfo;
 

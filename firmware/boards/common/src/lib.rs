@@ -1,4 +1,4 @@
-//! What every Cortex-M board shares.
+//! Code that all Cortex-M boards share.
 #![no_std]
 
 #[cfg(feature = "semihosting")]

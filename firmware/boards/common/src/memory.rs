@@ -1,4 +1,5 @@
-//! How much memory a firmware uses: the stack is painted before `main`, and what is still painted was never used.
+//! Measures the memory that a firmware uses. The stack is painted before `main`; words that are still painted were
+//! never used.
 
 use cortex_m_rt::STACK_PAINT_VALUE;
 use elbo_link::StackUse;

@@ -9,13 +9,13 @@ use board::Microbit;
 use elbo::Arena;
 use elbo_app::Memory;
 use elbo_model::{ARENA, VALUES, blob};
-// The M0 has no atomic swap: a critical section stands in for it.
+// The M0 has no atomic swap; a critical section replaces it.
 use cortex_m as _;
 use portable_atomic as _;
 use static_cell::ConstStaticCell;
 
 const SEED: u64 = 1;
-/// Words for a blob to fuzz with, and four kilobytes for it to run in.
+/// Words for a blob to fuzz, and four kilobytes of memory to run it.
 const SCRATCH: usize = if cfg!(feature = "fuzz") { (1 << 10) + 1 + (1 << 10) } else { 0 };
 
 static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
@@ -44,7 +44,7 @@ pub fn generate() -> ! {
     rest()
 }
 
-/// Draws what the tilt means as text.
+/// Draws the decoded latent for the current tilt as text.
 pub fn steer() -> ! {
     let _ = elbo_app::steer(&mut Microbit::start(), blob(), memory());
     rest()

@@ -1,4 +1,5 @@
-//! TIMER0 of the nRF51 (reference manual, chapter 19): 32 bits at 16 MHz. The core has no SysTick under emulation.
+//! TIMER0 of the nRF51 (reference manual, chapter 19): 32 bits at 16 MHz. It is used because the emulated core has no
+//! SysTick.
 
 use elbo_board::Register;
 

@@ -8,8 +8,8 @@ use static_cell::ConstStaticCell;
 use crate::board::Mps2;
 use crate::layout::Layout;
 
-/// Words for the operands of a dense bench, 640 by 128, and 400 by 784 with weights of 8 bits; for a blob to fuzz with,
-/// and as much memory as it has on the host.
+/// Words for the operands of a dense benchmark: 640 by 128, and 400 by 784 with weights of 8 bits. For fuzzing: a blob,
+/// and as much memory as on the host.
 const SCRATCH: usize = if cfg!(feature = "bench") {
     84_000
 } else if cfg!(feature = "fuzz") {
@@ -45,7 +45,7 @@ pub fn generate<L: Layout>() -> ! {
     rest()
 }
 
-/// Draws what the tilt means as text.
+/// Draws the decoded latent for the current tilt as text.
 pub fn steer<L: Layout>() -> ! {
     let _ = elbo_app::steer(&mut Mps2::<L>::start(), blob(), memory());
     rest()

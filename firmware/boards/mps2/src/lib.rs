@@ -1,4 +1,4 @@
-//! Arm's MPS2 boards, as QEMU emulates them. They differ in their core and in where their devices are.
+//! Arm's MPS2 boards as emulated by QEMU. They differ in their core and in the addresses of their devices.
 #![no_std]
 
 mod application;

@@ -1,5 +1,5 @@
-//! The CMSDK APB timer (Arm DDI 0479, section 4.4): 32 bits at the peripheral clock, so that a count does not wrap
-//! within a bench as SysTick's 24 bits would.
+//! The CMSDK APB timer (Arm DDI 0479, section 4.4): 32 bits at the peripheral clock. Unlike the 24 bits of SysTick, a
+//! count does not wrap within a benchmark.
 
 use core::marker::PhantomData;
 

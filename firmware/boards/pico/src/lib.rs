@@ -40,7 +40,7 @@ pub fn serve() -> ! {
     restart(ended.is_err())
 }
 
-/// Draws samples as text, other ones after every reset.
+/// Draws samples as text. They differ after every reset.
 pub fn generate() -> ! {
     let mut board = Pico::start();
     let seed = board.random_seed();
@@ -48,13 +48,13 @@ pub fn generate() -> ! {
     restart(ended.is_err())
 }
 
-/// Draws what the tilt means as text.
+/// Draws the decoded latent for the current tilt as text.
 pub fn steer() -> ! {
     let ended = elbo_app::steer(&mut Pico::start(), blob(), memory());
     restart(ended.is_err())
 }
 
-/// The serial line failed (noise, a break, a cable that was pulled): start over. Otherwise the application is done.
+/// Restarts if the serial line failed (noise, a break, an unplugged cable). Otherwise the application has ended.
 fn restart(failed: bool) -> ! {
     if failed {
         defmt::warn!("the serial line failed; starting over");

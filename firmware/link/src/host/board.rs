@@ -1,4 +1,4 @@
-//! The boards that there is firmware for.
+//! The boards for which there is firmware.
 
 use anyhow::{Result, bail};
 
@@ -6,14 +6,14 @@ use anyhow::{Result, bail};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Means {
-    /// `qemu-system-arm` plays this machine.
+    /// Runs on `qemu-system-arm`, which emulates this machine.
     Emulator {
-        /// QEMU's name of it.
+        /// The name of the machine in QEMU.
         machine: &'static str,
     },
-    /// A real board behind a debug probe.
+    /// Runs on real hardware behind a debug probe.
     Probe {
-        /// probe-rs's name of the chip.
+        /// The name of the chip in probe-rs.
         chip: &'static str,
     },
 }
@@ -27,13 +27,13 @@ pub struct Board {
     pub core: &'static str,
     /// The compiler's target.
     pub target: &'static str,
-    /// How it runs.
+    /// Whether it is emulated or real.
     pub means: Means,
     /// Bytes of flash.
     pub flash: u32,
     /// Bytes of RAM.
     pub ram: u32,
-    /// Whether its kernels read weights that are packed for the DSP extension.
+    /// Whether its kernels need weights packed for the DSP extension.
     pub dsp: bool,
 }
 
@@ -96,7 +96,7 @@ impl Board {
     /// The board with this name.
     ///
     /// # Errors
-    /// There is none; the message lists those that there are.
+    /// If there is none. The message lists all boards.
     pub fn find(name: &str) -> Result<&'static Self> {
         if let Some(board) = BOARDS.iter().find(|board| board.name == name) {
             return Ok(board);
@@ -105,7 +105,7 @@ impl Board {
         bail!("there is no board `{name}`; boards: {}", known.join(", "))
     }
 
-    /// Whether it can run here without hardware.
+    /// Whether the board can run here without hardware.
     #[must_use]
     pub fn emulated(&self) -> bool {
         matches!(self.means, Means::Emulator { .. })

@@ -1,4 +1,4 @@
-//! Asking a board.
+//! Requests to a board.
 
 use std::io::{Read, Write};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -14,17 +14,17 @@ use crate::{
     write_frame,
 };
 
-/// How long a board may be silent. A slow program on an emulated core takes a few seconds.
+/// The longest silence of a board. A slow program on an emulated core takes a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Loops of the run that calibrates the board's counter: two million instructions.
 const CALIBRATION_LOOPS: u32 = 1_000_000;
 
-/// What a board is and what it runs.
+/// Properties of a board and of its model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardInfo {
     /// The board's name.
     pub board: String,
-    /// The model's name; empty when none is loaded.
+    /// The model's name; empty if none is loaded.
     pub model: String,
     /// Bytes of the blob, or of the flash reserved for it.
     pub blob_len: u32,
@@ -32,7 +32,7 @@ pub struct BoardInfo {
     pub arena_len: u32,
     /// Halfwords of arena that the firmware has.
     pub arena_capacity: u32,
-    /// Elements that the firmware can hold of an input, and of the outputs.
+    /// Largest number of elements of the inputs, and of the outputs.
     pub value_capacity: u16,
 }
 
@@ -53,29 +53,29 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client over any two byte streams. `emulator` is kept alive, and asked for its last words if the board falls
-    /// silent.
+    /// A client over any two byte streams. `emulator` is kept running. If the board stops answering, the emulator's
+    /// output is added to the error.
     pub fn new(
         name: &'static str,
         mut writer: Box<dyn Write + Send>,
         reader: Box<dyn Read + Send>,
         emulator: Option<Emulator>,
     ) -> Self {
-        // Ends whatever a board may have received before.
+        // Ends any incomplete frame that the board may have received before.
         let _ = writer.write_all(&[0]);
         let port = Port::new(reader, PATIENCE);
         Self { name, writer, port, reader: FrameReader::new(), emulator, instructions_per_tick: None }
     }
 
-    /// How long the board may be silent from now on.
+    /// Sets how long the board may be silent.
     pub fn set_patience(&mut self, patience: Duration) {
         self.port.patience = patience;
     }
 
-    /// Who is there?
+    /// Asks for the properties of the board.
     ///
     /// # Errors
-    /// The board refuses, falls silent or dies: so for every method below.
+    /// The board refuses, stops answering or dies. This holds for all methods below.
     pub fn info(&mut self) -> Result<BoardInfo> {
         self.send(&Request::Info)?;
         self.receive(|reply| match reply {
@@ -91,7 +91,7 @@ impl Client {
         })
     }
 
-    /// The shapes and costs of a program.
+    /// The shapes and cost of a program.
     pub fn shape(&mut self, program: Program) -> Result<ProgramShape> {
         self.send(&Request::Shape(program))?;
         self.receive(|reply| match reply {
@@ -100,7 +100,7 @@ impl Client {
         })
     }
 
-    /// The shapes and costs of a program, or nothing when the model does not carry it.
+    /// The shapes and cost of a program, or `None` if the model does not contain it.
     pub fn find_shape(&mut self, program: Program) -> Result<Option<ProgramShape>> {
         self.send(&Request::Shape(program))?;
         self.receive(|reply| match reply {
@@ -110,13 +110,14 @@ impl Client {
         })
     }
 
-    /// `count` samples of one generator, one after the other.
+    /// `count` samples from one generator, one after another.
     pub fn sample(&mut self, seed: u64, count: u32) -> Result<Vec<i16>> {
         self.send(&Request::Sample { seed, count })?;
         self.receive_values()
     }
 
-    /// Runs a program on its input vectors, one after the other: its output vectors, likewise, and its scalar in Q16 nats.
+    /// Runs a program on its input vectors, given one after another. Returns its output vectors in the same form, and
+    /// its scalar in Q16 nats.
     pub fn run(&mut self, program: Program, inputs: &[i16], seed: u64) -> Result<(Vec<i16>, Option<i64>)> {
         self.send_input(inputs)?;
         self.send(&Request::Run { program, seed })?;
@@ -128,7 +129,7 @@ impl Client {
         self.run(program, x, seed)?.1.with_context(|| format!("{} answered without a score", self.name))
     }
 
-    /// How much memory has been used since the reset.
+    /// The memory used since the reset.
     pub fn memory_use(&mut self) -> Result<StackUse> {
         self.send(&Request::Stack)?;
         self.receive(|reply| match reply {
@@ -137,7 +138,7 @@ impl Client {
         })
     }
 
-    /// Sets the emulated accelerometer to `axes` (thousandths of g) and decodes the latent that this tilt means.
+    /// Sets the emulated accelerometer to `axes` (thousandths of g) and decodes the latent for this tilt.
     pub fn tilt(&mut self, axes: [i16; 3]) -> Result<Vec<i16>> {
         let [x, y, z] = axes;
         self.send(&Request::Axes { x, y, z })?;
@@ -151,7 +152,7 @@ impl Client {
         self.receive(|reply| matches!(reply, Reply::Done).then_some(()))
     }
 
-    /// Runs `count` cases of mutated blobs from `first` on.
+    /// Runs `count` cases of mutated blobs, starting with case `first`.
     pub fn fuzz(&mut self, first: u64, count: u32) -> Result<Fuzzed> {
         self.send(&Request::Fuzz { first, count })?;
         self.receive(|reply| match reply {
@@ -160,7 +161,7 @@ impl Client {
         })
     }
 
-    /// Makes the board fail, and waits for an answer that can only be a refusal: there is always an error.
+    /// Makes the board fail, and waits for an answer. The result is always an error.
     pub fn fail(&mut self, fault: Fault) -> Result<()> {
         self.send(&Request::Fail(fault))?;
         self.receive(|_| None)
@@ -175,8 +176,8 @@ impl Client {
         })
     }
 
-    /// Instructions of one run of `bench`, the mean over `repeat`. On a real board this counts cycles of a loop whose
-    /// turns are taken for two instructions, so use it on emulated ones.
+    /// Instructions of one run of `bench`, averaged over `repeat` runs. Use it on emulated boards: on a real board the
+    /// calibration assumes that an iteration of a loop takes two instructions, and the counter counts cycles.
     pub fn instructions(&mut self, bench: Bench, repeat: u32) -> Result<f64> {
         let per_tick = match self.instructions_per_tick {
             Some(per_tick) => per_tick,
@@ -237,13 +238,13 @@ impl Client {
         match self.reader.read(&mut self.port) {
             Ok(reply) => wanted(reply).with_context(|| match reply {
                 Reply::Failure(failure) => format!("{} refused: {failure}", self.name),
-                _ => format!("{} gave an answer to another question: {reply:?}", self.name),
+                _ => format!("{} sent an unexpected answer: {reply:?}", self.name),
             }),
             Err(error) => {
                 let words = self.last_words();
                 let name = self.name;
                 match error {
-                    FrameError::Bad => bail!("{name} sent something that is no message{words}"),
+                    FrameError::Bad => bail!("{name} sent bytes that are not a message{words}"),
                     FrameError::Closed => bail!("the connection to {name} has ended{words}"),
                     FrameError::Stream(Silence) => {
                         bail!("{name} has been silent for {} s{words}", self.port.patience.as_secs_f32())
@@ -254,13 +255,13 @@ impl Client {
     }
 
     fn last_words(&mut self) -> String {
-        // Its standard error may still be on the way.
+        // Its standard error may still be incomplete.
         thread::sleep(Duration::from_millis(100));
         self.emulator.as_mut().map(Emulator::last_words).unwrap_or_default()
     }
 }
 
-/// The bytes that arrive, read in the background so that waiting can end.
+/// The received bytes. A background thread reads them, so that waiting can time out.
 struct Port {
     incoming: Receiver<Vec<u8>>,
     pending: std::vec::IntoIter<u8>,

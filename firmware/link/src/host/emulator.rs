@@ -1,4 +1,4 @@
-//! Running a firmware in QEMU.
+//! Runs a firmware in QEMU.
 
 use std::io::{ErrorKind, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,7 +13,7 @@ use super::firmware::Image;
 
 const PROGRAM: &str = "qemu-system-arm";
 
-/// A running emulator. It is killed when this is dropped.
+/// A running emulator. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Emulator {
     child: Child,
@@ -22,10 +22,10 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts an image. Time in the emulator is the number of instructions run: one is a nanosecond.
+    /// Starts an image. Time in the emulator is the number of executed instructions, with one nanosecond each.
     ///
     /// # Errors
-    /// The board is no emulated one, or the emulator is not installed.
+    /// The board is not emulated, or the emulator is not installed.
     pub fn start(board: &'static Board, image: &Image) -> Result<Self> {
         let child = Self::command(board, image)?
             .args(["-icount", "shift=0"])
@@ -41,10 +41,10 @@ impl Emulator {
         Ok(Self { child, board, output })
     }
 
-    /// Runs an image in real time with its serial port on this terminal, until it or the user ends it.
+    /// Runs an image in real time with its serial port on this terminal, until the firmware or the user ends it.
     ///
     /// # Errors
-    /// As [`Self::start`]; and the emulator fails.
+    /// Those of [`Self::start`], or the emulator fails.
     pub fn interact(board: &'static Board, image: &Image) -> Result<()> {
         let mut child = started(Self::command(board, image)?.spawn())?;
         let status = child.wait()?;
@@ -54,10 +54,10 @@ impl Emulator {
         Ok(())
     }
 
-    /// The emulator's command line: serial port on standard input and output, semihosting on standard error.
+    /// The emulator's command line: the serial port is on standard input and output, semihosting on standard error.
     ///
     /// # Errors
-    /// The board is no emulated one.
+    /// The board is not emulated.
     fn command(board: &'static Board, image: &Image) -> Result<Command> {
         let Means::Emulator { machine } = board.means else {
             bail!("{} is not an emulated board: it needs the hardware and a debug probe", board.name)
@@ -74,10 +74,10 @@ impl Emulator {
         Ok(command)
     }
 
-    /// The console of the firmware, which must be [`Application::Serve`](super::Application::Serve).
+    /// Connects to the console of the firmware, which must be [`Application::Serve`](super::Application::Serve).
     ///
     /// # Errors
-    /// It has been connected to before.
+    /// There is already a connection.
     pub fn connect(mut self) -> Result<Client> {
         let taken = "the emulator's serial port has been taken";
         let input: ChildStdin = self.child.stdin.take().context(taken)?;
@@ -85,10 +85,10 @@ impl Emulator {
         Ok(Client::new(self.board.name, Box::new(input), Box::new(output), Some(self)))
     }
 
-    /// Everything that the firmware has written to its serial port, for as long as `enough` says that it is not.
+    /// Returns everything that the firmware writes to its serial port until `enough` returns true.
     ///
     /// # Errors
-    /// The serial port ends first; the message has what the emulator said.
+    /// The serial port ends before. The message contains the emulator's output.
     pub fn read_until(&mut self, mut enough: impl FnMut(&str) -> bool) -> Result<String> {
         let mut port = self.child.stdout.take().context("the emulator's serial port has been taken")?;
         let mut text = Vec::new();
@@ -103,7 +103,7 @@ impl Emulator {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// How the emulator ended, if it did, and what it and the firmware have written to standard error.
+    /// How the emulator ended, if it did, and everything written to standard error.
     pub fn last_words(&mut self) -> String {
         let mut words = match self.child.try_wait() {
             Ok(Some(status)) => format!("; the emulator ended with {status}"),

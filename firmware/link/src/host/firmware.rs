@@ -1,4 +1,4 @@
-//! Building a board's firmware around a model.
+//! Builds a board's firmware with a model.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,20 +11,20 @@ use anyhow::{Context, Result, ensure};
 use super::board::Board;
 use super::toolchain::bare_cargo;
 
-/// What the firmware does.
+/// The application of a firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Application {
     /// Answers a host's requests.
     Serve,
-    /// Draws samples as text, for ever.
+    /// Draws samples as text, forever.
     Generate,
-    /// Draws what the tilt of the board decodes to.
+    /// Draws the decoded latent for the board's tilt.
     Steer,
 }
 
 impl Application {
-    /// Its name, by which binaries are called.
+    /// Its name, which is also the name of its binaries.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,18 +35,18 @@ impl Application {
     }
 }
 
-/// Where the model lies.
+/// The place of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Placement {
     /// In the firmware's own image.
     Linked(PathBuf),
-    /// At an address of its own, written apart from the application.
+    /// At an address of its own, separate from the application.
     Apart {
-        /// The model that is written there, and for which the firmware's memory is sized.
+        /// The model at this address. The firmware's memory is sized for it.
         model: PathBuf,
-        /// Where.
+        /// The address.
         address: u32,
-        /// Bytes reserved there.
+        /// Bytes reserved at the address.
         space: u32,
     },
 }
@@ -70,49 +70,49 @@ pub struct Firmware {
     room: Option<(usize, usize)>,
 }
 
-/// A firmware that was built.
+/// A firmware that has been built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The ELF file. Its name depends on what it was built from, so that images do not overwrite each other.
+    /// The ELF file. Its name depends on its sources, so that different images do not overwrite each other.
     pub path: PathBuf,
-    /// A file that has to be written at an address besides.
+    /// A file that must also be written, and its address.
     pub apart: Option<(PathBuf, u32)>,
 }
 
 impl Firmware {
-    /// An application for a board, around a model.
+    /// An application for a board with a model.
     #[must_use]
     pub fn new(board: &'static Board, application: Application, placement: Placement) -> Self {
         Self { board, application, placement, features: Vec::new(), package: None, room: None }
     }
 
-    /// With a feature of the board's package: `log`, `bench`, `fuzz` or `selftest`.
+    /// Enables a feature of the board's package: `log`, `bench`, `fuzz` or `selftest`.
     #[must_use]
     pub fn feature(mut self, feature: &'static str) -> Self {
         self.features.push(feature);
         self
     }
 
-    /// Another package under `firmware`, and its binary, instead of the board's own application.
+    /// Builds a binary of another package under `firmware` instead of the board's own application.
     #[must_use]
     pub fn package(mut self, folder: &'static str, binary: &'static str) -> Self {
         self.package = Some((folder, binary));
         self
     }
 
-    /// With memory for other models than the one it is built around: halfwords of arena, and elements of the inputs or
-    /// outputs of a program.
+    /// Reserves memory for larger models than the given one: halfwords of arena, and elements of the inputs or outputs
+    /// of a program.
     #[must_use]
     pub fn room(mut self, arena: usize, values: usize) -> Self {
         self.room = Some((arena, values));
         self
     }
 
-    /// Builds it. What cargo downloads and compiles is told on standard error while it does; an image that is up to date
-    /// takes no word.
+    /// Builds the firmware. Cargo's progress is shown on standard error; an image that is up to date shows nothing.
     ///
     /// # Errors
-    /// There is no toolchain, the model cannot be read, or the compiler fails: its output is in the message.
+    /// There is no toolchain, the model cannot be read, or the compiler fails. The message contains the compiler's
+    /// output.
     pub fn build(&self) -> Result<Image> {
         let firmware = firmware_folder();
         let model = fs::canonicalize(self.placement.model())
@@ -120,7 +120,8 @@ impl Firmware {
         let target = firmware.join("target");
         let images = target.join("images");
         fs::create_dir_all(&images).with_context(|| format!("cannot create {}", images.display()))?;
-        // Cargo's output has one place for all models, so building and taking the image is one step.
+        // Cargo writes all models to one place, so building and copying an image must not be interrupted by another
+        // build.
         let lock = fs::File::create(images.join("lock"))?;
         lock.lock()?;
 
@@ -180,7 +181,7 @@ fn compile(command: &mut Command, board: &Board) -> Result<()> {
     Ok(())
 }
 
-/// Whether cargo says in this line what it is about to do: a word that ends in the twelfth column, and its object.
+/// Whether this line shows cargo's progress: a word that ends in the twelfth column, followed by its object.
 fn is_progress(line: &str) -> bool {
     let Some((status, object)) = line.split_at_checked(12) else { return false };
     let word = status.trim_start();

@@ -1,4 +1,4 @@
-//! The host's side: find, build and start a board's firmware, and talk to it.
+//! The host's side: finds, builds and starts a board's firmware, and communicates with it.
 //!
 //! ```no_run
 //! use elbo_link::Program;

@@ -1,5 +1,5 @@
-//! Which cargo builds for bare metal: the default toolchain when it has the targets, or the one that
-//! `cargo xtask setup` assembles in the user's cache where rustup cannot add them.
+//! Selects the cargo that builds for bare metal. This is the default toolchain if it has the targets. Otherwise it is
+//! the toolchain that `cargo xtask setup` assembles in the user's cache where rustup cannot add the targets.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 pub const TARGETS: [&str; 4] =
     ["thumbv6m-none-eabi", "thumbv7em-none-eabi", "thumbv7em-none-eabihf", "thumbv8m.main-none-eabi"];
 
-/// Marks a complete sysroot; its text identifies the compiler and the recipe that made it.
+/// Marks a complete sysroot. Its text identifies the compiler and the build steps.
 pub const STAMP: &str = "elbo-toolchain.stamp";
 
 /// A toolchain that can build every target of [`TARGETS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BareToolchain {
-    /// The one that `cargo` already means.
+    /// The default toolchain.
     Default,
     /// The folder that `cargo xtask setup` assembled.
     Assembled(PathBuf),
@@ -26,7 +26,7 @@ impl BareToolchain {
     /// Finds a usable toolchain without changing anything.
     ///
     /// # Errors
-    /// Neither kind is there; the message says which command makes one.
+    /// There is no usable toolchain. The message says which command creates one.
     pub fn find() -> Result<Self> {
         if default_has_targets() {
             return Ok(Self::Default);
@@ -38,8 +38,8 @@ impl BareToolchain {
         bail!("no toolchain here builds for {}: run `cargo xtask setup`", TARGETS.join(", "))
     }
 
-    /// A cargo of this toolchain. Compiler flags of the caller's environment are dropped, because they would
-    /// replace the ones that a board's own `.cargo/config.toml` gives.
+    /// A cargo of this toolchain. Compiler flags from the environment are removed, because they would replace those in
+    /// a board's `.cargo/config.toml`.
     #[must_use]
     pub fn cargo(&self) -> Command {
         let mut command = match self {
@@ -60,12 +60,12 @@ impl BareToolchain {
 /// Cargo for bare-metal builds; see [`BareToolchain::find`].
 ///
 /// # Errors
-/// As [`BareToolchain::find`].
+/// Those of [`BareToolchain::find`].
 pub fn bare_cargo() -> Result<Command> {
     BareToolchain::find().map(|toolchain| toolchain.cargo())
 }
 
-/// Where the assembled toolchain lives: `$XDG_CACHE_HOME/elbo/toolchain`, else `~/.cache/elbo/toolchain`.
+/// The folder of the assembled toolchain: `$XDG_CACHE_HOME/elbo/toolchain`, or `~/.cache/elbo/toolchain`.
 ///
 /// # Errors
 /// Neither `XDG_CACHE_HOME` nor `HOME` is set.

@@ -1,4 +1,4 @@
-//! Mutates the seeds and runs what comes out, by the million and without coverage: `stress --cases 10000000`.
+//! Mutates the seeds and runs the resulting blobs, by the million and without coverage: `stress --cases 10000000`.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -17,34 +17,34 @@ struct Options {
     /// Number of cases
     #[arg(long, default_value_t = 100_000)]
     cases: u64,
-    /// The first case; the others are the numbers after it
+    /// Number of the first case; the others follow it
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads [default: all cores]
     #[arg(long)]
     threads: Option<u64>,
-    /// Fail when less than this share of the cases is verified and runs, in percent
+    /// Fail if a smaller share of the cases is verified and runs, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     least_share: f64,
-    /// Seconds after which a case hangs; it takes microseconds
+    /// Seconds after which a case counts as hanging; normally it takes microseconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     patience: f64,
-    /// Panic on this case, to show that it is noticed
+    /// Panic on this case, to test that it is noticed
     #[arg(long, hide = true)]
     panic_at: Option<u64>,
-    /// Hang on this case, to show that it is noticed
+    /// Hang on this case, to test that it is noticed
     #[arg(long, hide = true)]
     hang_at: Option<u64>,
-    /// Where the blob of a case that fails is saved
+    /// Folder for the blob of a failing case
     #[arg(long, value_name = "FOLDER", default_value = "fuzz/failures")]
     failures: PathBuf,
-    /// Instead, run the blob in this file
+    /// Run the blob in this file instead
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
-    /// Instead, save the blob of case `--seed`, whether or not it fails
+    /// Save the blob of case `--seed` instead, whether or not it fails
     #[arg(long)]
     save: bool,
-    /// Instead, write the seeds into this folder
+    /// Write the seeds into this folder instead
     #[arg(long, value_name = "FOLDER")]
     write_seeds: Option<PathBuf>,
 }
@@ -78,7 +78,7 @@ struct Counts {
     refused: BTreeMap<String, u64>,
 }
 
-/// Where a worker is: the case that it runs, and how many it has done.
+/// The progress of a worker: its current case, and the number of finished cases.
 #[derive(Default)]
 struct Place {
     case: AtomicU64,
@@ -102,7 +102,7 @@ fn all_cases(options: &Options) -> Counts {
             .collect();
         let watch = scope.spawn(|| watch(&places, options, &finished));
         for worker in workers {
-            // A case that panics has said which it is; the run ends there.
+            // A panicking case has already printed its number; the run ends here.
             let part = worker.join().unwrap_or_else(|_| std::process::exit(1));
             counts.tally.join(&part.tally);
             for (name, count) in part.refused {
@@ -143,7 +143,7 @@ fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options) -> C
     counts
 }
 
-/// Shows how far the workers are, and ends the run when one of them no longer moves.
+/// Shows the progress of the workers, and ends the run if one of them hangs.
 fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
     let start = Instant::now();
     let (seconds, end) = if std::io::stderr().is_terminal() { (1.0, '\r') } else { (10.0, '\n') };
@@ -173,7 +173,7 @@ fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
     }
 }
 
-/// Saves the case when it panics, and says how to see it again.
+/// Saves the case if it panics, and prints how to reproduce it.
 struct Guard<'f> {
     case: u64,
     failures: &'f Path,
@@ -182,7 +182,7 @@ struct Guard<'f> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let case = self.case;
-        eprintln!("\ncase {case} failed; again: cargo xtask fuzz --cases 1 --seed {case}");
+        eprintln!("\ncase {case} failed; run it again: cargo xtask fuzz --cases 1 --seed {case}");
         match save_case(case, self.failures) {
             Ok(path) => {
                 eprintln!("its blob alone:         cargo xtask fuzz --replay {}", path.display());
@@ -197,7 +197,7 @@ fn write(path: &Path, words: &[u32]) -> Result<()> {
     std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Runs a file as the fuzzers do: a case of this command, or what the guided fuzzer has saved.
+/// Runs a file like the fuzzers do: a case saved by this command or by the guided fuzzer.
 fn replay(file: &Path) -> Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut words: Vec<u32> = bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect();

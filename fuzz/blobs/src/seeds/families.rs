@@ -1,4 +1,4 @@
-//! The seeds of what is not a plain VAE: flows, rank-one covariances, classes, convolutions.
+//! The seeds for models other than a plain VAE: flows, rank-one covariances, classes, convolutions.
 
 use super::{layer, meta_of};
 use crate::builder::{Parts, Program};
@@ -13,8 +13,8 @@ fn constants(parts: &mut Parts, rows: usize, cols: usize, first: i32, step: i32)
     parts.matrix([rows, cols], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24)
 }
 
-/// Two affine couplings of five dimensions, their weights of 8 bits, one of 16, and an additive one: draws with their density, the density of
-/// a row, and the inverse.
+/// Affine couplings of five dimensions: two with weights of 8 bits, one with weights of 16 bits, and an additive one.
+/// The programs draw with density, compute the density of a row, and invert.
 pub(super) fn coupling() -> Parts {
     let mut parts = Parts::new();
     let eight = CouplingStack {
@@ -34,7 +34,7 @@ pub(super) fn coupling() -> Parts {
         scale_log2: -1,
         ..eight
     };
-    // A weight is up to 127 of 2^-10, or of 2^-11.
+    // A weight has a magnitude of up to 127 times 2^-10 or 2^-11.
     let mut layer = |rows: usize, cols: usize, packing: Packing| {
         let salt = parts.matrices.len();
         let weight = move |row: usize, col: usize| ((row * 37 + col * 101 + salt * 59) % 255) as i32 as u8 as i8;
@@ -68,7 +68,7 @@ pub(super) fn coupling() -> Parts {
     let density = |p: &mut Program<'_>, z: u16, log_det: u16| {
         let prior = p.scalar(Opcode::HalfSumSq, &[z], 0);
         let nats = p.scalar(Opcode::Add, &[prior, log_det], 0);
-        // Half of ln 2 pi for each dimension.
+        // Half of ln 2 pi per dimension.
         p.offset(nats, 301_123)
     };
     parts.program(ProgramKind::Decode, |p| {
@@ -98,7 +98,8 @@ pub(super) fn coupling() -> Parts {
     parts
 }
 
-/// A posterior of planar and radial steps whose parameters the encoder gives, and steps of constants with their inverses.
+/// A posterior of planar and radial steps with parameters from the encoder, and steps with constant parameters and
+/// their inverses.
 pub(super) fn flow() -> Parts {
     let mut parts = Parts::new();
     let mu = layer(&mut parts, [3, 5], Packing::RowMajor, 32768);
@@ -148,7 +149,7 @@ pub(super) fn flow() -> Parts {
     parts
 }
 
-/// A posterior with a rank-one covariance, and what is missing of a row drawn.
+/// A posterior with a rank-one covariance, and imputation of missing elements.
 pub(super) fn dlgm() -> Parts {
     let mut parts = Parts::new();
     let [mu, logvar, factor] =
@@ -198,7 +199,7 @@ pub(super) fn dlgm() -> Parts {
     parts
 }
 
-/// Three classes: drawn from, told apart and summed out.
+/// Three classes: sampling, classification, and a score summed over the classes.
 pub(super) fn adgm() -> Parts {
     let mut parts = Parts::new();
     let class = layer(&mut parts, [3, 6], Packing::Dsp4, 32768);
@@ -241,7 +242,7 @@ pub(super) fn adgm() -> Parts {
     parts
 }
 
-/// A 4x4 image through a convolution to 2x2x2 and through a transposed one back, in grey levels.
+/// A 4x4 image that is reduced to 2x2x2 by a convolution and restored by a transposed one, in grey levels.
 pub(super) fn conv() -> Parts {
     let mut parts = Parts::new();
     let down = ConvGeometry { height: 4, width: 4, kernel: 3, stride: 2, up: 1, pad: 1, output_padding: 0 };

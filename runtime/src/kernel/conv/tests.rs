@@ -4,11 +4,11 @@ use proptest::prelude::*;
 
 const PACKINGS: [Packing; 2] = [Packing::RowMajor, Packing::Dsp4];
 
-/// Aligned as an arena is.
+/// Aligned like an arena.
 #[repr(align(8))]
 struct Scratch([i16; 512]);
 
-/// A convolution with its numbers; `weight(o, ky, kx, c)` and the rest are functions of their position.
+/// A convolution with its numbers. `weight(o, ky, kx, c)` and the other numbers are functions of their position.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     geometry: ConvGeometry,
@@ -38,8 +38,8 @@ impl Case {
         (mixed(4, o) & 0xff_ffff) + 1
     }
 
-    /// The output by the text-book: a convolution as sums over its window, a transposed one by letting every input pixel
-    /// add its kernel to the output. In 64 bits, with no phases, patches or matrices.
+    /// The output by definition: a convolution as sums over its window, and a transposed one by adding the kernel of
+    /// every input pixel to the output. It uses 64 bits, and no phases, patches or matrices.
     fn expected(self) -> (usize, usize, Vec<i16>) {
         let g = self.geometry;
         let [height, width] = [g.height, g.width].map(usize::from);
@@ -74,7 +74,7 @@ impl Case {
         (rows, cols, sums.iter().enumerate().map(finish).collect())
     }
 
-    /// Weights and parameters of every phase, packed from the taps that its residue class leaves.
+    /// Weights and parameters of every phase, packed from the taps of its residue class.
     fn matrices(self, packing: Packing) -> Vec<(usize, Vec<u32>, Vec<u32>)> {
         let g = self.geometry;
         let (kernel, up, pad) = (usize::from(g.kernel), usize::from(g.up), usize::from(g.pad));
@@ -120,7 +120,7 @@ impl Case {
         for packing in PACKINGS {
             let mut scratch = Scratch([0x5aa5; 512]);
             let needed = g.scratch_len(self.inp as u32, self.out as u32).unwrap() as usize;
-            // One more element, which must stay as it is.
+            // One more element, which must not change.
             let mut out = vec![0x5aa5; expected.len() + 1];
             let macs = self.run(packing, &mut scratch.0[..needed], &mut out);
             assert_eq!(out.pop(), Some(0x5aa5), "{self:?}");
@@ -172,7 +172,7 @@ fn phases_split_the_taps_of_a_transposed_convolution() {
     assert_eq!(g.macs(3, 2), 6 * 49 * 25);
 }
 
-/// A kernel narrower than the distance of its pixels would leave holes.
+/// A kernel that is narrower than the distance between pixels would leave holes.
 #[test]
 fn geometries_without_output_or_taps_are_refused() {
     let valid = geometry((8, 8), 4, 2, 1, 1, 0);
@@ -205,7 +205,7 @@ fn what_is_short_or_missing_stays_unwritten() {
     case.run(Packing::Dsp4, &mut scratch.0[..needed], &mut out);
     assert_eq!(out[..expected.len() - 3], expected[..expected.len() - 3]);
     assert_eq!(out[expected.len() - 3], 0x5aa5, "half a pixel is none");
-    // Only phase 3 has a matrix, whose columns are not a multiple of its taps.
+    // Only phase 3 has a matrix, and its columns are not a multiple of its taps.
     let params = [0; 8];
     let odd = |phase| {
         (phase == 3).then_some(DenseMatrix {
@@ -227,7 +227,7 @@ proptest! {
         prop_assert_eq!(ConvGeometry::unpack(imm, param).pack(), (imm, param));
     }
 
-    /// Whatever flash holds, nothing panics.
+    /// Nothing panics for any contents of the flash.
     #[test]
     fn any_bits_are_total(imm: u32, param: i8, phase in 0u32..300, channels in 0u32..70_000, at: (u32, u32)) {
         let mut g = ConvGeometry::unpack(imm, param);

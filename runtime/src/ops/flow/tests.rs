@@ -20,8 +20,9 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// What a step of either kind does in floating point: the image, `log|det|`, an upper bound of how much its inverse
-/// stretches, how much 2^-15 of `tanh` moves a coordinate, the length of the gradient of `log|det|`, and half its curvature.
+/// A step of either kind in floating point: the image, `log|det|`, an upper bound of the factor by which its inverse
+/// stretches distances, the shift of a coordinate for an error of 2^-15 in `tanh`, the length of the gradient of
+/// `log|det|`, and half its curvature.
 struct Exact {
     image: Vec<f64>,
     log_det: f64,
@@ -78,7 +79,7 @@ type Integer = fn(&mut [i16], u32, &[i16], u32, bool) -> i64;
 type Float = fn(&[f64], &[f64]) -> Exact;
 const KINDS: [(Integer, Float, usize); 2] = [(planar, planar_exact, 2), (radial, radial_exact, 1)];
 
-/// Values a step, of `d` dimensions: `multiple * d` and the scalars.
+/// Number of values per step of `d` dimensions: `multiple * d` plus the scalars.
 fn width(multiple: usize, d: usize) -> usize {
     multiple * d + 3 - multiple
 }
@@ -87,7 +88,7 @@ fn nats(q16: i64) -> f64 {
     q16 as f64 / 65536.0
 }
 
-/// One step against floating point, and undone.
+/// Compares one step and its inverse with floating point.
 fn one_step(kind: usize, z: &[f64], step: &[f64], z_frac: u32, frac: u32) -> Result<(), TestCaseError> {
     let (integer, float, _) = KINDS[kind];
     let (start, params) = (fixed_point(z, z_frac), fixed_point(step, frac));
@@ -110,7 +111,7 @@ fn one_step(kind: usize, z: &[f64], step: &[f64], z_frac: u32, frac: u32) -> Res
             let error = f64::from((i32::from(*got) - i32::from(*want)).abs());
             prop_assert!(error <= allowed, "{error} LSB, {allowed} allowed");
         }
-        // What rounding the image can do, where the map contracts strongly, and 0.002 nats.
+        // The effect of rounding the image, which is large where the map contracts strongly, plus 0.002 nats.
         let moved = 0.5 * lsb * (z.len() as f64).sqrt() * exact.inverse_gain;
         let allowed = 0.002 + 2.0 * (exact.bend + exact.curve * moved) * moved;
         prop_assert!((log_det + undone).abs() < allowed, "{log_det} {undone} {allowed}");
@@ -118,7 +119,7 @@ fn one_step(kind: usize, z: &[f64], step: &[f64], z_frac: u32, frac: u32) -> Res
     Ok(())
 }
 
-/// Dimensions, scales, a point and a step's parameters.
+/// Dimensions, scales, a point and the parameters of a step.
 fn cases(scale: f64) -> impl Strategy<Value = (usize, u32, u32, Vec<f64>, Vec<f64>)> {
     (0usize..2, 1usize..12, 10u32..=12, 10u32..=13).prop_flat_map(move |(kind, d, z_frac, frac)| {
         let point = prop::collection::vec(-4.0..4.0, d);
@@ -161,7 +162,7 @@ proptest! {
         }
     }
 
-    /// Nothing overflows: this runs with overflow checks.
+    /// Nothing overflows. Tests run with overflow checks.
     #[test]
     fn any_values_at_any_scale(
         kind in 0usize..2, z_frac in 8u32..=15, frac in 8u32..=15,
@@ -172,7 +173,7 @@ proptest! {
         for inverse in [false, true] {
             let mut out = z.clone();
             let log_det = integer(&mut out, z_frac, &params, frac, inverse);
-            // At most 20 nats a dimension and step.
+            // At most 20 nats per dimension and step.
             prop_assert!(log_det.abs() <= (20 << 16) * 200 * 40);
         }
     }
@@ -209,7 +210,7 @@ fn uniform(state: &mut u64) -> f64 {
     (*state >> 33) as f64 / f64::from(1u32 << 30) - 1.0
 }
 
-/// Stacks as they are trained: the log-determinants add up, and the way back ends where it began.
+/// Stacks as in a trained model: the log-determinants add up, and the inverse returns to the start.
 #[test]
 fn stacks_match_floating_point_and_are_undone() {
     let mut state = 1;
@@ -246,7 +247,7 @@ fn stacks_match_floating_point_and_are_undone() {
                     assert!(error <= 2.0 + 2.0 * gain, "{error} {gain}");
                     trip = trip.max(error);
                 }
-                // What is contracted to less than an LSB is lost.
+                // Coordinates that are contracted to less than an LSB are lost.
                 if gain < 100.0 {
                     assert!(nats(log_det + undone).abs() < 0.02, "{log_det} {undone}");
                     compared += 1;
@@ -265,7 +266,7 @@ fn stacks_match_floating_point_and_are_undone() {
 fn steps_of_nothing_are_the_identity() {
     let z = [1234, -4321, 77];
     for (w, u) in [(0, 0), (500, 0)] {
-        // Without w nothing moves, whatever u is; softplus(0) - 1 is not 0, so with w and no u the point moves.
+        // Without w nothing moves for any u. Since softplus(0) - 1 is not 0, the point moves with w and without u.
         let mut out = z;
         let log_det = planar(&mut out, 12, &[w, w, w, u, u, u, 900], 12, false);
         assert_eq!((out == z, log_det == 0), (w == 0, w == 0));

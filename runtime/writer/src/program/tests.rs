@@ -87,7 +87,7 @@ fn nested_loops_are_counted_as_the_runtime_counts_them() {
         p.outputs(&[y])
     };
     blob.program(ProgramKind::ScoreMonteCarlo, write).unwrap();
-    // The proof compares work and lifetimes with its own.
+    // The proof compares work and lifetimes with those that it computes.
     loads(&blob);
     let record = blob.records().programs[0];
     assert_eq!((record.work, record.macs), (1 + 5 + 15 * (5 + 5 + 5 + 1) + 5 * (4 + 1) + 6, 0));
@@ -158,7 +158,7 @@ fn refusals_say_which_operation_and_why() {
     assert_eq!((p.ops().to_vec(), p.tensors().to_vec()), before, "nothing was appended");
     assert_eq!(
         p.map(Opcode::Relu, &[y], 11, 0).unwrap_err().to_string(),
-        "operation 1 (Relu) cannot take its operands: it does not support their scales"
+        "operation 1 (Relu) refuses its operands: it does not support their scales"
     );
 }
 

@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::graph::Builder;
+use crate::graph::{Builder, NodeKind};
 use crate::stimulus::{fill_normal, generator};
 
 /// Runs every program of both models on the same inputs and noise.
@@ -13,7 +13,7 @@ fn assert_same(before: &FloatModel, after: &FloatModel) {
         assert_eq!(program.kind, folded.kind);
         for seed in 0..20 {
             let x = match program.nodes[0] {
-                Node { opcode: None, len, .. } => {
+                Node { kind: NodeKind::Input, len, .. } => {
                     let mut x = vec![0.0; len];
                     fill_normal(&mut generator(seed), &mut x);
                     x
@@ -78,15 +78,15 @@ fn a_layer_that_another_program_reads_alone_is_kept() {
     let outer = b.dense(1, 6, z);
     before.programs.push(b.finish(ProgramKind::Decode, &[outer]));
     assert_eq!(fold(before.clone()), before);
-    // Alone, the first program would fold.
+    // Without the other program, the first one would fold.
     before.programs.pop();
     assert_eq!(fold(before).layers.len(), 1);
 }
 
 #[test]
 fn a_layer_is_not_moved_into_a_loop_that_repeats_it() {
-    // 30 -> width -> 8, the second layer three times. Merged, 240 weights run three times. With 60 in between that is less
-    // than before; with 10 it is fewer weights, but 720 multiply-accumulates instead of 540.
+    // The layers are 30 -> width -> 8, and the second layer runs three times. Merged, 240 weights run three times. With
+    // a width of 60 this is less than before. With 10 it is fewer weights, but 720 multiply-accumulates instead of 540.
     for (width, merges) in [(60, true), (10, false)] {
         let mut b = Builder::default();
         let x = b.input(30);
@@ -125,7 +125,7 @@ fn dead_nodes_vanish_and_noise_stays() {
     let before = with(vec![layer(7, 5, 1), layer(2, 5, 2)], b.finish(ProgramKind::ScoreMonteCarlo, &[out]));
     let after = fold(before.clone());
     assert_same(&before, &after);
-    let opcodes: Vec<Option<Opcode>> = after.programs[0].nodes.iter().map(|node| node.opcode).collect();
+    let opcodes: Vec<Option<Opcode>> = after.programs[0].nodes.iter().map(|node| node.opcode()).collect();
     let expected = [
         None,
         Some(Opcode::Normal),
@@ -171,7 +171,7 @@ fn clamps_that_change_nothing_vanish_and_others_stay() {
     let before = with(vec![], b.finish(ProgramKind::Encode, &[out, y, positive]));
     let after = fold(before.clone());
     assert_same(&before, &after);
-    let opcodes: Vec<Option<Opcode>> = after.programs[0].nodes.iter().map(|node| node.opcode).collect();
+    let opcodes: Vec<Option<Opcode>> = after.programs[0].nodes.iter().map(|node| node.opcode()).collect();
     assert_eq!(opcodes, [None, Some(Opcode::Sigmoid), Some(Opcode::Clamp), Some(Opcode::Relu)]);
     assert_eq!(after.programs[0].outputs, [2, 1, 3]);
 }

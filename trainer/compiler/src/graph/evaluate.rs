@@ -1,4 +1,4 @@
-//! What every operation of the float graph computes: the definition that the integer program is compared with.
+//! The value of every operation of the float graph. The integer program is compared with this definition.
 
 use super::{DenseLayer, Immediate, Node};
 use elbo::coupling::{CouplingStack, HiddenActivation};
@@ -6,12 +6,12 @@ use elbo::flow::{MARGIN, NORM_SQUARED_MIN};
 use elbo::kernel::ConvGeometry;
 use elbo::program::Opcode;
 
-/// What an operation gives besides its output.
+/// The results of an operation other than its output.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Beside {
-    /// A second result: a flow's log-determinant in nats.
-    pub third: f32,
-    /// The largest magnitude on the way to the output.
+pub(super) struct Evaluated {
+    /// The log-determinant of a flow in nats; 0 for any other operation.
+    pub log_det: f32,
+    /// The largest magnitude of the output and its intermediate values.
     pub extent: f32,
 }
 
@@ -21,7 +21,7 @@ pub(super) fn evaluate(
     layers: &[DenseLayer],
     operands: &[&[f32]],
     out: &mut [f32],
-) -> Beside {
+) -> Evaluated {
     let a = operands[0];
     let scale = 2f32.powi(-i32::from(node.param));
     let each = |out: &mut [f32], f: &dyn Fn(f32) -> f32| out.iter_mut().zip(a).for_each(|(y, a)| *y = f(*a));
@@ -38,6 +38,11 @@ pub(super) fn evaluate(
             }
         }
         Opcode::Relu => each(out, &|v| v.max(0.0)),
+        Opcode::LeakyRelu => {
+            if let Immediate::Slope(slope) = node.imm {
+                each(out, &|v| if v < 0.0 { slope * v } else { v });
+            }
+        }
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
         Opcode::Exp => each(out, &|v| (v * scale).exp()),
@@ -98,6 +103,14 @@ pub(super) fn evaluate(
             let ln_2pi = std::f64::consts::TAU.ln();
             out[0] = sum(&|i| 0.5 * ((at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp() + at(1, i) + ln_2pi));
         }
+        Opcode::StudentTNll => {
+            let nu = f64::from(1u32 << node.param);
+            let constant = ln_gamma_of_half(nu) - ln_gamma_of_half(nu + 1.0) + 0.5 * (nu * std::f64::consts::PI).ln();
+            out[0] = sum(&|i| {
+                let square = (at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp();
+                0.5 * (nu + 1.0) * (square / nu).ln_1p() + 0.5 * at(1, i) + constant
+            });
+        }
         Opcode::LogisticNll => out[0] = sum(&|i| logistic_nll(at(0, i), at(1, i), at(2, i))),
         Opcode::Kl => out[0] = sum(&|i| 0.5 * (at(0, i).powi(2) + at(1, i).exp() - 1.0 - at(1, i))),
         Opcode::HalfSumSq => out[0] = sum(&|i| 0.5 * at(0, i).powi(2)),
@@ -114,7 +127,13 @@ pub(super) fn evaluate(
         Opcode::LogMeanExp => out[0] = (log_sum_exp(a) - (a.len() as f64).ln()) as f32,
         Opcode::Invalid | Opcode::Normal | Opcode::OneHot | Opcode::Loop | Opcode::End => {}
     }
-    Beside::default()
+    Evaluated::default()
+}
+
+/// `ln gamma(n / 2)` of a whole positive `n`.
+fn ln_gamma_of_half(n: f64) -> f64 {
+    let halves = |first: f64| (0..).map(move |k| first + f64::from(k)).take_while(move |v| *v < n / 2.0).map(f64::ln);
+    if n % 2.0 == 0.0 { halves(1.0).sum() } else { 0.5 * std::f64::consts::PI.ln() + halves(0.5).sum::<f64>() }
 }
 
 fn softplus(x: f64) -> f64 {
@@ -146,7 +165,7 @@ fn logistic_nll(mean: f64, log_scale: f64, x: f64) -> f64 {
 
 fn dense(layer: &DenseLayer, x: &[f32], out: &mut [f32]) {
     for ((y, row), bias) in out.iter_mut().zip(layer.w.chunks_exact(layer.inp)).zip(&layer.b) {
-        // Eight partial sums let the compiler use vectors.
+        // With eight partial sums the compiler can use vector instructions.
         let mut lanes = [0f32; 8];
         let (blocks, tail) = row.as_chunks::<8>();
         let (x_blocks, x_tail) = x.as_chunks::<8>();
@@ -174,8 +193,8 @@ fn convolve(geometry: ConvGeometry, layers: &[DenseLayer], x: &[f32], out: &mut 
     }
 }
 
-/// Every step of a flow, guarded as the runtime guards it (see [`elbo::flow`]).
-fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Beside {
+/// All steps of a flow, with the same limits as in the runtime (see [`elbo::flow`]).
+fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32]) -> Evaluated {
     let mut point: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
     let params: Vec<f64> = params.iter().map(|v| f64::from(*v)).collect();
     let step = if opcode == Opcode::Planar { planar } else { radial };
@@ -190,11 +209,11 @@ fn flow(opcode: Opcode, inverse: bool, z: &[f32], params: &[f32], out: &mut [f32
         extent = point.iter().fold(extent, |largest, v| largest.max(v.abs()));
     }
     out.iter_mut().zip(point).for_each(|(y, v)| *y = v as f32);
-    Beside { third: log_det as f32, extent: extent as f32 }
+    Evaluated { log_det: log_det as f32, extent: extent as f32 }
 }
 
 /// A stack of couplings (see [`CouplingStack`]).
-fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32]) -> Beside {
+fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32]) -> Evaluated {
     let (first, second) = z.split_at(z.len().div_ceil(2));
     let mut halves = [first.to_vec(), second.to_vec()];
     let mut couplings: Vec<_> = layers.chunks_exact(usize::from(stack.matrices())).enumerate().collect();
@@ -229,7 +248,7 @@ fn couple(stack: CouplingStack, layers: &[DenseLayer], z: &[f32], out: &mut [f32
     out.iter_mut().zip(halves.concat()).for_each(|(y, v)| *y = v);
     let log_det = if stack.inverse { -log_det } else { log_det };
     let squares: f64 = if stack.normal { out.iter().map(|v| f64::from(*v).powi(2) / 2.0).sum() } else { 0.0 };
-    Beside { third: (log_det - squares) as f32, extent: 0.0 }
+    Evaluated { log_det: (log_det - squares) as f32, extent: 0.0 }
 }
 
 const LEAST: f64 = MARGIN as f64 / (1 << 24) as f64;
@@ -252,7 +271,7 @@ fn planar(z: &mut [f64], params: &[f64], inverse: bool) -> f64 {
     if inverse { -log_det } else { log_det }
 }
 
-/// The `a` with `a + slope tanh(a) = image`.
+/// The solution `a` of `a + slope tanh(a) = image`.
 fn planar_root(image: f64, slope: f64) -> f64 {
     let (mut low, mut high) = (image - slope.abs() - 1.0, image + slope.abs() + 1.0);
     for _ in 0..80 {

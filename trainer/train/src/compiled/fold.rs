@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use elbo::program::{Opcode, ProgramKind};
 use elbo_compiler::fold::fold;
-use elbo_compiler::graph::Node;
+use elbo_compiler::graph::{Node, NodeKind};
 use elbo_compiler::stimulus::{fill_normal, generator};
 use elbo_compiler::{FloatModel, Likelihood};
 
@@ -25,7 +25,7 @@ fn assert_same(before: &FloatModel, after: &FloatModel) {
         assert_eq!(program.kind, folded.kind);
         for seed in 0..20 {
             let x = match program.nodes[0] {
-                Node { opcode: None, len, .. } => {
+                Node { kind: NodeKind::Input, len, .. } => {
                     let mut x = vec![0.0; len];
                     fill_normal(&mut generator(seed), &mut x);
                     x
@@ -51,7 +51,7 @@ fn weights(model: &FloatModel) -> usize {
 }
 
 fn dense_nodes(model: &FloatModel, kind: ProgramKind) -> usize {
-    let dense = |node: &&Node| node.opcode == Some(Opcode::Dense);
+    let dense = |node: &&Node| node.opcode() == Some(Opcode::Dense);
     model.program(kind).unwrap().nodes.iter().filter(dense).count()
 }
 
