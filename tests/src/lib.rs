@@ -9,8 +9,8 @@ pub fn data(name: &str) -> PathBuf {
 }
 
 /// One golden blob for every family and likelihood. The blobs of planar and radial flows were made by `elbo train
-/// --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --flow-steps 8 --steps 2000` and `elbo train digits
-/// --hidden 16 --latent 4 --posterior planar --posterior-steps 4 --steps 3000`, each followed by `elbo compile`. The blob of
+/// --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --set flow.steps=8 --steps 2000` and `elbo train digits
+/// --hidden 16 --latent 4 --posterior planar --set vae.posterior.steps=4 --steps 3000`, each followed by `elbo compile`. The blob of
 /// the mixture was made by `elbo train --family mixture --data moons --components 6`.
 #[must_use]
 pub fn families() -> Vec<PathBuf> {

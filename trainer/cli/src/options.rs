@@ -9,7 +9,7 @@ use elbo_trainer::recipe::{Recipe, table};
 use elbo_trainer::settings::RecipeError;
 
 /// Options of every recipe: name, field, name of the value.
-const OF_EVERY: [(&str, &str, &str); 13] = [
+const OF_EVERY: [(&str, &str, &str); 12] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
     ("label-column", "data.label_column", "NAME"),
@@ -22,7 +22,6 @@ const OF_EVERY: [(&str, &str, &str); 13] = [
     ("learning-rate", "train.learning_rate", "RATE"),
     ("seed", "train.seed", "SEED"),
     ("restarts", "train.restarts", "TIMES"),
-    ("weight-bits", "export.weight_bits", "BITS"),
 ];
 
 /// What was said, in the order of [`OF_EVERY`] and the registry.
@@ -69,7 +68,8 @@ impl Args for Options {
                 true => String::new(),
                 false => format!(" ({})", names(&entries).replace(" or ", ", ")),
             };
-            let arg = Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of families");
+            let arg =
+                Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of some families");
             if flag.value.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name(flag.value) }
         });
         command.args(every).args(of_family)
@@ -152,4 +152,13 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// The field and the value of `FIELD=VALUE`.
+///
+/// # Errors
+/// No `=`.
+pub fn assignment(text: &str) -> Result<(String, String), String> {
+    let split = text.split_once('=').map(|(field, value)| (field.trim().to_owned(), value.to_owned()));
+    split.ok_or_else(|| format!("expected FIELD=VALUE, found `{text}`"))
 }

@@ -7,9 +7,12 @@ use elbo_trainer::family;
 use elbo_trainer::fields::plain;
 use elbo_trainer::recipe::{Recipe, built_in, table};
 
+use super::options::assignment;
+
 const EXAMPLES: &str = "Examples:
   elbo recipe                        the families and their built-in recipes
   elbo recipe digits > my.toml       a recipe to start from; elbo train my.toml
+  elbo recipe digits --set family=dlgm --set dlgm.layers=8,4 > deep.toml
   elbo recipe --fields vae           every field of a VAE's recipe: type, default and what it is for
 
 Each field can be set by `elbo train --set FIELD=VALUE` too.";
@@ -24,6 +27,9 @@ pub(super) struct Args {
     /// List the fields of this family's recipes.
     #[arg(long, value_name = "FAMILY")]
     fields: Option<String>,
+    /// Set any field of the recipe that is printed; may be given several times.
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment, requires = "name")]
+    set: Vec<(String, String)>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
@@ -60,10 +66,15 @@ fn text(args: &Args) -> anyhow::Result<String> {
         writeln!(out, "\nelbo recipe NAME prints one, elbo recipe --fields FAMILY lists the fields.")?;
         return Ok(out);
     };
-    if let Some(first) = built_in().find(|(known, _)| known == name).and_then(|(_, text)| text.lines().next()) {
+    let about = built_in().find(|(known, _)| known == name).and_then(|(_, text)| text.lines().next());
+    if let Some(first) = about.filter(|_| args.set.is_empty()) {
         writeln!(out, "{first}")?;
     }
-    let recipe = Recipe::find(name)?;
+    let mut recipe = Recipe::find(name)?;
+    for (field, value) in &args.set {
+        recipe.set(field, value)?;
+    }
+    recipe.check()?;
     out.push_str(&recipe.to_toml()?);
     Ok(out)
 }

@@ -10,7 +10,7 @@ use elbo_trainer::recipe::Recipe;
 use elbo_trainer::run::{resume, train};
 use elbo_trainer::train::End;
 
-use super::options::Options;
+use super::options::{Options, assignment};
 use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
@@ -30,8 +30,9 @@ const EXAMPLES: &str = "Examples:
 The options override the recipe, and --set reaches every field of it:
   elbo train digits --set train.weight_decay=1e-4 --set export.monte_carlo_samples=16
   elbo train --family dlgm --data digits --set dlgm.layers=8,4 --set dlgm.covariance=diagonal
-`elbo recipe --fields FAMILY` lists the fields with their types, defaults and what they are for. The run folder's README.txt explains the files; its recipe.toml
-repeats the run.";
+`elbo recipe --fields FAMILY` lists the fields with their types, defaults and what they are for.
+
+The run folder's README.txt explains its files; its recipe.toml repeats the run.";
 
 /// Train a model from a recipe or a data file.
 #[derive(Debug, clap::Args)]
@@ -60,11 +61,6 @@ fn families() -> String {
     let line = |entry: &family::Entry| format!("\n  {:<5} {}", entry.name, entry.about);
     let lines: String = family::ALL.iter().map(line).collect();
     format!("Family: its own defaults with --data; with a recipe, that recipe for another family.{lines}")
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let split = text.split_once('=').map(|(field, value)| (field.trim().to_owned(), value.to_owned()));
-    split.ok_or_else(|| format!("expected FIELD=VALUE, found `{text}`"))
 }
 
 impl Args {

@@ -14,8 +14,7 @@ use elbo_trainer::lower::{Affine, activate};
 use elbo_trainer::model::{Capabilities, Model, Scorer};
 use elbo_trainer::nn::{Activation, Rng};
 use elbo_trainer::settings::{ExportRecipe, TrainRecipe};
-use elbo_trainer::step::Step;
-use elbo_trainer::train::fit;
+use elbo_trainer::{step::Step, train::fit};
 
 struct Denoiser {
     params: Params,
@@ -70,13 +69,12 @@ impl Model for Denoiser {
         let decoder = Affine::dense(&mut model, "decoder", &self.params, self.decoder)?;
         let mut b = Builder::default();
         let x = b.input(self.input());
-        let h = encoder.apply(&mut b, x);
-        let h = activate(&mut b, Activation::Tanh, h);
+        let affine = encoder.apply(&mut b, x);
+        let h = activate(&mut b, Activation::Tanh, affine);
         let restored = decoder.apply(&mut b, h);
         let difference = b.map(Opcode::SubVec, 0, &[x, restored]);
         let score = b.scalar(Opcode::HalfSumSq, 0, &[difference]);
-        model.programs = vec![b.finish(ProgramKind::Score, &[score])];
-        Ok(model)
+        Ok(FloatModel { programs: vec![b.finish(ProgramKind::Score, &[score])], ..model })
     }
 }
 
@@ -106,8 +104,8 @@ fn area() -> std::result::Result<f64, Box<dyn Error>> {
     let mixed = (0..n).map(|row| (0..dataset.dim).map(|i| normal[(row + 23 * i) % n][i]).collect());
     let all: Vec<Vec<f32>> = mixed.chain(normal.iter().cloned()).collect();
     let scores: Vec<f64> = blob.scores(&all)?.iter().map(|nats| nats.to_f64()).collect();
-    roc::auc(&scores, &(0..all.len()).map(|i| i < n).collect::<Vec<bool>>())
-        .ok_or_else(|| "a score that is no number".into())
+    let marks: Vec<bool> = (0..all.len()).map(|i| i < n).collect();
+    roc::auc(&scores, &marks).ok_or_else(|| "a score that is no number".into())
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
@@ -116,5 +114,6 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
 
 #[test]
 fn it_learns_compiles_and_tells_rows_apart() {
-    assert!(area().unwrap() > 0.95);
+    let area = area().unwrap();
+    assert!(area > 0.95, "{area}");
 }

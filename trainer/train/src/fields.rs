@@ -200,3 +200,34 @@ pub fn near<'n>(name: &str, all: impl IntoIterator<Item = &'n str>) -> Vec<&'n s
     likely.sort_by(|a, b| b.0.total_cmp(&a.0));
     likely.into_iter().take(3).map(|(_, other)| other).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_the_field_takes_them() {
+        let whole = Kind::Whole { signed: false };
+        assert_eq!(whole.parse(" 12 "), Some(toml::Value::Integer(12)));
+        assert_eq!((whole.parse("-1"), whole.parse("1.5"), whole.parse("")), (None, None, None));
+        assert_eq!(Kind::Whole { signed: true }.parse("-1"), Some(toml::Value::Integer(-1)));
+        assert_eq!(Kind::Number.parse("1e-3"), Some(toml::Value::Float(1e-3)));
+        let list = Kind::List(Box::new(whole));
+        let two = toml::Value::Array(vec![toml::Value::Integer(8), toml::Value::Integer(4)]);
+        for text in ["8,4", "[8, 4]", "8, 4,"] {
+            assert_eq!(list.parse(text), Some(two.clone()), "{text}");
+        }
+        assert_eq!((list.parse("8,x"), list.parse("")), (None, Some(toml::Value::Array(Vec::new()))));
+        assert!(list.takes(&two) && !Kind::Boolean.takes(&two));
+    }
+
+    #[test]
+    fn near_names_come_nearest_first() {
+        let all =
+            ["train.steps", "train.learning_rate", "flow.steps", "vae.latent", "vae.conv.channels", "vae.conv.kernel"];
+        assert_eq!(near("train.learningrate", all), ["train.learning_rate"]);
+        assert_eq!(near("train.step", all), ["train.steps", "flow.steps"]);
+        assert_eq!(near("vae.conv", all), ["vae.conv.channels", "vae.conv.kernel"]);
+        assert!(near("zebra", all).is_empty());
+    }
+}

@@ -109,7 +109,7 @@ impl<'s> Step<'s> {
 /// Variables with an optimiser of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Indices into [`Params::vars`].
+    /// Indices into [`Params::vars`](crate::layers::Params::vars).
     pub vars: Vec<usize>,
     /// How they are updated.
     pub rule: Rule,

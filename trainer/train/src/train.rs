@@ -434,3 +434,6 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,9 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, noise: [u16; 3]) -> u16 {
     let inputs = &noise[..form.inputs()];
     let frac = if let ScaleRule::Exactly(frac) = form.written_scale() { frac } else { 12 };
     let output = match form.output_kind() {
-        Some(TensorKind::Nats) => Tensor { kind: TensorKind::Nats, frac: 16, len: form.output_len(LEN).unwrap_or(1), ..Tensor::default() },
+        Some(TensorKind::Nats) => {
+            Tensor { kind: TensorKind::Nats, frac: 16, len: form.output_len(LEN).unwrap_or(1), ..Tensor::default() }
+        }
         _ => Tensor { kind: TensorKind::I16, frac, len: LEN, ..Tensor::default() },
     };
     let immediates = if form.uses_imm() { &IMMEDIATES[..] } else { &[0] };
@@ -58,5 +60,4 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, noise: [u16; 3]) -> u16 {
         (TensorKind::Nats, _) => p.scalar(Opcode::Mean, &[result], 0),
         _ => p.scalar(Opcode::HalfSumSq, &[result], 0),
     }
-}
 }

@@ -80,6 +80,11 @@ fn files_name_near_fields_other_families_and_older_layouts() {
         fails(&["train", text(&file), "--out", text(&out)], &[&[text(&file), "not a recipe"][..], parts].concat());
     }
     assert!(!out.exists(), "nothing is left of a run that could not start");
+    // A run folder of an earlier version.
+    let old = written(dir.path(), "recipe.toml", &format!("{head}[model]\nlatent = 3\n"));
+    for command in [&["eval"][..], &["compile", "-o", "never-written.elbo"], &["train", "--resume"]] {
+        fails(&[command, &[text(dir.path())]].concat(), &[text(&old), "older layout", "train again"]);
+    }
 }
 
 #[test]
@@ -96,6 +101,9 @@ fn recipes_are_listed_printed_and_documented() {
     let file = written(dir.path(), "mine.toml", &succeeds(&["recipe", "digits"]));
     let out = dir.path().join("run");
     succeeds(&["train", text(&file), "--steps", "2", "--out", text(&out)]);
+    let deep = succeeds(&["recipe", "digits", "--set", "family=dlgm", "--set", "dlgm.layers=8,4"]);
+    assert!(deep.contains("name = \"digits-dlgm\"") && deep.contains("layers = [8, 4]"), "{deep}");
+    fails(&["recipe", "digits", "--set", "train.batch=0"], &["`train.batch`", "at least 1"]);
     fails(&["recipe", "digitz"], &["unknown recipe `digitz`", "`digits`"]);
     fails(&["recipe", "--fields", "gan"], &["unknown family `gan`", "`wgan`"]);
 }

@@ -30,7 +30,7 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
 }
 
 /// The value at a key.
-fn get<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
+pub(super) fn get<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
     let mut parts = key.split('.');
     let first = table.get(parts.next()?)?;
     parts.try_fold(first, |value, part| value.as_table()?.get(part))

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fields::{Kind, plain};
 use crate::settings::Schedule;
 
 #[test]
@@ -53,4 +54,53 @@ fn the_step_schedule_falls_by_its_factor() {
 #[test]
 fn names_come_from_the_file() {
     assert_eq!(Recipe::for_data("some/folder/cardio.csv.gz").name, "cardio");
+}
+
+/// Of every family: the default of a field, written as a person would, is the default, and every word of a choice is taken.
+#[test]
+fn every_field_says_what_it_is_for_and_takes_what_it_says() {
+    for entry in family::ALL {
+        let recipe = Recipe::for_family(entry.name, "").unwrap();
+        assert!(recipe.table().unwrap().contains_key(entry.name), "the table of {} has its name", entry.name);
+        for field in table::fields(entry) {
+            assert!(field.about.ends_with('.') && field.about.len() > 10, "{}: {}", field.key, field.about);
+            let mut same = recipe.clone();
+            if let Some(default) = table::get(&recipe.table().unwrap(), &field.key) {
+                same.set(&field.key, &plain(default)).unwrap();
+                assert_eq!(same, recipe, "{}", field.key);
+            }
+            if let Kind::Choice(choices) = &field.kind {
+                for choice in choices {
+                    recipe.clone().set(&field.key, &plain(choice)).unwrap();
+                }
+            }
+        }
+        for flag in entry.flags {
+            let key = format!("{}.{}", entry.name, flag.field);
+            assert!(table::fields(entry).iter().any(|field| field.key == key), "--{} sets {key}", flag.name);
+        }
+    }
+}
+
+#[test]
+fn another_family_keeps_what_both_have() {
+    let mut recipe = Recipe::find("mnist").unwrap();
+    recipe.set("vae.conv.channels", "4,8").unwrap();
+    recipe.switch("wgan").unwrap();
+    let wgan = recipe.family.of::<crate::family::wgan::WganRecipe>().unwrap();
+    assert_eq!((wgan.hidden.as_slice(), wgan.latent), (&[256][..], 32));
+    assert_eq!(wgan.conv.as_ref().unwrap().channels, [4, 8]);
+    assert_eq!((recipe.name.as_str(), recipe.train.steps), ("mnist-wgan", 24_000));
+    recipe.switch("dlgm").unwrap();
+    assert_eq!(recipe.family.name(), "dlgm");
+    recipe.check().unwrap();
+}
+
+#[test]
+fn what_a_file_does_not_say_is_as_its_family_has_it() {
+    let text = "name = 'x'\nfamily = 'wgan'\n[data]\nspec = 'digits'\n[wgan]\nconv = {}\n";
+    let recipe = Recipe::parse("x.toml", text).unwrap();
+    assert_eq!(recipe.train, Recipe::for_family("wgan", "digits").unwrap().train);
+    let conv = &recipe.family.of::<crate::family::wgan::WganRecipe>().unwrap().conv;
+    assert_eq!(conv.as_ref(), Some(&crate::layers::conv::ConvRecipe::default()));
 }

@@ -43,19 +43,19 @@ impl DataShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// `digits`, `mnist`, or the path of an IDX, CSV or NPY file; empty where an energy is learnt.
+    /// `digits`, `mnist`, `moons`, or the path of an IDX, CSV or NPY file, gzipped or not; empty where an energy is learnt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub spec: String,
     /// Folder in which `spec` is looked for; without it the environment variable `ELBO_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// CSV column of labels.
+    /// CSV column of labels; by default `label`, else `anomaly`. Labels 0 and 1 give an AUC, 1 being an anomaly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// CSV column that assigns rows to splits.
+    /// CSV column with `train`, `val`, `test` or `unused`; by default `split`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
-    /// CSV columns that are left out.
+    /// CSV columns that are left out, such as text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_columns: Vec<String>,
     /// Share of the train rows used for validation, where the data names none.
