@@ -14,7 +14,8 @@
 
 use crate::crc::crc32_words;
 use crate::error::LoadError;
-use crate::program::{MATRIX_WORDS, OP_WORDS, PROGRAM_WORDS, TENSOR_WORDS, word};
+use crate::ops::record::{MATRIX_WORDS, OP_WORDS, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, word};
+use crate::ops::scope::Scope;
 
 #[cfg(target_endian = "big")]
 compile_error!("blobs are read in place as little-endian words");
@@ -44,6 +45,19 @@ pub struct Blob<'b> {
 }
 
 impl<'b> Blob<'b> {
+    /// The records that `record` names, or `None` if they are out of range.
+    pub(crate) fn scope(&self, record: &ProgramRecord) -> Option<Scope<'b>> {
+        Some(Scope {
+            ops: records(self.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
+            tensors: records(self.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
+            matrices: self.matrices(),
+            data: self.data(),
+            arena_len: self.arena_len(),
+            tensors_start: record.tensors_start as u16,
+            ops_start: record.ops_start as u16,
+        })
+    }
+
     /// Reads the container from the start of `bytes`. Bytes after it are ignored, for example the rest of an erased
     /// flash page.
     ///
@@ -140,4 +154,12 @@ impl<'b> Blob<'b> {
     fn data_start(&self) -> usize {
         self.start(RECORD_WORDS.len()).wrapping_add(word(self.words, 9).div_ceil(4) as usize)
     }
+}
+
+/// `len` records of `size` words, starting at record `start`.
+#[inline(never)]
+fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
+    let count = words.len() / size;
+    let end = start.checked_add(len).filter(|end| *end as usize <= count)?;
+    words.get(start as usize * size..end as usize * size)
 }

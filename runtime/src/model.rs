@@ -1,11 +1,11 @@
 //! A verified blob.
 
 use crate::blob::Blob;
-use crate::error::{LoadError, SessionError};
+use crate::error::LoadError;
 use crate::meta::Meta;
+use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
-use crate::session::Session;
-use crate::verify::{Scope, verify};
+use crate::verify::verify;
 
 /// Limits that the caller sets for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,19 +106,11 @@ impl<'b> Model<'b> {
         })
     }
 
-    /// Creates a session over `arena`. Its previous contents have no effect and are overwritten.
-    ///
-    /// # Errors
-    /// [`SessionError::ArenaTooSmall`], [`SessionError::ArenaMisaligned`].
-    pub fn session<'a>(&self, arena: &'a mut [i16]) -> Result<Session<'b, 'a>, SessionError> {
-        Session::new(*self, arena)
-    }
-
     pub(crate) fn find(&self, kind: ProgramKind) -> Option<(ProgramRecord, Scope<'b>)> {
         for index in 0..self.blob.program_count() {
             let record = ProgramRecord::read(self.blob.programs(), index);
             if record.kind == kind as u32 {
-                return Some((record, Scope::new(&self.blob, &record)?));
+                return Some((record, self.blob.scope(&record)?));
             }
         }
         None

@@ -30,16 +30,18 @@ mod probabilities;
 #[cfg(feature = "dlgm")]
 mod rank_one;
 mod rearrange;
+pub(crate) mod record;
 #[cfg(feature = "robust")]
 mod robust;
 mod scalar;
+pub(crate) mod scope;
 #[cfg(any(feature = "dlgm", feature = "mixture"))]
 mod select;
 
 pub use form::{Extra, Form, ScaleRule};
 
 use crate::normal;
-use crate::program::{Matrix, Op};
+use crate::ops::record::{Matrix, Op};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
 use bounds::{EXP_FRAC, FINE, OperandError};
 use machine::{Machine, Step, Values};

@@ -10,8 +10,8 @@ use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
 use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
+use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
-use crate::verify::Scope;
 
 /// A verified model with the memory to run it.
 #[derive(Debug)]
@@ -21,8 +21,18 @@ pub struct Session<'b, 'a> {
     steps: u64,
 }
 
+impl<'b> Model<'b> {
+    /// Creates a session over `arena`. Its previous contents have no effect and are overwritten.
+    ///
+    /// # Errors
+    /// [`SessionError::ArenaTooSmall`], [`SessionError::ArenaMisaligned`].
+    pub fn session<'a>(&self, arena: &'a mut [i16]) -> Result<Session<'b, 'a>, SessionError> {
+        Session::new(*self, arena)
+    }
+}
+
 impl<'b, 'a> Session<'b, 'a> {
-    pub(crate) fn new(model: Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
+    fn new(model: Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
         let (needed, given) = (model.arena_len(), arena.len());
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });

@@ -7,12 +7,13 @@
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::kernel::{DenseMatrix, LANES, Packing};
+use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::machine::Step;
+use crate::ops::record::word;
+use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord,
-    TENSOR_WORDS, Tensor, TensorKind, op_cost, word,
+    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor,
+    TensorKind,
 };
 
 /// Proves every matrix and program of `blob`.
@@ -30,7 +31,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
         let kind = ProgramKind::from_code(record.kind).filter(|kind| seen & 1 << *kind as u32 == 0);
         let kind = kind.ok_or(LoadError::ProgramKind { program })?;
         seen |= 1 << kind as u32;
-        let scope = Scope::new(blob, &record).ok_or(LoadError::ProgramRange { program })?;
+        let scope = blob.scope(&record).ok_or(LoadError::ProgramRange { program })?;
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
         scope.verify_tensors(&record)?;
         scope.verify_overlaps()?;
@@ -140,63 +141,7 @@ fn abs_lanes(word: u32) -> u32 {
     (abs & 0x00FF_00FF) + ((abs >> 8) & 0x00FF_00FF)
 }
 
-/// `len` records of `size` words, starting at record `start`.
-#[inline(never)]
-fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
-    let count = words.len() / size;
-    let end = start.checked_add(len).filter(|end| *end as usize <= count)?;
-    words.get(start as usize * size..end as usize * size)
-}
-
-/// One program's records.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Scope<'b> {
-    pub ops: &'b [u32],
-    pub tensors: &'b [u32],
-    matrices: &'b [u32],
-    data: &'b [u32],
-    arena_len: u32,
-    tensors_start: u16,
-    ops_start: u16,
-}
-
-impl<'b> Scope<'b> {
-    /// The records that `record` names, or `None` if they are out of range.
-    pub fn new(blob: &Blob<'b>, record: &ProgramRecord) -> Option<Self> {
-        Some(Self {
-            ops: records(blob.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
-            tensors: records(blob.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
-            matrices: blob.matrices(),
-            data: blob.data(),
-            arena_len: blob.arena_len(),
-            tensors_start: record.tensors_start as u16,
-            ops_start: record.ops_start as u16,
-        })
-    }
-
-    fn tensor_count(&self) -> usize {
-        self.tensors.len() / TENSOR_WORDS
-    }
-
-    /// A tensor by its reference.
-    #[inline]
-    pub fn tensor(&self, reference: u16) -> Tensor {
-        Tensor::read(self.tensors, usize::from(reference))
-    }
-
-    /// An operation with its tensors.
-    #[inline(never)]
-    pub fn step(&self, index: usize) -> Step {
-        let op = Op::read(self.ops, index);
-        let [a, b, c] = op.inputs;
-        Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
-    }
-
-    /// Number of operations.
-    pub fn op_count(&self) -> usize {
-        self.ops.len() / OP_WORDS
-    }
-
+impl Scope<'_> {
     fn verify_signature(&self, record: &ProgramRecord, kind: ProgramKind) -> Option<()> {
         let signature = kind.signature();
         let past_the_end = self.op_count() as u16 + 1;
@@ -371,32 +316,6 @@ impl<'b> Scope<'b> {
 
         let cost = self.cost(&step);
         Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
-    }
-
-    /// The cost of one execution of an operation.
-    #[inline]
-    pub fn cost(&self, step: &Step) -> Cost {
-        let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
-        op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
-    }
-
-    /// A matrix, or `None` if it does not exist.
-    pub fn matrix(&self, index: u16) -> Option<Matrix> {
-        let matrix = Matrix::read(self.matrices, usize::from(index));
-        (matrix.rows != 0).then_some(matrix)
-    }
-
-    /// The constants of a matrix, for the kernels.
-    pub fn dense_matrix(&self, index: u16) -> Option<DenseMatrix<'b>> {
-        let matrix = self.matrix(index)?;
-        let section = |at: u32, len: u32| self.data.get(at as usize..at.checked_add(len)? as usize);
-        Some(DenseMatrix {
-            rows: matrix.rows as usize,
-            cols: matrix.cols as usize,
-            packing: matrix.packing?,
-            weights: section(matrix.weights, matrix.weights_len())?,
-            params: section(matrix.params, matrix.params_len())?,
-        })
     }
 
     /// A tensor that is written inside a loop must die inside it. The loop's output must live at least until the loop's

@@ -116,8 +116,8 @@ mod tests {
     use super::*;
     use crate::noise::Silence;
     use crate::ops::Opcode;
-    use crate::program::{NO_TENSOR, Op, Tensor, TensorKind};
-    use crate::verify::Scope;
+    use crate::ops::record::{NO_TENSOR, Op, Tensor, TensorKind};
+    use crate::ops::scope::Scope;
 
     /// The result of an operation for every activation, in place.
     fn all(opcode: Opcode, imm: u32) -> std::vec::Vec<(i16, i16)> {

@@ -6,7 +6,7 @@
 use super::machine::Step;
 pub use super::scratch_len;
 use super::{Extra, Matrices};
-use crate::program::{Op, Tensor, TensorKind};
+use crate::ops::record::{Op, Tensor, TensorKind};
 
 /// Why an operation refuses its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy, vector_mut};
 use super::{Cost, Matrices, Operation, Transform};
 use crate::normal;
-use crate::program::{Op, TensorKind};
+use crate::ops::record::{Op, TensorKind};
 
 pub(super) struct Normal;
 pub(super) struct Loop;

@@ -4,7 +4,7 @@ use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, range};
 use super::{Cost, Matrices, Operation, Transform};
 use crate::kernel::{self, ConvGeometry};
-use crate::program::Op;
+use crate::ops::record::Op;
 
 pub(super) struct Conv;
 
@@ -63,8 +63,8 @@ impl Transform for Conv {
 mod tests {
     use super::*;
     use crate::kernel::Packing;
+    use crate::ops::record::Matrix;
     use crate::ops::{Opcode, op_cost};
-    use crate::program::Matrix;
 
     #[test]
     fn work_of_the_largest_convolution_fits() {

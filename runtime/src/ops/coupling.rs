@@ -12,7 +12,7 @@ use super::{Cost, Matrices, Operation, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
-use crate::program::Op;
+use crate::ops::record::Op;
 
 pub(super) struct Couplings;
 

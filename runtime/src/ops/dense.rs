@@ -4,7 +4,7 @@ use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Transform};
 use crate::kernel;
-use crate::program::{Matrix, Op};
+use crate::ops::record::{Matrix, Op};
 
 pub(super) struct Dense;
 

@@ -3,7 +3,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
 use super::{Matrices, Operation, Transform};
-use crate::program::Tensor;
+use crate::ops::record::Tensor;
 
 pub(super) struct Fma;
 pub(super) struct Mul;

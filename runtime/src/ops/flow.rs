@@ -15,7 +15,7 @@ use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
 use super::{Cost, Matrices, Operation, Transform};
 use crate::fixed::{self, divide};
-use crate::program::Op;
+use crate::ops::record::Op;
 
 #[cfg(test)]
 mod tests;

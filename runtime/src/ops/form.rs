@@ -5,7 +5,7 @@ use super::bounds::{EXP_FRAC, FINE};
 use super::machine::Step;
 use super::{NORMAL_FRAC, Opcode};
 
-use crate::program::TensorKind;
+use crate::ops::record::TensorKind;
 
 /// The second tensor that an operation writes, to which its third reference points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

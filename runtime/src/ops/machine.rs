@@ -6,8 +6,8 @@ use core::ops::Range;
 
 use super::bounds::to_q16;
 use crate::noise::Noise;
-use crate::program::{MAX_LOOP_DEPTH, Op, Tensor};
-use crate::verify::Scope;
+use crate::ops::record::{MAX_LOOP_DEPTH, Op, Tensor};
+use crate::ops::scope::Scope;
 
 /// A running program.
 pub(crate) struct Machine<'s, 'n> {

@@ -9,7 +9,7 @@ use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Cost, Matrices, Operation, Transform, density};
 use crate::fixed;
-use crate::program::{Op, Tensor};
+use crate::ops::record::{Op, Tensor};
 
 pub(super) struct GaussianLogits;
 pub(super) struct Posterior;

@@ -3,7 +3,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, copy};
 use super::{Cost, Matrices, Operation, Transform};
-use crate::program::{Op, Tensor};
+use crate::ops::record::{Op, Tensor};
 
 pub(super) struct Concat;
 pub(super) struct Slice;

@@ -79,8 +79,6 @@ mod layer;
 #[cfg(feature = "alloc")]
 mod lifetimes;
 #[cfg(feature = "alloc")]
-mod operations;
-#[cfg(feature = "alloc")]
 mod program;
 mod seal;
 mod work;
@@ -92,8 +90,6 @@ pub use error::{MatrixError, WriteError};
 #[cfg(feature = "alloc")]
 pub use layer::DenseLayer;
 #[cfg(feature = "alloc")]
-pub use operations::{nats, operation, vector};
-#[cfg(feature = "alloc")]
-pub use program::{Program, ProgramWriter};
+pub use program::{Program, ProgramWriter, nats, operation, vector};
 pub use seal::seal;
 pub use work::{TooDeep, WorkCounter};

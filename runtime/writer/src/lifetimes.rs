@@ -47,7 +47,7 @@ pub(crate) fn settle(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::operation;
+    use crate::program::operation;
 
     fn settled(ops: &[Op], outputs: &[u16]) -> Result<Vec<(u16, u16)>, WriteError> {
         let writer = |tensor: u16| ops.iter().position(|op| op.writes(tensor)).map_or(0, |op| op as u16 + 1);

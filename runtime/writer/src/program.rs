@@ -1,8 +1,11 @@
 //! Writing a program, operation by operation.
 
+mod operations;
+
+pub use operations::{nats, operation, vector};
+
 use crate::error::WriteError;
 use crate::lifetimes;
-use crate::operations::{nats, operation, vector};
 use crate::work::WorkCounter;
 use alloc::vec::Vec;
 use elbo::blob::MAX_RECORDS;

@@ -1,7 +1,7 @@
 //! Methods that append one operation each.
 
+use super::ProgramWriter;
 use crate::error::WriteError;
-use crate::program::ProgramWriter;
 use elbo::bounds::OperandError;
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;

@@ -1,0 +1,70 @@
+//! The records of one program, and the constants that its operations use.
+
+use super::machine::Step;
+use super::record::{Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
+use super::{Cost, op_cost};
+use crate::kernel::DenseMatrix;
+
+/// One program's records.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Scope<'b> {
+    pub ops: &'b [u32],
+    pub tensors: &'b [u32],
+    pub matrices: &'b [u32],
+    pub data: &'b [u32],
+    pub arena_len: u32,
+    pub tensors_start: u16,
+    pub ops_start: u16,
+}
+
+impl<'b> Scope<'b> {
+    /// Number of tensors.
+    pub fn tensor_count(&self) -> usize {
+        self.tensors.len() / TENSOR_WORDS
+    }
+
+    /// A tensor by its reference.
+    #[inline]
+    pub fn tensor(&self, reference: u16) -> Tensor {
+        Tensor::read(self.tensors, usize::from(reference))
+    }
+
+    /// An operation with its tensors.
+    #[inline(never)]
+    pub fn step(&self, index: usize) -> Step {
+        let op = Op::read(self.ops, index);
+        let [a, b, c] = op.inputs;
+        Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
+    }
+
+    /// Number of operations.
+    pub fn op_count(&self) -> usize {
+        self.ops.len() / OP_WORDS
+    }
+
+    /// The cost of one execution of an operation.
+    #[inline]
+    pub fn cost(&self, step: &Step) -> Cost {
+        let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
+        op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
+    }
+
+    /// A matrix, or `None` if it does not exist.
+    pub fn matrix(&self, index: u16) -> Option<Matrix> {
+        let matrix = Matrix::read(self.matrices, usize::from(index));
+        (matrix.rows != 0).then_some(matrix)
+    }
+
+    /// The constants of a matrix, for the kernels.
+    pub fn dense_matrix(&self, index: u16) -> Option<DenseMatrix<'b>> {
+        let matrix = self.matrix(index)?;
+        let section = |at: u32, len: u32| self.data.get(at as usize..at.checked_add(len)? as usize);
+        Some(DenseMatrix {
+            rows: matrix.rows as usize,
+            cols: matrix.cols as usize,
+            packing: matrix.packing?,
+            weights: section(matrix.weights, matrix.weights_len())?,
+            params: section(matrix.params, matrix.params_len())?,
+        })
+    }
+}
