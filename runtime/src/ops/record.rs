@@ -258,7 +258,7 @@ pub const PROGRAM_WORDS: usize = 12;
 /// The record of one program: its ranges of operations and tensors, its inputs and outputs, and the cost of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramRecord {
-    /// Code of a [`ProgramKind`].
+    /// Code of a [`ProgramKind`](crate::ProgramKind).
     pub kind: u32,
     /// First operation in the operations section.
     pub ops_start: u32,
