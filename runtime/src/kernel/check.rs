@@ -6,7 +6,7 @@
 use super::DenseMatrix;
 use super::pack::{LANES, Packing, pack_params, pack_weights};
 
-/// A dense kernel: [`dense`](super::dense) or [`dense_portable`](super::dense_portable).
+/// A dense kernel: `dense` or `dense_portable`.
 pub type Dense = fn(&DenseMatrix<'_>, &[i16], &mut [i16]);
 
 /// The first difference between a kernel's result and the reference.
