@@ -395,7 +395,7 @@ mod tests {
         assert!(text(client.score(Program::Score, &[], 0)).contains("test has been silent"));
         answer(&mut board, &[Reply::Failure(Failure::NoProgram), Reply::Ticks(1)]);
         assert_eq!(text(client.score(Program::Score, &[], 0)), "test refused: the model has no such program");
-        assert!(text(client.score(Program::Score, &[], 0)).contains("another question: Ticks(1)"));
+        assert!(text(client.score(Program::Score, &[], 0)).contains("unexpected answer: Ticks(1)"));
         board.write_all(&[9, 9, 9, 0]).unwrap();
         assert!(text(client.score(Program::Score, &[], 0)).contains("no message"));
         drop(board);
