@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(text(client.score(Program::Score, &[], 0)), "test refused: the model has no such program");
         assert!(text(client.score(Program::Score, &[], 0)).contains("unexpected answer: Ticks(1)"));
         board.write_all(&[9, 9, 9, 0]).unwrap();
-        assert!(text(client.score(Program::Score, &[], 0)).contains("no message"));
+        assert!(text(client.score(Program::Score, &[], 0)).contains("not a message"));
         drop(board);
         let end = text(client.score(Program::Score, &[], 0));
         assert!(end.contains("has ended") || end.contains("cannot send"), "{end}");
