@@ -115,7 +115,7 @@ fn an_extra_that_is_not_written_here() {
 }
 
 #[test]
-fn a_extra_of_the_wrong_form() {
+fn a_second_output_of_the_wrong_form() {
     let nats = |p: &mut Records, edit: &dyn Fn(&mut Tensor)| edit(&mut p.tensors[2]);
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound += 1));
     breaks(silent, E::Bound { op: 2 }, |p| nats(p, &|t| t.bound = 0));
