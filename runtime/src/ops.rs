@@ -308,8 +308,8 @@ operations! {
     [all()] control {
         /// independent draws of N(0, 1)
         Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
-        /// repeats the operations up to its End; the output collects the results of all iterations
-        Loop = 16, transform, Form::vectors(0).any_kind().imm();
+        /// repeats the operations up to its End, whose number is in word 2; the output collects the results of all iterations
+        Loop = 16, transform, Form::vectors(0).any_kind().arg().imm();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
         End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]);
     }

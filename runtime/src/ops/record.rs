@@ -167,6 +167,12 @@ impl Tensor {
         (first, last)
     }
 
+    /// The first halfword of the arena that a record's tensor occupies, and the first after it.
+    #[inline(always)]
+    pub(crate) fn place([w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
+        (*offset, offset.saturating_add(extent(w0 & 0xFF, *len)))
+    }
+
     /// The record's words.
     pub fn encode(&self) -> [u32; TENSOR_WORDS] {
         [
@@ -180,12 +186,13 @@ impl Tensor {
     /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
     #[inline(never)]
     pub fn extent(&self) -> u32 {
-        match self.kind {
-            TensorKind::I16 => self.len.saturating_add(3) & !3,
-            TensorKind::Nats => self.len.saturating_mul(4),
-            TensorKind::Invalid => 0,
-        }
+        extent(self.kind as u32, self.len)
     }
+}
+
+#[inline(always)]
+fn extent(kind: u32, len: u32) -> u32 {
+    if kind == TensorKind::Nats as u32 { len.saturating_mul(4) } else { len.saturating_add(3) & !3 }
 }
 
 /// Number of words of a matrix's record.

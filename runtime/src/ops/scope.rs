@@ -2,7 +2,7 @@
 
 use super::machine::Step;
 use super::record::{Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
-use super::{Cost, op_cost};
+use super::Cost;
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
@@ -45,8 +45,7 @@ impl<'b> Scope<'b> {
     /// The cost of one execution of an operation.
     #[inline]
     pub fn cost(&self, step: &Step) -> Cost {
-        let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
-        op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
+        step.cost(&|index| self.matrix(index))
     }
 
     /// A matrix, or `None` if it does not exist.
