@@ -298,13 +298,7 @@ impl Scope<'_> {
         Ok(Cost { work, macs })
     }
 
-    fn verify_op(
-        &self,
-        index: usize,
-        kind: ProgramKind,
-        loops: &mut Loops,
-        checks: &Checks,
-    ) -> Result<Cost, Fault> {
+    fn verify_op(&self, index: usize, kind: ProgramKind, loops: &mut Loops, checks: &Checks) -> Result<Cost, Fault> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let form = step.op.opcode.form();

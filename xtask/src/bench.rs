@@ -46,6 +46,26 @@ pub fn cores(model: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Prints the instructions for each unit of work, for every operation at its extremes, the largest first.
+pub fn work() -> Result<()> {
+    crate::setup::run()?;
+    for board in [Board::find("mps2-an386")?, Board::find("microbit")?] {
+        let folder = root().join("target/bench");
+        std::fs::create_dir_all(&folder)?;
+        let mut measured = elbo_fuzz_blobs::measure::operations(board, &folder)?;
+        measured.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
+        println!("\n{} ({}), instructions under emulation", board.name, board.core);
+        println!("  {:<40} {:>12} {:>10} {:>9}", "operation", "instructions", "work", "ratio");
+        for one in &measured {
+            println!("  {:<40} {:>12.0} {:>10.0} {:>9.2}", one.name, one.instructions, one.work, one.ratio());
+        }
+        if let [most, .., least] = &measured[..] {
+            println!("  largest ratio over smallest: {:.2}", most.ratio() / least.ratio());
+        }
+    }
+    Ok(())
+}
+
 fn kernels(client: &mut Client, board: &Board) -> Result<()> {
     // Weights of 8 bits for the largest of these need 320 KB of RAM.
     let shapes: &[(u16, u16)] =

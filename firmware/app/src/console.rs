@@ -260,6 +260,10 @@ impl<B: Board> Console<'_, '_, B> {
                 }
                 Some(self.board.ticks().wrapping_sub(start))
             }
+            Bench::ProgramAt { offset, program } => {
+                let blob = self.blob.get(offset as usize..).unwrap_or_default();
+                kind(program).and_then(|kind| bench::program(self.board, blob, self.memory.scratch, kind, repeat))
+            }
             _ => bench::run(self.board, self.blob, self.memory.scratch, bench, repeat),
         };
         match ticks {

@@ -235,6 +235,18 @@ pub enum Bench {
         /// Whether weights are packed for the DSP extension.
         dsp: bool,
     },
+    /// Loading one of several blobs that were linked one after another.
+    LoadAt {
+        /// Bytes before the blob.
+        offset: u32,
+    },
+    /// One run of a program of such a blob, on an input of zeros.
+    ProgramAt {
+        /// Bytes before the blob.
+        offset: u32,
+        /// The program.
+        program: Program,
+    },
 }
 
 /// Memory in bytes.

@@ -9,7 +9,11 @@ mod case;
 #[cfg(feature = "device")]
 pub mod device;
 #[cfg(feature = "std")]
+pub mod extremes;
+#[cfg(feature = "std")]
 mod failure;
+#[cfg(feature = "device")]
+pub mod measure;
 mod mutate;
 mod repair;
 mod run;

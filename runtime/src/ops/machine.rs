@@ -5,7 +5,7 @@
 use core::ops::Range;
 
 use super::bounds::to_q16;
-use super::{Cost, Matrices, op_cost};
+use super::{Cost, Matrices};
 use crate::noise::Noise;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, Tensor};
 use crate::ops::scope::Scope;
@@ -101,8 +101,7 @@ impl Step {
     /// The cost of one execution.
     #[inline]
     pub fn cost(&self, matrices: &Matrices<'_>) -> Cost {
-        let first = if self.op.opcode.inputs() == 0 { self.y() } else { self.a() };
-        op_cost(&self.op, first.len, self.b().len, matrices)
+        super::cost(self, matrices)
     }
 
     /// Fractional bits of an input.

@@ -1,8 +1,8 @@
 //! The records of one program, and the constants that its operations use.
 
+use super::Cost;
 use super::machine::Step;
 use super::record::{Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
-use super::Cost;
 use crate::kernel::DenseMatrix;
 
 /// One program's records.

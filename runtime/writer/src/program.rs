@@ -303,7 +303,8 @@ impl<'m> ProgramWriter<'m> {
     fn check_references(&self, op: &Op) -> Result<(), WriteError> {
         for (slot, tensor) in op.inputs.into_iter().enumerate() {
             let read = slot < op.opcode.inputs();
-            let filled = usize::from(tensor) < self.tensors.len() && !self.open.iter().any(|(vector, _)| *vector == tensor);
+            let filled =
+                usize::from(tensor) < self.tensors.len() && !self.open.iter().any(|(vector, _)| *vector == tensor);
             let wrong = if read { !filled } else { tensor != NO_TENSOR };
             if wrong {
                 return Err(WriteError::Reference { op: self.ops.len(), opcode: op.opcode, tensor });
