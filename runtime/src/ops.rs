@@ -78,10 +78,15 @@ impl Steps {
         Self(self.0 | 1)
     }
 
-    fn count(self, o: &Step) -> u64 {
+    /// The steps of an execution, those of an element, and whether the elements are those of the output.
+    fn parts(self) -> (u32, u32, bool) {
         let packed = u32::from(self.0);
-        let (fixed, each) = (packed >> 8 << 2, packed >> 1 & 127);
-        u64::from(if packed & 1 == 0 { o.a().len } else { o.y().len }) * u64::from(each) + u64::from(fixed)
+        (packed >> 8 << 2, packed >> 1 & 127, packed & 1 != 0)
+    }
+
+    fn count(self, o: &Step) -> u64 {
+        let (fixed, each, of_output) = self.parts();
+        u64::from(if of_output { o.y().len } else { o.a().len }) * u64::from(each) + u64::from(fixed)
     }
 }
 
@@ -192,6 +197,19 @@ macro_rules! operations {
                 }
             }
 
+            #[inline]
+            fn steps(self) -> Steps {
+                static STEPS: [Steps; Opcode::ALL.len() + 1] = {
+                    let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
+                    $($(
+                        #[cfg($cfg)]
+                        { steps[$code] = $group::$name::STEPS; }
+                    )+)+
+                    steps
+                };
+                STEPS.get(self as usize).copied().unwrap_or(Steps::of(0, 0))
+            }
+
             /// The features each of which enables it; none if every build has it.
             pub fn features(self) -> impl Iterator<Item = &'static str> {
                 let cfg = match self {
@@ -248,15 +266,7 @@ macro_rules! operations {
         /// The cost of one execution.
         #[inline(never)]
         fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
-            static STEPS: [Steps; Opcode::ALL.len() + 1] = {
-                let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
-                $($(
-                    #[cfg($cfg)]
-                    { steps[$code] = $group::$name::STEPS; }
-                )+)+
-                steps
-            };
-            let steps = STEPS.get(o.op.opcode as usize).map_or(0, |steps| steps.count(o));
+            let steps = o.op.opcode.steps().count(o);
             let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(
@@ -431,6 +441,12 @@ impl Opcode {
     #[inline]
     pub(crate) fn from_code(code: u32) -> Self {
         Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
+    }
+
+    /// The part of its work that is linear in a length: the steps of an execution, those of an element, and whether the
+    /// elements are those of the output and not of the first input.
+    pub fn work(self) -> (u32, u32, bool) {
+        self.steps().parts()
     }
 
     /// Number of input tensors.

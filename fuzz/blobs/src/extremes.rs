@@ -46,9 +46,18 @@ impl Extreme {
 
     /// The words of a blob with two programs: [`ONCE`] runs the operation once and [`OFTEN`] [`TIMES`] times.
     pub fn words(&self) -> Vec<u32> {
+        self.blob(&[(ONCE, 1), (OFTEN, TIMES)])
+    }
+
+    /// The words of a blob with one program, in which the operation stands `times` times.
+    pub fn repeated(&self, times: u32) -> Vec<u32> {
+        self.blob(&[(OFTEN, times)])
+    }
+
+    fn blob(&self, programs: &[(ProgramKind, u32)]) -> Vec<u32> {
         let mut parts = Parts::new();
         let append = (self.write)(&mut parts);
-        for (kind, times) in [(ONCE, 1), (OFTEN, TIMES)] {
+        for &(kind, times) in programs {
             parts.program(kind, |p| {
                 let x = p.input(4, 11, 32767);
                 let vectors = self.vectors.iter().map(|len| p.normal(*len)).collect();
@@ -65,7 +74,7 @@ impl Extreme {
             });
         }
         parts.arena_len = 0;
-        for program in 0..2 {
+        for program in 0..programs.len() {
             let record = parts.programs[program];
             let start = record.tensors_start as usize;
             let end = overlay(&mut parts.tensors[start..start + record.tensors_len as usize]);

@@ -20,6 +20,8 @@ mod run;
 mod seed;
 #[cfg(feature = "std")]
 pub mod seeds;
+#[cfg(feature = "std")]
+pub mod worst;
 
 pub use case::{MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case};
 #[cfg(feature = "std")]

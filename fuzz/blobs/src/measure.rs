@@ -48,6 +48,15 @@ pub fn operations(board: &'static Board, folder: &Path) -> Result<Vec<Measuremen
     Ok(measured)
 }
 
+/// Instructions of loading each blob, accepted or refused, on an emulated board.
+///
+/// # Errors
+/// The firmware cannot be built, or the emulator is missing.
+pub fn loads(board: &'static Board, blobs: &[Vec<u32>], folder: &Path) -> Result<Vec<f64>> {
+    let (mut client, offsets) = serve(board, blobs, &folder.join("blobs.elbo"))?;
+    offsets.into_iter().map(|offset| client.instructions(Bench::LoadAt { offset }, 1)).collect()
+}
+
 /// Starts a board with these blobs in its flash, and returns where each of them starts.
 fn serve(board: &'static Board, blobs: &[Vec<u32>], file: &Path) -> Result<(Client, Vec<u32>)> {
     let mut bytes = Vec::new();
