@@ -59,7 +59,8 @@ pub fn loads(board: &'static Board, blobs: &[Vec<u32>], folder: &Path) -> Result
 
 /// Starts a board with these blobs in its flash, and returns where each of them starts.
 fn serve(board: &'static Board, blobs: &[Vec<u32>], file: &Path) -> Result<(Client, Vec<u32>)> {
-    let mut bytes = Vec::new();
+    // A firmware is not built for a model that is refused, so a valid one comes first.
+    let mut bytes = crate::SEEDS[0].1.to_vec();
     let offsets = blobs.iter().map(|words| {
         let offset = bytes.len() as u32;
         bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
