@@ -3,7 +3,7 @@
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, ProgramKind, Session, SessionError, VectorInfo};
 use elbo_link::{
-    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
+    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, ProgramShape, Reply, Request, write_frame,
 };
 use embedded_io::ErrorType;
 use rand_core::SeedableRng;
@@ -47,6 +47,7 @@ pub fn serve<B: Board>(board: &mut B, blob: &[u8], mut memory: Memory<'_>) -> Ou
         match reader.read(console.board.serial()) {
             Ok(request) => console.answer(request)?,
             Err(FrameError::Bad) => console.fail(Failure::BadFrame)?,
+            Err(FrameError::Unknown) => console.fail(Failure::Unknown)?,
             Err(FrameError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -132,8 +133,8 @@ impl<B: Board> Console<'_, '_, B> {
         self.reply(&Reply::Info(info))
     }
 
-    fn shape(&self, program: Program) -> Option<ProgramShape> {
-        let info = self.session.as_ref()?.model().program(kind(program)?)?;
+    fn shape(&self, kind: ProgramKind) -> Option<ProgramShape> {
+        let info = self.session.as_ref()?.model().program(kind)?;
         let total = |vectors: [Option<VectorInfo>; 2]| vectors.iter().flatten().map(|vector| vector.len).sum::<usize>();
         Some(ProgramShape {
             input_len: total(info.inputs) as u16,
@@ -172,7 +173,7 @@ impl<B: Board> Console<'_, '_, B> {
     }
 
     fn sample(&mut self, seed: u64, count: u32) -> Outcome<B> {
-        let Some(shape) = self.shape(Program::Sample) else { return self.no_program() };
+        let Some(shape) = self.shape(ProgramKind::Sample) else { return self.no_program() };
         let len = usize::from(shape.output_len);
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
         for _ in 0..count {
@@ -187,13 +188,13 @@ impl<B: Board> Console<'_, '_, B> {
         self.reply(&Reply::Done)
     }
 
-    fn run(&mut self, program: Program, seed: u64) -> Outcome<B> {
-        let Some(shape) = self.shape(program) else { return self.no_program() };
+    fn run(&mut self, kind: ProgramKind, seed: u64) -> Outcome<B> {
+        let Some(shape) = self.shape(kind) else { return self.no_program() };
         if shape.input_len > 0 && usize::from(shape.input_len) != self.received {
             let received = self.received.min(usize::from(u16::MAX)) as u16;
             return self.fail(Failure::InputLength { expected: shape.input_len, received });
         }
-        match self.execute(program, seed) {
+        match self.execute(kind, seed) {
             Ok(scalar) => self.results(&shape, scalar),
             Err(error) => self.refuse(error),
         }
@@ -209,10 +210,9 @@ impl<B: Board> Console<'_, '_, B> {
     }
 
     /// Runs a program from the input buffer to the output buffer. Returns its scalar in Q16 nats, if it has one.
-    fn execute(&mut self, program: Program, seed: u64) -> Result<Option<i64>, SessionError> {
+    fn execute(&mut self, kind: ProgramKind, seed: u64) -> Result<Option<i64>, SessionError> {
         let absent = SessionError::ProgramAbsent;
         let session = self.session.as_mut().ok_or(absent)?;
-        let kind = kind(program).ok_or(absent)?;
         let info = session.model().program(kind).ok_or(absent)?;
         let split = |vectors: [Option<VectorInfo>; 2]| vectors.map(|vector| vector.map_or(0, |vector| vector.len));
         let ([x_len, other_len], [first_len, second_len]) = (split(info.inputs), split(info.outputs));
@@ -233,14 +233,14 @@ impl<B: Board> Console<'_, '_, B> {
         let Some(axes) = self.board.accelerometer().and_then(|device| device.axes().ok()) else {
             return self.fail(Failure::Unsupported);
         };
-        let Some(shape) = self.shape(Program::Decode) else { return self.no_program() };
+        let Some(shape) = self.shape(ProgramKind::Decode) else { return self.no_program() };
         let latent_info =
             self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.inputs[0]);
         let latent = self.memory.input.get_mut(..usize::from(shape.input_len));
         let (Some(info), Some(latent)) = (latent_info, latent) else { return self.fail(Failure::NoRoom) };
         self.received = 0;
         steer_latent(Tilt::from_gravity(axes), STEER_SEED, info.frac, latent);
-        match self.execute(Program::Decode, 0) {
+        match self.execute(ProgramKind::Decode, 0) {
             Ok(scalar) => self.results(&shape, scalar),
             Err(error) => self.refuse(error),
         }
@@ -325,24 +325,6 @@ impl<B: Board> Console<'_, '_, B> {
     fn self_test(&mut self) -> Outcome<B> {
         self.fail(Failure::Unsupported)
     }
-}
-
-fn kind(program: Program) -> Option<ProgramKind> {
-    Some(match program {
-        Program::Sample => ProgramKind::Sample,
-        Program::Decode => ProgramKind::Decode,
-        Program::Encode => ProgramKind::Encode,
-        Program::Reconstruct => ProgramKind::Reconstruct,
-        Program::Score => ProgramKind::Score,
-        Program::ScoreMonteCarlo => ProgramKind::ScoreMonteCarlo,
-        Program::ScoreImportance => ProgramKind::ScoreImportance,
-        Program::SampleClass => ProgramKind::SampleClass,
-        Program::Classify => ProgramKind::Classify,
-        Program::Impute => ProgramKind::Impute,
-        Program::Invert => ProgramKind::Invert,
-        Program::SampleDensity => ProgramKind::SampleDensity,
-        _ => return None,
-    })
 }
 
 /// The start of a text, at most `most` bytes, without splitting a character.

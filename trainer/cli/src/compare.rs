@@ -9,7 +9,7 @@ use elbo::{Limits, Nats};
 use elbo_compiler::host::{Blob, HostArena};
 use elbo_compiler::stimulus::{Role, role};
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
-use elbo_link::{Bench, Program, StackUse};
+use elbo_link::{Bench, StackUse};
 use rand_core::{Rng, SeedableRng};
 
 /// What was compared, and what the board needed.
@@ -68,7 +68,7 @@ pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u3
     }
 
     let cheapest = model.program(ProgramKind::Score).map_or(u64::MAX, |program| program.work);
-    for (program, kind) in Program::ALL.into_iter().zip(ProgramKind::ALL) {
+    for kind in ProgramKind::ALL {
         let Some(info) = model.program(kind).filter(|_| kind != ProgramKind::Sample) else { continue };
         let step = if info.work / 10 > cheapest { 10 } else { 1 };
         for (index, x) in rows.iter().enumerate().step_by(step) {
@@ -83,7 +83,7 @@ pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u3
             let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
             let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
             let nats = session.run(kind, &inputs, &mut slots, &mut rng(noise))?;
-            let (vectors, scalar) = client.run(program, &given.concat(), noise)?;
+            let (vectors, scalar) = client.run(kind, &given.concat(), noise)?;
             same(kind.name(), index, &vectors, &out.concat())?;
             same(kind.name(), index, scalar.as_slice(), info.scalar.then_some(nats.to_bits()).as_slice())?;
             comparison.values += vectors.len() + usize::from(info.scalar);
