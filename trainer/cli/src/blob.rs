@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use elbo::program::ProgramKind;
-use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Meta, Model};
-use elbo_compiler::host::{Blob, HostArena, draws, quantize};
+use elbo_compiler::host::{Blob, Runner, draws, quantize};
 use elbo_compiler::report;
+use elbo_compiler::stimulus::generator;
 use elbo_compiler::{Likelihood, roc};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
-use rand_core::SeedableRng;
 
 use super::columns::Columns;
 
@@ -167,11 +166,11 @@ fn scatter(model: &Model<'_>, samples: &[Vec<f32>], path: &Path) -> Result<()> {
     let Some(info) = exact.and_then(|program| program.inputs[0]) else {
         return Ok(plot::scatter(path, &points, None)?);
     };
-    let arena = std::cell::RefCell::new(HostArena::new(model));
+    let runner = std::cell::RefCell::new(Runner::new(model));
     let log_density = |point: [f32; 2]| {
-        let mut arena = arena.borrow_mut();
-        let score = model.session(arena.as_mut_slice()).and_then(|mut session| session.score(&quantize(&point, &info)));
-        score.map_or(f64::NEG_INFINITY, |nats| -nats.to_f64())
+        // This program draws no noise, so the generator has no effect.
+        let scored = runner.borrow_mut().run(ProgramKind::Score, &[quantize(&point, &info)], &mut generator(0));
+        scored.map_or(f64::NEG_INFINITY, |outputs| -outputs.nats().to_f64())
     };
     Ok(plot::scatter(path, &points, Some(&log_density))?)
 }
@@ -207,20 +206,13 @@ pub fn score(args: &Score) -> Result<()> {
     }
     let likelihood = Likelihood::from(meta.likelihood);
     let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
-    let mut arena = HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
     let mut scores = Vec::new();
     let mut labels = Some(Vec::new());
     for split in splits {
         labels = labels.zip(split.labels.as_deref()).map(|(all, new)| [all.as_slice(), new].concat());
         for x in rows::model_rows(split, likelihood, args.seed) {
-            let q = quantize(&x, &info);
-            scores.push(match kind {
-                ProgramKind::ScoreMonteCarlo => session.score_monte_carlo(&q, &mut rng)?,
-                ProgramKind::ScoreImportance => session.score_importance(&q, &mut rng)?,
-                _ => session.score(&q)?,
-            });
+            scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
         }
     }
     if let Some(path) = &args.output {

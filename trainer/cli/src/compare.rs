@@ -4,13 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use elbo::program::ProgramKind;
-use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Nats};
-use elbo_compiler::host::{Blob, HostArena};
-use elbo_compiler::stimulus::{Role, role};
+use elbo_compiler::host::{Blob, Runner, inputs_with};
+use elbo_compiler::stimulus::generator;
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
 use elbo_link::{Bench, StackUse};
-use rand_core::{Rng, SeedableRng};
 
 /// What was compared, and what the board needed.
 #[derive(Debug)]
@@ -45,9 +43,7 @@ pub fn start(board: &'static Board, model: &Path) -> Result<Client> {
 pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u32, seed: u64) -> Result<Comparison> {
     let blob = Blob::read(model).with_context(|| format!("{}: cannot be read", model.display()))?;
     let model = blob.load(Limits::default())?;
-    let mut arena = HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let rng = |seed: u64| Xoshiro128PlusPlus::seed_from_u64(seed);
+    let mut runner = Runner::new(&model);
     let mut comparison = Comparison {
         samples: Vec::new(),
         scores: Vec::new(),
@@ -57,10 +53,9 @@ pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u3
     };
     if let Some(output) = model.program(ProgramKind::Sample).and_then(|program| program.outputs[0]) {
         let drawn = client.sample(seed, samples)?;
-        let (mut generator, mut expected, mut out) = (rng(seed), Vec::with_capacity(drawn.len()), vec![0; output.len]);
+        let (mut noise, mut expected) = (generator(seed), Vec::with_capacity(drawn.len()));
         for _ in 0..samples {
-            session.sample(&mut generator, &mut out)?;
-            expected.extend_from_slice(&out);
+            expected.extend(runner.run(ProgramKind::Sample, &[], &mut noise)?.vectors.concat());
         }
         same("sample", 0, &drawn, &expected)?;
         comparison.values += drawn.len();
@@ -72,23 +67,15 @@ pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u3
         let Some(info) = model.program(kind).filter(|_| kind != ProgramKind::Sample) else { continue };
         let step = if info.work / 10 > cheapest { 10 } else { 1 };
         for (index, x) in rows.iter().enumerate().step_by(step) {
-            let noise = seed.wrapping_add(index as u64);
-            let mut generator = rng(!noise);
-            let given = info.inputs.iter().flatten().enumerate().map(|(slot, vector)| match role(kind, slot) {
-                Role::Data => x.clone(),
-                _ => (0..vector.len).map(|_| (generator.next_u32() >> 16) as i16).collect(),
-            });
-            let given: Vec<Vec<i16>> = given.collect();
-            let inputs: Vec<&[i16]> = given.iter().map(Vec::as_slice).collect();
-            let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
-            let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-            let nats = session.run(kind, &inputs, &mut slots, &mut rng(noise))?;
-            let (vectors, scalar) = client.run(kind, &given.concat(), noise)?;
-            same(kind.name(), index, &vectors, &out.concat())?;
-            same(kind.name(), index, scalar.as_slice(), info.scalar.then_some(nats.to_bits()).as_slice())?;
+            let seed = seed.wrapping_add(index as u64);
+            let inputs = inputs_with(x, kind, &info, &mut generator(!seed));
+            let host = runner.run(kind, &inputs, &mut generator(seed))?;
+            let (vectors, scalar) = client.run(kind, &inputs.concat(), seed)?;
+            same(kind.name(), index, &vectors, &host.vectors.concat())?;
+            same(kind.name(), index, scalar.as_slice(), host.scalar.map(Nats::to_bits).as_slice())?;
             comparison.values += vectors.len() + usize::from(info.scalar);
             if kind == ProgramKind::Score {
-                comparison.scores.push(nats);
+                comparison.scores.push(host.nats());
             }
         }
     }
