@@ -204,7 +204,7 @@ pub fn score(args: &Score) -> Result<()> {
     if info.len != dataset.dim {
         bail!("{}: rows of {} values, but the model takes {}", args.data, dataset.dim, info.len);
     }
-    let likelihood = Likelihood::from(meta.likelihood);
+    let likelihood = Likelihood::try_from(meta.likelihood)?;
     let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
     let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
     let mut scores = Vec::new();

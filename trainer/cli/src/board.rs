@@ -7,8 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
 use elbo::{Limits, Meta, Nats, VectorInfo};
-use elbo_compiler::host::{Blob, dequantize, quantize};
-use elbo_compiler::stimulus::{Role, role};
+use elbo_compiler::host::{Blob, dequantize, quantize, row_format};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
@@ -144,11 +143,10 @@ pub fn check(args: &Check) -> Result<()> {
     let model =
         blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let meta = model.meta()?;
-    let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
-    let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;
+    let input = row_format(&model).context("the model reads no data")?;
     let rows = rows_of(args, &meta, &input)?;
     let real = rows.len();
-    let noise = rows::noise_rows(input.len, meta.likelihood.into(), 10.min(args.rows), args.seed);
+    let noise = rows::noise_rows(input.len, meta.likelihood.try_into()?, 10.min(args.rows), args.seed);
     let mut all = rows;
     all.extend(noise.iter().map(|x| quantize(x, &input)));
 
@@ -194,7 +192,7 @@ pub fn check(args: &Check) -> Result<()> {
 /// for, or draws from the model itself.
 fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
     if args.data == "none" {
-        return Ok(rows::noise_rows(input.len, meta.likelihood.into(), args.rows, !args.seed)
+        return Ok(rows::noise_rows(input.len, meta.likelihood.try_into()?, args.rows, !args.seed)
             .iter()
             .map(|x| quantize(x, input))
             .collect());
@@ -209,7 +207,7 @@ fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<
     );
     let mut all = Vec::new();
     for round in 0.. {
-        let drawn = rows::model_rows(&dataset.test, meta.likelihood.into(), args.seed.wrapping_add(round));
+        let drawn = rows::model_rows(&dataset.test, meta.likelihood.try_into()?, args.seed.wrapping_add(round));
         if all.len() >= args.rows || drawn.is_empty() {
             break;
         }

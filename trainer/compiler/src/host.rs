@@ -1,13 +1,13 @@
 //! Runs blobs on the host, with the same runtime as on a board.
 
-use elbo::program::ProgramKind;
+use elbo::program::{ProgramKind, Role};
 use elbo::{Limits, LoadError, Model, Nats, Noise, ProgramInfo, SessionError, VectorInfo};
 use rand_core::Rng;
 use rayon::prelude::*;
 use std::io;
 use std::path::Path;
 
-use crate::stimulus::{Role, generator, role};
+use crate::stimulus::generator;
 
 /// Why a blob cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -157,20 +157,24 @@ fn one_hot(index: usize, classes: usize) -> Vec<i16> {
     (0..classes).map(|class| if class == index % classes { i16::MAX } else { 0 }).collect()
 }
 
+/// The format in which the programs of `model` read a row of data, or `None` if no program reads one.
+pub fn row_format(model: &Model<'_>) -> Option<VectorInfo> {
+    let mut readers = ProgramKind::ALL.into_iter().filter(|kind| kind.input_roles().first() == Some(&Role::Data));
+    readers.find_map(|kind| model.program(kind)?.inputs[0])
+}
+
 /// A row of data at the scale of the programs of `model`; empty if no program reads data.
 pub fn quantize_row(model: &Model<'_>, x: &[f32]) -> Vec<i16> {
-    let infos = ProgramKind::ALL.into_iter().filter_map(|kind| Some((kind, model.program(kind)?)));
-    let reads = |(kind, info): (ProgramKind, ProgramInfo)| info.inputs[0].filter(|_| role(kind, 0) == Role::Data);
-    infos.filter_map(reads).next().map(|info| quantize(x, &info)).unwrap_or_default()
+    row_format(model).map(|info| quantize(x, &info)).unwrap_or_default()
 }
 
 /// Inputs for a program of this kind: `row` where it reads data, and arbitrary numbers from `rng` elsewhere.
 pub fn inputs_with(row: &[i16], kind: ProgramKind, info: &ProgramInfo, rng: &mut impl Rng) -> Vec<Vec<i16>> {
-    let of_slot = |(slot, vector): (usize, &VectorInfo)| match role(kind, slot) {
+    let of_input = |(role, vector): (&Role, &VectorInfo)| match role {
         Role::Data => row.to_vec(),
         Role::Latent | Role::Class | Role::Mask => (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect(),
     };
-    info.inputs.iter().flatten().enumerate().map(of_slot).collect()
+    kind.input_roles().iter().zip(info.inputs.iter().flatten()).map(of_input).collect()
 }
 
 /// The digests of [`SelfTest`](elbo::SelfTest) for a row of data at the scale of the model.
