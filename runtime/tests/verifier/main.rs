@@ -15,7 +15,8 @@ use elbo_fuzz_blobs::seeds;
 
 /// Programs, with their tensors and operations counted from the start of the sections:
 /// - 0, reconstruct: operations 0 dense, 1 relu in place; tensors 0 x, 1, 2;
-/// - 1, Monte Carlo score: 2 loop, 3 normal, 4 fma, 5 half sum of squares, 6 end, 7 mean; tensors 3 x, 4 the loop's, 5, 6, 7, 8;
+/// - 1, Monte Carlo score: 2 loop, 3 normal, 4 fma, 5 half sum of squares, 6 end, 7 mean; tensors 3 x, 4 the loop's, 5,
+///   6, 7, 8;
 /// - 2, decode: 8 dense; tensors 9 z, 10.
 fn base() -> Parts {
     let mut parts = Parts::new();

@@ -1,48 +1,51 @@
-//! A model on a board against the same model on the host: every byte must be the same.
+//! Compares a model on a board with the same model on the host. Every byte must be the same.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use elbo::Nats;
 use elbo::program::ProgramKind;
-use elbo::{Limits, Nats};
-use elbo_compiler::host::{Blob, Runner, inputs_with};
+use elbo_compiler::host::{Runner, inputs_with};
 use elbo_compiler::stimulus::generator;
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
 use elbo_link::{Bench, StackUse};
 
-/// What was compared, and what the board needed.
+use crate::blob::{load, read};
+
+/// The results of a comparison, and the resources that the board needed.
 #[derive(Debug)]
 pub struct Comparison {
     /// The board's samples, equal to the host's.
     pub samples: Vec<Vec<i16>>,
     /// The board's deterministic scores of the rows, equal to the host's.
     pub scores: Vec<Nats>,
-    /// Values compared: outputs and scores.
+    /// Number of values that were compared: elements of outputs, and scores.
     pub values: usize,
-    /// Memory after all that.
+    /// Memory used by all runs.
     pub memory: StackUse,
-    /// Instructions of checking and proving the blob.
+    /// Instructions for checking and proving the blob.
     pub load_instructions: f64,
 }
 
 /// Starts the console firmware for `model` on an emulated board.
 ///
 /// # Errors
-/// The toolchain or emulator is missing, or the firmware does not build.
+/// The toolchain or the emulator is missing, or the firmware cannot be built.
 pub fn start(board: &'static Board, model: &Path) -> Result<Client> {
     let placement = Placement::Linked(model.to_owned());
     let image = Firmware::new(board, Application::Serve, placement).build()?;
     Emulator::start(board, &image)?.connect()
 }
 
-/// Runs every program that the model carries on board and host: `samples` samples, and for each of `rows` all others. What
-/// costs ten deterministic scores or more is run for every tenth row.
+/// Runs every program of the model on the board and on the host. It draws `samples` samples, and runs all other
+/// programs for each of `rows`. A program that takes ten times the work of the deterministic score is run for every
+/// tenth row only.
 ///
 /// # Errors
-/// The first value that differs; or the board does not answer.
+/// A value differs, or the board does not answer. The first value that differs is named.
 pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u32, seed: u64) -> Result<Comparison> {
-    let blob = Blob::read(model).with_context(|| format!("{}: cannot be read", model.display()))?;
-    let model = blob.load(Limits::default())?;
+    let blob = read(model)?;
+    let model = load(&blob, model)?;
     let mut runner = Runner::new(&model);
     let mut comparison = Comparison {
         samples: Vec::new(),

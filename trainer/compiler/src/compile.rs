@@ -23,7 +23,7 @@ pub enum CompileError {
     Plan(#[from] plan::PlanError),
     /// A layer's weights are too large for the scale that its output must have.
     #[error(
-        "layer {layer}: its weights are too large for an output of {frac} fractional bits; train with weight decay or a smaller latent range"
+        "layer {layer}: the weights are too large for an output with {frac} fractional bits. Train with weight decay or with a smaller latent range."
     )]
     Scale {
         /// Name of the layer.
@@ -32,13 +32,15 @@ pub enum CompileError {
         frac: u32,
     },
     /// There are no rows to calibrate with.
-    #[error("no rows to calibrate with: the training split is empty")]
+    #[error("there are no rows to calibrate with, because the training split is empty. Give data with training rows.")]
     NoCalibrationData,
     /// The model cannot be written as a blob.
     #[error("the model cannot be written as a blob: {0}")]
     Write(#[from] WriteError),
     /// The runtime refuses the compiled blob. This is a bug in the compiler.
-    #[error("the runtime refuses the compiled blob: {0}")]
+    #[error(
+        "the runtime refuses the compiled blob: {0}. This is a bug in the compiler. Please report it with the run folder."
+    )]
     Refused(LoadError),
     /// A program cannot be run on a row of data.
     #[error("the compiled blob cannot run on the given rows: {0}. Give rows with as many values as the model reads.")]

@@ -197,8 +197,8 @@ impl Client {
         let mut frame = Vec::new();
         ensure!(write_frame(&mut frame, request).is_ok(), "the request {request:?} is longer than a frame");
         if let Err(error) = self.writer.write_all(&frame).and_then(|()| self.writer.flush()) {
-            let words = self.last_words();
-            bail!("cannot send to {}: {error}{words}", self.name);
+            let diagnostics = self.diagnostics();
+            bail!("cannot send to {}: {error}{diagnostics}", self.name);
         }
         Ok(())
     }
@@ -241,26 +241,26 @@ impl Client {
                 _ => format!("{} sent an unexpected answer: {reply:?}", self.name),
             }),
             Err(error) => {
-                let words = self.last_words();
+                let diagnostics = self.diagnostics();
                 let name = self.name;
                 match error {
-                    FrameError::Bad => bail!("{name} sent bytes that are not a message{words}"),
+                    FrameError::Bad => bail!("{name} sent bytes that are not a message{diagnostics}"),
                     FrameError::Unknown => bail!(
-                        "{name} sent an answer that this command does not know; build the firmware from the same version{words}"
+                        "{name} sent an answer that this command does not know; build the firmware from the same version{diagnostics}"
                     ),
-                    FrameError::Closed => bail!("the connection to {name} has ended{words}"),
+                    FrameError::Closed => bail!("the connection to {name} has ended{diagnostics}"),
                     FrameError::Stream(Silence) => {
-                        bail!("{name} has been silent for {} s{words}", self.port.patience.as_secs_f32())
+                        bail!("{name} has been silent for {} s{diagnostics}", self.port.patience.as_secs_f32())
                     }
                 }
             }
         }
     }
 
-    fn last_words(&mut self) -> String {
+    fn diagnostics(&mut self) -> String {
         // Its standard error may still be incomplete.
         thread::sleep(Duration::from_millis(100));
-        self.emulator.as_mut().map(Emulator::last_words).unwrap_or_default()
+        self.emulator.as_mut().map(Emulator::diagnostics).unwrap_or_default()
     }
 }
 

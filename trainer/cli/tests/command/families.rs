@@ -16,7 +16,7 @@ fn a_wgan_trains_with_the_familys_defaults_and_its_critic_scores() {
         assert!(recipe.contains(line), "`{line}` is not in {recipe}");
     }
     let said = succeeds(&["eval", text(&out)]);
-    assert!(said.contains("higher for stranger rows") && said.contains("no bound"), "{said}");
+    assert!(said.contains("more unusual have higher scores") && said.contains("no bound"), "{said}");
     let said = succeeds(&["compile", text(&out), "-o", text(&dir.path().join("w.elbo"))]);
     assert!(said.contains("sample") && said.contains("score"), "{said}");
 }
