@@ -32,7 +32,7 @@ fn families_and_tables_that_do_not_fit_are_refused() {
     train(&["--data", "digits", "--constraint", "clip"], &["--constraint", "--family wgan", "vae"]);
     train(
         &["--data", "digits", "--family", "wgan", "--likelihood", "bernoulli"],
-        &["--likelihood", "--family vae or", "not wgan"],
+        &["--likelihood", "--family vae or", "of family wgan"],
     );
     train(&["--data", text(&table), "--conv", "8"], &["[conv]", "2 features"]);
     train(&["--data", "digits", "--conv", "8,8,8,8"], &["conv.channels", "too small"]);
