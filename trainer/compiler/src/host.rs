@@ -225,3 +225,56 @@ pub fn quantize(x: &[f32], info: &VectorInfo) -> Vec<i16> {
 pub fn dequantize(q: &[i16], info: &VectorInfo) -> Vec<f32> {
     q.iter().map(|q| f32::from(*q) / (1u32 << info.frac) as f32).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elbo::program::Opcode;
+    use elbo_writer::BlobWriter;
+
+    /// A score of half the sum of squares of two values, and a draw of one of three classes.
+    fn blob() -> Blob {
+        let mut writer = BlobWriter::new();
+        let written = writer.program(ProgramKind::Score, |p| {
+            let x = p.input(2, 12, 4096)?;
+            let score = p.scalar(Opcode::HalfSumSq, &[x], 0)?;
+            p.outputs(&[score])
+        });
+        written.unwrap();
+        let written = writer.program(ProgramKind::SampleClass, |p| {
+            let class = p.input(3, 14, 16384)?;
+            let y = p.map(Opcode::Relu, &[class], 14, 0)?;
+            p.outputs(&[y])
+        });
+        written.unwrap();
+        Blob::from_words(writer.finish())
+    }
+
+    #[test]
+    fn every_row_has_a_score_or_is_refused() {
+        let scores = blob().scores(&[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
+        assert_eq!(scores.iter().map(|score| score.to_f64()).collect::<Vec<_>>(), [0.5, 1.0]);
+        let wrong = blob().scores(&[vec![1.0, 0.0], vec![1.0]]).unwrap_err();
+        let expected = SessionError::InputLength { expected: 2, given: 1 };
+        assert!(matches!(wrong, RunError::Session(error) if error == expected), "{wrong}");
+    }
+
+    #[test]
+    fn classes_take_turns() {
+        let blob = blob();
+        let drawn = draws(&blob.load(Limits::default()).unwrap(), 4, 1).unwrap().unwrap();
+        assert_eq!(drawn, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
+    }
+
+    #[test]
+    fn a_program_that_is_absent_is_refused() {
+        let blob = blob();
+        let model = blob.load(Limits::default()).unwrap();
+        let run = |kind, inputs: &[Vec<i16>]| Runner::new(&model).run(kind, inputs, &mut generator(0));
+        assert_eq!(run(ProgramKind::Decode, &[]), Err(SessionError::ProgramAbsent));
+        let outputs = run(ProgramKind::Score, &[vec![4096, 0]]).unwrap();
+        assert_eq!((outputs.vectors.len(), outputs.scalar), (0, Some(Nats::from_bits(1 << 15))));
+        let outputs = run(ProgramKind::SampleClass, &[vec![0, 9, 0]]).unwrap();
+        assert_eq!((outputs.vectors, outputs.scalar), (vec![vec![0, 9, 0]], None));
+    }
+}
