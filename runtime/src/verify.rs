@@ -70,7 +70,7 @@ struct Checks {
 impl Checks {
     const PER_WORD: usize = 8;
     /// The number of checks that reading a matrix counts as, because it takes longer than comparing two tensors.
-    const MATRIX: usize = 4;
+    const MATRIX: usize = 8;
 
     fn of(blob: &Blob<'_>) -> Self {
         Self { left: Cell::new(blob.len().saturating_mul(Self::PER_WORD)) }

@@ -3,8 +3,8 @@
 use crate::extremes::{self, OFTEN, ONCE, TIMES};
 use anyhow::{Context, Result};
 use elbo::{Limits, Model};
+use elbo_link::Bench;
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
-use elbo_link::{Bench, Program};
 use std::path::Path;
 
 /// The cost of one execution of an operation.
@@ -39,7 +39,7 @@ pub fn operations(board: &'static Board, folder: &Path) -> Result<Vec<Measuremen
         let model = Model::load(bytemuck::cast_slice(words), Limits { max_work: u64::MAX })?;
         let work = |kind| model.program(kind).map_or(0.0, |program| program.work as f64);
         let mut run = |program| client.instructions(Bench::ProgramAt { offset, program }, 3);
-        let runs = run(Program::ScoreMonteCarlo).and_then(|once| Ok([once, run(Program::ScoreImportance)?]));
+        let runs = run(ONCE).and_then(|once| Ok([once, run(OFTEN)?]));
         let [once, often] = runs.with_context(|| format!("{} on {}", extreme.name, board.name))?;
         let more = f64::from(TIMES - 1);
         let (instructions, work) = ((often - once) / more, (work(OFTEN) - work(ONCE)) / more);

@@ -5,8 +5,8 @@ use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
 use elbo::bounds::{FULL, output_bounds, scratch_len};
 use elbo::kernel::{ConvGeometry, Packing, unpack_word, word_index};
 use elbo::program::{
-    MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
-    TensorKind,
+    Extra, Length, MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS,
+    Tensor, TensorKind,
 };
 use elbo_writer::WorkCounter;
 
@@ -127,22 +127,23 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         let there = usize::from(index) < sections.count(8);
         there.then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(index)))
     };
-    // The open loops with their iterations and outputs. Deeper nests are refused anyway.
-    let (mut loops, mut depth) = ([(1u32, u16::MAX); 8], 0usize);
+    // The open loops with their iterations, outputs and operations. Deeper nests are refused anyway.
+    let (mut loops, mut depth) = ([(1u32, u16::MAX, 0usize); 8], 0usize);
     let mut counter = WorkCounter::default();
-    for op in 0..record.ops_len as usize {
-        let op = op_at(words, op);
+    for here in 0..record.ops_len as usize {
+        let op = op_at(words, here);
         let mut inputs = op.inputs.map(|input| tensor(words, input));
-        let (iterations, vector) = loops[depth];
-        let written = if op.opcode == Opcode::End { vector } else { op.output };
+        let (iterations, vector, opening) = loops[depth];
+        let facts = op.opcode.facts();
+        let written = if facts.closes_loop() { vector } else { op.output };
         let mut output = tensor(words, written);
         if let Some(len) = output_len(&op, &inputs, iterations, &|index| matrices(words, index))
             && output.kind != TensorKind::Invalid
         {
             output.len = len;
         }
-        let scratch = scratch_len(&op, &|index| matrices(words, index)).filter(|_| op.opcode == Opcode::Conv);
-        if let Some(len) = scratch {
+        let scratch = scratch_len(&op, &|index| matrices(words, index));
+        if let Some(len) = scratch.filter(|_| op.opcode.form().extra() == Extra::Scratch) {
             inputs[2].len = len;
         }
         // The bound of an operation is defined only for valid tensors.
@@ -157,13 +158,15 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
                 words[at..at + TENSOR_WORDS].copy_from_slice(&inputs[2].encode());
             }
         }
-        match op.opcode {
-            Opcode::Loop if depth < 7 => {
-                depth += 1;
-                loops[depth] = (op.imm, op.output);
-            }
-            Opcode::End => depth = depth.checked_sub(1)?,
-            _ => {}
+        if facts.opens_loop() && depth < 7 {
+            depth += 1;
+            loops[depth] = (op.imm, op.output, here);
+        } else if facts.closes_loop() {
+            depth = depth.checked_sub(1)?;
+            // A loop names its end, counted from 1.
+            let at = sections.ops + (ops_start + opening) * OP_WORDS;
+            let named = Op { arg: here as u16 + 1, ..op_at(words, opening) };
+            words[at..at + OP_WORDS].copy_from_slice(&named.encode());
         }
         // A program with too deep loops is refused regardless of its work.
         let _ = counter.count(&op, &inputs, &output, &|index| matrices(words, index));
@@ -176,11 +179,11 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
 
 /// The length of an operation's output that its matrix or its loop requires.
 fn output_len(op: &Op, inputs: &[Tensor; 3], iterations: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<u32> {
-    match op.opcode {
-        Opcode::Dense => matrices(op.arg).map(|matrix| matrix.rows),
-        Opcode::Conv => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),
-        Opcode::End => inputs[0].len.checked_mul(iterations),
-        _ => None,
+    match op.opcode.facts().length() {
+        Length::Operands => None,
+        Length::Rows => matrices(op.arg).map(|matrix| matrix.rows),
+        Length::Pixels => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),
+        Length::Iterations => inputs[0].len.checked_mul(iterations),
     }
 }
 
