@@ -26,4 +26,6 @@ pub mod rows;
 pub mod run;
 pub mod settings;
 pub mod step;
+#[cfg(test)]
+mod testing;
 pub mod train;

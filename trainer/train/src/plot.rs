@@ -2,38 +2,20 @@
 
 mod scatter;
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 
 pub use scatter::scatter;
 
+use crate::files::write_atomic;
+
 /// Grey of the gaps in a sample grid.
 const GAP: u8 = 64;
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
-}
-
-/// Writes a file whole or not at all: to a temporary file beside it, then by renaming.
-fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(invalid(format!("{}: expected a file name", path.display())));
-    };
-    let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report; the temporary file may not even exist.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
 
 /// Writes images as an 8-bit grey PNG of `columns` images a row, each pixel `scale` wide and high,
@@ -196,6 +178,8 @@ pub fn text_art(image: &[f32], shape: [usize; 2]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

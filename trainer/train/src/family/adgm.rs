@@ -13,8 +13,8 @@ use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
 pub use labels::choose;
 pub use net::{Class, Input, Net};
-pub use recipe::{AdgmRecipe, Entry};
-pub(super) use recipe::{labelled, make};
+
+pub use recipe::{AdgmRecipe, AuxiliaryFamily, Entry};
 
 use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
 use crate::data::Split;
@@ -195,8 +195,7 @@ impl Adgm {
         let given = [(Input::X, x), (Input::A, a)];
         let logits = q_y.apply(&self.params, &given, Class::Copies(copies), x.dim(0)?)?;
         let logits = logits.first().ok_or_else(|| Error::Msg("a network without a head".into()))?;
-        let below = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
-        below.broadcast_sub(&below.exp()?.sum_keepdim(1)?.log()?)
+        nn::log_softmax(logits)
     }
 
     /// `-log p(x|.) + beta (-log p(a|.) + log q(z|a,x,y) - log p(z))` at a sample of `q(z|a,x,y)`, in nats, for every copy
@@ -206,17 +205,17 @@ impl Adgm {
         let (b, q_range) = (x.dim(0)?, (LOGVAR_MIN, LOGVAR_MAX));
         let (mu, logvar) = self.gaussian(&self.q_z, &[(Input::X, x), (Input::A, a)], class, b, q_range)?;
         let copies = mu.dim(0)? / b.max(1);
-        let eps = repeat(eps, copies)?;
+        let eps = nn::repeat_rows(eps, copies)?;
         let z = nn::reparameterise(&mu, &logvar, &eps)?;
         let divergence = match terms.estimator {
-            Estimator::A => (((z.sqr()? - eps.sqr()?)? - &logvar)?.sum(1)? * 0.5)?,
+            Estimator::A => nn::log_ratio_standard_normal(&z, &logvar, &eps)?,
             Estimator::B => nn::kl_standard_normal(&mu, &logvar)?,
         };
         let given = [(Input::X, x), (Input::A, a), (Input::Z, &z)];
         let heads = self.heads(&given, class, b)?;
-        let of_x = self.spec.likelihood.nll(&heads, &repeat(x, copies)?)?;
+        let of_x = self.spec.likelihood.nll(&heads, &nn::repeat_rows(x, copies)?)?;
         let (mu, logvar) = self.gaussian(&self.p_a, &given, class, b, (HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX))?;
-        let of_a = nn::gaussian_nll(&mu, &logvar, &repeat(a, copies)?)?;
+        let of_a = nn::gaussian_nll(&mu, &logvar, &nn::repeat_rows(a, copies)?)?;
         of_x + ((of_a + divergence)? * terms.beta)?
     }
 
@@ -299,7 +298,7 @@ impl Adgm {
         for from in (0..samples).step_by(most) {
             let n = most.min(samples - from);
             let eps = noise.normal((n * b, self.spec.auxiliary), x.dtype(), x.device())?;
-            let a = nn::reparameterise(&repeat(&mu, n)?, &repeat(&logvar, n)?, &eps)?;
+            let a = nn::reparameterise(&nn::repeat_rows(&mu, n)?, &nn::repeat_rows(&logvar, n)?, &eps)?;
             let p = self.log_class(q_y, &x, &a, n)?.exp()?.reshape((n, b, self.spec.classes))?;
             sum = (sum + p.sum(0)?)?.detach();
         }
@@ -395,21 +394,16 @@ impl Bounded for Adgm {
 
     /// `log 1/k sum_k sum_y p(x, y, a_k, z_ky) / (q(a_k|x) q(z_ky|a_k,x,y))`.
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let b = x.dim(0)?;
-        let x = repeat(x, k)?;
+        let x = nn::repeat_rows(x, k)?;
         let noise = self.noise(k * b, noise)?;
         let (a, log_q_a) = self.auxiliary(&x, &noise.a)?;
         let terms = Terms { beta: 1.0, estimator: Estimator::A, least_class: 0.0 };
         let (class, c) = if self.q_y.is_some() { (Class::Every, self.spec.classes) } else { (Class::Copies(1), 1) };
         let energy = self.energy(&x, &a, class, &noise.z, terms)?.reshape((c, k * b))?;
         let log_weight = energy.broadcast_add(&log_q_a)?.neg()?.reshape((c * k, b))?;
-        let top = log_weight.max_keepdim(0)?;
-        // The sum over classes with p(y) = 1/c is a mean over both.
-        let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
-        (mean.log()? + top.squeeze(0)?).map(Some)
+        // The sum over classes with p(y) = 1/c is a mean over classes and samples.
+        nn::log_mean_exp(&log_weight).map(Some)
     }
 }
 
@@ -440,15 +434,6 @@ impl Sampler for Adgm {
         }
         self.spec.likelihood.mean(&self.heads(&given, class, n)?)
     }
-}
-
-/// Rows `[b, w]` in `copies` copies, one after another: `[c b, w]`.
-fn repeat(t: &Tensor, copies: usize) -> Result<Tensor> {
-    if copies == 1 {
-        return Ok(t.clone());
-    }
-    let (b, w) = t.dims2()?;
-    t.broadcast_as((copies, b, w))?.reshape((copies * b, w))
 }
 
 fn two(heads: Vec<Tensor>) -> Result<[Tensor; 2]> {

@@ -4,10 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::adgm::{AdgmRecipe, Structure, make};
-use super::{Flag, Register};
-use crate::model::Model;
-use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
+use super::Flag;
+use super::adgm::{AdgmRecipe, AuxiliaryFamily, Structure};
+use crate::settings::ModelRecipe;
 
 /// A recipe's table `[avae]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,18 +25,13 @@ impl Default for AvaeRecipe {
     }
 }
 
-impl AvaeRecipe {
-    /// The options of an ADGM, of which an auxiliary VAE has no others.
-    fn whole(&self) -> AdgmRecipe {
-        AdgmRecipe { model: self.model.clone(), auxiliary: self.auxiliary, ..AdgmRecipe::default() }
-    }
-}
-
 /// The family `avae`.
 pub struct Entry;
 
-impl Register for Entry {
+impl AuxiliaryFamily for Entry {
     type Options = AvaeRecipe;
+
+    const STRUCTURE: Structure = Structure::Avae;
 
     const ABOUT: &'static str = "auxiliary variational auto-encoder";
 
@@ -45,15 +39,11 @@ impl Register for Entry {
 
     const FLAGS: &'static [Flag] = &[Flag::HIDDEN, Flag::LATENT, Flag::LIKELIHOOD];
 
-    fn check(options: &AvaeRecipe, _: Shared<'_>) -> Result<(), RecipeError> {
-        options.whole().check()
+    fn model_options(options: &AvaeRecipe) -> AdgmRecipe {
+        AdgmRecipe { model: options.model.clone(), auxiliary: options.auxiliary, ..AdgmRecipe::default() }
     }
 
-    fn model(options: &AvaeRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
-        make(Structure::Avae, &options.whole(), data, shared)
-    }
-
-    fn complete(options: &mut AvaeRecipe, model: &dyn Model) {
-        options.model.likelihood = Some(model.likelihood());
+    fn shared_options(options: &mut AvaeRecipe) -> &mut ModelRecipe {
+        &mut options.model
     }
 }

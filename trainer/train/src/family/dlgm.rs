@@ -325,15 +325,10 @@ impl Dlgm {
     /// # Errors
     /// Shapes, types or devices that do not match, or no sample.
     pub fn iwae(&self, x: &Tensor, eps: &[Tensor], k: usize) -> Result<Tensor> {
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let q = self.encode(x)?.iter().map(|q| q.repeat(k)).collect::<Result<Vec<_>>>()?;
         let xi = self.draw(&q, eps)?;
-        let nll = self.nll(&x.repeat((k, 1))?, &xi)?;
-        let log_weight = (nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?;
-        let top = log_weight.max_keepdim(0)?.detach();
-        log_weight.broadcast_sub(&top)?.exp()?.mean(0)?.log()? + top.squeeze(0)?
+        let nll = self.nll(&nn::repeat_rows(x, k)?, &xi)?;
+        nn::log_mean_exp(&(nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?)
     }
 
     /// Fills in what is missing of `x [b, d]`: `observed [b, d]` is 1 where an entry is known and 0 where it is not; what

@@ -169,7 +169,7 @@ impl Vae {
     fn draw(&self, q: &Recognised, eps: &Tensor, estimator: Estimator) -> Result<(Tensor, Tensor)> {
         let z = nn::reparameterise(&q.mu, &q.logvar, eps)?;
         let divergence = match estimator {
-            Estimator::A => log_ratio(&z, &q.logvar, eps)?,
+            Estimator::A => nn::log_ratio_standard_normal(&z, &q.logvar, eps)?,
             Estimator::B => nn::kl_standard_normal(&q.mu, &q.logvar)?,
         };
         let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else { return Ok((z, divergence)) };
@@ -263,19 +263,13 @@ impl Vae {
     /// Shapes, types or devices that do not match, or no sample.
     pub fn iwae(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
         let (k, b, latent) = eps.dims3()?;
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let q = self.recognise(x)?;
-        let repeat = |t: &Tensor| t.broadcast_as((k, b, t.dim(1)?))?.reshape((k * b, t.dim(1)?));
+        let repeat = |t: &Tensor| nn::repeat_rows(t, k);
         let flow = q.flow.as_ref().map(repeat).transpose()?;
         let q = Recognised { mu: repeat(&q.mu)?, logvar: repeat(&q.logvar)?, flow };
         let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?, Estimator::A)?;
         let nll = self.nll(&repeat(x)?, &z)?;
-        let log_weight = (nll + log_ratio)?.neg()?.reshape((k, b))?;
-        let top = log_weight.max_keepdim(0)?.detach();
-        let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
-        mean.log()? + top.squeeze(0)?
+        nn::log_mean_exp(&(nll + log_ratio)?.neg()?.reshape((k, b))?)
     }
 
     fn noise(&self, rng: &mut Rng, shape: &[usize], like: &Tensor) -> Result<Tensor> {
@@ -340,9 +334,4 @@ impl Sampler for Vae {
         let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
         self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
     }
-}
-
-/// `log q(z|x) - log p(z)` in nats at `z = mu + exp(logvar / 2) eps`, all `[n, z]`, to `[n]`: the constants cancel.
-fn log_ratio(z: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tensor> {
-    ((z.sqr()? - eps.sqr()?)? - logvar)?.sum(1)? * 0.5
 }

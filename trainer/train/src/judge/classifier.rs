@@ -11,7 +11,7 @@ use crate::data::{Dataset, Split};
 use crate::files::write_atomic;
 use crate::layers::Params;
 use crate::layers::conv::{Body, ConvRecipe, Layer, Stack};
-use crate::nn::{Activation, Adam, AdamParams, Rng};
+use crate::nn::{self, Activation, Adam, AdamParams, Rng};
 
 /// Width of the layer before the last: what images are compared by.
 pub const FEATURES: usize = 128;
@@ -76,7 +76,7 @@ impl Classifier {
             }
         }
         let hot = Tensor::from_vec(hot, (labels.len(), self.classes), x.device())?;
-        let logits = log_softmax(&self.logits(x)?.1)?;
+        let logits = nn::log_softmax(&self.logits(x)?.1)?;
         logits.mul(&hot)?.sum(1)?.mean_all()?.neg()
     }
 
@@ -134,7 +134,7 @@ impl Classifier {
         for x in images.chunks(ROWS * d) {
             let (features, logits) = self.logits(&Tensor::from_slice(x, (x.len() / d, d), &Device::Cpu)?)?;
             verdicts.features.extend(features.flatten_all()?.to_vec1::<f32>()?);
-            for row in log_softmax(&logits)?.exp()?.to_vec2::<f32>()? {
+            for row in nn::log_softmax(&logits)?.exp()?.to_vec2::<f32>()? {
                 let best = row.iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
                 let (class, confidence) = best.unwrap_or_default();
                 verdicts.classes.push(class);
@@ -195,10 +195,4 @@ impl Classifier {
         written.map_err(|source| JudgeError::Io { path: path.clone(), source })?;
         Ok(classifier)
     }
-}
-
-/// `[b, c]` to the same.
-fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
-    shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)
 }

@@ -10,9 +10,14 @@ use super::radial::Radial;
 
 /// The least `1 + w.u'` of a planar step, and the least `alpha` and `alpha + beta` of a radial one; the runtime's
 /// [`elbo::flow::MARGIN`].
-pub const STEP_MARGIN: f64 = 3.0 / 64.0;
+pub const STEP_MARGIN: f64 = of_fixed(elbo::flow::MARGIN);
 /// What `|w|^2` counts as at least where a planar step divides by it; the runtime's [`elbo::flow::NORM_SQUARED_MIN`].
-pub const NORM_SQUARED_MIN: f64 = 1.0 / 64.0;
+pub const NORM_SQUARED_MIN: f64 = of_fixed(elbo::flow::NORM_SQUARED_MIN);
+
+/// A fixed-point number of the runtime's flows as a floating-point number.
+const fn of_fixed(fixed: i64) -> f64 {
+    fixed as f64 / (1u64 << elbo::flow::FRAC) as f64
+}
 
 /// A step of a flow whose parameters are one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -10,6 +10,7 @@
 
 mod activation;
 mod adam;
+mod bound;
 pub mod composed;
 mod conv;
 mod dense;
@@ -27,9 +28,11 @@ mod tests;
 
 pub use activation::Activation;
 pub use adam::{Adam, AdamParams, OptimiserState};
+pub use bound::{log_mean_exp, log_ratio_standard_normal, log_softmax, repeat_rows};
 pub use conv::Window;
 pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use random::Rng;
+pub(crate) use random::unit;
 pub use rmsprop::{RmsProp, RmsPropParams, clip};
 
 use candle_core::{DType, Result, Tensor};

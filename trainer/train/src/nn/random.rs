@@ -4,6 +4,11 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand_core::{Rng as _, SeedableRng, TryRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+/// A uniform number in `[0, 1)` with 53 random bits.
+pub(crate) fn unit<R: rand_core::Rng + ?Sized>(rng: &mut R) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// The trainer's only source of randomness: xoshiro256++, seeded, with a state that can be saved.
 ///
 /// Values are drawn in host memory in `f64` and then converted, so that a seed means the same on every device and, up
@@ -29,7 +34,7 @@ impl Rng {
 
     /// A number in `[0, 1)`, 53 bits.
     pub fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        unit(&mut self.0)
     }
 
     /// A number in `0..n`; `n` is at least 1. The bias is below `n / 2^64`.

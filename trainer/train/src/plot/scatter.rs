@@ -5,7 +5,8 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{invalid, range, write_atomic};
+use super::{invalid, range};
+use crate::files::write_atomic;
 
 /// Cells along a side of the grid on which contours are found.
 const CELLS: usize = 96;

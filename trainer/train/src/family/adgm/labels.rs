@@ -42,3 +42,28 @@ pub fn choose(labels: Option<&[u32]>, classes: usize, count: usize, seed: u64) -
     chosen.sort_unstable();
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn labelled_rows_are_balanced_and_drawn_by_the_seed() {
+        let labels: Vec<u32> = (0..900).map(|i| (i * i % 7 % 3) as u32).collect();
+        let chosen = choose(Some(&labels), 3, 20, 5).unwrap();
+        let of = |class: u32| chosen.iter().filter(|row| labels[**row] == class).count();
+        assert_eq!(([of(0), of(1), of(2)], chosen.is_sorted()), ([7, 7, 6], true));
+        assert_eq!(chosen, choose(Some(&labels), 3, 20, 5).unwrap());
+        assert_ne!(chosen, choose(Some(&labels), 3, 20, 6).unwrap());
+        assert_eq!(choose(Some(&labels), 3, 0, 5).unwrap(), (0..900).collect::<Vec<_>>());
+        let says = |labels: Option<&[u32]>, classes, count, part: &str| {
+            let text = choose(labels, classes, count, 0).unwrap_err().of_table("adgm").to_string();
+            assert!(text.contains("adgm.labels") && text.contains(part), "{text}");
+        };
+        says(None, 2, 4, "--label-column");
+        says(Some(&[0, 1, 2]), 2, 2, "found 2 of 2 in row 2");
+        says(Some(&[0, 2]), 3, 0, "none of class 1");
+        says(Some(&[0, 1, 1]), 2, 1, "at least one row of every class");
+        says(Some(&[0, 1, 1]), 2, 4, "1 rows of class 0 where 2");
+    }
+}

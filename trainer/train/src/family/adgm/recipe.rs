@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Adgm, AdgmSpec, Structure, choose};
@@ -75,40 +76,92 @@ impl AdgmRecipe {
     }
 }
 
-/// The model of a structure.
-pub(in crate::family) fn make(
-    structure: Structure,
-    options: &AdgmRecipe,
-    data: &DataShape,
-    shared: Shared<'_>,
-) -> Result<Box<dyn Model>, RecipeError> {
-    if data.classes == 0 && structure != Structure::Avae {
-        let expected = "`avae` or `vae` for data without labels; --label-column names a table's";
-        return Err(RecipeError::invalid("family", expected, format!("{structure:?}").to_lowercase()));
-    }
-    let likelihood = options.model.likelihood_of(data)?;
-    let ModelRecipe { hidden, latent, activation, .. } = options.model.clone();
-    let (input, classes, auxiliary) = (data.dim(), data.classes, options.auxiliary);
-    let spec = AdgmSpec { structure, input, classes, hidden, auxiliary, latent, activation, likelihood };
-    let place = (&Device::Cpu, DType::F32);
-    Ok(Box::new(Adgm::new(spec, options.clone(), shared.data.split_seed, shared.train.seed, place)?))
+/// A family whose model is an [`Adgm`]. Such families differ in the structure of the networks and in the options that a
+/// recipe offers.
+pub trait AuxiliaryFamily {
+    /// See [`Register::Options`].
+    type Options: Clone + Default + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + JsonSchema + 'static;
+
+    /// The structure of the networks.
+    const STRUCTURE: Structure;
+
+    /// See [`Register::ABOUT`].
+    const ABOUT: &'static str;
+
+    /// See [`Register::RECIPES`].
+    const RECIPES: &'static [(&'static str, &'static str)];
+
+    /// See [`Register::FLAGS`].
+    const FLAGS: &'static [Flag];
+
+    /// All options of the model. Options that the family does not offer have their defaults.
+    fn model_options(options: &Self::Options) -> AdgmRecipe;
+
+    /// The options of the layers and the likelihood.
+    fn shared_options(options: &mut Self::Options) -> &mut ModelRecipe;
 }
 
-/// The rows that keep their label.
-pub(in crate::family) fn labelled(
-    options: &AdgmRecipe,
-    train: &Split,
-    classes: usize,
-    shared: Shared<'_>,
-) -> Result<Option<Vec<usize>>, RecipeError> {
-    choose(train.labels.as_deref(), classes, options.labels, shared.data.split_seed).map(Some)
+impl<F: AuxiliaryFamily> Register for F {
+    type Options = F::Options;
+
+    const ABOUT: &'static str = F::ABOUT;
+
+    const RECIPES: &'static [(&'static str, &'static str)] = F::RECIPES;
+
+    const FLAGS: &'static [Flag] = F::FLAGS;
+
+    fn check(options: &F::Options, _: Shared<'_>) -> Result<(), RecipeError> {
+        F::model_options(options).check()
+    }
+
+    fn model(options: &F::Options, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
+        if data.classes == 0 && F::STRUCTURE != Structure::Avae {
+            let expected =
+                "`avae` or `vae` for data without labels; --label-column names the column of a table's labels";
+            return Err(RecipeError::invalid("family", expected, format!("{:?}", F::STRUCTURE).to_lowercase()));
+        }
+        let options = F::model_options(options);
+        let likelihood = options.model.likelihood_of(data)?;
+        let ModelRecipe { hidden, latent, activation, .. } = options.model.clone();
+        let spec = AdgmSpec {
+            structure: F::STRUCTURE,
+            input: data.dim(),
+            classes: data.classes,
+            hidden,
+            auxiliary: options.auxiliary,
+            latent,
+            activation,
+            likelihood,
+        };
+        let place = (&Device::Cpu, DType::F32);
+        Ok(Box::new(Adgm::new(spec, options, shared.data.split_seed, shared.train.seed, place)?))
+    }
+
+    fn complete(options: &mut F::Options, model: &dyn Model) {
+        F::shared_options(options).likelihood = Some(model.likelihood());
+    }
+
+    fn labelled_rows(
+        options: &F::Options,
+        train: &Split,
+        classes: usize,
+        shared: Shared<'_>,
+    ) -> Result<Option<Vec<usize>>, RecipeError> {
+        if F::STRUCTURE == Structure::Avae {
+            return Ok(None);
+        }
+        let labels = F::model_options(options).labels;
+        choose(train.labels.as_deref(), classes, labels, shared.data.split_seed).map(Some)
+    }
 }
 
 /// The family `adgm`.
 pub struct Entry;
 
-impl Register for Entry {
+impl AuxiliaryFamily for Entry {
     type Options = AdgmRecipe;
+
+    const STRUCTURE: Structure = Structure::Adgm;
 
     const ABOUT: &'static str = "auxiliary deep generative model, learns from few labels";
 
@@ -121,24 +174,14 @@ impl Register for Entry {
 
     const FLAGS: &'static [Flag] = &[Flag::HIDDEN, Flag::LATENT, Flag::LIKELIHOOD, Flag::new("labels", "labels", "N")];
 
-    fn check(options: &AdgmRecipe, _: Shared<'_>) -> Result<(), RecipeError> {
-        options.check()
+    fn model_options(options: &AdgmRecipe) -> AdgmRecipe {
+        options.clone()
     }
 
-    fn model(options: &AdgmRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
-        make(Structure::Adgm, options, data, shared)
-    }
-
-    fn complete(options: &mut AdgmRecipe, model: &dyn Model) {
-        options.model.likelihood = Some(model.likelihood());
-    }
-
-    fn labelled_rows(
-        options: &AdgmRecipe,
-        train: &Split,
-        classes: usize,
-        shared: Shared<'_>,
-    ) -> Result<Option<Vec<usize>>, RecipeError> {
-        labelled(options, train, classes, shared)
+    fn shared_options(options: &mut AdgmRecipe) -> &mut ModelRecipe {
+        &mut options.model
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,7 +70,7 @@ impl Posterior {
 
     /// `k` copies one after the other: `[b, n]` to `[k b, n]`.
     pub(super) fn repeat(&self, k: usize) -> Result<Self> {
-        let repeat = |t: &Tensor| t.repeat((k, 1));
+        let repeat = |t: &Tensor| nn::repeat_rows(t, k);
         Ok(Self { mu: repeat(&self.mu)?, logvar: repeat(&self.logvar)?, v: self.v.as_ref().map(repeat).transpose()? })
     }
 }
@@ -79,3 +79,6 @@ impl Posterior {
 fn squared_norm(x: &Tensor) -> Result<Tensor> {
     x.sqr()?.sum_keepdim(1)
 }
+
+#[cfg(test)]
+mod tests;

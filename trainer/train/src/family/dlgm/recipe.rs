@@ -146,3 +146,6 @@ impl Register for Entry {
         *options = std::mem::take(options).complete();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A recipe's table `[flow]`.
 
 use candle_core::{DType, Device};
+use elbo::coupling::CouplingStack;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -62,16 +63,20 @@ impl FlowRecipe {
     }
 
     /// What is out of range: field, expectation, value.
-    pub(crate) fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
-        let refuse = |field, expected, found: &dyn std::fmt::Display| Some((field, expected, found.to_string()));
+    pub(crate) fn invalid(&self) -> Option<(&'static str, String, String)> {
+        let refuse = |field, expected: &str, found: &dyn std::fmt::Display| {
+            Some((field, expected.to_owned(), found.to_string()))
+        };
         if self.count() == 0 {
             return refuse("steps", "at least one step", &self.count());
         }
-        if self.kind == FlowKind::RealNvp && self.count() > 255 {
-            return refuse("steps", "at most 255 couplings", &self.count());
+        if self.kind == FlowKind::RealNvp && self.count() > usize::from(u8::MAX) {
+            return refuse("steps", &format!("at most {} couplings", u8::MAX), &self.count());
         }
-        if !(-8..=3).contains(&self.scale_log2) {
-            return refuse("scale_log2", "a whole number from -8 to 3", &self.scale_log2);
+        let scales = CouplingStack::SCALE_LOG2;
+        if !i8::try_from(self.scale_log2).is_ok_and(|scale_log2| scales.contains(&scale_log2)) {
+            let expected = format!("a whole number from {} to {}", scales.start(), scales.end());
+            return refuse("scale_log2", &expected, &self.scale_log2);
         }
         if !(self.noise >= 0.0 && self.noise.is_finite()) {
             return refuse("noise", "a number of at least 0", &self.noise);
@@ -121,7 +126,8 @@ impl Register for Entry {
             let expected = "no data beside `flow.energy`, which is learnt from its formula";
             return Err(RecipeError::invalid("data.spec", expected, &shared.data.spec));
         }
-        let refuse = |(field, expected, found): (&str, &str, String)| Err(RecipeError::invalid(field, expected, found));
+        let refuse =
+            |(field, expected, found): (&str, String, String)| Err(RecipeError::invalid(field, &expected, found));
         options.invalid().map_or(Ok(()), refuse)
     }
 

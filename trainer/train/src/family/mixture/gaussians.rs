@@ -3,6 +3,7 @@
 use rand_core::Rng;
 
 use super::linalg::{cholesky, dot, invert_lower, lower_product};
+use crate::nn::unit;
 
 /// `ln(2 pi)`.
 const LN_2PI: f64 = 1.837_877_066_409_345_5;
@@ -156,14 +157,9 @@ pub(crate) fn normalise(logs: &mut [f64]) -> f64 {
     most + sum.ln()
 }
 
-/// A number from 0 to 1, the end excluded.
-pub(crate) fn uniform<R: Rng + ?Sized>(rng: &mut R) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// An index by its weight, weights not negative; the last of positive weight where rounding leaves none.
 pub(crate) fn pick<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
-    let mut rest = uniform(rng) * weights.iter().sum::<f64>();
+    let mut rest = unit(rng) * weights.iter().sum::<f64>();
     for (index, weight) in weights.iter().enumerate() {
         if rest < *weight {
             return index;
@@ -175,7 +171,7 @@ pub(crate) fn pick<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
 
 /// A draw of N(0, 1): Box and Muller.
 fn normal<R: Rng + ?Sized>(rng: &mut R) -> f64 {
-    let (radius, turn) = (1.0 - uniform(rng), uniform(rng));
+    let (radius, turn) = (1.0 - unit(rng), unit(rng));
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
 }
 

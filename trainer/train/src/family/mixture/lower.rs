@@ -108,7 +108,7 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
     let mut below = 0.0;
     for (next, weight) in mixture.weights[..k - 1].iter().enumerate() {
         below += weight;
-        passed.b.extend(std::iter::repeat_n(-quantile(below) as f32, d));
+        passed.b.extend(std::iter::repeat_n(-normal_quantile(below) as f32, d));
         (next * d..(next + 1) * d).for_each(|row| is_class.w[row * k + next + 1] = 1.0);
     }
     let passed = Affine::of(model, "passed", passed);
@@ -126,7 +126,7 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
 }
 
 /// The `z` within 8 deviations with `P(Z <= z) = p` of a standard normal, by bisection.
-fn quantile(p: f64) -> f64 {
+fn normal_quantile(p: f64) -> f64 {
     let (mut low, mut high) = (-8.0, 8.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
@@ -148,12 +148,12 @@ fn distribution(z: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::normal_quantile;
 
     #[test]
-    fn quantiles_are_the_normals() {
+    fn quantiles_are_those_of_the_standard_normal() {
         for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.001, -3.090_232_306_167_813)] {
-            assert!((quantile(p) - z).abs() < 1e-9, "{p} {}", quantile(p));
+            assert!((normal_quantile(p) - z).abs() < 1e-9, "{p} {}", normal_quantile(p));
         }
     }
 }

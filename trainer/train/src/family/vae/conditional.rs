@@ -10,6 +10,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::Vae;
+use crate::nn;
 use crate::step::Step;
 
 impl Vae {
@@ -57,8 +58,7 @@ impl Vae {
             bound(&join(x, Some(&one_hot(&labels, self.classes, x.dtype())?))?)
         };
         let bounds = Tensor::stack(&(0..self.classes as u32).map(of_class).collect::<Result<Vec<_>>>()?, 0)?;
-        let top = bounds.max_keepdim(0)?;
-        bounds.broadcast_sub(&top)?.exp()?.mean(0)?.log()? + top.squeeze(0)?
+        nn::log_mean_exp(&bounds)
     }
 }
 

@@ -3,6 +3,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::super::tests::{compare_within, noise};
 use super::super::{Activation, Rng, composed, conv_transpose2d, conv2d};
 use super::Window;
+use crate::testing::{assert_gradient_is_slope, scalar};
 
 const CPU: Device = Device::Cpu;
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Tanh];
@@ -137,19 +138,7 @@ fn finite_differences_agree() {
             };
             let grads = loss().backward().unwrap();
             for var in &vars {
-                let g: Vec<f64> = grads.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-                let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-                for i in (0..start.len()).step_by(start.len() / 7 + 1) {
-                    let at = |delta: f64| {
-                        let mut values = start.clone();
-                        values[i] += delta;
-                        var.set(&Tensor::from_vec(values, var.shape(), &CPU).unwrap()).unwrap();
-                        loss().to_scalar::<f64>().unwrap()
-                    };
-                    let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
-                    at(0.0);
-                    assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{w:?} [{i}]: {slope} {}", g[i]);
-                }
+                assert_gradient_is_slope(&format!("{w:?}"), var, grads.get(var).unwrap(), 7, || scalar(&loss()));
             }
         }
     }
