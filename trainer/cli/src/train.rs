@@ -58,7 +58,7 @@ pub(super) struct Args {
 
 /// The families, one a line.
 fn families() -> String {
-    let line = |entry: &family::Entry| format!("\n  {:<5} {}", entry.name, entry.about);
+    let line = |entry: &family::Entry| format!("\n  {:<5} {}", entry.name, entry.description);
     let lines: String = family::ALL.iter().map(line).collect();
     format!("Family: its own defaults with --data; with a recipe, that recipe for another family.{lines}")
 }

@@ -8,7 +8,7 @@ use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 use elbo_compiler::fidelity::{Labels, fidelity, paired};
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{About, CompileError, Compiled, Options, compile};
+use elbo_compiler::{CompileError, Compiled, ModelDescription, Options, compile};
 
 use crate::data::Kind;
 use crate::family::dlgm::DlgmRecipe;
@@ -51,7 +51,7 @@ fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) 
 fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Result<Compiled, CompileError> {
     let mut export = Recipe::for_data("digits").export;
     (export.monte_carlo_samples, export.importance_samples) = (3, 5);
-    let about = About {
+    let description = ModelDescription {
         family: "test".into(),
         likelihood: model.likelihood(),
         data: model.data_range(),
@@ -68,7 +68,7 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         weight_bits,
         seed: 1,
     };
-    compile(model.lower(&export).unwrap(), &about, rows, rows, &options)
+    compile(model.lower(&export).unwrap(), &description, rows, rows, &options)
 }
 
 /// Runs a program of the float graph on one row with noise from `noise`.

@@ -1,5 +1,5 @@
-//! The auxiliary VAE of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.2), which knows no classes. Its model is
-//! an [`Adgm`](super::adgm::Adgm) of another structure.
+//! The auxiliary VAE of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.2), which has no classes. Its
+//! model is an [`Adgm`](super::adgm::Adgm) with the structure [`Structure::Avae`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::Flag;
 use super::adgm::{AdgmRecipe, AuxiliaryFamily, Structure};
 use crate::settings::ModelRecipe;
 
-/// A recipe's table `[avae]`.
+/// The table `[avae]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AvaeRecipe {
@@ -33,7 +33,7 @@ impl AuxiliaryFamily for Entry {
 
     const STRUCTURE: Structure = Structure::Avae;
 
-    const ABOUT: &'static str = "auxiliary variational auto-encoder";
+    const DESCRIPTION: &'static str = "auxiliary variational auto-encoder";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[];
 

@@ -1,5 +1,5 @@
-//! SDGM: the skip deep generative model of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.4). Its model is an
-//! [`Adgm`](super::adgm::Adgm) of another structure.
+//! SDGM, the skip deep generative model of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.4). Its model
+//! is an [`Adgm`](super::adgm::Adgm) with the structure [`Structure::Sdgm`].
 
 use super::Flag;
 use super::adgm::{self, AdgmRecipe, AuxiliaryFamily, Structure};
@@ -13,7 +13,7 @@ impl AuxiliaryFamily for Entry {
 
     const STRUCTURE: Structure = Structure::Sdgm;
 
-    const ABOUT: &'static str = "skip deep generative model, learns from few labels";
+    const DESCRIPTION: &'static str = "skip deep generative model, learns from few labels";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("moons-sdgm", include_str!("sdgm/recipes/moons-sdgm.toml")),

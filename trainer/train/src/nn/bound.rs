@@ -21,8 +21,8 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)
 }
 
-/// `log q(z) - log p(z)` in nats for `q = N(mu, diag exp(logvar))` and `p = N(0, I)`, at `z = mu + exp(logvar / 2) eps`.
-/// All arguments are `[b, n]`; the result is `[b]`.
+/// `log q(z) - log p(z)` in nats for `q = N(mu, diag exp(logvar))` and `p = N(0, I)`, at `z = mu + exp(logvar / 2)
+/// eps`. All arguments are `[b, n]`; the result is `[b]`.
 ///
 /// # Errors
 /// Shapes, types or devices that do not match.

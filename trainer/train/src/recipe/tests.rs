@@ -1,5 +1,5 @@
 use super::*;
-use crate::fields::{Kind, plain};
+use crate::fields::{Kind, value_text};
 use crate::settings::Schedule;
 
 #[test]
@@ -56,22 +56,28 @@ fn names_come_from_the_file() {
     assert_eq!(Recipe::for_data("some/folder/cardio.csv.gz").name, "cardio");
 }
 
-/// Of every family: the default of a field, written as a person would, is the default, and every word of a choice is taken.
+/// Of every family: the default of a field, written as a person would, is the default, and every word of a choice is
+/// taken.
 #[test]
 fn every_field_says_what_it_is_for_and_takes_what_it_says() {
     for entry in family::ALL {
         let recipe = Recipe::for_family(entry.name, "").unwrap();
         assert!(recipe.table().unwrap().contains_key(entry.name), "the table of {} has its name", entry.name);
         for field in table::fields(entry) {
-            assert!(field.about.ends_with('.') && field.about.len() > 10, "{}: {}", field.key, field.about);
+            assert!(
+                field.description.ends_with('.') && field.description.len() > 10,
+                "{}: {}",
+                field.key,
+                field.description
+            );
             let mut same = recipe.clone();
             if let Some(default) = table::get(&recipe.table().unwrap(), &field.key) {
-                same.set(&field.key, &plain(default)).unwrap();
+                same.set(&field.key, &value_text(default)).unwrap();
                 assert_eq!(same, recipe, "{}", field.key);
             }
             if let Kind::Choice(choices) = &field.kind {
                 for choice in choices {
-                    recipe.clone().set(&field.key, &plain(choice)).unwrap();
+                    recipe.clone().set(&field.key, &value_text(choice)).unwrap();
                 }
             }
         }

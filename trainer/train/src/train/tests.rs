@@ -22,7 +22,7 @@ struct Mean {
 impl Mean {
     fn new(dim: usize, breaks: u64) -> Self {
         let mut params = Params::new(0, &Device::Cpu, DType::F32).unwrap();
-        let mean = params.set_up("mean", &Tensor::zeros(dim, DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let mean = params.variable("mean", &Tensor::zeros(dim, DType::F32, &Device::Cpu).unwrap()).unwrap();
         Self { params, mean, dim, breaks }
     }
 }

@@ -1,17 +1,21 @@
-//! Which rows keep their label.
+//! The choice of the train rows whose labels are used.
 
 use crate::nn::Rng;
 use crate::settings::RecipeError;
 
-/// Indices of `count` rows, in ascending order: as many of every class as of any other (one more for the first classes
-/// where the count is no multiple), drawn by `seed`. A count of 0 stands for every row.
+/// Indices of `count` rows in ascending order, drawn with `seed`. All classes have the same number of rows; if `count`
+/// is not a multiple of their number, the first classes have one more. A `count` of 0 means all rows.
 ///
 /// # Errors
-/// `Invalid`: no labels, a label outside the classes, fewer rows than classes asked for, or too few rows of a class.
+/// `Invalid` if there are no labels, if a label is not below `classes`, if `count` is less than the number of classes,
+/// or if a class has too few rows.
 pub fn choose(labels: Option<&[u32]>, classes: usize, count: usize, seed: u64) -> Result<Vec<usize>, RecipeError> {
     let invalid = |expected: &str, found: String| Err(RecipeError::invalid("labels", expected, found));
     let Some(labels) = labels else {
-        return invalid("data with a label for each row; --label-column names their column", "no labels".to_owned());
+        return invalid(
+            "data with a label for each row; --label-column names the column of the labels",
+            "no labels".to_owned(),
+        );
     };
     let mut of_class = vec![Vec::new(); classes];
     for (row, label) in labels.iter().enumerate() {
@@ -35,7 +39,7 @@ pub fn choose(labels: Option<&[u32]>, classes: usize, count: usize, seed: u64) -
         let share = count / classes + usize::from(class < count % classes);
         if rows.len() < share {
             let found = format!("{} rows of class {class} where {share} are asked for", rows.len());
-            return invalid("no more rows of a class than the train rows have", found);
+            return invalid("fewer labels, so that every class has enough train rows", found);
         }
         chosen.extend(rng.permutation(rows.len())[..share].iter().map(|at| rows[*at]));
     }

@@ -1,4 +1,4 @@
-//! The tables `[adgm]` and `[sdgm]` of a recipe, and what they share with `[avae]`.
+//! The tables `[adgm]` and `[sdgm]` of a recipe, and the options that they share with `[avae]`.
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
@@ -20,17 +20,20 @@ pub struct AdgmRecipe {
     pub model: ModelRecipe,
     /// Dimensions of the auxiliary variable.
     pub auxiliary: usize,
-    /// Train rows that keep their label, balanced over the classes and drawn by the split seed; 0 for all.
+    /// Number of train rows whose labels are used. They are balanced over the classes and drawn with the split seed.
+    /// With 0 all labels are used.
     pub labels: usize,
-    /// Labelled rows a step, beside the batch: all of them if there are no more.
+    /// Number of labelled rows in a step, in addition to the batch. If there are fewer labelled rows, a step uses all
+    /// of them.
     pub labelled_batch: usize,
-    /// Classes of an unlabelled row whose `q(y|a,x)` is below this are left out of its sum in training, and `q` is that of the
-    /// others (arXiv 2007.01919): a bound still, at a fraction of the work once most rows have one likely class. 0 for the
-    /// sum over every class.
+    /// Smallest `q(y|a,x)` of a class in training. Less probable classes of an unlabelled row are omitted from its sum,
+    /// and `q` is renormalised (arXiv 2007.01919). The result is still a bound, and costs much less once most rows have
+    /// one likely class. With 0 the sum is over all classes.
     pub least_class: f64,
-    /// Weight of `log q(y|a,x)` on a labelled row, times train rows over labelled rows (`alpha`, equation 12).
+    /// Weight of `log q(y|a,x)` for labelled rows, relative to the number of train rows divided by that of labelled
+    /// rows (`alpha` of equation 12).
     pub alpha: f64,
-    /// Auxiliary samples over which a classification averages.
+    /// Number of auxiliary samples over which a classification averages.
     pub samples: usize,
 }
 
@@ -49,10 +52,10 @@ impl Default for AdgmRecipe {
 }
 
 impl AdgmRecipe {
-    /// Checks every range that the types do not.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.model.check()?;
         let invalid = |field: &str, expected: &str, found: String| Err(RecipeError::invalid(field, expected, found));
@@ -85,8 +88,8 @@ pub trait AuxiliaryFamily {
     /// The structure of the networks.
     const STRUCTURE: Structure;
 
-    /// See [`Register::ABOUT`].
-    const ABOUT: &'static str;
+    /// See [`Register::DESCRIPTION`].
+    const DESCRIPTION: &'static str;
 
     /// See [`Register::RECIPES`].
     const RECIPES: &'static [(&'static str, &'static str)];
@@ -104,7 +107,7 @@ pub trait AuxiliaryFamily {
 impl<F: AuxiliaryFamily> Register for F {
     type Options = F::Options;
 
-    const ABOUT: &'static str = F::ABOUT;
+    const DESCRIPTION: &'static str = F::DESCRIPTION;
 
     const RECIPES: &'static [(&'static str, &'static str)] = F::RECIPES;
 
@@ -163,7 +166,7 @@ impl AuxiliaryFamily for Entry {
 
     const STRUCTURE: Structure = Structure::Adgm;
 
-    const ABOUT: &'static str = "auxiliary deep generative model, learns from few labels";
+    const DESCRIPTION: &'static str = "auxiliary deep generative model, learns from few labels";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("adgm-mnist", include_str!("recipes/adgm-mnist.toml")),

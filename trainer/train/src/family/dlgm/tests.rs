@@ -143,8 +143,8 @@ fn fused_equals_composed() {
     }
 }
 
-/// One value with mean `w.xi + b` and variance `t`: the posterior of `xi` has the precision `I + w w^T / t`, which is the
-/// rank-1 form. The model is given that posterior and must know `p(x) = N(b, |w|^2 + t)`.
+/// One value with mean `w.xi + b` and variance `t`: the posterior of `xi` has the precision `I + w w^T / t`, which is
+/// the rank-1 form. The model is given that posterior and must know `p(x) = N(b, |w|^2 + t)`.
 #[test]
 fn an_exact_posterior_gives_the_exact_likelihood() {
     let spec = DlgmSpec {

@@ -1,7 +1,7 @@
 //! The programs of a flow: sample, decode, invert, the exact score, and a draw with its log-density.
 //!
-//! The latent of NICE is what its couplings give: the learnt log-scale of every column belongs to the prior, whose columns
-//! are `N(0, exp(-2 s))`, so that integer couplings invert each other exactly.
+//! The latent of NICE is what its couplings give: the learnt log-scale of every column belongs to the prior, whose
+//! columns are `N(0, exp(-2 s))`, so that integer couplings invert each other exactly.
 
 use candle_core::{Error, Result};
 use elbo::coupling::{CouplingStack, HiddenActivation};

@@ -281,6 +281,6 @@ fn couplings_and_no_steps_are_no_posterior() {
 #[test]
 fn annealing_grows_to_one() {
     let recipe = FlowRecipe { anneal_steps: 100, ..FlowRecipe::default() };
-    assert_eq!([0, 50, 99, 100, 1000].map(|t| recipe.annealed(t)), [0.01, 0.51, 1.0, 1.0, 1.0]);
-    assert_eq!(FlowRecipe::default().annealed(0), 1.0);
+    assert_eq!([0, 50, 99, 100, 1000].map(|t| recipe.annealing_weight(t)), [0.01, 0.51, 1.0, 1.0, 1.0]);
+    assert_eq!(FlowRecipe::default().annealing_weight(0), 1.0);
 }

@@ -21,14 +21,15 @@ fn windows() -> Vec<Window> {
         for stride in 1..=3 {
             for pad in 0..=2 {
                 let all = (0..stride).map(|extra| window(kernel, stride, pad, extra));
-                windows.extend(all.filter(|w| w.shrunk(4) > 0 && w.grown(4) > 0));
+                windows.extend(all.filter(|w| w.output_side(4) > 0 && w.transposed_output_side(4) > 0));
             }
         }
     }
     windows
 }
 
-/// The text-book's sums, with no patches: a convolution gathers, a transposed one lets every input pixel add its kernel.
+/// The text-book's sums, with no patches: a convolution gathers, a transposed one lets every input pixel add its
+/// kernel.
 fn naive(x: &Tensor, w: &Tensor, bias: &Tensor, window: Window, transposed: bool) -> Vec<f64> {
     let (b, h, wd, c) = x.dims4().unwrap();
     let o = w.dim(0).unwrap();

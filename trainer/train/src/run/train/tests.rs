@@ -2,7 +2,7 @@ use super::super::{CHECKPOINT, MODEL, Run};
 use super::*;
 use crate::arrays::arrays_from_bytes;
 use crate::files::temporary;
-use crate::train::{StopAfter, table_of_start};
+use crate::train::{StopAfter, settings_of_start};
 
 fn recipe(steps: u64) -> Recipe {
     let mut recipe = Recipe::find("digits").unwrap();
@@ -73,7 +73,7 @@ fn restarts_keep_the_best_model_of_independent_starts() {
     assert_eq!((several.state.best_step, several.state.best_elbo), (metrics[best].step, Some(ends[best].to_bits())));
     // What is kept is what that start gives by itself, at its end.
     assert_eq!(best % 2, 1);
-    let alone = run("alone", table_of_start(&base, best as u64 / 2));
+    let alone = run("alone", settings_of_start(&base, best as u64 / 2));
     let group = |of: &Checkpoint, group: &str| {
         let named =
             of.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?.to_owned(), array.clone())));
