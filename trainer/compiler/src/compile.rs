@@ -175,8 +175,8 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
     Ok(())
 }
 
-/// The 50, 90, 95, 99 and 99.9 % quantiles (see [`quantile`]) of the deterministic score over `rows`, in Q16 nats; zeros if there are no
-/// rows.
+/// The 50, 90, 95, 99 and 99.9 % quantiles (see [`quantile`]) of the deterministic score over `rows`, in Q16 nats.
+/// Zeros if there are no rows.
 fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
     let mut scores: Vec<i64> =
         blob.scores(rows).map_err(CompileError::Refused)?.iter().map(|nats| nats.to_bits()).collect();

@@ -24,7 +24,7 @@ pub struct Estimate {
 
 impl Estimate {
     /// The estimate from the mean of each repetition.
-    fn of(means: &[f64]) -> Self {
+    fn from_means(means: &[f64]) -> Self {
         let n = means.len() as f64;
         let mean = means.iter().sum::<f64>() / n;
         let squares: f64 = means.iter().map(|m| (m - mean).powi(2)).sum();
@@ -80,7 +80,7 @@ pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimat
     if values.is_empty() {
         candle_core::bail!("nothing to evaluate: ask for at least one draw");
     }
-    Ok(Estimate::of(&values))
+    Ok(Estimate::from_means(&values))
 }
 
 /// The number of rows that a model classifies wrong.
@@ -181,7 +181,7 @@ fn over_draws(
         }
         means.push(total / split.n as f64);
     }
-    Ok((Estimate::of(&means), of_rows))
+    Ok((Estimate::from_means(&means), of_rows))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub struct Affine {
 
 impl Affine {
     /// Adds a layer given by its weights and biases.
-    pub fn of(model: &mut FloatModel, name: &str, layer: DenseLayer) -> Self {
+    pub fn add(model: &mut FloatModel, name: &str, layer: DenseLayer) -> Self {
         let out = layer.out;
         Self { index: model.layer(name, layer), out, geometry: None }
     }
@@ -37,7 +37,7 @@ impl Affine {
     /// # Errors
     /// Any error of candle.
     pub fn dense(model: &mut FloatModel, name: &str, params: &Params, layer: Dense) -> Result<Self> {
-        Ok(Self::of(model, name, layer.layer(params)?))
+        Ok(Self::add(model, name, layer.layer(params)?))
     }
 
     /// Adds a linear map with weights `[out, inp]` and without a bias.
@@ -46,7 +46,7 @@ impl Affine {
     /// Any error of candle.
     pub fn linear(model: &mut FloatModel, name: &str, params: &Params, weight: Slot) -> Result<Self> {
         let (w, (out, inp)) = (params.values(weight)?, params.get(weight).dims2()?);
-        Ok(Self::of(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
+        Ok(Self::add(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
     }
 
     /// Adds a dense layer or a convolution.
@@ -61,7 +61,7 @@ impl Affine {
     pub fn with_numbers(model: &mut FloatModel, name: &str, layer: Layer, w: &[f32], b: &[f32]) -> Self {
         match layer {
             Layer::Dense(dense) => {
-                Self::of(model, name, DenseLayer { w: w.to_vec(), b: b.to_vec(), out: dense.out, inp: dense.inp })
+                Self::add(model, name, DenseLayer { w: w.to_vec(), b: b.to_vec(), out: dense.out, inp: dense.inp })
             }
             Layer::Conv(conv) => {
                 let phases = conv.matrices(w, b).into_iter().enumerate();

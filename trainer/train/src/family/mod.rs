@@ -42,12 +42,12 @@ pub fn find(name: &str) -> Result<&'static Entry, RecipeError> {
 impl Family {
     /// The options, if the type `T` is that of this family's options. Otherwise `None`.
     #[must_use]
-    pub fn of<T: 'static>(&self) -> Option<&T> {
+    pub fn options_as<T: 'static>(&self) -> Option<&T> {
         self.options().downcast_ref()
     }
 
     /// The options for changing, if the type `T` is that of this family's options. Otherwise `None`.
-    pub fn of_mut<T: 'static>(&mut self) -> Option<&mut T> {
+    pub fn options_as_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.options_mut().downcast_mut()
     }
 

@@ -168,7 +168,11 @@ impl Classifier {
     /// # Errors
     /// Data without images or labels, a folder that cannot be written, or a file that is not a classifier of these
     /// data.
-    pub fn of(dataset: &Dataset, folder: &Path, watch: impl Fn(u64, f64)) -> std::result::Result<Self, JudgeError> {
+    pub fn load_or_train(
+        dataset: &Dataset,
+        folder: &Path,
+        watch: impl Fn(u64, f64),
+    ) -> std::result::Result<Self, JudgeError> {
         if dataset.classes() < 2 || dataset.kind != crate::data::Kind::Image {
             return Err(JudgeError::Data(dataset.name.clone()));
         }

@@ -23,7 +23,7 @@ pub struct HeadLayers {
 
 impl HeadLayers {
     /// The heads given by layers that the float model already has.
-    pub fn of(likelihood: Likelihood, first: Affine, second: Option<Affine>) -> Self {
+    pub fn from_layers(likelihood: Likelihood, first: Affine, second: Option<Affine>) -> Self {
         Self { likelihood, first, second }
     }
 
@@ -41,7 +41,7 @@ impl HeadLayers {
         let name = likelihood.second_head().unwrap_or_default();
         let first = Affine::layer(model, "head", params, first)?;
         let second = second.map(|layer| Affine::layer(model, name, params, layer)).transpose()?;
-        Ok(Self::of(likelihood, first, second))
+        Ok(Self::from_layers(likelihood, first, second))
     }
 
     /// Adds the mean of the likelihood given the last hidden layer.

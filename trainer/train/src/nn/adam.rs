@@ -40,7 +40,7 @@ pub struct OptimiserState {
 
 impl OptimiserState {
     /// A copy of the moment `name` with the shape, type and device of `var`.
-    pub(super) fn of(&self, name: &str, var: &Var) -> Result<Tensor> {
+    pub(super) fn moment(&self, name: &str, var: &Var) -> Result<Tensor> {
         match self.tensors.get(name) {
             None => bail!("the optimiser's state has no {name}"),
             Some(t) if t.shape() != var.shape() => {
@@ -161,7 +161,7 @@ impl Adam {
     /// # Errors
     /// A moment that is missing or has another shape than its variable.
     pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
-        let find = |slot: &Slot, suffix: &str| state.of(&format!("{}.{suffix}", slot.name), &slot.var);
+        let find = |slot: &Slot, suffix: &str| state.moment(&format!("{}.{suffix}", slot.name), &slot.var);
         let load = |slot: &Slot| {
             let (m, v) = (find(slot, "m")?, find(slot, "v")?);
             Ok(match &slot.moments {

@@ -147,11 +147,11 @@ impl Patches {
 }
 
 /// The values of these images. `values` has `width` values for each image.
-fn of(values: &[f32], width: usize, images: Range<usize>) -> &[f32] {
+fn values_of_images(values: &[f32], width: usize, images: Range<usize>) -> &[f32] {
     &values[images.start * width..images.end * width]
 }
 
-fn of_mut(values: &mut [f32], width: usize, images: Range<usize>) -> &mut [f32] {
+fn values_of_images_mut(values: &mut [f32], width: usize, images: Range<usize>) -> &mut [f32] {
     &mut values[images.start * width..images.end * width]
 }
 
@@ -269,7 +269,7 @@ impl Conv {
         for chunk in p.chunks(images) {
             let rows = chunk.len() * p.count();
             buffer.resize(rows * p.len(), 0.0);
-            let (x, y) = (of(x, from, chunk.clone()), of_mut(y, to, chunk));
+            let (x, y) = (values_of_images(x, from, chunk.clone()), values_of_images_mut(y, to, chunk));
             if self.transposed {
                 product((rows, p.len(), s.inp), (x, false), (matrix, true), &mut buffer, false);
                 let parts = buffer.chunks_exact(p.count() * p.len());
@@ -300,7 +300,7 @@ impl Conv {
         let mut buffer = Vec::new();
         for chunk in p.chunks(images) {
             let rows = chunk.len() * p.count();
-            let (x, g) = (of(x, from, chunk.clone()), of(&g, to, chunk.clone()));
+            let (x, g) = (values_of_images(x, from, chunk.clone()), values_of_images(&g, to, chunk.clone()));
             buffer.resize(rows * p.len(), 0.0);
             let gather = |image: &[f32], width: usize, buffer: &mut Vec<f32>| {
                 let parts = buffer.chunks_exact_mut(p.count() * p.len());
@@ -312,7 +312,13 @@ impl Conv {
                     product((p.len(), s.inp, rows), (&buffer, true), (x, false), dw, true);
                 }
                 if !dx.is_empty() {
-                    product((rows, s.inp, p.len()), (&buffer, false), (matrix, false), of_mut(dx, from, chunk), false);
+                    product(
+                        (rows, s.inp, p.len()),
+                        (&buffer, false),
+                        (matrix, false),
+                        values_of_images_mut(dx, from, chunk),
+                        false,
+                    );
                 }
                 continue;
             }
@@ -323,7 +329,10 @@ impl Conv {
             if !dx.is_empty() {
                 product((rows, p.len(), s.out), (g, false), (matrix, false), &mut buffer, false);
                 let parts = buffer.chunks_exact(p.count() * p.len());
-                of_mut(dx, from, chunk).chunks_exact_mut(from).zip(parts).for_each(|(dx, part)| p.scatter(part, dx));
+                values_of_images_mut(dx, from, chunk)
+                    .chunks_exact_mut(from)
+                    .zip(parts)
+                    .for_each(|(dx, part)| p.scatter(part, dx));
             }
         }
         sum_of_channels(&g, s.out, s.shape[1] * s.out)

@@ -73,8 +73,8 @@ impl Product {
     /// Computes the product on this thread into `dst`.
     ///
     /// # Safety
-    /// `lhs` and `rhs` are readable and `dst` is writable (and readable, to be added to) over the stated dimensions and strides, nothing else accesses
-    /// that part of `dst` meanwhile, and `dst` overlaps neither operand.
+    /// `lhs` and `rhs` are readable over the stated dimensions and strides, and `dst` is writable (and readable, to be
+    /// added to). Nothing else accesses that part of `dst` meanwhile, and `dst` overlaps neither operand.
     pub unsafe fn run(&self) {
         if self.m == 0 || self.n == 0 {
             return;

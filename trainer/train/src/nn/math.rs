@@ -241,8 +241,8 @@ wide! {
             // -ln(1 - exp(-t)) = -ln t + t/2 - t^2/24 + t^4/2880, and -ln t is s + ln 255.
             let q = t * t;
             let narrow = s[i] + 5.541_263_6 + 0.5 * t - q * (1.0 / 24.0 - q * (1.0 / 2880.0));
-            let grown = exp(t) - 1.0;
-            let wide = ln_1p_unit(if t < NARROW { 1.0 } else { 1.0 / grown });
+            let exp_minus_1 = exp(t) - 1.0;
+            let wide = ln_1p_unit(if t < NARROW { 1.0 } else { 1.0 / exp_minus_1 });
             let inside = if t < NARROW { narrow } else { wide };
             let above = if x[i] > 1.0 - HALF_LEVEL { 0.0 } else { softplus(-u) };
             let below = if x[i] < HALF_LEVEL { 0.0 } else { softplus(v) };

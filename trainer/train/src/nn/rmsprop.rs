@@ -108,7 +108,7 @@ impl RmsProp {
     /// A mean of squares that is missing or has another shape than its variable.
     pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
         let load = |slot: &Slot| {
-            let v = state.of(&format!("{}.v", slot.name), &slot.var)?;
+            let v = state.moment(&format!("{}.v", slot.name), &slot.var)?;
             Ok(match slot.squares {
                 Squares::Host(_) => Squares::Host(v.flatten_all()?.to_vec1()?),
                 Squares::Tensor(_) => Squares::Tensor(v),

@@ -133,7 +133,7 @@ fn finish(
     model: &dyn Model,
 ) -> Result<Outcome, TrainError> {
     let drawn = results::draw(&folder.out, recipe, dataset, &outcome.metrics, model);
-    drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: folder.kept() })?;
+    drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: folder.resume_hint() })?;
     Ok(outcome)
 }
 
@@ -148,7 +148,7 @@ struct Folder<'r> {
 
 impl Folder<'_> {
     /// A part of an error message: from which step the training can be resumed.
-    fn kept(&self) -> String {
+    fn resume_hint(&self) -> String {
         match self.saved {
             Some(step) => format!("the checkpoint of step {step} is intact"),
             None => "there is no checkpoint yet".to_owned(),
@@ -157,7 +157,7 @@ impl Folder<'_> {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
         let path = self.out.join(name);
-        write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.kept() })
+        write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.resume_hint() })
     }
 }
 
@@ -165,7 +165,7 @@ impl ProgressStore for Folder<'_> {
     type Error = TrainError;
 
     fn diverged(&self, step: u64) -> TrainError {
-        TrainError::Diverged { step, kept: self.kept() }
+        TrainError::Diverged { step, kept: self.resume_hint() }
     }
 
     fn new_model(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, TrainError> {

@@ -80,7 +80,7 @@ impl Fit for Mean {
     }
 }
 
-/// Rows about 3 and -1; a data set standardises them, so they are moved afterwards.
+/// Rows around 3 and -1. They are shifted after the data set has standardised them.
 fn dataset() -> Dataset {
     let mut rng = Rng::new(3);
     let rows: Vec<Vec<f32>> = (0..200).map(|_| vec![rng.unit() as f32, rng.unit() as f32]).collect();

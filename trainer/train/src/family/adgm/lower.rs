@@ -51,7 +51,7 @@ impl NetLayers {
             let (out, inp) = params.get(*weight).dims2()?;
             let b = if i == 0 { params.values(net.bias)? } else { vec![0.0; out] };
             let layer = DenseLayer { w: params.values(*weight)?, b, out, inp };
-            inputs.push((*input, Affine::of(model, &format!("{name}.{input:?}").to_lowercase(), layer)));
+            inputs.push((*input, Affine::add(model, &format!("{name}.{input:?}").to_lowercase(), layer)));
         }
         let class = match net.classes {
             None => None,
@@ -60,7 +60,7 @@ impl NetLayers {
                 let values = params.values(rows)?;
                 let w = (0..out).flat_map(|o| (0..classes).map(move |c| c * out + o)).map(|at| values[at]).collect();
                 let layer = DenseLayer { w, b: vec![0.0; out], out, inp: classes };
-                Some(Affine::of(model, &format!("{name}.y"), layer))
+                Some(Affine::add(model, &format!("{name}.y"), layer))
             }
         };
         let rest = Tower::mlp(model, &format!("{name}.rest"), params, &net.rest)?;
@@ -147,7 +147,7 @@ impl Lowering<'_> {
 
     /// The heads of p(x|.).
     fn data(&self) -> HeadLayers {
-        HeadLayers::of(self.model.spec.likelihood, self.p_x.heads[0], self.p_x.heads.get(1).copied())
+        HeadLayers::from_layers(self.model.spec.likelihood, self.p_x.heads[0], self.p_x.heads.get(1).copied())
     }
 
     fn draw(b: &mut Builder, (mu, logvar): (NodeId, NodeId), eps: NodeId) -> NodeId {

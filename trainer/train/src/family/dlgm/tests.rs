@@ -99,7 +99,7 @@ fn every_variable_receives_a_gradient() {
     }
 }
 
-/// Of everything that is minimised, the prior of the weights included.
+/// The loss includes the prior of the weights.
 #[test]
 fn finite_differences_agree() {
     let regularisation = Regularisation { weight_prior: 0.3, ..Regularisation::default() };

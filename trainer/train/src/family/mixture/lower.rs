@@ -77,7 +77,7 @@ fn layers(model: &mut FloatModel, mixture: &Mixture, range: f32) -> Layers {
     let most = mixture.peaks().iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let peaks: Vec<f32> = mixture.peaks().iter().map(|peak| (peak - most) as f32).collect();
     let offset = -((k as f64).ln() + most) as f32;
-    Layers { whiten: Affine::of(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
+    Layers { whiten: Affine::add(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
 }
 
 /// The program `sample` and, if there are several components, `sample_class`.
@@ -85,7 +85,7 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
     let (k, d) = (mixture.components(), mixture.dim());
     let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
     let points = DenseLayer { w: narrow(&mixture.factors), b: narrow(&mixture.means), out: k * d, inp: d };
-    let points = Affine::of(model, "points", points);
+    let points = Affine::add(model, "points", points);
     let draw = |b: &mut Builder, masks: Option<NodeId>| {
         let z = b.normal(d);
         let u = points.apply(b, z);
@@ -113,8 +113,8 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
         passed.b.extend(std::iter::repeat_n(-normal_quantile(below) as f32, d));
         (next * d..(next + 1) * d).for_each(|row| is_class.w[row * k + next + 1] = 1.0);
     }
-    let passed = Affine::of(model, "passed", passed);
-    let is_class = Affine::of(model, "is_class", is_class);
+    let passed = Affine::add(model, "passed", passed);
+    let is_class = Affine::add(model, "is_class", is_class);
     let mut b = Builder::default();
     let e = b.normal(1);
     let masks = passed.apply(&mut b, e);

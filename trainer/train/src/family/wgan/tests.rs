@@ -211,7 +211,7 @@ fn recipe(steps: u64) -> Recipe {
 }
 
 fn rules(recipe: &mut Recipe) -> &mut WganRecipe {
-    recipe.family.of_mut().unwrap()
+    recipe.family.options_as_mut().unwrap()
 }
 
 fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {

@@ -23,7 +23,7 @@ fn data_that_do_not_fit_are_refused_before_anything_is_written() {
         let (file, out) = (dir.path().join(name), dir.path().join("run"));
         std::fs::write(&file, text).unwrap();
         let mut recipe = recipe(family, file.to_str().unwrap(), 1);
-        recipe.family.of_mut::<AdgmRecipe>().unwrap().labels = labels;
+        recipe.family.options_as_mut::<AdgmRecipe>().unwrap().labels = labels;
         let error = train(&recipe, &out, &mut ()).unwrap_err().to_string();
         assert!(parts.iter().all(|part| error.contains(part)) && !out.exists(), "{error}");
     };
@@ -41,18 +41,18 @@ fn options_out_of_range_name_their_field() {
         let error = recipe.check().unwrap_err().to_string();
         assert!(error.contains(field), "{error}");
     };
-    let options = recipe.family.of::<AdgmRecipe>().unwrap().clone();
+    let options = recipe.family.options_as::<AdgmRecipe>().unwrap().clone();
     for (field, wrong) in [
         ("adgm.auxiliary", AdgmRecipe { auxiliary: 0, ..options.clone() }),
         ("adgm.labelled_batch", AdgmRecipe { labelled_batch: 0, ..options.clone() }),
         ("adgm.samples", AdgmRecipe { samples: 0, ..options.clone() }),
         ("adgm.alpha", AdgmRecipe { alpha: f64::NAN, ..options.clone() }),
     ] {
-        *recipe.family.of_mut().unwrap() = wrong;
+        *recipe.family.options_as_mut().unwrap() = wrong;
         says(&recipe, field);
     }
-    *recipe.family.of_mut().unwrap() = options;
-    recipe.family.of_mut::<AdgmRecipe>().unwrap().model.hidden.clear();
+    *recipe.family.options_as_mut().unwrap() = options;
+    recipe.family.options_as_mut::<AdgmRecipe>().unwrap().model.hidden.clear();
     says(&recipe, "adgm.hidden");
 }
 
@@ -70,7 +70,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     for family in ["adgm", "sdgm", "avae"] {
         let mut recipe = recipe(family, "digits", 6);
         // Fewer a step than there are: rows are drawn.
-        if let Some(options) = recipe.family.of_mut::<AdgmRecipe>() {
+        if let Some(options) = recipe.family.options_as_mut::<AdgmRecipe>() {
             (options.labels, options.labelled_batch) = (30, 20);
         }
         let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(format!("{name}-{family}")));
@@ -92,7 +92,7 @@ fn training_learns_classes_from_few_labels() {
         let mut recipe = recipe(family, "digits", 400);
         recipe.train.learning_rate = 3e-3;
         recipe.train.ema = 0.9;
-        recipe.family.of_mut::<AdgmRecipe>().unwrap().labels = 50;
+        recipe.family.options_as_mut::<AdgmRecipe>().unwrap().labels = 50;
         let bound = train(&recipe, &out, &mut ()).unwrap().best_elbo.unwrap();
         let run = Run::open(&out).unwrap();
         let (model, data) = (run.model().unwrap(), run.dataset().unwrap());

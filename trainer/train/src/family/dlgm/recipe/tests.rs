@@ -14,7 +14,7 @@ fn recipe() -> Recipe {
 fn recipes_out_of_range_name_their_field() {
     let broken = |change: fn(&mut DlgmRecipe)| {
         let mut recipe = recipe();
-        change(recipe.family.of_mut().unwrap());
+        change(recipe.family.options_as_mut().unwrap());
         let shape = DataShape::of(&recipe.data.load().unwrap());
         recipe.check().and_then(|()| recipe.model(&shape).map(|_| ())).unwrap_err().to_string()
     };
@@ -39,7 +39,7 @@ fn training_learns_and_resumes_bit_for_bit() {
     recipe.train.validate_every = 100;
     recipe.train.validation_draws = 1;
     recipe.train.ema = 0.9;
-    let dlgm: &mut DlgmRecipe = recipe.family.of_mut().unwrap();
+    let dlgm: &mut DlgmRecipe = recipe.family.options_as_mut().unwrap();
     (dlgm.input_noise, dlgm.input_dropout, dlgm.weight_prior) = (0.01, 0.01, 10.0);
     let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
     let outcome = train(&recipe, &whole, &mut ()).unwrap();

@@ -50,7 +50,7 @@ fn every_variable_learns_by_its_slope() {
         let (vae, x, eps) = setting(hidden);
         finite_differences_agree(&vae, || vae.loss(&x, &eps, 0.8, Estimator::B).unwrap().total);
     }
-    // Some dimensions below and some above what is free.
+    // Some dimensions are below the free bits and some above.
     let (vae, x, eps) = setting(&[5]);
     let (mu, logvar) = vae.encode(&x).unwrap();
     let each = super::free_bits_divergence(&mu, &logvar, 0.0).unwrap();
@@ -114,7 +114,7 @@ fn labels_outside_the_classes_are_refused() {
 }
 
 fn options(recipe: &mut Recipe) -> &mut VaeRecipe {
-    recipe.family.of_mut().unwrap()
+    recipe.family.options_as_mut().unwrap()
 }
 
 #[test]
