@@ -254,16 +254,16 @@ fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunErro
 fn readme(recipe: &Recipe) -> String {
     format!(
         "A training run of Elbo: {name}\n\n\
-         recipe.toml             what was trained, with every default written out\n\
+         recipe.toml             the recipe of the run, with every default written out\n\
          data.toml               the data: source, CRC-32, rows of each split, standardisation\n\
          metrics.csv             one line for each validation; bounds, and losses that are bounds, in nats per row\n\
-         curve.svg               the same as a picture\n\
-         samples.png             draws from the best model (images only): the means of p(x|z), z from the prior\n\
-         density.png             flows in two dimensions only: what was learnt from, the model's density, its draws,\n\
-        \x20                       each of [-4, 4] squared, the second column upwards\n\
-         model.safetensors       the best weights; a layer's weight is [out, in]\n\
-         checkpoint.safetensors  weights, optimiser, average and counters, to resume from\n\n\
-         Go on:      elbo train --resume THIS_FOLDER\n\
+         curve.svg               the metrics as a picture\n\
+         samples.png             samples of the best model (only for images): means of p(x|z), with z from the prior\n\
+         density.png             only for flows in two dimensions: the data or energy, the density of the model, and\n\
+        \x20                       samples, on the square from -4 to 4, with the second column upwards\n\
+         model.safetensors       the best weights; the weight of a layer is [out, in]\n\
+         checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\n\
+         Resume:     elbo train --resume THIS_FOLDER\n\
          Evaluate:   elbo eval THIS_FOLDER --binarisations 100\n\
          Repeat:     elbo train THIS_FOLDER/recipe.toml --out ANOTHER_FOLDER\n",
         name = recipe.name

@@ -65,7 +65,7 @@ pub enum RecipeError {
         known: String,
     },
     /// The field exists only for other families.
-    #[error("recipe field `{field}` belongs to family {owners}, but this recipe is of family `{family}`")]
+    #[error("recipe field `{field}` is a field of family {owners}, but this recipe is of family `{family}`")]
     OtherFamily {
         /// The name of the field.
         field: String,

@@ -38,7 +38,7 @@ pub fn choose(labels: Option<&[u32]>, classes: usize, count: usize, seed: u64) -
     for (class, rows) in of_class.iter().enumerate() {
         let share = count / classes + usize::from(class < count % classes);
         if rows.len() < share {
-            let found = format!("{} rows of class {class} where {share} are asked for", rows.len());
+            let found = format!("{} rows of class {class} where {share} are needed", rows.len());
             return invalid("fewer labels, so that every class has enough train rows", found);
         }
         chosen.extend(rng.permutation(rows.len())[..share].iter().map(|at| rows[*at]));

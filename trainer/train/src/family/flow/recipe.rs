@@ -115,7 +115,7 @@ impl Register for Entry {
         Flag::HIDDEN,
         Flag {
             selects: true,
-            instead: "for the posterior of a VAE give --posterior",
+            instead: "for the posterior of a VAE use --posterior",
             ..Flag::new("flow", "kind", "KIND")
         },
         Flag { selects: true, recipe: Some("energy-"), ..Flag::new("energy", "energy", "ENERGY") },

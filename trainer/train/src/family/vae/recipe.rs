@@ -51,7 +51,7 @@ impl Register for Entry {
         Flag::LIKELIHOOD,
         Flag::CONV,
         Flag {
-            instead: "it is a flow on the latent of a VAE, and for family `flow` there is --flow",
+            instead: "it is the flow for the posterior of a VAE; for the family `flow` use --flow",
             ..Flag::new("posterior", "posterior.kind", "KIND")
         },
         Flag::new("conditional", "conditional", ""),
