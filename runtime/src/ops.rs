@@ -72,8 +72,8 @@ struct Steps(u16);
 impl Steps {
     /// `each` steps for an element of the first input, and `fixed`, a multiple of four, for the execution itself.
     const fn of(fixed: u16, each: u16) -> Self {
-        assert!(fixed % 4 == 0 && fixed < 1024 && each < 128);
-        Self(fixed / 4 << 8 | each << 1)
+        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 128);
+        Self((fixed / 4) << 8 | each << 1)
     }
 
     /// The elements are those of the output.
