@@ -31,17 +31,19 @@ pub const CHECKED_FROM: usize = 4;
 /// Largest number of programs, tensors, operations or matrices in a blob.
 pub const MAX_RECORDS: u32 = 4096;
 
-/// Words per record of each section that has a count in the header, in the order of the header.
-const RECORD_WORDS: [usize; 4] = [PROGRAM_WORDS, TENSOR_WORDS, OP_WORDS, MATRIX_WORDS];
-/// Header word with the number of records of the first section. The counts of the other sections follow.
-const COUNTS: usize = 5;
-
 /// A blob with a valid container: magic, version, lengths and checksum are right. The contents of its sections are not
 /// proved.
+///
+/// It keeps where its sections are, so that the header is not read again.
 #[derive(Clone, Copy, Debug)]
 pub struct Blob<'b> {
-    /// The header and all sections.
-    words: &'b [u32],
+    arena_len: u32,
+    programs: &'b [u32],
+    tensors: &'b [u32],
+    ops: &'b [u32],
+    matrices: &'b [u32],
+    meta: &'b [u8],
+    data: &'b [u32],
 }
 
 impl<'b> Blob<'b> {
@@ -87,72 +89,89 @@ impl<'b> Blob<'b> {
         if crc32_words(words.get(CHECKED_FROM..).unwrap_or_default()) != word(words, 3) {
             return Err(LoadError::Checksum);
         }
-        let blob = Self { words };
-        let exact = (0..RECORD_WORDS.len()).all(|place| word(words, COUNTS + place) <= MAX_RECORDS)
-            && blob.data_start().checked_add(word(words, 10) as usize) == Some(length)
-            && word(words, 11) == 0;
-        if exact { Ok(blob) } else { Err(LoadError::Layout) }
+        Self::divide(words).ok_or(LoadError::Layout)
     }
 
-    /// Halfwords of an arena that is large enough for every program.
+    /// Divides the words of a blob into its sections. `None` if they do not fill it exactly.
+    fn divide(words: &'b [u32]) -> Option<Self> {
+        let (header, mut rest) = words.split_first_chunk::<HEADER_WORDS>()?;
+        let [.., arena_len, programs, tensors, ops, matrices, meta_len, data_len, reserved] = *header;
+        let mut section = |count: u32, size: usize| {
+            let len = (count as usize).wrapping_mul(size);
+            let (section, after) = rest.split_at_checked(len).filter(|_| count <= MAX_RECORDS)?;
+            rest = after;
+            Some(section)
+        };
+        let programs = section(programs, PROGRAM_WORDS)?;
+        let tensors = section(tensors, TENSOR_WORDS)?;
+        let ops = section(ops, OP_WORDS)?;
+        let matrices = section(matrices, MATRIX_WORDS)?;
+        let (meta, data) = rest.split_at_checked(meta_len.div_ceil(4) as usize)?;
+        let meta = bytemuck::cast_slice(meta).get(..meta_len as usize)?;
+        let exact = data.len() == data_len as usize && reserved == 0;
+        exact.then_some(Self { arena_len, programs, tensors, ops, matrices, meta, data })
+    }
+
+    /// The sections in the same places of other words; `None` if there are too few. It stands for a flash that changed,
+    /// in tests.
+    pub(crate) fn in_place_of(&self, words: &'b [u32]) -> Option<Self> {
+        let mut rest = words.get(HEADER_WORDS..)?;
+        let mut section = |len: usize| {
+            let (section, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(section)
+        };
+        let [programs, tensors, ops, matrices] =
+            [self.programs, self.tensors, self.ops, self.matrices].map(|old| section(old.len()));
+        let meta = bytemuck::cast_slice(section(self.meta.len().div_ceil(4))?).get(..self.meta.len())?;
+        let data = section(self.data.len())?;
+        let (programs, tensors, ops, matrices) = (programs?, tensors?, ops?, matrices?);
+        Some(Self { arena_len: self.arena_len, programs, tensors, ops, matrices, meta, data })
+    }
+
+    /// Halfwords of an arena that is large enough for every program, as the header declares it.
     pub fn arena_len(&self) -> u32 {
-        word(self.words, 4)
+        self.arena_len
     }
 
     /// Program records.
     pub fn programs(&self) -> &'b [u32] {
-        self.records(0)
+        self.programs
     }
 
     /// Tensor records of all programs.
     pub fn tensors(&self) -> &'b [u32] {
-        self.records(1)
+        self.tensors
     }
 
     /// Operation records of all programs.
     pub fn ops(&self) -> &'b [u32] {
-        self.records(2)
+        self.ops
     }
 
     /// Matrix records.
     pub fn matrices(&self) -> &'b [u32] {
-        self.records(3)
+        self.matrices
     }
 
     /// postcard-encoded [`Meta`](crate::Meta).
     pub fn meta(&self) -> &'b [u8] {
-        let words = self.words.get(self.start(RECORD_WORDS.len())..).unwrap_or_default();
-        bytemuck::cast_slice(words).get(..word(self.words, 9) as usize).unwrap_or_default()
+        self.meta
     }
 
     /// Row parameters and weights.
     pub fn data(&self) -> &'b [u32] {
-        self.words.get(self.data_start()..).unwrap_or_default()
+        self.data
     }
 
     /// Number of programs.
     pub fn program_count(&self) -> usize {
-        word(self.words, COUNTS) as usize
+        self.programs.len() / PROGRAM_WORDS
     }
 
     /// Number of matrices.
     pub fn matrix_count(&self) -> usize {
-        word(self.words, COUNTS + 3) as usize
-    }
-
-    fn records(&self, place: usize) -> &'b [u32] {
-        self.words.get(self.start(place)..self.start(place + 1)).unwrap_or_default()
-    }
-
-    /// First word of section number `place`. Every count is at most [`MAX_RECORDS`].
-    #[inline(never)]
-    fn start(&self, place: usize) -> usize {
-        let words = |(at, size): (usize, &usize)| word(self.words, COUNTS + at) as usize * size;
-        RECORD_WORDS.iter().enumerate().take(place).map(words).fold(HEADER_WORDS, usize::wrapping_add)
-    }
-
-    fn data_start(&self) -> usize {
-        self.start(RECORD_WORDS.len()).wrapping_add(word(self.words, 9).div_ceil(4) as usize)
+        self.matrices.len() / MATRIX_WORDS
     }
 }
 

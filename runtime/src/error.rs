@@ -146,7 +146,8 @@ pub enum LoadError {
     },
 }
 
-/// Why a session or one of its calls is refused. The program has not run, and nothing was written.
+/// Why a session or one of its calls is refused. Except for [`Changed`](Self::Changed), the program has not run and
+/// nothing was written, neither to the outputs nor to the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -183,6 +184,9 @@ pub enum SessionError {
         /// Elements given.
         given: usize,
     },
+    /// The run did not do the work that was proved, so the memory of the blob has changed since the model was loaded. The
+    /// run was stopped before it exceeded that work. No output was written.
+    Changed,
 }
 
 impl fmt::Display for LoadError {
@@ -277,6 +281,7 @@ impl fmt::Display for SessionError {
                     "the program gives {expected} elements, the buffer has {given}: pass one of {expected} elements"
                 )
             }
+            Self::Changed => f.write_str("the model's memory changed after its proof: load the model again"),
         }
     }
 }
@@ -356,6 +361,7 @@ mod tests {
             SessionError::InputLength { expected: 64, given: 63 },
             SessionError::NoSuchClass { classes: 10, class: 11 },
             SessionError::OutputLength { expected: 64, given: 65 },
+            SessionError::Changed,
         ]);
     }
 

@@ -12,6 +12,7 @@ pub mod blob;
 pub mod coupling;
 mod crc;
 mod error;
+mod exact;
 #[doc(hidden)]
 pub mod fixed;
 #[doc(hidden)]

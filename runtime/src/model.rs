@@ -5,7 +5,7 @@ use crate::error::LoadError;
 use crate::meta::Meta;
 use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
-use crate::verify::verify;
+use crate::verify::{Proof, verify};
 
 /// Limits that the caller sets for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,15 @@ pub struct ProgramInfo {
 
 /// A blob all of whose programs are proved: they end after a known amount of work, stay within the arena and do not
 /// overflow.
+///
+/// What was proved is kept in RAM, in about 150 bytes: the work of every program, the arena that they need and the
+/// places of the sections. If the blob's memory changes while the model is in use, a run may give wrong numbers, but it
+/// still ends within the proved work and stays within the arena. A run that departs from the proved work ends with
+/// [`SessionError::Changed`](crate::SessionError::Changed).
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'b> {
     blob: Blob<'b>,
+    proof: Proof,
 }
 
 impl<'b> Model<'b> {
@@ -67,13 +73,21 @@ impl<'b> Model<'b> {
     /// A [`LoadError`] that names the first fault.
     pub fn load(bytes: &'b [u8], limits: Limits) -> Result<Self, LoadError> {
         let blob = Blob::parse(bytes)?;
-        verify(&blob, limits.max_work)?;
-        Ok(Self { blob })
+        let proof = verify(&blob, limits.max_work)?;
+        Ok(Self { blob, proof })
     }
 
-    /// Halfwords of arena that a session needs.
+    /// Halfwords of arena that a session needs: the end of the last tensor. A blob may declare more.
     pub fn arena_len(&self) -> usize {
-        self.blob.arena_len() as usize
+        self.proof.arena_len as usize
+    }
+
+    /// The same proof over other contents of the blob, as if its flash had changed after the proof; `None` if there are
+    /// fewer words than the blob has. For tests and fuzzers.
+    #[doc(hidden)]
+    pub fn changed(&self, words: &'b [u32]) -> Option<Self> {
+        crate::exact::forgo();
+        Some(Self { blob: self.blob.in_place_of(words)?, proof: self.proof })
     }
 
     /// The sections of the blob, for tools that inspect it.
@@ -101,7 +115,7 @@ impl<'b> Model<'b> {
             inputs: vectors(record.inputs, signature.inputs),
             outputs: vectors(record.outputs, signature.vectors),
             scalar: signature.scalar,
-            work: record.work,
+            work: self.proof.work(kind),
             macs: record.macs,
         })
     }
@@ -110,9 +124,14 @@ impl<'b> Model<'b> {
         for index in 0..self.blob.program_count() {
             let record = ProgramRecord::read(self.blob.programs(), index);
             if record.kind == kind as u32 {
-                return Some((record, self.blob.scope(&record)?));
+                let scope = self.blob.scope(&record)?;
+                return Some((record, Scope { arena_len: self.proof.arena_len, ..scope }));
             }
         }
         None
+    }
+
+    pub(crate) fn work(&self, kind: ProgramKind) -> u64 {
+        self.proof.work(kind)
     }
 }

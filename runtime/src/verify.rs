@@ -16,12 +16,29 @@ use crate::program::{
     TensorKind,
 };
 
+/// What was proved of a blob. It lies in RAM, so that a change of the flash does not change it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Proof {
+    /// Halfwords of arena that the programs need.
+    pub arena_len: u32,
+    /// Elementary steps of one run of the program of each kind, in the order of their codes.
+    work: [u64; ProgramKind::ALL.len()],
+}
+
+impl Proof {
+    /// Elementary steps of one run of the program of a kind; 0 if there is none.
+    pub fn work(&self, kind: ProgramKind) -> u64 {
+        self.work.get(kind as usize - 1).copied().unwrap_or_default()
+    }
+}
+
 /// Proves every matrix and program of `blob`.
 ///
 /// # Errors
 /// The first fault. `max_work` limits the elementary steps of one run of every program.
 #[inline(never)]
-pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
+pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<Proof, LoadError> {
+    let mut proof = Proof::default();
     verify_matrices(blob)?;
     let mut seen = 0u32;
     let programs = blob.programs();
@@ -33,15 +50,18 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
         seen |= 1 << kind as u32;
         let scope = blob.scope(&record).ok_or(LoadError::ProgramRange { program })?;
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
-        scope.verify_tensors(&record)?;
+        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record)?);
         scope.verify_overlaps()?;
         let (work, macs) = scope.verify_ops(kind)?;
         // A saturated sum proves nothing.
         if work != record.work || macs != record.macs || work > max_work || work == u64::MAX {
             return Err(LoadError::Work { program });
         }
+        if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
+            *proved = work;
+        }
     }
-    Ok(())
+    Ok(proof)
 }
 
 fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
@@ -163,7 +183,9 @@ impl Scope<'_> {
         holds.then_some(())
     }
 
-    fn verify_tensors(&self, record: &ProgramRecord) -> Result<(), LoadError> {
+    /// Checks every tensor and returns the halfwords of arena that they take.
+    fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
+        let mut arena_len = 0;
         for index in 0..self.tensor_count() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Tensor::read(self.tensors, index);
@@ -175,10 +197,9 @@ impl Scope<'_> {
             if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let inside = t.offset.checked_add(t.extent()).is_some_and(|end| end <= self.arena_len);
-            if !inside || !t.offset.is_multiple_of(4) {
-                return Err(LoadError::TensorPlace { tensor });
-            }
+            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= self.arena_len);
+            let end = end.filter(|_| t.offset.is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
+            arena_len = arena_len.max(end);
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
                 Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
@@ -187,7 +208,7 @@ impl Scope<'_> {
                 return Err(LoadError::Lifetime { tensor });
             }
         }
-        Ok(())
+        Ok(arena_len)
     }
 
     fn verify_overlaps(&self) -> Result<(), LoadError> {

@@ -57,7 +57,7 @@ impl Transform for MeanVec {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let (a, y) = (step.a(), step.y());
         let arena = &mut *machine.arena;
-        for i in 0..y.len {
+        for i in 0..y.len.min(a.len) {
             let terms = (i..a.len).step_by(y.len.max(1) as usize);
             let mean = super::scalar::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
             put(arena, y.offset, i, mean as i32);

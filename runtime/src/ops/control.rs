@@ -19,6 +19,8 @@ impl Operation for Normal {
 impl Transform for Normal {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         if let Some(out) = vector_mut(machine.arena, step.y()) {
+            // A source that writes nothing must not hand on what the arena held before.
+            out.fill(0);
             machine.noise.normal(out);
             // The proof assumes the range of the runtime's own noise.
             out.iter_mut().for_each(|q| *q = (*q).clamp(-normal::MAX, normal::MAX));

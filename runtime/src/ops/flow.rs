@@ -86,7 +86,8 @@ fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
 fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
     let (a, params, log_det, y) = (step.a(), step.b(), step.c(), step.y());
     moved(machine.arena, a, y);
-    if let Some((params, z)) = apart_exact(machine.arena, params, y) {
+    // More dimensions, which only a changed flash contains, could overflow a sum.
+    if let Some((params, z)) = apart_exact(machine.arena, params, y).filter(|_| y.len <= MAX_LEN) {
         let nats = flow(z, step.output_frac(), params, step.frac(1), step.op.param != 0);
         write_scalar(machine.arena, log_det, nats);
     }

@@ -58,11 +58,12 @@ impl<'s, 'n> Machine<'s, 'n> {
     #[inline]
     pub fn repeat(&mut self, iterations: u32) {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
-        if u32::from(frame.iteration) + 1 < iterations {
-            frame.iteration += 1;
-            self.next = usize::from(frame.start);
-        } else {
-            self.depth -= 1;
+        match frame.iteration.checked_add(1) {
+            Some(iteration) if u32::from(iteration) < iterations => {
+                frame.iteration = iteration;
+                self.next = usize::from(frame.start);
+            }
+            _ => self.depth -= 1,
         }
     }
 }

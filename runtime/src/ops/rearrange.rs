@@ -46,6 +46,6 @@ impl Operation for Slice {
 impl Transform for Slice {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let from = step.a().offset.wrapping_add(step.op.imm);
-        copy(machine.arena, from, step.y().len, step.y().offset, 0);
+        copy(machine.arena, from, step.y().len.min(step.a().len), step.y().offset, 0);
     }
 }
