@@ -31,19 +31,19 @@ pub const CHECKED_FROM: usize = 4;
 /// Largest number of programs, tensors, operations or matrices in a blob.
 pub const MAX_RECORDS: u32 = 4096;
 
+/// Header word with the bytes of the metadata.
+const META_LEN: usize = 9;
+
 /// A blob with a valid container: magic, version, lengths and checksum are right. The contents of its sections are not
 /// proved.
 ///
-/// It keeps where its sections are, so that the header is not read again.
+/// It keeps where its sections are, so that their lengths are not read again.
 #[derive(Clone, Copy, Debug)]
 pub struct Blob<'b> {
-    arena_len: u32,
-    programs: &'b [u32],
-    tensors: &'b [u32],
-    ops: &'b [u32],
-    matrices: &'b [u32],
-    meta: &'b [u8],
-    data: &'b [u32],
+    /// The header and all sections.
+    words: &'b [u32],
+    /// The ends of the programs, tensors, operations, matrices and metadata. The data follow to the last word.
+    ends: [u32; 5],
 }
 
 impl<'b> Blob<'b> {
@@ -94,84 +94,74 @@ impl<'b> Blob<'b> {
 
     /// Divides the words of a blob into its sections. `None` if they do not fill it exactly.
     fn divide(words: &'b [u32]) -> Option<Self> {
-        let (header, mut rest) = words.split_first_chunk::<HEADER_WORDS>()?;
-        let [.., arena_len, programs, tensors, ops, matrices, meta_len, data_len, reserved] = *header;
-        let mut section = |count: u32, size: usize| {
-            let len = (count as usize).wrapping_mul(size);
-            let (section, after) = rest.split_at_checked(len).filter(|_| count <= MAX_RECORDS)?;
-            rest = after;
-            Some(section)
-        };
-        let programs = section(programs, PROGRAM_WORDS)?;
-        let tensors = section(tensors, TENSOR_WORDS)?;
-        let ops = section(ops, OP_WORDS)?;
-        let matrices = section(matrices, MATRIX_WORDS)?;
-        let (meta, data) = rest.split_at_checked(meta_len.div_ceil(4) as usize)?;
-        let meta = bytemuck::cast_slice(meta).get(..meta_len as usize)?;
-        let exact = data.len() == data_len as usize && reserved == 0;
-        exact.then_some(Self { arena_len, programs, tensors, ops, matrices, meta, data })
+        let (header, _) = words.split_first_chunk::<HEADER_WORDS>()?;
+        let [.., programs, tensors, ops, matrices, meta_len, data_len, reserved] = *header;
+        if programs > MAX_RECORDS || tensors > MAX_RECORDS || ops > MAX_RECORDS || matrices > MAX_RECORDS {
+            return None;
+        }
+        let programs = HEADER_WORDS as u32 + programs * PROGRAM_WORDS as u32;
+        let tensors = programs + tensors * TENSOR_WORDS as u32;
+        let ops = tensors + ops * OP_WORDS as u32;
+        let matrices = ops + matrices * MATRIX_WORDS as u32;
+        let meta = matrices.checked_add(meta_len.div_ceil(4))?;
+        let exact = meta.checked_add(data_len) == Some(words.len() as u32) && reserved == 0;
+        exact.then_some(Self { words, ends: [programs, tensors, ops, matrices, meta] })
     }
 
-    /// The sections in the same places of other words; `None` if there are too few. It stands for a flash that changed,
-    /// in tests.
-    pub(crate) fn in_place_of(&self, words: &'b [u32]) -> Option<Self> {
-        let mut rest = words.get(HEADER_WORDS..)?;
-        let mut section = |len: usize| {
-            let (section, after) = rest.split_at_checked(len)?;
-            rest = after;
-            Some(section)
-        };
-        let [programs, tensors, ops, matrices] =
-            [self.programs, self.tensors, self.ops, self.matrices].map(|old| section(old.len()));
-        let meta = bytemuck::cast_slice(section(self.meta.len().div_ceil(4))?).get(..self.meta.len())?;
-        let data = section(self.data.len())?;
-        let (programs, tensors, ops, matrices) = (programs?, tensors?, ops?, matrices?);
-        Some(Self { arena_len: self.arena_len, programs, tensors, ops, matrices, meta, data })
+    /// The same sections of other words; `None` if these are not as many. It stands for a flash that changed, in tests.
+    pub(crate) fn over(&self, words: &'b [u32]) -> Option<Self> {
+        (words.len() == self.words.len()).then_some(Self { words, ends: self.ends })
     }
 
     /// Halfwords of an arena that is large enough for every program, as the header declares it.
     pub fn arena_len(&self) -> u32 {
-        self.arena_len
+        word(self.words, 4)
     }
 
     /// Program records.
     pub fn programs(&self) -> &'b [u32] {
-        self.programs
+        self.section(HEADER_WORDS as u32, self.ends[0])
     }
 
     /// Tensor records of all programs.
     pub fn tensors(&self) -> &'b [u32] {
-        self.tensors
+        self.section(self.ends[0], self.ends[1])
     }
 
     /// Operation records of all programs.
     pub fn ops(&self) -> &'b [u32] {
-        self.ops
+        self.section(self.ends[1], self.ends[2])
     }
 
     /// Matrix records.
     pub fn matrices(&self) -> &'b [u32] {
-        self.matrices
+        self.section(self.ends[2], self.ends[3])
     }
 
     /// postcard-encoded [`Meta`](crate::Meta).
     pub fn meta(&self) -> &'b [u8] {
-        self.meta
+        let words = self.section(self.ends[3], self.ends[4]);
+        bytemuck::cast_slice(words).get(..word(self.words, META_LEN) as usize).unwrap_or_default()
     }
 
     /// Row parameters and weights.
     pub fn data(&self) -> &'b [u32] {
-        self.data
+        self.section(self.ends[4], self.words.len() as u32)
+    }
+
+    #[inline(never)]
+    fn section(&self, from: u32, to: u32) -> &'b [u32] {
+        self.words.get(from as usize..to as usize).unwrap_or_default()
     }
 
     /// Number of programs.
     pub fn program_count(&self) -> usize {
-        self.programs.len() / PROGRAM_WORDS
+        self.programs().len() / PROGRAM_WORDS
     }
 
     /// Number of matrices.
     pub fn matrix_count(&self) -> usize {
-        self.matrices.len() / MATRIX_WORDS
+        self.matrices().len() / MATRIX_WORDS
     }
 }
 

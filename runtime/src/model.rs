@@ -10,7 +10,8 @@ use crate::verify::{Proof, verify};
 /// Limits that the caller sets for a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program.
+    /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program. A
+    /// machine of 32 bits counts less than 2^32 of them in any case.
     pub max_work: u64,
 }
 
@@ -73,7 +74,8 @@ impl<'b> Model<'b> {
     /// A [`LoadError`] that names the first fault.
     pub fn load(bytes: &'b [u8], limits: Limits) -> Result<Self, LoadError> {
         let blob = Blob::parse(bytes)?;
-        let proof = verify(&blob, limits.max_work)?;
+        let mut proof = Proof::none();
+        verify(&blob, limits.max_work, &mut proof)?;
         Ok(Self { blob, proof })
     }
 
@@ -83,11 +85,11 @@ impl<'b> Model<'b> {
     }
 
     /// The same proof over other contents of the blob, as if its flash had changed after the proof; `None` if there are
-    /// fewer words than the blob has. For tests and fuzzers.
+    /// not as many words. For tests and fuzzers.
     #[doc(hidden)]
     pub fn changed(&self, words: &'b [u32]) -> Option<Self> {
         crate::exact::forgo();
-        Some(Self { blob: self.blob.in_place_of(words)?, proof: self.proof })
+        Some(Self { blob: self.blob.over(words)?, proof: self.proof })
     }
 
     /// The sections of the blob, for tools that inspect it.
@@ -115,7 +117,7 @@ impl<'b> Model<'b> {
             inputs: vectors(record.inputs, signature.inputs),
             outputs: vectors(record.outputs, signature.vectors),
             scalar: signature.scalar,
-            work: self.proof.work(kind),
+            work: self.proof.work(kind) as u64,
             macs: record.macs,
         })
     }
@@ -131,7 +133,14 @@ impl<'b> Model<'b> {
         None
     }
 
-    pub(crate) fn work(&self, kind: ProgramKind) -> u64 {
+    /// A copy, part by part. A copy of more than 64 bytes at once calls `memcpy`, which takes 900 bytes of flash in a
+    /// firmware that does not need it otherwise.
+    #[inline(always)]
+    pub(crate) fn in_parts(&self) -> Self {
+        Self { blob: self.blob, proof: self.proof }
+    }
+
+    pub(crate) fn work(&self, kind: ProgramKind) -> usize {
         self.proof.work(kind)
     }
 }

@@ -19,7 +19,7 @@ use crate::program::{ProgramKind, Tensor};
 pub struct Session<'b, 'a> {
     model: Model<'b>,
     arena: &'a mut [i16],
-    steps: u64,
+    steps: usize,
 }
 
 impl<'b> Model<'b> {
@@ -28,12 +28,12 @@ impl<'b> Model<'b> {
     /// # Errors
     /// [`SessionError::ArenaTooSmall`], [`SessionError::ArenaMisaligned`].
     pub fn session<'a>(&self, arena: &'a mut [i16]) -> Result<Session<'b, 'a>, SessionError> {
-        Session::new(*self, arena)
+        Session::new(self, arena)
     }
 }
 
 impl<'b, 'a> Session<'b, 'a> {
-    fn new(model: Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
+    fn new(model: &Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
         let (needed, given) = (model.arena_len(), arena.len());
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });
@@ -41,7 +41,7 @@ impl<'b, 'a> Session<'b, 'a> {
         if !arena.as_ptr().addr().is_multiple_of(8) {
             return Err(SessionError::ArenaMisaligned);
         }
-        Ok(Self { model, arena, steps: 0 })
+        Ok(Self { model: model.in_parts(), arena, steps: 0 })
     }
 
     /// The model that this session runs.
@@ -60,7 +60,7 @@ impl<'b, 'a> Session<'b, 'a> {
 
     /// Elementary steps of the last run. They equal [`ProgramInfo::work`](crate::ProgramInfo::work).
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.steps as u64
     }
 
     /// Draws a latent from the prior and decodes it. `out` receives the mean of the likelihood, at the scale that
@@ -244,12 +244,13 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 
     /// Runs a program. Every step is paid from the proved work before it is done.
-    fn execute(&mut self, work: u64, scope: &Scope<'_>, noise: &mut dyn Noise) -> Result<(), SessionError> {
+    fn execute(&mut self, work: usize, scope: &Scope<'_>, noise: &mut dyn Noise) -> Result<(), SessionError> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
             let step = scope.step(machine.next);
-            match budget.checked_sub(scope.cost(&step).work) {
+            let cost = usize::try_from(scope.cost(&step).work);
+            match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
                 Some(left) => budget = left,
                 None => break,
             }

@@ -16,18 +16,25 @@ use crate::program::{
     TensorKind,
 };
 
-/// What was proved of a blob. It lies in RAM, so that a change of the flash does not change it.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Proof {
     /// Halfwords of arena that the programs need.
     pub arena_len: u32,
-    /// Elementary steps of one run of the program of each kind, in the order of their codes.
-    work: [u64; ProgramKind::ALL.len()],
+    /// Elementary steps of one run of the program of each kind, in the order of their codes; 0 if there is none. A run
+    /// counts as many as the machine's word holds.
+    work: [usize; ProgramKind::ALL.len()],
 }
 
 impl Proof {
+    /// Nothing is proved. The compiler does not know that the numbers are zeros, because it would call `memset`.
+    pub fn none() -> Self {
+        Self { arena_len: 0, work: [core::hint::black_box(0); ProgramKind::ALL.len()] }
+    }
+
     /// Elementary steps of one run of the program of a kind; 0 if there is none.
-    pub fn work(&self, kind: ProgramKind) -> u64 {
+    #[inline]
+    pub fn work(&self, kind: ProgramKind) -> usize {
         self.work.get(kind as usize - 1).copied().unwrap_or_default()
     }
 }
@@ -35,10 +42,10 @@ impl Proof {
 /// Proves every matrix and program of `blob`.
 ///
 /// # Errors
-/// The first fault. `max_work` limits the elementary steps of one run of every program.
+/// The first fault. `max_work` limits the elementary steps of one run of every program. `proof` is complete only if
+/// there is no fault.
 #[inline(never)]
-pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<Proof, LoadError> {
-    let mut proof = Proof::default();
+pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Result<(), LoadError> {
     verify_matrices(blob)?;
     let mut seen = 0u32;
     let programs = blob.programs();
@@ -54,14 +61,14 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<Proof, LoadError>
         scope.verify_overlaps()?;
         let (work, macs) = scope.verify_ops(kind)?;
         // A saturated sum proves nothing.
-        if work != record.work || macs != record.macs || work > max_work || work == u64::MAX {
-            return Err(LoadError::Work { program });
-        }
+        let counted = usize::try_from(work).ok().filter(|_| work <= max_work && work != u64::MAX);
+        let counted = counted.filter(|_| work == record.work && macs == record.macs);
+        let counted = counted.ok_or(LoadError::Work { program })?;
         if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
-            *proved = work;
+            *proved = counted;
         }
     }
-    Ok(proof)
+    Ok(())
 }
 
 fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {

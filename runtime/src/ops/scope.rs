@@ -28,7 +28,7 @@ impl<'b> Scope<'b> {
 
     /// A tensor by its reference. A length or scale beyond the proof's limits, which only a changed flash contains,
     /// becomes the limit, so that the arithmetic of every operation stays in range.
-    #[inline]
+    #[inline(never)]
     pub fn tensor(&self, reference: u16) -> Tensor {
         let mut tensor = Tensor::read(self.tensors, usize::from(reference));
         tensor.len = tensor.len.min(MAX_TENSOR_LEN);
