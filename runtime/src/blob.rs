@@ -108,9 +108,9 @@ impl<'b> Blob<'b> {
         exact.then_some(Self { words, ends: [programs, tensors, ops, matrices, meta] })
     }
 
-    /// The same sections of other words; `None` if these are not as many. It stands for a flash that changed, in tests.
+    /// The same sections of other words; `None` if these are fewer. It stands for a flash that changed, in tests.
     pub(crate) fn over(&self, words: &'b [u32]) -> Option<Self> {
-        (words.len() == self.words.len()).then_some(Self { words, ends: self.ends })
+        Some(Self { words: words.get(..self.words.len())?, ends: self.ends })
     }
 
     /// Halfwords of an arena that is large enough for every program, as the header declares it.

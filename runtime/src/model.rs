@@ -85,7 +85,7 @@ impl<'b> Model<'b> {
     }
 
     /// The same proof over other contents of the blob, as if its flash had changed after the proof; `None` if there are
-    /// not as many words. For tests and fuzzers.
+    /// fewer words than before. For tests and fuzzers.
     #[doc(hidden)]
     pub fn changed(&self, words: &'b [u32]) -> Option<Self> {
         crate::exact::forgo();

@@ -3,6 +3,7 @@
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![deny(missing_docs, unsafe_code)]
 
+mod after;
 #[cfg(feature = "std")]
 pub mod builder;
 mod case;
@@ -17,6 +18,7 @@ mod seed;
 #[cfg(feature = "std")]
 pub mod seeds;
 
+pub use after::{AfterProof, Clock, SLOWER, run_after_proof, run_changed};
 pub use case::{MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case};
 #[cfg(feature = "std")]
 pub use failure::save_case;
