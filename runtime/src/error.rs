@@ -286,6 +286,47 @@ impl fmt::Display for SessionError {
     }
 }
 
+/// Any error of this crate, for a function that loads a model and runs it.
+///
+/// ```
+/// fn score(blob: &[u8], x: &[i16], arena: &mut [i16]) -> Result<elbo::Nats, elbo::Error> {
+///     let model = elbo::Model::load(blob, elbo::Limits { max_work: 1_000_000 })?;
+///     Ok(model.session(arena)?.score(x)?)
+/// }
+/// # assert!(matches!(score(&[], &[], &mut []), Err(elbo::Error::Load(_))));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error {
+    /// A blob was refused.
+    Load(LoadError),
+    /// A session, or one of its calls, was refused or stopped.
+    Session(SessionError),
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
 impl core::error::Error for LoadError {}
 impl core::error::Error for SessionError {}
 
@@ -363,6 +404,14 @@ mod tests {
             SessionError::OutputLength { expected: 64, given: 65 },
             SessionError::Changed,
         ]);
+    }
+
+    #[test]
+    fn one_error_for_both_says_the_same() {
+        let (load, session) = (LoadError::Checksum, SessionError::ProgramAbsent);
+        assert_eq!(Error::from(load).to_string(), load.to_string());
+        assert_eq!(Error::from(session).to_string(), session.to_string());
+        assert_ne!(Error::from(load), Error::from(session));
     }
 
     #[test]

@@ -7,7 +7,13 @@ use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
 use crate::verify::{Proof, verify};
 
-/// Limits that the caller sets for a model.
+/// Limits that the caller sets for a model. They have no default, because only the author of a firmware knows how long a
+/// run may take: `elbo compile` and `elbo inspect` print the work of every program.
+///
+/// ```
+/// // A run may take at most a tenth of a second, and this board does ten million steps a second.
+/// let limits = elbo::Limits { max_work: 1_000_000 };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program. A
@@ -15,9 +21,9 @@ pub struct Limits {
     pub max_work: u64,
 }
 
-impl Default for Limits {
-    /// 2^40 steps, which take hours on a microcontroller. Set a limit of your own if a run must end in time.
-    fn default() -> Self {
+impl Limits {
+    /// For tools on a computer: 2^40 steps, which take minutes there. A microcontroller would take hours.
+    pub const fn host() -> Self {
         Self { max_work: 1 << 40 }
     }
 }

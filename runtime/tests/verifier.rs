@@ -45,7 +45,7 @@ fn base() -> Parts {
 }
 
 fn load(words: &[u32]) -> Result<(), LoadError> {
-    Model::load(bytemuck::cast_slice(words), Limits::default()).map(|_| ())
+    Model::load(bytemuck::cast_slice(words), Limits::host()).map(|_| ())
 }
 
 /// Checks that `edit` gives exactly this error.
@@ -79,7 +79,7 @@ fn containers() {
     let mut words = base().words();
     let bytes: &[u8] = bytemuck::cast_slice(&words);
     for shift in 1..4 {
-        assert_eq!(Model::load(&bytes[shift..], Limits::default()).err(), Some(E::Misaligned));
+        assert_eq!(Model::load(&bytes[shift..], Limits::host()).err(), Some(E::Misaligned));
     }
     words_break(E::NotABlob, |words| words[0] ^= 1 << 24);
     for found in [0, 1, 2, 4, u32::MAX] {
@@ -104,11 +104,11 @@ fn every_truncation_is_named_and_what_follows_is_ignored() {
     let mut words = base().words();
     let bytes: &[u8] = bytemuck::cast_slice(&words);
     for len in 0..bytes.len() {
-        assert_eq!(Model::load(&bytes[..len], Limits::default()).err(), Some(E::Truncated), "{len}");
+        assert_eq!(Model::load(&bytes[..len], Limits::host()).err(), Some(E::Truncated), "{len}");
     }
     words.extend([u32::MAX; 5]);
     assert_eq!(load(&words), Ok(()));
-    assert!(Model::load(&bytemuck::cast_slice(&words)[..words.len() * 4 - 3], Limits::default()).is_ok());
+    assert!(Model::load(&bytemuck::cast_slice(&words)[..words.len() * 4 - 3], Limits::host()).is_ok());
 }
 
 #[test]
@@ -136,11 +136,11 @@ fn metadata() {
     let mut parts = base();
     parts.meta.truncate(9);
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("metadata are read on demand");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("metadata are read on demand");
     assert_eq!(model.meta().err(), Some(E::Metadata));
     assert_eq!(E::Metadata.to_string(), "the metadata do not decode: compile the model again");
     let words = base().words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     assert_eq!(model.meta().map(|meta| meta.latent), Ok(5));
 }
 
@@ -542,7 +542,7 @@ fn classes_and_missing_vectors() {
         p.outputs(&[y]);
     });
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<64>::new();
     let mut session = model.session(arena.as_mut_slice()).expect("large enough");
     let noise = &mut elbo::rng::Xoshiro128PlusPlus::seed_from_u64(1);
@@ -572,7 +572,7 @@ fn classes_and_missing_vectors() {
 #[test]
 fn sessions() {
     let words = base().words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<256>::new();
     let memory = arena.as_mut_slice();
     let needed = model.arena_len();

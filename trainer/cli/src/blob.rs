@@ -93,7 +93,7 @@ fn read(path: &Path) -> Result<Blob> {
 }
 
 fn load<'b>(blob: &'b Blob, path: &Path) -> Result<Model<'b>> {
-    blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", path.display()))
+    blob.load(Limits::host()).with_context(|| format!("{}: refused by the verifier", path.display()))
 }
 
 /// Runs `elbo inspect`.

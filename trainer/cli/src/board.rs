@@ -142,7 +142,7 @@ pub fn check(args: &Check) -> Result<()> {
     let board = Board::find(&args.board)?;
     let blob = Blob::read(&args.model).with_context(|| format!("{}: cannot be read", args.model.display()))?;
     let model =
-        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+        blob.load(Limits::host()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let meta = model.meta()?;
     let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
     let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;

@@ -44,7 +44,7 @@ pub fn start(board: &'static Board, model: &Path) -> Result<Client> {
 /// The first value that differs; or the board does not answer.
 pub fn compare(client: &mut Client, model: &Path, rows: &[Vec<i16>], samples: u32, seed: u64) -> Result<Comparison> {
     let blob = Blob::read(model).with_context(|| format!("{}: cannot be read", model.display()))?;
-    let model = blob.load(Limits::default())?;
+    let model = blob.load(Limits::host())?;
     let mut arena = HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice())?;
     let rng = |seed: u64| Xoshiro128PlusPlus::seed_from_u64(seed);

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let blob = Blob::read(&args.model)
         .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
     let model =
-        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+        blob.load(Limits::host()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
     let images = draws(&model, args.count, args.seed)?.context("the model cannot sample")?.concat();
     if images.len() != args.count * dataset.dim {
         let width = images.len() / args.count;

@@ -153,7 +153,7 @@ pub fn paired(
     rows: &[Vec<f32>],
     seed: u64,
 ) -> Result<Vec<Pair>, FidelityError> {
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     let info = model.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let program = compiled.float.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let run = |arena: &mut HostArena, (index, x): (usize, &Vec<f32>)| -> Result<Pair, FidelityError> {
@@ -192,7 +192,7 @@ pub fn fidelity(
     seed: u64,
 ) -> Result<Fidelity, FidelityError> {
     let pairs = paired(compiled, kind, rows, seed)?;
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     let info = model.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let scores = |of: usize| pairs.iter().map(|pair| pair.scalars[of]).collect::<Vec<f64>>();
     let areas = |marks: &[bool]| Some([roc::auc(&scores(0), marks)?, roc::auc(&scores(1), marks)?]);

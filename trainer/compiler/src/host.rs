@@ -57,7 +57,7 @@ impl Blob {
     /// # Errors
     /// The runtime's reason to refuse the blob.
     pub fn scores(&self, rows: &[Vec<f32>]) -> Result<Vec<Nats>, LoadError> {
-        let model = self.load(Limits::default())?;
+        let model = self.load(Limits::host())?;
         let Some(info) = model.program(ProgramKind::Score).and_then(|program| program.inputs[0]) else {
             return Ok(Vec::new());
         };
