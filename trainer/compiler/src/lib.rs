@@ -28,4 +28,4 @@ pub mod stimulus;
 
 pub use compile::{About, CompileError, Compiled, Options, compile};
 pub use graph::{DenseLayer, FloatModel};
-pub use likelihood::Likelihood;
+pub use likelihood::{Likelihood, UnknownLikelihood};
