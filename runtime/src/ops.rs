@@ -64,32 +64,21 @@ pub struct Cost {
     pub macs: u64,
 }
 
-/// The steps of an operation: a number for every execution, and one for each element of its first input or its output.
-/// `cargo xtask bench --work` compares the steps of all operations with the instructions that they take.
+/// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
+/// bench --work` compares the steps of all operations with the instructions that they take.
 #[derive(Clone, Copy, Debug)]
 struct Steps(u16);
 
 impl Steps {
-    /// `each` steps for an element of the first input, and `fixed`, a multiple of four, for the execution itself.
+    /// `each` steps for an element, and `fixed`, a multiple of four, for the execution itself.
     const fn of(fixed: u16, each: u16) -> Self {
-        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 128);
-        Self((fixed / 4) << 8 | each << 1)
+        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
+        Self((fixed / 4) << 8 | each)
     }
 
-    /// The elements are those of the output.
-    const fn of_output(self) -> Self {
-        Self(self.0 | 1)
-    }
-
-    /// The steps of an execution, those of an element, and whether the elements are those of the output.
-    fn parts(self) -> (u32, u32, bool) {
-        let packed = u32::from(self.0);
-        (packed >> 8 << 2, packed >> 1 & 127, packed & 1 != 0)
-    }
-
-    fn count(self, o: &Step) -> u64 {
-        let (fixed, each, of_output) = self.parts();
-        u64::from(if of_output { o.y().len } else { o.a().len }) * u64::from(each) + u64::from(fixed)
+    /// The steps of an execution, and those of an element.
+    fn parts(self) -> (u32, u32) {
+        (u32::from(self.0 >> 8) * 4, u32::from(self.0 & 0xFF))
     }
 }
 
@@ -277,7 +266,8 @@ macro_rules! operations {
         /// The cost of one execution.
         #[inline(never)]
         fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
-            let steps = o.op.opcode.steps().count(o);
+            let (fixed, each) = o.op.opcode.steps().parts();
+            let steps = u64::from(o.elements()) * u64::from(each) + u64::from(fixed);
             let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(
@@ -467,9 +457,9 @@ impl Opcode {
         Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
     }
 
-    /// The part of its work that is linear in a length: the steps of an execution, those of an element, and whether the
-    /// elements are those of the output and not of the first input.
-    pub fn work(self) -> (u32, u32, bool) {
+    /// The part of its work that is linear in a length: the steps of an execution, and those of an element of the first
+    /// input, or of the output if there is no input.
+    pub fn work(self) -> (u32, u32) {
         self.steps().parts()
     }
 
@@ -528,13 +518,13 @@ mod tests {
         };
         let work = |opcode| cost(opcode, 3, 5).work;
         assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (92 + 3 * 10, 72, 72 + 3 * 10));
-        assert_eq!(work(Opcode::Concat), 72 + 3 * 2);
+        assert_eq!(work(Opcode::Concat), 72 + 3 * (10 + 100));
         let scalars = Tensor { kind: TensorKind::Nats, ..vector(10) };
         assert_eq!(op_cost(&op(Opcode::End), &[scalars; 3], &scalars, &matrix(3, 5)).work, 72 + 12 * 10);
         if cfg!(feature = "flow") {
-            // A step of ten coordinates has 21 parameters, or 12 if it is radial.
-            assert_eq!(work(Opcode::Planar), 128 + 4 * 280 + 100 * 18);
-            assert_eq!(work(Opcode::Radial), 128 + 8 * 400 + 100 * 36);
+            // A step of two coordinates has five parameters, or four if it is radial.
+            assert_eq!(work(Opcode::Planar), 128 + 20 * 280 + 100 * 18);
+            assert_eq!(work(Opcode::Radial), 128 + 25 * 400 + 100 * 36);
         }
         // The columns fill two words.
         assert_eq!(cost(Opcode::Dense, 3, 5), Cost { work: 120 + 3 * (8 + 5), macs: 15 });

@@ -22,18 +22,37 @@ use crate::program::{
     TensorKind,
 };
 
+/// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    /// Halfwords of arena that the programs need.
+    pub arena_len: u32,
+    /// Elementary steps of one run of the program of each kind, in the order of their codes; 0 if there is none. A run
+    /// counts as many as the machine's word holds.
+    work: [usize; ProgramKind::ALL.len()],
+}
+
+impl Proof {
+    /// Nothing is proved. The compiler does not know that the numbers are zeros, because it would call `memset`.
+    pub fn none() -> Self {
+        Self { arena_len: 0, work: [core::hint::black_box(0); ProgramKind::ALL.len()] }
+    }
+
+    /// Elementary steps of one run of the program of a kind; 0 if there is none.
+    #[inline]
+    pub fn work(&self, kind: ProgramKind) -> usize {
+        self.work.get(kind as usize - 1).copied().unwrap_or_default()
+    }
+}
+
 /// Proves every matrix and program of `blob`.
 ///
 /// # Errors
-/// The first fault. `max_work` limits the elementary steps of one run of every program.
+/// The first fault. `max_work` limits the elementary steps of one run of every program. `proof` is complete only if
+/// there is no fault.
 #[inline(never)]
-pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
+pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Result<(), LoadError> {
     let programs = blob.programs();
-    for index in 0..blob.program_count() {
-        if ProgramRecord::read(programs, index).work > max_work {
-            return Err(LoadError::Work { program: index as u16 });
-        }
-    }
     verify_matrices(blob)?;
     let checks = Checks::of(blob);
     let (mut seen, mut ops_end, mut tensors_end) = (0u32, 0, 0);
@@ -43,17 +62,23 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64) -> Result<(), LoadError> {
         let kind = ProgramKind::from_code(record.kind).filter(|kind| seen & 1 << *kind as u32 == 0);
         let kind = kind.ok_or(LoadError::ProgramKind { program })?;
         seen |= 1 << kind as u32;
+        // More work than the caller can afford needs no proof.
+        let declared = usize::try_from(record.work).ok().filter(|_| record.work <= max_work);
+        let declared = declared.ok_or(LoadError::Work { program })?;
         let scope = blob.scope(&record).filter(|_| record.ops_start == ops_end && record.tensors_start == tensors_end);
         let scope = scope.ok_or(LoadError::ProgramRange { program })?;
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
-        scope.verify_tensors(&record)?;
+        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record)?);
         let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(kind, &checks));
         // A check that could not be made proves nothing, whatever follows from it.
         let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
         // A saturated sum proves nothing.
         if cost.work != record.work || cost.macs != record.macs || cost.work == u64::MAX {
             return Err(LoadError::Work { program });
+        }
+        if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
+            *proved = declared;
         }
     }
     Ok(())
@@ -208,8 +233,9 @@ impl Scope<'_> {
         holds.then_some(())
     }
 
-    fn verify_tensors(&self, record: &ProgramRecord) -> Result<(), LoadError> {
-        let mut previous = 0;
+    /// Checks every tensor and returns the halfwords of arena that they take.
+    fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
+        let (mut arena_len, mut previous) = (0, 0);
         for index in 0..self.tensor_count() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Tensor::read(self.tensors, index);
@@ -221,10 +247,9 @@ impl Scope<'_> {
             if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let inside = t.offset.checked_add(t.extent()).is_some_and(|end| end <= self.arena_len);
-            if !inside || !t.offset.is_multiple_of(4) {
-                return Err(LoadError::TensorPlace { tensor });
-            }
+            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= self.arena_len);
+            let end = end.filter(|_| t.offset.is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
+            arena_len = arena_len.max(end);
             let written = match usize::from(t.first).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
                 Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
@@ -235,7 +260,7 @@ impl Scope<'_> {
             }
             previous = t.first;
         }
-        Ok(())
+        Ok(arena_len)
     }
 
     fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
@@ -272,7 +297,7 @@ impl Scope<'_> {
 
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
-        let mut loops = Loops::default();
+        let mut loops = Loops { ops: self.ops, starts: [0; MAX_LOOP_DEPTH] };
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
@@ -292,13 +317,19 @@ impl Scope<'_> {
             work = work.saturating_add(cost.work);
             macs = macs.saturating_add(cost.macs);
         }
-        if let Some(frame) = loops.innermost() {
-            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(frame.start - 1) });
+        if let Some(start) = loops.innermost() {
+            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
         }
         Ok(Cost { work, macs })
     }
 
-    fn verify_op(&self, index: usize, kind: ProgramKind, loops: &mut Loops, checks: &Checks) -> Result<Cost, Fault> {
+    fn verify_op(
+        &self,
+        index: usize,
+        kind: ProgramKind,
+        loops: &mut Loops<'_>,
+        checks: &Checks,
+    ) -> Result<Cost, Fault> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let form = step.op.opcode.form();
@@ -335,18 +366,17 @@ impl Scope<'_> {
         // What is written inside a loop must die inside it.
         let mut lives = 0..=loops.end();
         if step.op.opcode == Opcode::Loop {
-            let frame = Frame { start: here, end: step.op.arg, iterations: step.op.imm };
-            require(usize::from(frame.end) <= self.op_count(), Fault::Loop)?;
-            loops.open(frame).ok_or(Fault::Loop)?;
+            require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
+            loops.open(here).ok_or(Fault::Loop)?;
             // Every iteration writes a part of the loop's output.
-            lives = frame.end..=*lives.end();
+            lives = step.op.arg..=*lives.end();
         } else if step.op.opcode == Opcode::End {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
-            let frame = loops.close(here).ok_or(Fault::Loop)?;
-            written = Op::read(self.ops, usize::from(frame.start) - 1).output;
+            let opening = loops.close(here).ok_or(Fault::Loop)?;
+            written = opening.output;
             step.tensors[3] = self.tensor(written);
             lives = here..=u16::MAX;
-            let slots = u64::from(step.a().len) * u64::from(frame.iterations);
+            let slots = u64::from(step.a().len) * u64::from(opening.imm);
             require(slots == u64::from(step.y().len), Fault::Shape)?;
         }
         require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
@@ -399,61 +429,61 @@ fn repeated(steps: u64, repeat: u64) -> u64 {
     if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
 }
 
-/// The loops around an operation, outermost first.
-#[derive(Default)]
-struct Loops {
-    frames: [Frame; MAX_LOOP_DEPTH],
+/// The loops around an operation: the numbers of their `Loop` operations, outermost first, and zeros. The operations
+/// tell the rest.
+struct Loops<'b> {
+    ops: &'b [u32],
+    starts: [u16; MAX_LOOP_DEPTH],
 }
 
-/// A loop: its first and its last operation, counted from 1, and how often it runs. All are zero where there is no loop.
-#[derive(Clone, Copy, Default)]
-struct Frame {
-    start: u16,
-    end: u16,
-    iterations: u32,
-}
+impl Loops<'_> {
+    fn around(&self) -> impl Iterator<Item = u16> {
+        self.starts.into_iter().take_while(|start| *start != 0)
+    }
 
-impl Loops {
-    fn around(&self) -> impl Iterator<Item = &Frame> {
-        self.frames.iter().take_while(|frame| frame.start != 0)
+    /// The number of the last operation of a loop, and how often it runs.
+    fn read(&self, start: u16) -> (u16, u32) {
+        Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1))
     }
 
     /// How often the body of the innermost loop runs, saturated.
     fn repeat(&self) -> u64 {
-        self.around().fold(1u64, |product, frame| repeated(frame.iterations.into(), product))
+        self.around().fold(1u64, |product, start| repeated(self.read(start).1.into(), product))
     }
 
-    /// Opens a loop, which must end inside the innermost one.
-    fn open(&mut self, frame: Frame) -> Option<()> {
-        let valid = (1..=MAX_ITERATIONS).contains(&frame.iterations) && (frame.start..self.end()).contains(&frame.end);
-        *self.frames.iter_mut().find(|frame| frame.start == 0).filter(|_| valid)? = frame;
+    /// Opens the loop of operation `start`, which must end inside the innermost one.
+    fn open(&mut self, start: u16) -> Option<()> {
+        let (end, iterations) = self.read(start);
+        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end()).contains(&end);
+        *self.starts.iter_mut().find(|start| **start == 0).filter(|_| valid)? = start;
         Some(())
     }
 
-    /// Closes the innermost loop, which must end at operation `here`.
-    fn close(&mut self, here: u16) -> Option<Frame> {
-        let frame = self.frames.iter_mut().rfind(|frame| frame.start != 0).filter(|frame| frame.end == here)?;
-        Some(core::mem::take(frame))
+    /// Closes the innermost loop, which must end at operation `here`, and returns its `Loop` operation.
+    fn close(&mut self, here: u16) -> Option<Op> {
+        let start = self.starts.iter_mut().rfind(|start| **start != 0)?;
+        let opening = Op::read(self.ops, usize::from(core::mem::take(start)).wrapping_sub(1));
+        Some(opening).filter(|opening| opening.arg == here)
     }
 
-    fn innermost(&self) -> Option<&Frame> {
+    fn innermost(&self) -> Option<u16> {
         self.around().last()
     }
 
     /// The last operation of the innermost loop.
     fn end(&self) -> u16 {
-        self.innermost().map_or(u16::MAX, |frame| frame.end)
+        self.innermost().map_or(u16::MAX, |start| self.read(start).0)
     }
 
     /// Whether `tensor` is the output of an open loop, which is not yet completely written.
     fn hides(&self, tensor: &Tensor) -> bool {
-        self.around().any(|frame| frame.start == tensor.first)
+        self.around().any(|start| start == tensor.first)
     }
 
     /// The last operation of the outermost loop that began after `tensor` was written. Every iteration reads what the
     /// first one reads, so the tensor must live until then.
     fn read_until(&self, tensor: &Tensor) -> u16 {
-        self.around().find(|frame| frame.start > tensor.first).map_or(0, |frame| frame.end)
+        self.around().find(|start| *start > tensor.first).map_or(0, |start| self.read(start).0)
     }
 }
 

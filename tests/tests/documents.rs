@@ -56,8 +56,9 @@ fn table() -> String {
 
 fn work(opcode: Opcode) -> String {
     match opcode.work() {
-        (fixed, 0, _) => format!("{fixed}"),
-        (fixed, each, of_output) => format!("{fixed} + {each} {}", if of_output { "n(y)" } else { "n(a)" }),
+        (fixed, 0) => format!("{fixed}"),
+        (fixed, each) if opcode.inputs() == 0 => format!("{fixed} + {each} n(y)"),
+        (fixed, each) => format!("{fixed} + {each} n(a)"),
     }
 }
 

@@ -2,13 +2,15 @@
 
 use core::hint::black_box;
 
+use elbo::Model;
 use elbo::kernel::{DenseMatrix, Packing, dense, params_len, weights_len};
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model, ProgramKind, VectorInfo};
+use elbo::{ProgramKind, VectorInfo};
 use elbo_link::Bench;
 use rand_core::{Rng, SeedableRng};
 
+use crate::LIMITS;
 use crate::board::Board;
 
 /// Returns the ticks of `repeat` runs, or `None` if the operands do not fit `scratch`.
@@ -17,7 +19,7 @@ pub fn run<B: Board>(board: &mut B, blob: &[u8], scratch: &mut [u32], bench: Ben
         Bench::Nothing => Some(timed(board, repeat, |_| ())),
         Bench::Spin { loops } => Some(timed(board, repeat, |board| board.spin(loops))),
         Bench::Load => Some(timed(board, repeat, |_| {
-            let _ = black_box(Model::load(black_box(blob), Limits::default()));
+            let _ = black_box(Model::load(black_box(blob), LIMITS));
         })),
         Bench::Normal { count } => {
             let mut rng = Xoshiro128PlusPlus::seed_from_u64(1);

@@ -3,7 +3,7 @@
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, map_q16, moved};
 use super::{Matrices, Operation, Steps, Transform};
-use crate::fixed;
+use crate::{exact, fixed};
 
 pub(super) struct Relu;
 pub(super) struct LeakyRelu;
@@ -38,7 +38,7 @@ impl Transform for LeakyRelu {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let slope = step.op.imm as i32;
         for q in moved(machine.arena, step.a(), step.y()).iter_mut().filter(|q| **q < 0) {
-            *q = (i32::from(*q).wrapping_mul(slope).wrapping_add(1 << 14) >> 15) as i16;
+            *q = (exact::add(exact::mul((*q).into(), slope), 1 << 14) >> 15) as i16;
         }
     }
 }

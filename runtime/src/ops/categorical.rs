@@ -15,7 +15,7 @@ pub(super) struct MeanVec;
 pub(super) struct FreeEnergy;
 
 impl Operation for OneHot {
-    const STEPS: Steps = Steps::of(64, 1).of_output();
+    const STEPS: Steps = Steps::of(64, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((1..=i16::MAX as u32).contains(&o.op.imm), OperandError::Bound)?;
         Ok(o.op.imm as u16)
@@ -65,7 +65,7 @@ impl Transform for MeanVec {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let (a, y) = (step.a(), step.y());
         let arena = &mut *machine.arena;
-        for i in 0..y.len {
+        for i in 0..y.len.min(a.len) {
             let terms = (i..a.len).step_by(y.len.max(1) as usize);
             let mean = super::scalar::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
             put(arena, y.offset, i, mean as i32);

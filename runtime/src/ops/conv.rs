@@ -3,7 +3,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, range};
 use super::{Cost, Matrices, Operation, Steps, Transform};
-use crate::kernel::{self, ConvGeometry};
+use crate::kernel::{self, ConvGeometry, DenseMatrix};
 use crate::ops::record::Op;
 
 pub(super) struct Conv;
@@ -67,8 +67,16 @@ impl Transform for Conv {
         let (op, a, scratch, y) = (&step.op, step.a(), step.c(), step.y());
         let ranges = [a, scratch, y].map(|tensor| range(tensor.offset, tensor.len));
         if let Ok([x, scratch, out]) = machine.arena.get_disjoint_mut(ranges) {
-            let matrices = |phase: usize| machine.scope.dense_matrix(op.arg.checked_add(phase as u16)?);
-            kernel::conv(x, ConvGeometry::unpack(op.imm, op.param), matrices, scratch, out);
+            let geometry = ConvGeometry::unpack(op.imm, op.param);
+            let matrix = |phase: u32| machine.scope.dense_matrix(op.arg.checked_add(u16::try_from(phase).ok()?)?);
+            let Some(first) = matrix(0) else { return };
+            // The cost follows from the first matrix. After a change of the flash the others may have other sides.
+            let channels = first.cols.checked_div(geometry.taps(0) as usize).unwrap_or_default();
+            let fits = |phase: u32, m: &DenseMatrix<'_>| {
+                m.rows == first.rows && m.cols == channels * geometry.taps(phase) as usize
+            };
+            let matrices = |phase: usize| matrix(phase as u32).filter(|m| fits(phase as u32, m));
+            kernel::conv(x, geometry, matrices, scratch, out);
         }
     }
 }

@@ -38,6 +38,10 @@ impl Transform for Couplings {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
+        // After a change of the flash the matrices may not be those whose cost was charged.
+        if needs(op, a.len, &|index| machine.scope.matrix(index)).is_none() {
+            return;
+        }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
         if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
             let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac()));

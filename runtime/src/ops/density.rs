@@ -5,7 +5,7 @@
 use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2, to_q16};
 use super::machine::{Step, Values};
 use super::{Matrices, Operation, Reduction, Steps};
-use crate::fixed;
+use crate::{exact, fixed};
 
 pub(super) struct BernoulliNll;
 pub(super) struct GaussianNll;
@@ -99,7 +99,7 @@ fn sum_to_q16(sum: i64, frac: u32) -> i64 {
 }
 
 fn halve(sum: i64) -> i64 {
-    (sum + 1) >> 1
+    exact::add_64(sum, 1) >> 1
 }
 
 /// `- sum [x l - softplus(l)]`: Bernoulli negative log-likelihood of `x` under `logits`. The error is below 3e-5 per
@@ -150,9 +150,11 @@ pub fn kl(mu: &[i16], mu_frac: u32, logvar: &[i16], logvar_frac: u32) -> i64 {
     for (&mu, &logvar) in mu.iter().zip(logvar) {
         squares += i64::from(i32::from(mu) * i32::from(mu));
         logvars += i64::from(logvar);
-        variances += fixed::exp(to_q16(i32::from(logvar), logvar_frac), 16) as i64 - ONE;
+        let variance = fixed::exp(to_q16(i32::from(logvar), logvar_frac), 16) as i64;
+        variances = exact::add_64(variances, variance - ONE);
     }
-    halve(sum_to_q16(squares, 2 * mu_frac) + variances - sum_to_q16(logvars, logvar_frac))
+    let sum = exact::add_64(sum_to_q16(squares, 2 * mu_frac), variances);
+    halve(exact::sub_64(sum, sum_to_q16(logvars, logvar_frac)))
 }
 
 /// `1/2 sum x^2`.

@@ -3,6 +3,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
 use super::{Matrices, Operation, Steps, Transform};
+use crate::exact;
 use crate::ops::record::Tensor;
 
 pub(super) struct Fma;
@@ -134,8 +135,8 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
     let arena = &mut *machine.arena;
     for i in 0..y.len {
         let factor = if terms.multiplies() { at(arena, b.offset, i) } else { unit };
-        let sum = at(arena, a.offset, i).wrapping_mul(factor);
-        let sum = sum.wrapping_add(at(arena, added.offset, i).wrapping_mul(added_unit));
-        put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
+        let first = exact::mul(at(arena, a.offset, i), factor);
+        let sum = exact::add(first, exact::mul(at(arena, added.offset, i), added_unit));
+        put(arena, y.offset, i, exact::add(sum, half) >> shift);
     }
 }

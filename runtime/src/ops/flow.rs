@@ -81,14 +81,14 @@ const fn radial_width(dimensions: usize) -> usize {
 /// `step` for each step of the flow, and `each` for each parameter.
 fn cost_of(o: &Step, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
     let params = o.b().len;
-    let steps = params.checked_div(width(o.a().len as usize) as u32).unwrap_or(0);
+    let steps = params.checked_div(width(o.y().len as usize) as u32).unwrap_or(0);
     Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
 }
 
 fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
     require(o.op.param == 0 || o.op.param == 1, OperandError::Scale)?;
     require(o.a().len <= MAX_LEN, OperandError::Shape)?;
-    require(o.b().len.checked_rem(width(o.a().len as usize) as u32) == Some(0), OperandError::Shape)?;
+    require(o.b().len.checked_rem(width(o.y().len as usize) as u32) == Some(0), OperandError::Shape)?;
     Ok(FULL)
 }
 
@@ -96,7 +96,8 @@ fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
 fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
     let (a, params, log_det, y) = (step.a(), step.b(), step.c(), step.y());
     moved(machine.arena, a, y);
-    if let Some((params, z)) = apart_exact(machine.arena, params, y) {
+    // More dimensions, which only a changed flash contains, could overflow a sum.
+    if let Some((params, z)) = apart_exact(machine.arena, params, y).filter(|_| y.len <= MAX_LEN) {
         let nats = flow(z, step.output_frac(), params, step.frac(1), step.op.param != 0);
         write_scalar(machine.arena, log_det, nats);
     }

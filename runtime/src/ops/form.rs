@@ -281,6 +281,13 @@ impl Form {
         if self.has(Self::SAME_LENGTH) { Some(first) } else { self.has(Self::NATS_OUT).then_some(1) }
     }
 
+    /// Whether an execution goes through all elements of the output, because they are as many as those of the first
+    /// input or because there is no input.
+    #[inline]
+    pub(crate) fn fills_output(self) -> bool {
+        self.has(Self::SAME_LENGTH) || self.inputs() == 0
+    }
+
     /// The rule about the scale of input `slot`.
     pub fn input_scale(self, slot: usize) -> ScaleRule {
         ScaleRule::at(self.rule(slot.min(2)))

@@ -59,11 +59,12 @@ impl<'s, 'n> Machine<'s, 'n> {
     #[inline]
     pub fn repeat(&mut self, iterations: u32) {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
-        if u32::from(frame.iteration) + 1 < iterations {
-            frame.iteration += 1;
-            self.next = usize::from(frame.start);
-        } else {
-            self.depth -= 1;
+        match frame.iteration.checked_add(1) {
+            Some(iteration) if u32::from(iteration) < iterations => {
+                frame.iteration = iteration;
+                self.next = usize::from(frame.start);
+            }
+            _ => self.depth -= 1,
         }
     }
 }
@@ -96,6 +97,14 @@ impl Step {
     #[inline(always)]
     pub fn y(&self) -> &Tensor {
         &self.tensors[3]
+    }
+
+    /// The number of elements that an execution goes through: those of the first input, or of the output if they are as
+    /// many in a proved program.
+    #[inline]
+    pub fn elements(&self) -> u32 {
+        let output = if self.op.opcode.form().fills_output() { self.y().len } else { 0 };
+        self.a().len.max(output)
     }
 
     /// The cost of one execution.

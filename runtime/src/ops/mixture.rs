@@ -8,8 +8,8 @@ use super::bounds::{OperandError, bits, q16_log2, require, square_log2, sum_log2
 use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Cost, Matrices, Operation, Steps, Transform, density};
-use crate::fixed;
 use crate::ops::record::Tensor;
+use crate::{exact, fixed};
 
 pub(super) struct GaussianLogits;
 pub(super) struct Posterior;
@@ -32,7 +32,7 @@ impl Transform for GaussianLogits {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let (a, b, y) = (step.a(), step.b(), step.y());
         let len = part_of(b, a);
-        for c in 0..y.len {
+        for c in 0..y.len.min(a.len) {
             let part = Tensor { offset: b.offset.wrapping_add(c.wrapping_mul(len)), len, ..*b };
             let whitened = machine::vector(machine.arena, &part).unwrap_or_default();
             let peak = at(machine.arena, a.offset, c) as i16;
@@ -70,7 +70,7 @@ fn part_of(b: &Tensor, a: &Tensor) -> u32 {
 /// `peak - 1/2 |u|^2` in Q16 nats, with `peak_frac` and `u_frac` fractional bits of at most 15. Exact but for one rounding of
 /// each term: at most 1 LSB.
 fn gaussian_logit(peak: i16, peak_frac: u32, u: &[i16], u_frac: u32) -> i64 {
-    density::sum(&[peak], peak_frac).wrapping_sub(density::half_sum_sq(u, u_frac))
+    exact::sub_64(density::sum(&[peak], peak_frac), density::half_sum_sq(u, u_frac))
 }
 
 /// Q16 logits of at most 65536 components, as weights relative to the largest.

@@ -66,6 +66,13 @@ impl Op {
         output == tensor || Self::read(ops, index).writes(tensor)
     }
 
+    /// The fields `arg` and `imm` of a record: the end and the iterations of a `Loop`.
+    #[inline]
+    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u32) {
+        let [_, _, w2, imm] = *record::<OP_WORDS>(ops, index);
+        ((w2 >> 16) as u16, imm)
+    }
+
     /// The lower and the upper end of a `Clamp`'s interval.
     #[inline]
     pub fn interval(&self) -> (i16, i16) {

@@ -132,7 +132,7 @@ pub fn compile(
     let mut writer = assemble(&programs, &matrices.all, options.packing)?;
     // The blob is written twice: first to run it, and then with the results of that run in its metadata.
     let draft = Blob::from_words(writer.finish());
-    let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
+    let model = draft.load(Limits::host()).map_err(CompileError::Refused)?;
     let input = held_out.first().unwrap_or(&calibration[0]);
     let row = quantize_row(&model, input);
     let digests = self_test(&model, &row, options.seed).map_err(RunError::Session)?;
@@ -156,7 +156,7 @@ pub fn compile(
     };
     writer.meta(&meta)?;
     let blob = Blob::from_words(writer.finish());
-    blob.load(Limits::default()).map_err(CompileError::Refused)?;
+    blob.load(Limits::host()).map_err(CompileError::Refused)?;
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
 }
 

@@ -45,9 +45,9 @@ impl fmt::Display for Scale {
 /// Memory of a blob and the cost of its programs.
 pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     let mut text = format!(
-        "flash {blob_bytes} bytes (weights and parameters {}), arena {} bytes of RAM\n",
+        "flash {blob_bytes} bytes (weights and parameters {}), arena {arena} halfwords: Arena::<{arena}>\n",
         model.blob().data().len() * 4,
-        model.arena_len() * 2
+        arena = model.arena_len(),
     );
     let _ =
         writeln!(text, "{:<18} {:>10} {:>10} {:>14} {:>14}", "program", "MACs", "steps", "~instr. M4", "~instr. M0");

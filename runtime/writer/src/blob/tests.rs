@@ -64,7 +64,7 @@ fn metadata_of_any_length_are_padded_to_words() {
         decoder(&mut blob).unwrap();
         blob.meta(&meta(name)).unwrap();
         let words = blob.finish();
-        let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).unwrap();
+        let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
         assert_eq!(model.meta().map(|meta| (meta.name, meta.latent)), Ok((name, 2)));
     }
 }
@@ -75,7 +75,7 @@ fn changed_records_are_sealed_as_they_are() {
     decoder(&mut blob).unwrap();
     blob.records_mut().programs[0].work += 1;
     let words = blob.finish();
-    let refused = Model::load(bytemuck::cast_slice(&words), Limits::default()).err();
+    let refused = Model::load(bytemuck::cast_slice(&words), Limits::host()).err();
     assert_eq!(refused, Some(LoadError::Work { program: 0 }));
 }
 
@@ -93,7 +93,7 @@ fn programs_follow_each_other_and_share_the_largest_arena() {
     let second = records.programs[1];
     assert_eq!((second.ops_start, second.tensors_start, records.arena_len), (1, 2, 104));
     let words = blob.finish();
-    assert!(Model::load(bytemuck::cast_slice(&words), Limits::default()).is_ok());
+    assert!(Model::load(bytemuck::cast_slice(&words), Limits::host()).is_ok());
 }
 
 #[test]

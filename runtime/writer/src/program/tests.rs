@@ -15,7 +15,7 @@ fn layer(blob: &mut BlobWriter, rows: usize, cols: usize) -> u16 {
 #[track_caller]
 fn loads(blob: &BlobWriter) {
     let words = blob.finish();
-    let loaded = Model::load(bytemuck::cast_slice(&words), Limits::default());
+    let loaded = Model::load(bytemuck::cast_slice(&words), Limits::host());
     assert_eq!(loaded.map(|_| ()), Ok::<(), LoadError>(()));
 }
 
