@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{Limits, Meta, Nats, VectorInfo};
+use elbo::{DataKind, Limits, Model, Nats, VectorInfo};
 use elbo_compiler::host::{Blob, dequantize, quantize};
 use elbo_compiler::stimulus::{Role, role};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
 
-use super::columns::Columns;
+use super::columns::{Columns, say};
 use crate::compare;
 
 /// What the firmware does.
@@ -70,9 +70,9 @@ pub struct Check {
     /// An emulated board.
     #[arg(long)]
     pub board: String,
-    /// Data whose test split is run; `none` for noise.
-    #[arg(long, default_value = "digits")]
-    pub data: String,
+    /// Data whose test split is run, `none` for noise; by default `digits` for a model of 8x8 images, else `none`.
+    #[arg(long)]
+    pub data: Option<String>,
     /// Folder of data sets; the variable ELBO_DATA by default.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -146,7 +146,9 @@ pub fn check(args: &Check) -> Result<()> {
     let meta = model.meta()?;
     let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
     let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;
-    let rows = rows_of(args, &meta, &input)?;
+    let of_digits = model.reading()?.is_none_or(|reading| reading.kind == DataKind::Image) && meta.shape == [8, 8];
+    let spec = args.data.as_deref().unwrap_or(if of_digits { "digits" } else { "none" });
+    let rows = rows_of(args, spec, &model, &input)?;
     let real = rows.len();
     let noise = rows::noise_rows(input.len, meta.likelihood.into(), 10.min(args.rows), args.seed);
     let mut all = rows;
@@ -169,7 +171,7 @@ pub fn check(args: &Check) -> Result<()> {
             board.name,
             mean(of_real),
             of_real.len(),
-            args.data,
+            spec,
             mean(of_noise)
         );
     }
@@ -192,18 +194,20 @@ pub fn check(args: &Check) -> Result<()> {
 
 /// The rows to run, at the model's scale: those of a data set, taken again and drawn anew when there are fewer than asked
 /// for, or draws from the model itself.
-fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
-    if args.data == "none" {
+fn rows_of(args: &Check, spec: &str, model: &Model<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
+    let meta = model.meta()?;
+    if spec == "none" {
         return Ok(rows::noise_rows(input.len, meta.likelihood.into(), args.rows, !args.seed)
             .iter()
             .map(|x| quantize(x, input))
             .collect());
     }
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(meta))?;
+    let dataset = data::load(spec, args.data_dir.as_deref(), &args.columns.options(model)?)?;
+    say(&dataset);
     ensure!(
         dataset.dim == input.len,
         "{}: rows of {} values, but the model takes {}; name the data set that it was trained on with --data, or `none`",
-        args.data,
+        spec,
         dataset.dim,
         input.len
     );

@@ -16,6 +16,8 @@ use elbo_trainer::model::Bounded;
 use elbo_trainer::plane;
 use elbo_trainer::run::{CompiledRun, Run};
 
+use super::columns::{Moved, say};
+
 /// The core whose kernels read the weights fastest. It changes speed, never a result.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Target {
@@ -38,6 +40,8 @@ pub struct Args {
     /// The blob to write.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub moved: Moved,
     /// Order of the weights.
     #[arg(long, value_enum, default_value = "dsp")]
     pub target: Target,
@@ -73,7 +77,8 @@ pub struct Args {
 /// # Errors
 /// A run folder that is not one, a model that does not compile, an output that cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let run = Run::open(&args.run)?;
+    let mut run = Run::open(&args.run)?;
+    args.moved.apply(&mut run);
     if args.density.is_some()
         && !(run.model()?.capabilities().bounds.is_some_and(Bounded::exact) && run.shape().dim() == 2)
     {
@@ -91,6 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
         seed: args.seed,
     };
     let CompiledRun { compilation: Compilation { compiled, mut test }, model, dataset } = run.compile(&options)?;
+    say(&dataset);
 
     std::fs::write(&args.output, compiled.blob.bytes())
         .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use elbo::Limits;
 use elbo_compiler::host::{Blob, draws};
 use elbo_compiler::roc;
-use elbo_trainer::data::{self, DataOptions, Dataset};
+use elbo_trainer::data::{self, DataOptions, Dataset, Reading};
 use elbo_trainer::evaluate::scores;
 use elbo_trainer::family;
 use elbo_trainer::judge::{Classifier, Judgement, STEPS};
@@ -72,11 +72,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let Some(spec) = &args.data else {
         bail!("{}: a blob does not know its data; name them with --data", args.model.display());
     };
-    let dataset = data::load(spec, args.data_dir.as_deref(), &DataOptions::default())?;
     let blob = Blob::read(&args.model)
         .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
     let model =
         blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let reading = Some(Reading::of_blob(&model.meta()?, model.reading()?.as_ref()));
+    let options = DataOptions { reading, ..DataOptions::default() };
+    let dataset = data::load(spec, args.data_dir.as_deref(), &options)?;
     let images = draws(&model, args.count, args.seed)?.context("the model cannot sample")?.concat();
     if images.len() != args.count * dataset.dim {
         let width = images.len() / args.count;

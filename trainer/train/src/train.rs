@@ -25,6 +25,9 @@ use crate::settings::{RecipeError, TrainRecipe};
 
 /// Watches a training, and may end it. `()` does neither.
 pub trait Observer {
+    /// The data set is read; [`Dataset::notes`] say how.
+    fn data(&mut self, _dataset: &Dataset) {}
+
     /// The loop begins, or goes on, after `step` of at most `steps` steps.
     fn begin(&mut self, _step: u64, _steps: u64) {}
 

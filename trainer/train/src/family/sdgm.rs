@@ -34,6 +34,10 @@ impl Register for Entry {
         options.model.likelihood = Some(model.likelihood());
     }
 
+    fn learns_labels(_: &AdgmRecipe) -> bool {
+        true
+    }
+
     fn labelled_rows(
         options: &AdgmRecipe,
         train: &Split,
