@@ -1,10 +1,12 @@
 //! The operations. The table [`operations!`] defines all of them: code, name, meaning, and what each requires of its
 //! operands. Everything that covers all operations is generated from it: the codes, the dispatch of the verifier and of
-//! the interpreter, the compiler's rules about scales, the fuzzers' choices, and the table in `docs/blob-format.md`.
+//! the interpreter, the compiler's rules about scales, the fuzzers' choices, and the table in `docs/blob-format.md`. A
+//! line may end with facts that only such tools need; they take no space in a firmware.
 //! The file of each group contains the rest: bounds, costs, evaluation and arithmetic. A disabled feature leaves out
 //! whole files.
 
 pub mod bounds;
+mod facts;
 mod form;
 pub(crate) mod machine;
 
@@ -38,6 +40,7 @@ pub(crate) mod scope;
 #[cfg(any(feature = "dlgm", feature = "mixture"))]
 mod select;
 
+pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use form::{Extra, Form, ScaleRule};
 
 use crate::normal;
@@ -103,7 +106,7 @@ macro_rules! operations {
     ($(
         [$cfg:meta] $group:ident {$(
             $(#[doc = $doc:literal])+
-            $name:ident = $code:literal, $class:ident, $form:expr;
+            $name:ident = $code:literal, $class:ident, $form:expr $(, $facts:expr)?;
         )+}
     )+) => {
         /// The code of an operation. `a`, `b` and `c` are its inputs and `y` is its output. `q` is a stored integer and
@@ -175,6 +178,14 @@ macro_rules! operations {
                 };
                 // Names are what stands between quotation marks.
                 cfg.split('"').skip(1).step_by(2)
+            }
+
+            /// The facts about it that only tools need.
+            pub const fn facts(self) -> Facts {
+                match self {
+                    Self::Invalid => Facts::NONE,
+                    $($(Self::$name => operations!(@facts $($facts)?),)+)+
+                }
             }
 
             /// Its name in the specification of the format.
@@ -264,6 +275,8 @@ macro_rules! operations {
             machine::write_scalar(machine.arena, step.y(), nats);
         }
     };
+    (@facts) => { Facts::NONE };
+    (@facts $facts:expr) => { $facts };
     (@run transform $group:ident $name:ident $machine:ident $step:ident) => { $group::$name::run($machine, $step) };
     (@run reduction $group:ident $name:ident $machine:ident $step:ident) => { reduce($machine, $step) };
     (@nats transform $group:ident $name:ident $values:ident) => { return };
@@ -273,45 +286,52 @@ macro_rules! operations {
 operations! {
     [all()] dense {
         /// W a + bias, requantised; W is the matrix that the record names
-        Dense = 1, transform, Form::vectors(1).arg();
+        Dense = 1, transform, Form::vectors(1).arg(), Facts::NONE.through_matrices(Length::Rows);
     }
     [all()] activation {
         /// max(a, 0)
-        Relu = 2, transform, Form::map(1).scales([SameAsOutput]);
+        Relu = 2, transform, Form::map(1).scales([SameAsOutput]),
+            Facts::NONE.within(Range::NonNegative).passing_elements();
         /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
-        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]);
+        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
         /// tanh(a 2^-parameter)
-        Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+            Facts::NONE.within(Range::SignedUnit);
         /// 1 / (1 + exp(-a 2^-parameter))
-        Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+            Facts::NONE.within(Range::Unit);
         /// exp(a 2^-parameter), saturated at 16 bits
-        Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]);
+        Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
         /// a rounded to the output's scale and clamped to the interval in word 3
-        Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]);
+        Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]),
+            Facts::NONE.holding(Immediate::Interval).within(Range::Interval);
     }
     [all()] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
-        Fma = 6, transform, Form::map(3);
+        Fma = 6, transform, Form::map(3), Facts::NONE.as_precise_as(Precision::Product);
         /// a b, rounded half up once, saturated; every intermediate fits 32 bits
-        Mul = 21, transform, Form::map(2);
+        Mul = 21, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Product);
         /// a + b, rounded half up once, saturated; the sum fits 32 bits at the finer scale
-        AddVec = 22, transform, Form::map(2);
+        AddVec = 22, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
         /// a - b, rounded half up once, saturated; the difference fits 32 bits at the finer scale
-        SubVec = 23, transform, Form::map(2);
+        SubVec = 23, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
     }
     [all()] rearrange {
         /// a followed by b, both rounded to the output's scale
-        Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]);
+        Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]),
+            Facts::NONE.passing_elements();
         /// consecutive elements of a, starting at the index in word 3
-        Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]);
+        Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]),
+            Facts::NONE.holding(Immediate::Index).passing_elements();
     }
     [all()] control {
         /// independent draws of N(0, 1)
         Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
         /// repeats the operations up to its End; the output collects the results of all iterations
-        Loop = 16, transform, Form::vectors(0).any_kind().imm();
+        Loop = 16, transform, Form::vectors(0).any_kind().imm(),
+            Facts::NONE.opening_a_loop().holding(Immediate::Iterations).passing_elements();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
-        End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]);
+        End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
     }
     [all()] density {
         /// sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a
@@ -337,21 +357,22 @@ operations! {
         /// ln(1/n sum exp(a)) over the n scalars in a
         LogMeanExp = 19, reduction, Form::reduce_nats(1);
         /// a + word 3: a scalar plus a signed constant in Q16
-        Offset = 31, reduction, Form::scalars(1).imm();
+        Offset = 31, reduction, Form::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
     }
     [feature = "adgm"] categorical {
         /// one-hot vector: the value in word 3 at the index of the innermost loop's iteration, 0 elsewhere
-        OneHot = 27, transform, Form::vectors(0).imm().in_loop();
+        OneHot = 27, transform, Form::vectors(0).imm().in_loop(), Facts::NONE.holding(Immediate::Value);
         /// softmax(a)
-        Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15));
+        Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15)),
+            Facts::NONE.within(Range::Unit);
         /// elementwise mean of the vectors stored one after another in a, each of the output's length
-        MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]);
+        MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]), Facts::NONE.passing_elements();
         /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
         FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
     }
     [any(feature = "dlgm", feature = "mixture")] select {
         /// a where c > 0, b elsewhere
-        Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]);
+        Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]), Facts::NONE.passing_elements();
     }
     [feature = "dlgm"] rank_one {
         /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
@@ -365,14 +386,15 @@ operations! {
     [feature = "flow"] flow {
         /// planar flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
+            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
         /// radial flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
         Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE));
+            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
     }
     [feature = "conv"] conv {
         /// convolution or transposed convolution of a; the record names the first matrix; see the geometry below
-        Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch();
+        Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch(),
+            Facts::NONE.holding(Immediate::Geometry).through_matrices(Length::Pixels);
     }
     [feature = "logistic"] logistic {
         /// discretised logistic negative log-likelihood of c under mean a, log-scale b
@@ -384,13 +406,15 @@ operations! {
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
-        Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det();
+        Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det(),
+            Facts::NONE.holding(Immediate::Couplings);
     }
     [feature = "mixture"] mixture {
         /// a - 1/2 |b|^2 of each element of a and the equal part of b that belongs to it
         GaussianLogits = 42, transform, Form::reduce(2).same_length().any_lengths();
         /// softmax(a) of scalars a
-        Posterior = 43, transform, Form::vectors(1).of_nats().same_length().output_scale(Exactly(15));
+        Posterior = 43, transform, Form::vectors(1).of_nats().same_length().output_scale(Exactly(15)),
+            Facts::NONE.within(Range::Unit);
     }
 }
 

@@ -4,7 +4,9 @@ pub use crate::ops::record::{
     MATRIX_WORDS, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, OP_WORDS, Op, PROGRAM_WORDS, ProgramRecord,
     TENSOR_WORDS, Tensor, TensorKind,
 };
-pub use crate::ops::{Cost, Extra, Form, Matrices, Opcode, ScaleRule, op_cost};
+pub use crate::ops::{
+    Cost, Extra, Facts, Form, Immediate, Length, Matrices, Opcode, Precision, Range, ScaleRule, op_cost,
+};
 
 /// The purpose of a program. A model has at most one program of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +39,19 @@ pub enum ProgramKind {
     Invert = 11,
     /// noise -> x, -log q(x): a draw with its negative log-density in nats.
     SampleDensity = 12,
+}
+
+/// The meaning of a vector that programs read, or that one program writes and another reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A row of data.
+    Data,
+    /// A latent.
+    Latent,
+    /// One class, as a one-hot vector.
+    Class,
+    /// A mask, positive where the row is observed.
+    Mask,
 }
 
 /// The types of a program's inputs and outputs, fixed by its kind.
@@ -118,6 +133,37 @@ impl ProgramKind {
         };
         Signature { inputs, vectors, scalar, noise }
     }
+
+    /// The meaning of each input vector, in order.
+    pub fn input_roles(self) -> &'static [Role] {
+        match self {
+            Self::Sample | Self::SampleDensity => &[],
+            Self::Decode => &[Role::Latent],
+            Self::SampleClass => &[Role::Class],
+            Self::Encode
+            | Self::Reconstruct
+            | Self::Score
+            | Self::ScoreMonteCarlo
+            | Self::ScoreImportance
+            | Self::Classify
+            | Self::Invert => &[Role::Data],
+            Self::Impute => &[Role::Data, Role::Mask],
+        }
+    }
+
+    /// The meaning of the first output vector, or `None` if no other program can read it.
+    pub fn output_role(self) -> Option<Role> {
+        match self {
+            Self::Sample
+            | Self::Decode
+            | Self::Reconstruct
+            | Self::SampleClass
+            | Self::Impute
+            | Self::SampleDensity => Some(Role::Data),
+            Self::Invert => Some(Role::Latent),
+            Self::Encode | Self::Score | Self::ScoreMonteCarlo | Self::ScoreImportance | Self::Classify => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +174,15 @@ mod tests {
     fn kinds_have_their_codes() {
         for kind in ProgramKind::ALL {
             assert_eq!(ProgramKind::from_code(kind as u32), Some(kind));
+        }
+    }
+
+    #[test]
+    fn every_vector_has_its_meaning() {
+        for kind in ProgramKind::ALL {
+            let signature = kind.signature();
+            assert_eq!(kind.input_roles().len(), usize::from(signature.inputs), "{kind:?}");
+            assert!(kind.output_role().is_none() || signature.vectors == 1, "{kind:?}");
         }
     }
 }

@@ -77,7 +77,7 @@ fn families_have_the_hosts_bits(name: &str, address: u32) {
         let model = blob.load(Limits::default()).unwrap();
         let meta = model.meta().unwrap();
         let width = usize::from(meta.shape[0]) * usize::from(meta.shape[1]);
-        let rows = noise_rows(width, meta.likelihood.into(), 40, 7);
+        let rows = noise_rows(width, meta.likelihood.try_into().unwrap(), 40, 7);
         let rows: Vec<Vec<i16>> = rows.iter().map(|x| quantize_row(&model, x)).collect();
         let image = Image { path: image.path.clone(), apart: Some((path.clone(), address)) };
         let mut client = Emulator::start(board, &image).unwrap().connect().unwrap();

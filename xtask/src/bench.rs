@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Placement};
-use elbo_link::{Bench, Program};
+use elbo_link::{Bench, ProgramKind};
 
 use crate::shell::{self, root};
 
@@ -33,7 +33,7 @@ pub fn cores(model: Option<PathBuf>) -> Result<()> {
         let count = 1000;
         let normal = client.instructions(Bench::Normal { count }, 10)?;
         println!("  normal draw                   {:>12.1}", normal / f64::from(count));
-        for program in Program::ALL {
+        for program in ProgramKind::ALL {
             let Some(shape) = client.find_shape(program)? else { continue };
             let instructions = client.instructions(Bench::Program(program), 3)?;
             let name = format!("{program:?}");

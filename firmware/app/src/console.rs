@@ -1,9 +1,9 @@
 //! The console answers the requests of a host over the serial port, forever.
 
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model, ProgramKind, Session, SessionError, VectorInfo};
+use elbo::{Limits, Model, Nats, ProgramKind, Session, SessionError, VectorInfo};
 use elbo_link::{
-    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, Program, ProgramShape, Reply, Request, write_frame,
+    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, ProgramShape, Reply, Request, write_frame,
 };
 use embedded_io::ErrorType;
 use rand_core::SeedableRng;
@@ -47,9 +47,24 @@ pub fn serve<B: Board>(board: &mut B, blob: &[u8], mut memory: Memory<'_>) -> Ou
         match reader.read(console.board.serial()) {
             Ok(request) => console.answer(request)?,
             Err(FrameError::Bad) => console.fail(Failure::BadFrame)?,
+            Err(FrameError::Unknown) => console.fail(Failure::Unknown)?,
             Err(FrameError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Why a program was not run.
+enum Refusal {
+    /// Its inputs or outputs do not fit the buffers.
+    NoRoom,
+    /// The session's reason.
+    Session(SessionError),
+}
+
+impl From<SessionError> for Refusal {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
     }
 }
 
@@ -132,8 +147,8 @@ impl<B: Board> Console<'_, '_, B> {
         self.reply(&Reply::Info(info))
     }
 
-    fn shape(&self, program: Program) -> Option<ProgramShape> {
-        let info = self.session.as_ref()?.model().program(kind(program)?)?;
+    fn shape(&self, kind: ProgramKind) -> Option<ProgramShape> {
+        let info = self.session.as_ref()?.model().program(kind)?;
         let total = |vectors: [Option<VectorInfo>; 2]| vectors.iter().flatten().map(|vector| vector.len).sum::<usize>();
         Some(ProgramShape {
             input_len: total(info.inputs) as u16,
@@ -172,78 +187,71 @@ impl<B: Board> Console<'_, '_, B> {
     }
 
     fn sample(&mut self, seed: u64, count: u32) -> Outcome<B> {
-        let Some(shape) = self.shape(Program::Sample) else { return self.no_program() };
-        let len = usize::from(shape.output_len);
+        let kind = ProgramKind::Sample;
+        let Some(shape) = self.shape(kind) else { return self.no_program() };
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
         for _ in 0..count {
-            let (Some(session), Some(out)) = (&mut self.session, self.memory.output.get_mut(..len)) else {
-                return self.fail(Failure::NoRoom);
-            };
-            if let Err(error) = session.sample(&mut rng, out) {
-                return self.refuse(error);
+            if let Err(failure) = self.execute(kind, &mut rng) {
+                return self.refuse(failure);
             }
-            self.values(len)?;
+            self.values(usize::from(shape.output_len))?;
         }
         self.reply(&Reply::Done)
     }
 
-    fn run(&mut self, program: Program, seed: u64) -> Outcome<B> {
-        let Some(shape) = self.shape(program) else { return self.no_program() };
+    fn run(&mut self, kind: ProgramKind, seed: u64) -> Outcome<B> {
+        let Some(shape) = self.shape(kind) else { return self.no_program() };
         if shape.input_len > 0 && usize::from(shape.input_len) != self.received {
             let received = self.received.min(usize::from(u16::MAX)) as u16;
             return self.fail(Failure::InputLength { expected: shape.input_len, received });
         }
-        match self.execute(program, seed) {
-            Ok(scalar) => self.results(&shape, scalar),
-            Err(error) => self.refuse(error),
+        self.run_and_reply(kind, &shape, seed)
+    }
+
+    /// Runs a program on the contents of the input buffer, and sends its outputs.
+    fn run_and_reply(&mut self, kind: ProgramKind, shape: &ProgramShape, seed: u64) -> Outcome<B> {
+        match self.execute(kind, &mut Xoshiro128PlusPlus::seed_from_u64(seed)) {
+            Ok(scalar) => {
+                self.values(usize::from(shape.output_len))?;
+                self.reply(&scalar.map_or(Reply::Done, |nats| Reply::Nats(nats.to_bits())))
+            }
+            Err(refusal) => self.refuse(refusal),
         }
     }
 
-    /// Sends the outputs of a program.
-    fn results(&mut self, shape: &ProgramShape, scalar: Option<i64>) -> Outcome<B> {
-        self.values(usize::from(shape.output_len))?;
-        match scalar {
-            Some(nats) => self.reply(&Reply::Nats(nats)),
-            None => self.reply(&Reply::Done),
-        }
-    }
-
-    /// Runs a program from the input buffer to the output buffer. Returns its scalar in Q16 nats, if it has one.
-    fn execute(&mut self, program: Program, seed: u64) -> Result<Option<i64>, SessionError> {
-        let absent = SessionError::ProgramAbsent;
-        let session = self.session.as_mut().ok_or(absent)?;
-        let kind = kind(program).ok_or(absent)?;
-        let info = session.model().program(kind).ok_or(absent)?;
+    /// Runs a program of any kind from the input buffer to the output buffer. Returns its scalar, if it has one.
+    fn execute(&mut self, kind: ProgramKind, rng: &mut Xoshiro128PlusPlus) -> Result<Option<Nats>, Refusal> {
+        let session = self.session.as_mut().ok_or(SessionError::ProgramAbsent)?;
+        let info = session.model().program(kind).ok_or(SessionError::ProgramAbsent)?;
         let split = |vectors: [Option<VectorInfo>; 2]| vectors.map(|vector| vector.map_or(0, |vector| vector.len));
         let ([x_len, other_len], [first_len, second_len]) = (split(info.inputs), split(info.outputs));
-        let (x, rest) = self.memory.input.split_at_checked(x_len).unwrap_or_default();
-        let other = rest.get(..other_len).unwrap_or_default();
-        let (first, rest) = self.memory.output.split_at_mut_checked(first_len).unwrap_or_default();
-        let second = rest.get_mut(..second_len).unwrap_or_default();
-        let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
-        let nats = session.run(kind, &[x, other], &mut [first, second], &mut rng)?;
-        Ok(info.scalar.then_some(nats.to_bits()))
+        let (x, rest) = self.memory.input.split_at_checked(x_len).ok_or(Refusal::NoRoom)?;
+        let other = rest.get(..other_len).ok_or(Refusal::NoRoom)?;
+        let (first, rest) = self.memory.output.split_at_mut_checked(first_len).ok_or(Refusal::NoRoom)?;
+        let second = rest.get_mut(..second_len).ok_or(Refusal::NoRoom)?;
+        let nats = session.run(kind, &[x, other], &mut [first, second], rng)?;
+        Ok(info.scalar.then_some(nats))
     }
 
-    fn refuse(&mut self, error: SessionError) -> Outcome<B> {
-        self.fail(Failure::Session(Reason::new(error).as_str()))
+    fn refuse(&mut self, refusal: Refusal) -> Outcome<B> {
+        match refusal {
+            Refusal::NoRoom => self.fail(Failure::NoRoom),
+            Refusal::Session(error) => self.fail(Failure::Session(Reason::new(error).as_str())),
+        }
     }
 
     fn tilt(&mut self) -> Outcome<B> {
         let Some(axes) = self.board.accelerometer().and_then(|device| device.axes().ok()) else {
             return self.fail(Failure::Unsupported);
         };
-        let Some(shape) = self.shape(Program::Decode) else { return self.no_program() };
+        let Some(shape) = self.shape(ProgramKind::Decode) else { return self.no_program() };
         let latent_info =
             self.session.as_ref().and_then(|session| session.model().program(ProgramKind::Decode)?.inputs[0]);
         let latent = self.memory.input.get_mut(..usize::from(shape.input_len));
         let (Some(info), Some(latent)) = (latent_info, latent) else { return self.fail(Failure::NoRoom) };
         self.received = 0;
         steer_latent(Tilt::from_gravity(axes), STEER_SEED, info.frac, latent);
-        match self.execute(Program::Decode, 0) {
-            Ok(scalar) => self.results(&shape, scalar),
-            Err(error) => self.refuse(error),
-        }
+        self.run_and_reply(ProgramKind::Decode, &shape, 0)
     }
 
     fn bench(&mut self, bench: Bench, repeat: u32) -> Outcome<B> {
@@ -254,8 +262,8 @@ impl<B: Board> Console<'_, '_, B> {
                 }
                 let start = self.board.ticks();
                 for _ in 0..repeat {
-                    if let Err(error) = self.execute(program, 0) {
-                        return self.refuse(error);
+                    if let Err(refusal) = self.execute(program, &mut Xoshiro128PlusPlus::seed_from_u64(0)) {
+                        return self.refuse(refusal);
                     }
                 }
                 Some(self.board.ticks().wrapping_sub(start))
@@ -325,24 +333,6 @@ impl<B: Board> Console<'_, '_, B> {
     fn self_test(&mut self) -> Outcome<B> {
         self.fail(Failure::Unsupported)
     }
-}
-
-fn kind(program: Program) -> Option<ProgramKind> {
-    Some(match program {
-        Program::Sample => ProgramKind::Sample,
-        Program::Decode => ProgramKind::Decode,
-        Program::Encode => ProgramKind::Encode,
-        Program::Reconstruct => ProgramKind::Reconstruct,
-        Program::Score => ProgramKind::Score,
-        Program::ScoreMonteCarlo => ProgramKind::ScoreMonteCarlo,
-        Program::ScoreImportance => ProgramKind::ScoreImportance,
-        Program::SampleClass => ProgramKind::SampleClass,
-        Program::Classify => ProgramKind::Classify,
-        Program::Impute => ProgramKind::Impute,
-        Program::Invert => ProgramKind::Invert,
-        Program::SampleDensity => ProgramKind::SampleDensity,
-        _ => return None,
-    })
 }
 
 /// The start of a text, at most `most` bytes, without splitting a character.

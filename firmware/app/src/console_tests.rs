@@ -93,7 +93,7 @@ fn tells_who_it_is() {
 
 #[test]
 fn tells_the_shapes_of_programs() {
-    let found = talk(&script(&[Request::Shape(Program::Encode), Request::Shape(Program::Decode)]), &blob());
+    let found = talk(&script(&[Request::Shape(ProgramKind::Encode), Request::Shape(ProgramKind::Decode)]), &blob());
     let [Answer::Shape(encode), Answer::Shape(decode)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((encode.input_len, encode.output_len, encode.macs), (64, 16, 64 * 64 + 2 * 64 * 8));
     assert_eq!((decode.input_len, decode.output_len, decode.macs), (8, 64, 8 * 64 + 64 * 64));
@@ -122,7 +122,8 @@ fn runs_are_the_runtimes() {
     let x = image();
     let wire_x = bytes(&x);
     let mut requests = pieces(&wire_x).to_vec();
-    for program in [Program::Score, Program::ScoreMonteCarlo, Program::ScoreImportance, Program::Encode] {
+    for program in [ProgramKind::Score, ProgramKind::ScoreMonteCarlo, ProgramKind::ScoreImportance, ProgramKind::Encode]
+    {
         requests.push(Request::Run { program, seed: 4 });
     }
     let found = talk(&script(&requests), &blob());
@@ -147,8 +148,8 @@ fn two_inputs_arrive_one_after_another() {
     let wire = bytes(&[x.clone(), mask.clone()].concat());
     let mut requests: Vec<Request<'_>> =
         wire.chunks(64).zip((0..).step_by(32)).map(|(bytes, offset)| Request::Input { offset, bytes }).collect();
-    requests.push(Request::Run { program: Program::Impute, seed: 6 });
-    requests.push(Request::Shape(Program::Impute));
+    requests.push(Request::Run { program: ProgramKind::Impute, seed: 6 });
+    requests.push(Request::Shape(ProgramKind::Impute));
     let found = talk(&script(&requests), &blob());
     let out = direct(|session| {
         let mut out = [0; 64];
@@ -162,14 +163,14 @@ fn two_inputs_arrive_one_after_another() {
     // The elements that the mask does not mark differ from those that arrived.
     assert!((0..64).all(|i| mask[i] <= 0 || out[i] == x[i]) && (0..64).any(|i| out[i] != x[i]));
 
-    let without_mask = script(&[requests[0], requests[1], Request::Run { program: Program::Impute, seed: 6 }]);
+    let without_mask = script(&[requests[0], requests[1], Request::Run { program: ProgramKind::Impute, seed: 6 }]);
     let refused = Answer::Failure("the program reads 128 elements, and 64 have arrived".into());
     assert_eq!(talk(&without_mask, &blob()), [refused]);
 }
 
 #[test]
 fn a_scalar_follows_the_vector() {
-    let found = talk(&script(&[Request::Run { program: Program::SampleDensity, seed: 8 }]), &blob());
+    let found = talk(&script(&[Request::Run { program: ProgramKind::SampleDensity, seed: 8 }]), &blob());
     let expected = direct(|session| {
         let mut out = [0; 64];
         let nats = session.sample_density(&mut Xoshiro128PlusPlus::seed_from_u64(8), &mut out).unwrap();
@@ -186,10 +187,10 @@ fn a_class_is_drawn_and_recognised() {
     let [first, second] = pieces(&wire_x);
     let draw = [
         Request::Input { offset: 0, bytes: &wire_class },
-        Request::Run { program: Program::SampleClass, seed: 2 },
+        Request::Run { program: ProgramKind::SampleClass, seed: 2 },
         first,
         second,
-        Request::Run { program: Program::Classify, seed: 2 },
+        Request::Run { program: ProgramKind::Classify, seed: 2 },
     ];
     let found = talk(&script(&draw), &blob());
     let expected = direct(|session| {
@@ -212,7 +213,7 @@ fn a_class_is_drawn_and_recognised() {
 fn an_input_that_is_not_whole_is_refused() {
     let wire_x = bytes(&image());
     let [first, second] = pieces(&wire_x);
-    let run = Request::Run { program: Program::Score, seed: 0 };
+    let run = Request::Run { program: ProgramKind::Score, seed: 0 };
     let refused = |received| Answer::Failure(format!("the program reads 64 elements, and {received} have arrived"));
     assert_eq!(talk(&script(&[run]), &blob()), [refused(0)]);
     assert_eq!(talk(&script(&[first, run]), &blob()), [refused(32)]);
@@ -231,6 +232,17 @@ fn a_damaged_frame_is_answered_and_forgotten() {
     wire.extend(script(&[Request::Stack]));
     let found = talk(&wire, &blob());
     assert_eq!(found[0], Answer::Failure("the request arrived damaged".into()));
+    assert!(matches!(found[1], Answer::Stack(_)));
+}
+
+#[test]
+fn an_unknown_program_is_told_from_a_damaged_frame() {
+    // Request::Shape of a program with code 13.
+    let mut wire = vec![3, 1, 13, 0];
+    wire.extend(script(&[Request::Stack]));
+    let found = talk(&wire, &blob());
+    let Answer::Failure(reason) = &found[0] else { panic!("{found:?}") };
+    assert!(reason.starts_with("the firmware does not know this request or this program"), "{reason}");
     assert!(matches!(found[1], Answer::Stack(_)));
 }
 
@@ -295,7 +307,7 @@ fn benches_count() {
         bench(dense(12, true), 2),
         bench(dense(12, false), 2),
         bench(dense(2000, false), 2),
-        bench(Bench::Program(Program::Sample), 1),
+        bench(Bench::Program(ProgramKind::Sample), 1),
     ];
     let one = Answer::Ticks(1);
     let room = Answer::Failure("it does not fit the board's memory".into());

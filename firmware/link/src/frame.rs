@@ -18,6 +18,8 @@ pub enum FrameError<E> {
     Closed,
     /// The bytes cannot be decoded, or the message is longer than a frame.
     Bad,
+    /// The frame arrived whole, but it contains a message or a code that this side does not know.
+    Unknown,
 }
 
 /// Sends one message.
@@ -54,7 +56,8 @@ impl FrameReader {
     /// earlier garbage.
     ///
     /// # Errors
-    /// [`FrameError::Bad`] if the frame cannot be decoded. The next call starts after its end.
+    /// [`FrameError::Bad`] or [`FrameError::Unknown`] if the frame cannot be decoded. The next call starts after its
+    /// end.
     pub fn read<'a, R: Read, T: Deserialize<'a>>(&'a mut self, stream: &mut R) -> Result<T, FrameError<R::Error>> {
         let mut length = 0;
         loop {
@@ -74,14 +77,18 @@ impl FrameReader {
             length = length.saturating_add(1);
         }
         let frame = self.buffer.get_mut(..length).ok_or(FrameError::Bad)?;
-        postcard::from_bytes_cobs(frame).map_err(|_| FrameError::Bad)
+        postcard::from_bytes_cobs(frame).map_err(|error| match error {
+            // The decoders of enums and of programs report an unknown variant or code with this error.
+            postcard::Error::SerdeDeCustom => FrameError::Unknown,
+            _ => FrameError::Bad,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Program, Reply, Request};
+    use crate::{Failure, ProgramKind, Reply, Request};
     use proptest::prelude::*;
 
     fn sent<T: Serialize>(message: &T) -> Vec<u8> {
@@ -132,13 +139,22 @@ mod tests {
         let mut wire = vec![9; 3 * FRAME];
         wire.push(0);
         wire.extend([1, 1, 0]);
-        wire.extend(sent(&Request::Shape(Program::Score)));
+        wire.extend(sent(&Request::Shape(ProgramKind::Score)));
         let mut stream = &wire[..];
         let mut reader = FrameReader::new();
         assert_eq!(reader.read::<_, Request>(&mut stream), Err(FrameError::Bad));
         assert_eq!(reader.read::<_, Request>(&mut stream), Ok(Request::Info));
-        assert_eq!(reader.read::<_, Request>(&mut stream), Ok(Request::Shape(Program::Score)));
+        assert_eq!(reader.read::<_, Request>(&mut stream), Ok(Request::Shape(ProgramKind::Score)));
         assert_eq!(reader.read::<_, Request>(&mut stream), Err(FrameError::Closed));
+    }
+
+    #[test]
+    fn an_unknown_message_or_program_is_told_from_a_damaged_frame() {
+        // Request::Shape is variant 1. The COBS encoding is written by hand.
+        assert_eq!(received(&[3, 1, 1, 0]), Ok(Request::Shape(ProgramKind::Sample)));
+        assert_eq!(received(&[3, 1, 13, 0]), Err(FrameError::Unknown));
+        assert_eq!(received(&[2, 100, 0]), Err(FrameError::Unknown));
+        assert_eq!(received(&[2, 1, 0]), Err(FrameError::Bad));
     }
 
     #[test]

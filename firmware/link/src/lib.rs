@@ -13,5 +13,6 @@ pub mod frame;
 pub mod host;
 mod message;
 
+pub use elbo::ProgramKind;
 pub use frame::{FRAME, FrameError, FrameReader, write_frame};
-pub use message::{Bench, CHUNK, Failure, Fault, Fuzzed, Info, Program, ProgramShape, Reply, Request, StackUse};
+pub use message::{Bench, CHUNK, Failure, Fault, Fuzzed, Info, ProgramShape, Reply, Request, StackUse};

@@ -1,5 +1,6 @@
 //! The messages. The order of variants and fields is the wire format: append, never reorder.
 
+use elbo::ProgramKind;
 use serde::{Deserialize, Serialize};
 
 /// Largest number of bytes of values in one frame: 32 halfwords.
@@ -12,7 +13,7 @@ pub enum Request<'a> {
     /// Asks for the properties of the board. Answer: [`Reply::Info`].
     Info,
     /// Asks for the shapes of a program. Answer: [`Reply::Shape`].
-    Shape(Program),
+    Shape(#[serde(with = "program_code")] ProgramKind),
     /// A piece of the next program's input, starting at element `offset`. Pieces must arrive in order. There is no
     /// answer: a piece that does not continue the previous one is dropped, and the next program is then refused because
     /// of the input's length.
@@ -33,7 +34,8 @@ pub enum Request<'a> {
     /// has output vectors, then [`Reply::Nats`] if it has a scalar, otherwise `Done`.
     Run {
         /// The program.
-        program: Program,
+        #[serde(with = "program_code")]
+        program: ProgramKind,
         /// Seed of the generator, for a program that draws noise.
         seed: u64,
     },
@@ -145,54 +147,6 @@ pub struct Info<'a> {
     pub value_capacity: u16,
 }
 
-/// A program that a model may carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Program {
-    /// Draw from the prior and decode.
-    Sample,
-    /// Latent to means.
-    Decode,
-    /// Input to latent mean and log-variance.
-    Encode,
-    /// Input to means, through the latent mean.
-    Reconstruct,
-    /// Negative ELBO at the latent mean.
-    Score,
-    /// Negative ELBO, Monte Carlo.
-    ScoreMonteCarlo,
-    /// Negative importance-weighted bound.
-    ScoreImportance,
-    /// Draw from the model of one class.
-    SampleClass,
-    /// Input to the probability of every class.
-    Classify,
-    /// Draw the elements that a mask does not mark as observed.
-    Impute,
-    /// Input to the latent that decodes to it.
-    Invert,
-    /// Draw together with the negative log-density.
-    SampleDensity,
-}
-
-impl Program {
-    /// All programs.
-    pub const ALL: [Self; 12] = [
-        Self::Sample,
-        Self::Decode,
-        Self::Encode,
-        Self::Reconstruct,
-        Self::Score,
-        Self::ScoreMonteCarlo,
-        Self::ScoreImportance,
-        Self::SampleClass,
-        Self::Classify,
-        Self::Impute,
-        Self::Invert,
-        Self::SampleDensity,
-    ];
-}
-
 /// The shapes of a program's inputs and outputs, and its cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramShape {
@@ -220,7 +174,7 @@ pub enum Bench {
     /// Loading a blob: checksum and proof.
     Load,
     /// One run of a program on the current contents of the input buffer.
-    Program(Program),
+    Program(#[serde(with = "program_code")] ProgramKind),
     /// Standard normal draws, including the generator.
     Normal {
         /// Number of draws.
@@ -273,12 +227,17 @@ pub enum Failure<'a> {
     NoRoom,
     /// A kernel differs from its definition on this core.
     SelfTest(&'a str),
+    /// The request names something that this firmware does not know, such as a program of a later version.
+    Unknown,
 }
 
 impl core::fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::BadFrame => f.write_str("the request arrived damaged"),
+            Self::Unknown => f.write_str(
+                "the firmware does not know this request or this program; build it from the same version as the host",
+            ),
             Self::NoModel(reason) => write!(f, "no model is loaded: {reason}"),
             Self::NoProgram => f.write_str("the model has no such program"),
             Self::InputLength { expected, received } => {
@@ -289,6 +248,22 @@ impl core::fmt::Display for Failure<'_> {
             Self::NoRoom => f.write_str("it does not fit the board's memory"),
             Self::SelfTest(which) => write!(f, "a kernel differs from its definition: {which}"),
         }
+    }
+}
+
+/// A program is encoded as one byte: its code in the blob.
+mod program_code {
+    use elbo::ProgramKind;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(kind: &ProgramKind, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(*kind as u8)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<ProgramKind, D::Error> {
+        let code = u8::deserialize(deserializer)?;
+        ProgramKind::from_code(code.into()).ok_or_else(|| D::Error::custom("no program has this code"))
     }
 }
 
@@ -304,12 +279,16 @@ mod tests {
     #[test]
     fn golden_requests() {
         assert_eq!(bytes(&Request::Info), [0]);
-        assert_eq!(bytes(&Request::Shape(Program::Decode)), [1, 1]);
+        assert_eq!(bytes(&Request::Shape(ProgramKind::Decode)), [1, 2]);
         assert_eq!(bytes(&Request::Input { offset: 300, bytes: &[1, 2] }), [2, 0xac, 2, 2, 1, 2]);
         assert_eq!(bytes(&Request::Sample { seed: 7, count: 1000 }), [3, 7, 0xe8, 7]);
-        assert_eq!(bytes(&Request::Run { program: Program::ScoreImportance, seed: 1 }), [4, 6, 1]);
+        assert_eq!(bytes(&Request::Run { program: ProgramKind::ScoreImportance, seed: 1 }), [4, 7, 1]);
         assert_eq!(bytes(&Request::Stack), [5]);
         assert_eq!(bytes(&Request::Bench { bench: Bench::Spin { loops: 3 }, repeat: 2 }), [6, 1, 3, 2]);
+        assert_eq!(
+            bytes(&Request::Bench { bench: Bench::Program(ProgramKind::SampleDensity), repeat: 2 }),
+            [6, 3, 12, 2]
+        );
         assert_eq!(bytes(&Request::Axes { x: -1, y: 1, z: 1000 }), [7, 1, 2, 0xd0, 0x0f]);
         assert_eq!(bytes(&Request::Tilt), [8]);
         assert_eq!(bytes(&Request::SelfTest), [9]);
@@ -330,14 +309,20 @@ mod tests {
         assert_eq!(bytes(&Reply::Stack(stack)), [5, 1, 2, 3]);
         assert_eq!(bytes(&Reply::Ticks(8)), [6, 8]);
         assert_eq!(bytes(&Reply::Failure(Failure::InputLength { expected: 64, received: 0 })), [7, 3, 64, 0]);
+        assert_eq!(bytes(&Reply::Failure(Failure::Unknown)), [7, 8]);
         let fuzzed = Fuzzed { ran: 1, too_large: 2, refused: 3, steps: 4, digest: 5, memory: 6 };
         assert_eq!(bytes(&Reply::Fuzzed(fuzzed)), [8, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
-    fn every_program_is_listed_once() {
-        for (index, program) in Program::ALL.iter().enumerate() {
-            assert_eq!(bytes(program), [index as u8]);
+    fn programs_are_sent_by_their_codes() {
+        for kind in ProgramKind::ALL {
+            let request = Request::Shape(kind);
+            assert_eq!(bytes(&request), [1, kind as u8]);
+            assert_eq!(postcard::from_bytes(&bytes(&request)), Ok(request));
+        }
+        for code in [0, ProgramKind::ALL.len() as u8 + 1, u8::MAX] {
+            assert_eq!(postcard::from_bytes::<Request<'_>>(&[1, code]), Err(postcard::Error::SerdeDeCustom));
         }
     }
 }

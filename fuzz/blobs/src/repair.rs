@@ -5,8 +5,8 @@ use elbo::blob::{HEADER_WORDS, MAX_RECORDS};
 use elbo::bounds::{FULL, output_bounds, scratch_len};
 use elbo::kernel::{ConvGeometry, Packing, unpack_word, word_index};
 use elbo::program::{
-    MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Opcode, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS, Tensor,
-    TensorKind,
+    Extra, Length, MATRIX_WORDS, MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, PROGRAM_WORDS, ProgramRecord, TENSOR_WORDS,
+    Tensor, TensorKind,
 };
 use elbo_writer::WorkCounter;
 
@@ -134,15 +134,16 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         let op = op_at(words, op);
         let mut inputs = op.inputs.map(|input| tensor(words, input));
         let (iterations, vector) = loops[depth];
-        let written = if op.opcode == Opcode::End { vector } else { op.output };
+        let facts = op.opcode.facts();
+        let written = if facts.closes_loop() { vector } else { op.output };
         let mut output = tensor(words, written);
         if let Some(len) = output_len(&op, &inputs, iterations, &|index| matrices(words, index))
             && output.kind != TensorKind::Invalid
         {
             output.len = len;
         }
-        let scratch = scratch_len(&op, &|index| matrices(words, index)).filter(|_| op.opcode == Opcode::Conv);
-        if let Some(len) = scratch {
+        let scratch = scratch_len(&op, &|index| matrices(words, index));
+        if let Some(len) = scratch.filter(|_| op.opcode.form().extra() == Extra::Scratch) {
             inputs[2].len = len;
         }
         // The bound of an operation is defined only for valid tensors.
@@ -157,13 +158,11 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
                 words[at..at + TENSOR_WORDS].copy_from_slice(&inputs[2].encode());
             }
         }
-        match op.opcode {
-            Opcode::Loop if depth < 7 => {
-                depth += 1;
-                loops[depth] = (op.imm, op.output);
-            }
-            Opcode::End => depth = depth.checked_sub(1)?,
-            _ => {}
+        if facts.opens_loop() && depth < 7 {
+            depth += 1;
+            loops[depth] = (op.imm, op.output);
+        } else if facts.closes_loop() {
+            depth = depth.checked_sub(1)?;
         }
         // A program with too deep loops is refused regardless of its work.
         let _ = counter.count(&op, &inputs, &output, &|index| matrices(words, index));
@@ -176,11 +175,11 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
 
 /// The length of an operation's output that its matrix or its loop requires.
 fn output_len(op: &Op, inputs: &[Tensor; 3], iterations: u32, matrices: &dyn Fn(u16) -> Option<Matrix>) -> Option<u32> {
-    match op.opcode {
-        Opcode::Dense => matrices(op.arg).map(|matrix| matrix.rows),
-        Opcode::Conv => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),
-        Opcode::End => inputs[0].len.checked_mul(iterations),
-        _ => None,
+    match op.opcode.facts().length() {
+        Length::Operands => None,
+        Length::Rows => matrices(op.arg).map(|matrix| matrix.rows),
+        Length::Pixels => ConvGeometry::unpack(op.imm, op.param).output_len(matrices(op.arg)?.rows),
+        Length::Iterations => inputs[0].len.checked_mul(iterations),
     }
 }
 

@@ -93,7 +93,7 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32
 }
 
 /// Fractional bits of the scalars of a step.
-const FRAC: u32 = 24;
+pub const FRAC: u32 = 24;
 /// 1.0 at [`FRAC`] bits.
 const ONE: i64 = 1 << FRAC;
 /// Fractional bits of the distance from a radial step's centre.

@@ -1,4 +1,4 @@
-//! Errors: why a program or a blob cannot be written.
+//! The errors of writing a program or a blob.
 
 use crate::work::TooDeep;
 use core::fmt;

@@ -2,7 +2,7 @@
 
 use crate::error::WriteError;
 use alloc::vec::Vec;
-use elbo::program::{Op, Opcode, Tensor};
+use elbo::program::{Op, Tensor};
 
 /// Sets `last` of every tensor. It is the last operation that reads the tensor. If a loop reads a tensor from outside,
 /// it is the end of the outermost such loop. For an output of the program it is the number of operations + 1. The
@@ -19,10 +19,11 @@ pub(crate) fn settle(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) -> Res
                 tensor.last = tensor.last.max(here);
             }
         }
-        match op.opcode {
-            Opcode::Loop => open.push(here),
-            Opcode::End => loops.extend(open.pop().map(|start| (start, here))),
-            _ => {}
+        let facts = op.opcode.facts();
+        if facts.opens_loop() {
+            open.push(here);
+        } else if facts.closes_loop() {
+            loops.extend(open.pop().map(|start| (start, here)));
         }
     }
     for (start, end) in &loops {
@@ -48,6 +49,7 @@ pub(crate) fn settle(tensors: &mut [Tensor], ops: &[Op], outputs: &[u16]) -> Res
 mod tests {
     use super::*;
     use crate::program::operation;
+    use elbo::program::Opcode;
 
     fn settled(ops: &[Op], outputs: &[u16]) -> Result<Vec<(u16, u16)>, WriteError> {
         let writer = |tensor: u16| ops.iter().position(|op| op.writes(tensor)).map_or(0, |op| op as u16 + 1);

@@ -1,4 +1,4 @@
-//! `elbo inspect`, `sample` and `score`: what can be done with a blob on the host, bit for bit what a board does.
+//! `elbo inspect`, `sample` and `score` run a blob on the host. The results are bit for bit those of a board.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use elbo::program::ProgramKind;
-use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model};
-use elbo_compiler::host::{Blob, HostArena, draws, quantize};
+use elbo_compiler::host::{Blob, Runner, draws, quantize};
 use elbo_compiler::report;
-use elbo_compiler::{Likelihood, roc};
+use elbo_compiler::stimulus::generator;
+use elbo_compiler::{Likelihood, quantile, roc};
 use elbo_trainer::data::{self, Reading};
 use elbo_trainer::{plot, rows};
-use rand_core::SeedableRng;
 
 use super::columns::{Columns, say};
 
@@ -32,29 +31,29 @@ pub struct Inspect {
 pub struct Sample {
     /// The blob.
     pub model: PathBuf,
-    /// Where to: a .png with a grid of images, an .svg with points of the plane over their density's contours, or a .csv
-    /// with one sample a row, in the data's own units.
+    /// File to which the samples are written. A .png contains a grid of images. An .svg contains points in the plane,
+    /// over the contours of their density. A .csv contains one sample per row, in the units of the data.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Number of samples.
     #[arg(long, default_value_t = 64)]
     pub count: usize,
-    /// Seed of the noise; a board draws the same samples from the same seed.
+    /// Seed of the noise. A board draws the same samples from the same seed.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Prints the images as text.
+    /// Also prints the images as text.
     #[arg(long)]
     pub text: bool,
 }
 
-/// Which score to compute.
+/// The kinds of scores.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum ScoreKind {
-    /// -ELBO at the posterior's mean; deterministic.
+    /// -ELBO with the latent at the posterior's mean. It needs no noise.
     Mean,
-    /// -ELBO, the mean over draws.
+    /// -ELBO, averaged over draws of the latent.
     MonteCarlo,
-    /// Importance-weighted bound on -log p(x).
+    /// The importance-weighted bound on -log p(x).
     Importance,
 }
 
@@ -66,40 +65,50 @@ pub enum ScoreKind {
 pub struct Score {
     /// The blob.
     pub model: PathBuf,
-    /// Data: `digits`, `mnist`, or a file, as `elbo train` reads them; the test split is scored, or all rows with --all.
+    /// Data to score: `digits`, `mnist`, or a file in a format that `elbo train` reads. Only the test split is scored, unless
+    /// --all is given.
     #[arg(long)]
     pub data: Option<String>,
-    /// Folder of data sets; the variable ELBO_DATA by default.
+    /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub columns: Columns,
-    /// Scores every row instead of the test split's.
+    /// Scores the rows of all splits.
     #[arg(long)]
     pub all: bool,
-    /// Which score.
+    /// The kind of score.
     #[arg(long, value_enum, default_value = "mean")]
     pub kind: ScoreKind,
-    /// Seed of binarisation and noise.
+    /// Seed of the binarisation and of the noise.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Writes one score a row to this CSV file.
+    /// Writes the scores to this CSV file, one per row.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
-fn read(path: &Path) -> Result<Blob> {
-    Blob::read(path).with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", path.display()))
+/// Reads a blob.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read(path: &Path) -> Result<Blob> {
+    Blob::read(path)
+        .with_context(|| format!("{}: cannot be read. Give a blob that `elbo compile` has written", path.display()))
 }
 
-fn load<'b>(blob: &'b Blob, path: &Path) -> Result<Model<'b>> {
-    blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", path.display()))
+/// Proves a blob that was read from `path`.
+///
+/// # Errors
+/// The verifier refuses it.
+pub fn load<'b>(blob: &'b Blob, path: &Path) -> Result<Model<'b>> {
+    blob.load(Limits::default()).with_context(|| format!("{}: the verifier refuses this blob", path.display()))
 }
 
 /// Runs `elbo inspect`.
 ///
 /// # Errors
-/// A file that cannot be read or is refused.
+/// The file cannot be read, or the blob is refused.
 pub fn inspect(args: &Inspect) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
@@ -122,19 +131,21 @@ pub fn inspect(args: &Inspect) -> Result<()> {
 /// Runs `elbo sample`.
 ///
 /// # Errors
-/// A blob that is refused or cannot sample, an output that cannot be written.
+/// The blob is refused or has no program that draws samples, or the output cannot be written.
 pub fn sample(args: &Sample) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let samples = draws(&model, args.count, args.seed)?.context("the model cannot sample")?;
+    let samples = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?;
     let shape = meta.shape.map(usize::from);
     if args.text {
         samples.iter().for_each(|image| println!("{}", plot::text_art(image, shape)));
     }
     let Some(path) = &args.output else {
         if !args.text {
-            bail!("say where to: -o FILE.png (images), -o FILE.svg (two columns), -o FILE.csv or --text");
+            bail!(
+                "nothing says where the samples go. Give -o FILE.png for images, -o FILE.svg for points in the plane, -o FILE.csv for numbers, or --text."
+            );
         }
         return Ok(());
     };
@@ -150,28 +161,31 @@ pub fn sample(args: &Sample) -> Result<()> {
             }
             std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
         }
-        _ => bail!("{}: expected a name that ends in .png, .svg or .csv", path.display()),
+        _ => bail!("{}: the format is unknown. Give a name that ends in .png, .svg or .csv.", path.display()),
     }
     println!("wrote {} samples to {}", samples.len(), path.display());
     Ok(())
 }
 
-/// Points over the contours of their density, where the model has an exact one.
+/// Draws points, over the contours of their density if the model has an exact one.
 fn scatter(model: &Model<'_>, samples: &[Vec<f32>], path: &Path) -> Result<()> {
     let points: Vec<[f32; 2]> = samples.iter().filter_map(|sample| sample.as_slice().try_into().ok()).collect();
     if points.len() < samples.len() {
-        bail!("{}: a scatter plot is of two columns; -o FILE.csv takes any number", path.display());
+        bail!(
+            "{}: a scatter plot needs samples of two values. Give -o FILE.csv for any number of values.",
+            path.display()
+        );
     }
-    // Only a flow scores by its density.
+    // The score is the exact density only if the model also has this program.
     let exact = model.program(ProgramKind::SampleDensity).and(model.program(ProgramKind::Score));
     let Some(info) = exact.and_then(|program| program.inputs[0]) else {
         return Ok(plot::scatter(path, &points, None)?);
     };
-    let arena = std::cell::RefCell::new(HostArena::new(model));
+    let runner = std::cell::RefCell::new(Runner::new(model));
     let log_density = |point: [f32; 2]| {
-        let mut arena = arena.borrow_mut();
-        let score = model.session(arena.as_mut_slice()).and_then(|mut session| session.score(&quantize(&point, &info)));
-        score.map_or(f64::NEG_INFINITY, |nats| -nats.to_f64())
+        // This program draws no noise, so the generator has no effect.
+        let scored = runner.borrow_mut().run(ProgramKind::Score, &[quantize(&point, &info)], &mut generator(0));
+        scored.map_or(f64::NEG_INFINITY, |outputs| -outputs.nats().to_f64())
     };
     Ok(plot::scatter(path, &points, Some(&log_density))?)
 }
@@ -192,7 +206,7 @@ fn unstandardised(row: &[f32], reading: &Reading) -> Vec<String> {
 /// Runs `elbo score`.
 ///
 /// # Errors
-/// A blob that is refused, data of another width, an output that cannot be written.
+/// The blob is refused, the rows have another length than the model reads, or the output cannot be written.
 pub fn score(args: &Score) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
@@ -207,27 +221,26 @@ pub fn score(args: &Score) -> Result<()> {
         ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
         ScoreKind::Importance => ProgramKind::ScoreImportance,
     };
-    let info =
-        model.program(kind).and_then(|p| p.inputs[0]).with_context(|| format!("the model has no {}", kind.name()))?;
+    let info = model
+        .program(kind)
+        .and_then(|p| p.inputs[0])
+        .with_context(|| format!("the model has no program {}. Choose another --kind", kind.name()))?;
     if info.len != dataset.dim {
-        bail!("{spec}: rows of {} values, but the model takes {}", dataset.dim, info.len);
+        bail!(
+            "{spec}: has rows of {} values, but the model takes {}. Name the model's own data with --data.",
+            dataset.dim,
+            info.len
+        );
     }
-    let likelihood = Likelihood::from(meta.likelihood);
+    let likelihood = Likelihood::try_from(meta.likelihood)?;
     let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
-    let mut arena = HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice())?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(args.seed);
+    let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
     let mut scores = Vec::new();
     let mut labels = Some(Vec::new());
     for split in splits {
         labels = labels.zip(split.labels.as_deref()).map(|(all, new)| [all.as_slice(), new].concat());
         for x in rows::model_rows(split, likelihood, args.seed) {
-            let q = quantize(&x, &info);
-            scores.push(match kind {
-                ProgramKind::ScoreMonteCarlo => session.score_monte_carlo(&q, &mut rng)?,
-                ProgramKind::ScoreImportance => session.score_importance(&q, &mut rng)?,
-                _ => session.score(&q)?,
-            });
+            scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
         }
     }
     if let Some(path) = &args.output {
@@ -240,8 +253,7 @@ pub fn score(args: &Score) -> Result<()> {
     let values: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
     let mut sorted = values.clone();
     sorted.sort_unstable_by(f64::total_cmp);
-    let at =
-        |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
+    let at = |share: f64| quantile(&sorted, share).unwrap_or(f64::NAN);
     let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
     println!(
         "{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}",

@@ -1,4 +1,4 @@
-//! `elbo flash` and `elbo check`: a blob on a board.
+//! `elbo flash` and `elbo check` run a blob on a board.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,24 +6,24 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{DataKind, Limits, Model, Nats, VectorInfo};
-use elbo_compiler::host::{Blob, dequantize, quantize};
-use elbo_compiler::stimulus::{Role, role};
+use elbo::{DataKind, Model, Nats, VectorInfo};
+use elbo_compiler::host::{dequantize, quantize, row_format};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
 
+use super::blob::{load, read};
 use super::columns::{Columns, say};
 use crate::compare;
 
-/// What the firmware does.
+/// The application of a firmware.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum App {
-    /// Draws samples as text, for ever.
+    /// Draws samples and prints them as text, forever.
     Generate,
-    /// Draws what the tilt of the board decodes to; under emulation keys tilt it.
+    /// Decodes the latent that belongs to the tilt of the board, and prints it. In an emulator, keys tilt the board.
     Steer,
-    /// Answers a host's requests.
+    /// Answers the requests of a host.
     Serve,
 }
 
@@ -33,20 +33,20 @@ pub enum App {
 Examples:
   elbo flash digits.elbo --board mps2-an386
   elbo flash digits.elbo --board microbit --app steer
-  elbo flash digits.elbo --board mps2-an386 --model-address 0x200000   (the model apart from the application)")]
+  elbo flash digits.elbo --board mps2-an386 --model-address 0x200000   (the model has its own address)")]
 pub struct Flash {
     /// The blob.
     pub model: PathBuf,
-    /// The board; a name that does not exist lists those that do.
+    /// The board. The error for an unknown name lists all boards.
     #[arg(long)]
     pub board: String,
-    /// What the firmware does.
+    /// The application of a firmware.
     #[arg(long, value_enum, default_value = "generate")]
     pub app: App,
-    /// Places the model at this flash address instead of linking it in, so that it can be replaced alone.
+    /// Places the model at this flash address instead of linking it into the firmware. It can then be replaced alone.
     #[arg(long, value_parser = address)]
     pub model_address: Option<u32>,
-    /// Bytes of flash reserved for a model with an address.
+    /// Bytes of flash that are reserved for a model with its own address.
     #[arg(long, default_value_t = 256 << 10)]
     pub model_space: u32,
 }
@@ -70,21 +70,22 @@ pub struct Check {
     /// An emulated board.
     #[arg(long)]
     pub board: String,
-    /// Data whose test split is run, `none` for noise; by default `digits` for a model of 8x8 images, else `none`.
+    /// Data whose test split is run. With `none`, noise is run instead. The default is `digits` for a model of 8x8 images,
+    /// else `none`.
     #[arg(long)]
     pub data: Option<String>,
-    /// Folder of data sets; the variable ELBO_DATA by default.
+    /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub columns: Columns,
-    /// Samples to compare.
+    /// Number of samples that are compared.
     #[arg(long, default_value_t = 100)]
     pub samples: u32,
-    /// Rows to score.
+    /// Number of rows that are compared.
     #[arg(long, default_value_t = 100)]
     pub rows: usize,
-    /// Seed of binarisation and noise.
+    /// Seed of the binarisation and of the noise.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
@@ -92,7 +93,7 @@ pub struct Check {
 /// Runs `elbo flash`.
 ///
 /// # Errors
-/// An unknown board, a blob that is refused, a missing toolchain, emulator or probe.
+/// The board is unknown, the blob is refused, or the toolchain, the emulator or the probe is missing.
 pub fn flash(args: &Flash) -> Result<()> {
     let board = Board::find(&args.board)?;
     let application = match args.app {
@@ -107,15 +108,15 @@ pub fn flash(args: &Flash) -> Result<()> {
     eprintln!("building {} for {} ({})", application.name(), board.name, board.core);
     let image = Firmware::new(board, application, placement).build()?;
     let Means::Probe { chip } = board.means else {
-        eprintln!("running under emulation; Ctrl-C ends it");
+        eprintln!("running in the emulator. Press Ctrl-C to end.");
         return Emulator::interact(board, &image);
     };
     let probe = |arguments: &[&str]| -> Result<()> {
         let status = Command::new("probe-rs")
             .args(arguments)
             .status()
-            .context("cannot start probe-rs: install it with `cargo install probe-rs-tools --locked`")?;
-        ensure!(status.success(), "probe-rs failed: is the board's debug probe connected?");
+            .context("cannot start probe-rs. Install it with `cargo install probe-rs-tools --locked`")?;
+        ensure!(status.success(), "probe-rs failed. Check that the debug probe of the board is connected.");
         Ok(())
     };
     if let Some((file, address)) = &image.apart {
@@ -137,20 +138,18 @@ pub fn flash(args: &Flash) -> Result<()> {
 /// Runs `elbo check`.
 ///
 /// # Errors
-/// As [`flash`]; and the first value that differs between board and host.
+/// Those of [`flash`], or a value differs between the board and the host. The first such value is named.
 pub fn check(args: &Check) -> Result<()> {
     let board = Board::find(&args.board)?;
-    let blob = Blob::read(&args.model).with_context(|| format!("{}: cannot be read", args.model.display()))?;
-    let model =
-        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let blob = read(&args.model)?;
+    let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let kinds = ProgramKind::ALL.into_iter().filter(|kind| role(*kind, 0) == Role::Data);
-    let input = kinds.filter_map(|kind| model.program(kind)?.inputs[0]).next().context("the model reads no data")?;
+    let input = row_format(&model).context("no program of the model reads data")?;
     let of_digits = model.reading()?.is_none_or(|reading| reading.kind == DataKind::Image) && meta.shape == [8, 8];
     let spec = args.data.as_deref().unwrap_or(if of_digits { "digits" } else { "none" });
     let rows = rows_of(args, spec, &model, &input)?;
     let real = rows.len();
-    let noise = rows::noise_rows(input.len, meta.likelihood.into(), 10.min(args.rows), args.seed);
+    let noise = rows::noise_rows(input.len, meta.likelihood.try_into()?, 10.min(args.rows), args.seed);
     let mut all = rows;
     all.extend(noise.iter().map(|x| quantize(x, &input)));
 
@@ -192,12 +191,12 @@ pub fn check(args: &Check) -> Result<()> {
     Ok(())
 }
 
-/// The rows to run, at the model's scale: those of a data set, taken again and drawn anew when there are fewer than asked
-/// for, or draws from the model itself.
+/// The rows to run, at the model's scale. They are the test rows of a data set, or noise if there is none. If the data
+/// set has too few rows, they are used again with newly drawn bits.
 fn rows_of(args: &Check, spec: &str, model: &Model<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
     let meta = model.meta()?;
     if spec == "none" {
-        return Ok(rows::noise_rows(input.len, meta.likelihood.into(), args.rows, !args.seed)
+        return Ok(rows::noise_rows(input.len, meta.likelihood.try_into()?, args.rows, !args.seed)
             .iter()
             .map(|x| quantize(x, input))
             .collect());
@@ -206,14 +205,14 @@ fn rows_of(args: &Check, spec: &str, model: &Model<'_>, input: &VectorInfo) -> R
     say(&dataset);
     ensure!(
         dataset.dim == input.len,
-        "{}: rows of {} values, but the model takes {}; name the data set that it was trained on with --data, or `none`",
+        "{}: has rows of {} values, but the model takes {}. Name the data set on which it was trained with --data, or give --data none.",
         spec,
         dataset.dim,
         input.len
     );
     let mut all = Vec::new();
     for round in 0.. {
-        let drawn = rows::model_rows(&dataset.test, meta.likelihood.into(), args.seed.wrapping_add(round));
+        let drawn = rows::model_rows(&dataset.test, meta.likelihood.try_into()?, args.seed.wrapping_add(round));
         if all.len() >= args.rows || drawn.is_empty() {
             break;
         }

@@ -1,4 +1,4 @@
-//! `elbo compile`: a run folder becomes a blob, and the reports say what that cost.
+//! `elbo compile` turns a run folder into a blob and prints reports on its cost and accuracy.
 
 use std::path::PathBuf;
 
@@ -18,12 +18,13 @@ use elbo_trainer::run::{CompiledRun, Run};
 
 use super::columns::{Moved, say};
 
-/// The core whose kernels read the weights fastest. It changes speed, never a result.
+/// The order of the weights. It affects the speed and the size, but no result.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Target {
-    /// Rows interleaved in fours: fastest on every core measured (M0, M4, M7, M33) and on the host.
+    /// Interleaves four rows at a time. This is the fastest order on the host and on all cores measured (M0, M4, M7 and
+    /// M33).
     Dsp,
-    /// Row after row: a little smaller when a layer's rows are not a multiple of four.
+    /// Stores one row after another. This is slightly smaller if the number of rows is not a multiple of four.
     Plain,
 }
 
@@ -35,9 +36,9 @@ Examples:
   elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs
   elbo compile runs/energy-u1-s0 -o u1.elbo --density u1.png")]
 pub struct Args {
-    /// Run folder that `elbo train` wrote.
+    /// Run folder that `elbo train` has written.
     pub run: PathBuf,
-    /// The blob to write.
+    /// File to which the blob is written.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     #[command(flatten)]
@@ -45,29 +46,30 @@ pub struct Args {
     /// Order of the weights.
     #[arg(long, value_enum, default_value = "dsp")]
     pub target: Target,
-    /// Bits of a weight, 8 or 16, instead of the recipe's: 16 take twice the flash and time, and follow the floats closely.
+    /// Number of bits of a weight, 8 or 16. The default is the recipe's number. With 16 bits the results stay closer to
+    /// the float model, but the weights take twice the flash and time.
     #[arg(long, value_name = "BITS")]
     pub weight_bits: Option<WeightBits>,
-    /// Draws of the Monte Carlo score, instead of the recipe's.
+    /// Number of latent draws of the Monte Carlo score. The default is the recipe's number.
     #[arg(long, value_name = "L")]
     pub monte_carlo_samples: Option<usize>,
-    /// Draws of the importance-weighted score, instead of the recipe's.
+    /// Number of latent draws of the importance-weighted score. The default is the recipe's number.
     #[arg(long, value_name = "K")]
     pub importance_samples: Option<usize>,
-    /// Rows of the train split to calibrate with.
+    /// Number of training rows with which the scales are calibrated.
     #[arg(long, default_value_t = 1000)]
     pub calibration_rows: usize,
-    /// Rows of the test split to compare float and integers on; all by default.
+    /// Number of test rows on which the float model and the integers are compared. The default is all rows.
     #[arg(long)]
     pub test_rows: Option<usize>,
-    /// Seed of binarisation, noise and self-test.
+    /// Seed of the binarisation, of the noise and of the self-test.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Writes a PNG of a flow in two dimensions: what it learnt from, its density in floating point, that of the integers and
-    /// their draws, side by side.
+    /// Writes a PNG of a flow in two dimensions. It shows the target, the density in floating point, the density of the
+    /// integers and their samples, side by side.
     #[arg(long, value_name = "FILE")]
     pub density: Option<PathBuf>,
-    /// Also lists the operations of every program.
+    /// Also prints the operations of every program.
     #[arg(long)]
     pub programs: bool,
 }
@@ -75,14 +77,14 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A run folder that is not one, a model that does not compile, an output that cannot be written.
+/// The folder is not a run folder, the model cannot be compiled, or the output cannot be written.
 pub fn run(args: &Args) -> Result<()> {
     let mut run = Run::open(&args.run)?;
     args.moved.apply(&mut run);
     if args.density.is_some()
         && !(run.model()?.capabilities().bounds.is_some_and(Bounded::exact) && run.shape().dim() == 2)
     {
-        bail!("--density: `{}` is no flow in two dimensions", run.recipe.name);
+        bail!("--density needs a flow in two dimensions, and `{}` is not one. Leave the option out.", run.recipe.name);
     }
     let options = CompileOptions {
         packing: match args.target {
@@ -117,7 +119,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Density and draws of the integer programs over the plane.
+/// The density and the samples of the integer programs in the plane.
 fn of_integers(compiled: &Compiled, seed: u64) -> Result<Vec<plane::Panel>> {
     let centres: Vec<Vec<f32>> = plane::centres().into_iter().map(Vec::from).collect();
     let density: Vec<f32> = compiled.blob.scores(&centres)?.iter().map(|nats| (-nats.to_f64()).exp() as f32).collect();
@@ -133,13 +135,13 @@ fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args
     if args.programs {
         println!("{}", report::disassembly(&model));
     }
-    println!("float against integers on the test split, same inputs and noise:");
+    println!("comparison of float and integers on the test split, with the same inputs and noise:");
     for kind in ProgramKind::ALL {
         compare(compiled, kind, test, labels, args.seed)?;
     }
     if let Some(marks) = labels.anomalous {
-        // Far anomalies leave the range of 16 bits: what that costs is not what a normal row costs.
-        println!("and the scores of its normal rows:");
+        // Extreme anomalies exceed the range of 16 bits, so that their errors say nothing about normal rows.
+        println!("the scores of the normal rows alone:");
         let normal = test.iter().zip(marks).filter(|(_, anomalous)| !**anomalous).map(|(x, _)| x.clone());
         let normal: Vec<Vec<f32>> = normal.collect();
         for kind in ProgramKind::ALL.into_iter().filter(|kind| kind.signature().vectors == 0) {
@@ -150,7 +152,7 @@ fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args
     Ok(())
 }
 
-/// Steps of all runs of one program that a comparison takes at most; further rows tell little more.
+/// Largest number of steps of all runs of one program in a comparison. More rows would hardly change the statistics.
 const STEPS: u64 = 30_000_000_000;
 
 fn compare(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], labels: Labels<'_>, seed: u64) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `elbo eval`.
+//! `elbo eval` evaluates a trained model on held-out rows, in floating point.
 
 use std::path::PathBuf;
 
@@ -24,30 +24,30 @@ also give the area under the ROC curve of -ELBO.
 A flow's log-likelihood is exact: every row is evaluated once. Of a flow that learnt an energy, the
 Kullback-Leibler divergence from it is given: free energy + ln Z, over 1000 draws for each drawing.";
 
-/// Bound the log-likelihood of held-out rows.
+/// Computes the bound on the log-likelihood of held-out rows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Run folder, as written by `elbo train`.
+    /// Run folder that `elbo train` has written.
     run: PathBuf,
     #[command(flatten)]
     moved: Moved,
-    /// Drawings (binarisations and latent noise) of every row.
+    /// How often each row is evaluated, each time with newly drawn bits and latents.
     #[arg(long, default_value_t = 100, value_name = "N")]
     binarisations: usize,
-    /// Also give the importance-weighted bound with K samples.
+    /// Also computes the importance-weighted bound with K samples.
     #[arg(long, value_name = "K")]
     importance: Option<usize>,
-    /// Drawings for the importance-weighted bound.
+    /// How often each row is evaluated for the importance-weighted bound.
     #[arg(long, default_value_t = 1, value_name = "N")]
     importance_binarisations: usize,
-    /// Rows to evaluate.
+    /// The split whose rows are evaluated.
     #[arg(long, default_value = "test", value_parser = ["train", "validation", "test"])]
     split: String,
-    /// Auxiliary samples over which a classification averages; by default as the recipe says.
+    /// Number of auxiliary samples over which a classification is averaged. The default is the recipe's number.
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
-    /// Seed of the drawings.
+    /// Seed of the bits and latents that are drawn.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -68,12 +68,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         _ => &dataset.test,
     };
     if split.n == 0 {
-        bail!("the data set `{}` has no {} rows; choose another --split", dataset.name, args.split);
+        bail!(
+            "the data set `{}` has no rows in the split `{}`. Choose another one with --split.",
+            dataset.name,
+            args.split
+        );
     }
     let name = format!("{} {} rows", split.n, args.split);
     if let Some(scores) = elbo_trainer::nn::on_pool(|| scores(&*model, &split.x))? {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-        println!("score  {mean:.6} on average, higher for stranger rows ({name}); this family has no bound in nats");
+        println!(
+            "score  {mean:.6} on average ({name}). Rows that are more unusual have higher scores. This family has no bound in nats."
+        );
         if let Some(area) =
             split.labels.as_deref().and_then(roc::anomalies).and_then(|anomalous| roc::auc(&scores, &anomalous))
         {
@@ -127,10 +133,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a flow is from its energy.
+/// Prints the divergence of a flow from the energy that it was fitted to.
 fn of_energy(model: &dyn Model, energy: &dyn EnergyFit, args: &Args) -> anyhow::Result<()> {
     if args.importance.is_some() {
-        bail!("--importance bounds the log-likelihood of rows; a flow that learnt an energy has none");
+        bail!("--importance needs rows of data, but this flow was fitted to an energy. Leave the option out.");
     }
     let draws = 1000 * args.binarisations;
     let free = elbo_trainer::nn::on_pool(|| free_energy(model, draws, args.seed))?;

@@ -1,10 +1,9 @@
-//! `elbo judge`: how good drawn images are, by a classifier of real ones.
+//! `elbo judge` measures the quality of drawn images with a classifier that was trained on real ones.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use elbo::Limits;
-use elbo_compiler::host::{Blob, draws};
+use elbo_compiler::host::draws;
 use elbo_compiler::roc;
 use elbo_trainer::data::{self, DataOptions, Dataset, Reading};
 use elbo_trainer::evaluate::scores;
@@ -14,31 +13,34 @@ use elbo_trainer::nn::{Rng, on_pool};
 use elbo_trainer::noise::{Purpose, generator};
 use elbo_trainer::run::Run;
 
+use crate::blob::{load, read};
+
 const EXAMPLES: &str = "Examples:
-  elbo judge runs/wgan-digits-s0                      the float model's samples
-  elbo judge digits.elbo --data digits                the very samples that a board draws
-  elbo judge runs/wgan-mnist-s0 --judge judges        keeps the classifier in the folder judges
+  elbo judge runs/wgan-digits-s0                      the samples of the float model
+  elbo judge digits.elbo --data digits                exactly the samples that a board draws
+  elbo judge runs/wgan-mnist-s0 --judge judges        the classifier is kept in the folder judges
 
-The classifier is trained on the data set's train rows the first time, some minutes for MNIST, and
-kept in the folder --judge. Classes are compared with a uniform histogram; the Frechet distance is
-between Gaussians fitted to the classifier's features.";
+The first call trains a classifier on the training rows of the data set and keeps it in the folder
+--judge. For MNIST this takes some minutes. The report compares the classes of the drawn images with
+a uniform histogram. It also contains the Frechet distance between Gaussians that are fitted to the
+classifier's features of drawn and real images.";
 
-/// Judge the images that a model draws by a classifier of real ones.
+/// Measures the quality of the images that a model draws.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Run folder, as written by `elbo train`, or a blob, as written by `elbo compile`.
+    /// Run folder that `elbo train` has written, or blob that `elbo compile` has written.
     model: PathBuf,
-    /// Folder in which the classifier is kept.
+    /// Folder in which the classifier is kept for later calls.
     #[arg(long, default_value = "judges", value_name = "DIR")]
     judge: PathBuf,
-    /// Data set that a blob was trained on: digits, mnist, or a folder of IDX files; a run folder knows it.
+    /// Data set on which a blob was trained: digits, mnist, or a folder of IDX files. A run folder names it already.
     #[arg(long, value_name = "DATA")]
     data: Option<String>,
-    /// Folder in which the data set is looked for (else the environment variable ELBO_DATA).
+    /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Images to draw.
+    /// Number of images to draw.
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     count: usize,
     /// Seed of the noise.
@@ -54,7 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let run = Run::open(&args.model)?;
         let (dataset, model) = (run.dataset()?, run.model()?);
         let Some(sampler) = model.capabilities().sampler else {
-            bail!("{}: the model cannot sample", args.model.display());
+            bail!("{}: the model has no program that draws samples", args.model.display());
         };
         let mut noise = generator(args.seed, Purpose::Pictures, 1);
         let mut images = Vec::with_capacity(args.count * dataset.dim);
@@ -70,19 +72,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let Some(spec) = &args.data else {
-        bail!("{}: a blob does not know its data; name them with --data", args.model.display());
+        bail!("{}: a blob does not name the data that it was trained on. Name them with --data.", args.model.display());
     };
-    let blob = Blob::read(&args.model)
-        .with_context(|| format!("{}: cannot be read; `elbo compile` writes blobs", args.model.display()))?;
-    let model =
-        blob.load(Limits::default()).with_context(|| format!("{}: refused by the verifier", args.model.display()))?;
+    let blob = read(&args.model)?;
+    let model = load(&blob, &args.model)?;
     let reading = Some(Reading::of_blob(&model.meta()?, model.reading()?.as_ref()));
     let options = DataOptions { reading, ..DataOptions::default() };
     let dataset = data::load(spec, args.data_dir.as_deref(), &options)?;
-    let images = draws(&model, args.count, args.seed)?.context("the model cannot sample")?.concat();
+    let images = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?.concat();
     if images.len() != args.count * dataset.dim {
         let width = images.len() / args.count;
-        bail!("the model draws {width} values, but `{}` has rows of {}", dataset.name, dataset.dim);
+        bail!(
+            "the model draws {width} values, but the rows of `{}` have {}. Name the model's own data with --data.",
+            dataset.name,
+            dataset.dim
+        );
     }
     report(&images, &dataset, args)?;
     if family::find(model.meta()?.family).is_ok_and(|family| !family.bounded) {
@@ -94,32 +98,32 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The test rows and behind them as many of uniform noise.
+/// The test rows, followed by the same number of rows of uniform noise.
 fn against_noise(dataset: &Dataset, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed);
     let noise: Vec<f32> = dataset.test.x.iter().map(|_| rng.unit() as f32).collect();
     [dataset.test.x.as_slice(), &noise].concat()
 }
 
-/// How well the critic tells the rows of [`against_noise`] apart.
+/// Prints how well the critic separates the two halves of [`against_noise`].
 fn report_critic(scores: &[f64], dataset: &Dataset) {
     let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
     if let Some(area) = roc::auc(scores, &strange) {
-        println!("critic's AUC      {area:.4}, test rows against uniform noise");
+        println!("critic's AUC      {area:.4} (test rows against uniform noise)");
     }
 }
 
 fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> {
     let path = Classifier::file(&args.judge, dataset);
     if !path.exists() {
-        eprintln!("training a classifier of `{}`, to be kept as {}", dataset.name, path.display());
+        eprintln!("training a classifier of `{}`, which will be kept as {}", dataset.name, path.display());
     }
     let watch = |step: u64, loss: f64| {
         if step.is_multiple_of(500) {
             eprintln!("step {step}/{STEPS}  loss {loss:.4}");
         }
     };
-    let classifier = on_pool(|| Classifier::of(dataset, &args.judge, watch))?;
+    let classifier = on_pool(|| Classifier::load_or_train(dataset, &args.judge, watch))?;
     println!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The command `elbo`: training, compiling, and running blobs on the host and on boards.
+//! The command `elbo` trains models, compiles them to blobs, and runs blobs on the host and on boards.
 
 mod blob;
 mod board;
@@ -14,7 +14,7 @@ mod train;
 
 use clap::{Parser, Subcommand};
 
-/// Trains deep generative models and makes them fit a microcontroller.
+/// Trains deep generative models and compiles them for microcontrollers.
 #[derive(Debug, Parser)]
 #[command(name = "elbo", version, about, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
@@ -23,42 +23,43 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  elbo train digits                    train on the 8x8 digits that come with the program
-  elbo eval runs/digits-s0             bound the log-likelihood of its test rows
+  elbo train digits                    trains on the 8x8 digits that are included
+  elbo eval runs/digits-s0             computes the bound on the log-likelihood of the test rows
   elbo compile runs/digits-s0 -o digits.elbo
-                                       make it a verified blob of integers
+                                       compiles the model to a verified blob
   elbo sample digits.elbo -o digits.png
+                                       draws samples
 
-Every command explains itself: elbo train --help";
+`elbo COMMAND --help` explains a command.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a model from a recipe or a data file.
+    /// Trains a model from a recipe or a data file.
     Train(Box<train::Args>),
-    /// Show built-in recipes and the fields of a recipe.
+    /// Shows the built-in recipes, or the fields of a recipe.
     Recipe(recipe::Args),
-    /// Bound the log-likelihood of held-out rows.
+    /// Computes the bound on the log-likelihood of held-out rows.
     Eval(eval::Args),
-    /// Judge drawn images by a classifier of real ones.
+    /// Measures the quality of the images that a model draws.
     Judge(judge::Args),
-    /// Compile a run to a blob and report what that cost.
+    /// Compiles a run to a blob and reports its cost and accuracy.
     Compile(compile::Args),
-    /// Describe a blob: costs and operations of its programs.
+    /// Describes a blob: the cost and the operations of its programs.
     Inspect(blob::Inspect),
-    /// Draw samples from a blob, the very ones that a board draws.
+    /// Draws samples from a blob, exactly as a board does.
     Sample(blob::Sample),
-    /// Score rows of data with a blob.
+    /// Scores rows of data with a blob.
     Score(blob::Score),
-    /// Build the firmware around a blob and run it, emulated or through a debug probe.
+    /// Builds a firmware with a blob and runs it, in an emulator or through a debug probe.
     Flash(board::Flash),
-    /// Run a blob on an emulated board and on the host and compare every value.
+    /// Runs a blob on an emulated board and on the host, and compares every value.
     Check(board::Check),
 }
 
 /// Runs the command line.
 ///
 /// # Errors
-/// What the command reports, for the user.
+/// The error that is shown to the user.
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Train(args) => train::run(*args),

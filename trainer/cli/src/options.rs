@@ -1,5 +1,5 @@
-//! The options of `elbo train` that set fields of a recipe: those of every recipe here, those of the families from their registry.
-//! What an option is for, its field says.
+//! The options of `elbo train` that set fields of a recipe. The options that every family has are listed here. Those of
+//! single families come from the registry of families. The help of an option is the description of its field.
 
 use clap::builder::ArgAction;
 use clap::error::Error;
@@ -10,7 +10,7 @@ use elbo_trainer::settings::RecipeError;
 
 use super::columns::Moved;
 
-/// Options of every recipe: name, field, name of the value.
+/// The options that every family has: name, field of the recipe, and name of the value in the help.
 const OF_EVERY: [(&str, &str, &str); 18] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
@@ -43,18 +43,18 @@ const SWITCHES: [(&str, &str, &str); 4] = [
 /// The option of columns that are left out.
 const DROP: (&str, &str) = ("drop-columns", "data.drop_columns");
 
-/// What was said, in the order of [`OF_EVERY`] and the registry.
+/// The options that were given, in the order of [`OF_EVERY`] and of the registry.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Fields of every recipe and their values.
+    /// Fields that every recipe has, with the values given.
     of_every: Vec<(&'static str, String)>,
     /// Columns to leave out, an entry for each time the option was given.
     drop_columns: Vec<String>,
-    /// Options of families and their values.
+    /// Options of single families, with the values given.
     of_family: Vec<(&'static str, String)>,
 }
 
-/// The options of all families by name, and the families that have each.
+/// The options of all families, each with the families that have it.
 fn flags() -> Vec<(Flag, Vec<&'static Entry>)> {
     let mut all: Vec<(Flag, Vec<&'static Entry>)> = Vec::new();
     for (entry, flag) in family::ALL.iter().flat_map(|entry| entry.flags.iter().map(move |flag| (entry, flag))) {
@@ -66,7 +66,7 @@ fn flags() -> Vec<(Flag, Vec<&'static Entry>)> {
     all
 }
 
-/// Names of families for a sentence.
+/// The names of families, joined by "or".
 fn names(entries: &[&Entry]) -> String {
     entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(" or ")
 }
@@ -75,14 +75,14 @@ fn about(entry: &Entry, key: &str) -> String {
     table::fields(entry)
         .into_iter()
         .find(|field| field.key == key)
-        .map_or_else(String::new, |field| field.about.trim_end_matches('.').to_owned())
+        .map_or_else(String::new, |field| field.description.trim_end_matches('.').to_owned())
 }
 
 impl Args for Options {
     fn augment_args(command: Command) -> Command {
         let every = OF_EVERY.map(|(name, key, value)| {
             let arg = Arg::new(name).long(name).value_name(value).help(about(&family::ALL[0], key));
-            arg.help_heading("Every family").allow_hyphen_values(name == "label-column")
+            arg.help_heading("Options of every family").allow_hyphen_values(name == "label-column")
         });
         let switches = SWITCHES.map(|(name, key, _)| {
             let text = match name {
@@ -90,20 +90,23 @@ impl Args for Options {
                 "header" => "The first line of a text table is a header; by default recognised".to_owned(),
                 _ => about(&family::ALL[0], key),
             };
-            let arg = Arg::new(name).long(name).help(text).help_heading("Every family").action(ArgAction::SetTrue);
+            let arg =
+                Arg::new(name).long(name).help(text).help_heading("Options of every family").action(ArgAction::SetTrue);
             if name == "header" { arg.conflicts_with("no-header") } else { arg }
         });
         let (name, key) = DROP;
         let drop = Arg::new(name).long(name).value_name("NAMES").help(about(&family::ALL[0], key));
-        let drop = drop.help_heading("Every family").action(ArgAction::Append);
+        let drop = drop.help_heading("Options of every family").action(ArgAction::Append);
         let of_family = flags().into_iter().map(|(flag, entries)| {
             let text = about(entries[0], &format!("{}.{}", entries[0].name, flag.field));
             let whose = match entries.len() == family::ALL.len() {
                 true => String::new(),
                 false => format!(" ({})", names(&entries).replace(" or ", ", ")),
             };
-            let arg =
-                Arg::new(flag.name).long(flag.name).help(format!("{text}{whose}")).help_heading("Of some families");
+            let arg = Arg::new(flag.name)
+                .long(flag.name)
+                .help(format!("{text}{whose}"))
+                .help_heading("Options of some families");
             if flag.value.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name(flag.value) }
         });
         command.args(every).args(switches).arg(drop).args(of_family)
@@ -137,7 +140,7 @@ impl FromArgMatches for Options {
 }
 
 impl Options {
-    /// The data set that was named.
+    /// The value of `--data`, if it was given.
     pub fn data(&self) -> Option<&str> {
         self.of_every.iter().find(|(key, _)| *key == "data.spec").map(|(_, value)| value.as_str())
     }
@@ -159,7 +162,7 @@ impl Options {
         Ok(Moved { data: said("data.spec"), data_dir: said("data.data_dir").map(Into::into) })
     }
 
-    /// The family that an option chooses by itself.
+    /// The family that an option chooses, such as `flow` for `--energy`.
     pub fn family(&self) -> Option<&'static str> {
         let chooses = |(flag, entries): (Flag, Vec<&'static Entry>)| {
             (flag.selects && self.of_family.iter().any(|(name, _)| *name == flag.name)).then(|| entries[0].name)
@@ -167,10 +170,10 @@ impl Options {
         flags().into_iter().find_map(chooses)
     }
 
-    /// The built-in recipe that an option stands for where neither recipe nor data are named.
+    /// The built-in recipe that an option chooses if neither a recipe nor data are given.
     ///
     /// # Errors
-    /// A value that the option's field does not take.
+    /// The value of the option is not valid for its field.
     pub fn recipe(&self) -> Result<Option<Recipe>, RecipeError> {
         for (flag, entries) in flags() {
             let said = self.of_family.iter().find(|(name, _)| *name == flag.name);
@@ -183,10 +186,10 @@ impl Options {
         Ok(None)
     }
 
-    /// Sets the fields of a recipe whose family is settled.
+    /// Sets the fields of a recipe. Its family must be final.
     ///
     /// # Errors
-    /// An option of another family, a value that a field does not take.
+    /// An option belongs to another family, or a value is not valid for its field.
     pub fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
         for (key, value) in &self.of_every {
             recipe.set(key, value)?;
@@ -203,7 +206,11 @@ impl Options {
                         continue;
                     };
                     let instead = if flag.instead.is_empty() { String::new() } else { format!("; {}", flag.instead) };
-                    anyhow::bail!("--{name} is for --family {}, not {}{instead}", names(&entries), family.name);
+                    anyhow::bail!(
+                        "--{name} belongs to --family {}, but this recipe is of family {}{instead}",
+                        names(&entries),
+                        family.name
+                    );
                 }
             }
         }
@@ -211,10 +218,10 @@ impl Options {
     }
 }
 
-/// The field and the value of `FIELD=VALUE`.
+/// Splits `FIELD=VALUE` into the field and the value.
 ///
 /// # Errors
-/// No `=`.
+/// The text has no `=`.
 pub fn assignment(text: &str) -> Result<(String, String), String> {
     let split = text.split_once('=').map(|(field, value)| (field.trim().to_owned(), value.to_owned()));
     split.ok_or_else(|| format!("expected FIELD=VALUE, found `{text}`"))

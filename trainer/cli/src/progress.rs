@@ -1,4 +1,5 @@
-//! What a run shows while it trains, a bar on a terminal, plain lines elsewhere; and Ctrl-C, which ends it.
+//! The display of a run while it trains: a bar on a terminal, and lines of text elsewhere. It also ends the run after
+//! Ctrl-C.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::columns::say;
 
-/// The display of a run, on standard error.
+/// The display of a run on standard error.
 pub(crate) struct Progress {
     stop: Arc<AtomicBool>,
     bar: Option<ProgressBar>,
@@ -22,7 +23,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A display of a run that ends after the step in which `stop` is set.
+    /// A display that ends the run after the step in which `stop` was set.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         Self { stop, bar: None, started: Instant::now(), first: 0, steps: 0 }
     }

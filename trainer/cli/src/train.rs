@@ -1,4 +1,4 @@
-//! `elbo train`.
+//! `elbo train` trains a model and writes a run folder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,45 +14,47 @@ use super::options::{Options, assignment};
 use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
-  elbo train digits                               a built-in recipe; seconds
-  elbo train --family wgan --data digits          another family, with its own defaults; minutes
-  elbo train mnist --data-dir data --seed 1       with the four MNIST files in data or data/mnist
+  elbo train digits                               a built-in recipe (seconds)
+  elbo train --family wgan --data digits          another family with its own defaults (minutes)
+  elbo train mnist --data-dir data --seed 1       needs the four MNIST files in data or data/mnist
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
   elbo train --data log.csv --drop-columns time,site --label-column fault
   elbo train --data faces.npy --kind image        an array of floats that are images
   elbo train digits --family dlgm --layers 8,8    a deep latent Gaussian model
-  elbo train --family flow --data sensor.csv      a RealNVP flow: its score is exact
-  elbo train --energy u1 --flow realnvp           a flow that draws from an energy, without data
+  elbo train --family flow --data sensor.csv      a RealNVP flow, whose score is exact
+  elbo train --energy u1 --flow realnvp           a flow that samples an energy, without data
   elbo train mnist --posterior planar             a VAE whose posterior is a planar flow
   elbo train my.toml --out runs/mine              a recipe of your own
-  elbo train --resume runs/mine                   go on after Ctrl-C; ends with the same bits
+  elbo train --resume runs/mine                   continues after Ctrl-C, with the same result
 
-The options override the recipe, and --set reaches every field of it:
+The options override the recipe, and --set sets any field of it:
   elbo train digits --set train.weight_decay=1e-4 --set export.monte_carlo_samples=16
   elbo train --family dlgm --data digits --set dlgm.layers=8,4 --set dlgm.covariance=diagonal
-`elbo recipe --fields FAMILY` lists the fields with their types, defaults and what they are for.
+`elbo recipe --fields FAMILY` lists the fields with their types, defaults and meanings.
 
-The run folder's README.txt explains its files; its recipe.toml repeats the run.";
+The file README.txt in the run folder explains the other files. Training its recipe.toml again gives
+the same result.";
 
-/// Train a model from a recipe or a data file.
+/// Trains a model from a recipe or a data file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Built-in recipe (`elbo recipe` lists them) or the path of a TOML file.
+    /// Built-in recipe, or path of a TOML file. `elbo recipe` lists the built-in recipes.
     recipe: Option<String>,
-    /// Family: its own defaults with --data; with a recipe, that recipe for another family.
+    /// Family of the model. With --data, its own defaults are used. With a recipe, the recipe is changed to this
+    /// family.
     #[arg(long, value_name = "FAMILY", long_help = families())]
     family: Option<String>,
     #[command(flatten)]
     options: Options,
-    /// Set any field of the recipe, after all other options; may be given several times.
+    /// Sets a field of the recipe, after all other options. The option may be given several times.
     #[arg(long, value_name = "FIELD=VALUE", value_parser = assignment)]
     set: Vec<(String, String)>,
-    /// Run folder to make; by default runs/NAME-sSEED.
+    /// Run folder that is created. The default is runs/NAME-sSEED.
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Go on with the run in this folder; with --data or --data-dir where its data have moved.
+    /// Continues the run in this folder. If its data have moved, name them again with --data.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "family", "set", "out"])]
     resume: Option<PathBuf>,
 }
@@ -68,11 +70,14 @@ fn data_file(name: &str) -> bool {
     ENDINGS.contains(&ending.as_str()) || ending.ends_with("-ubyte") || name.ends_with("-ubyte")
 }
 
-/// The families, one a line.
+/// The help of `--family`, with one line for each family.
 fn families() -> String {
-    let line = |entry: &family::Entry| format!("\n  {:<5} {}", entry.name, entry.about);
+    let line = |entry: &family::Entry| format!("\n  {:<8} {}", entry.name, entry.description);
     let lines: String = family::ALL.iter().map(line).collect();
-    format!("Family: its own defaults with --data; with a recipe, that recipe for another family.{lines}")
+    format!(
+        "Family of the model. With --data, its own defaults are used. With a recipe, the recipe is changed to this \
+         family. The families are:{lines}"
+    )
 }
 
 impl Args {
@@ -85,7 +90,7 @@ impl Args {
             },
             (None, None) => match self.options.recipe()? {
                 Some(recipe) => recipe,
-                None => bail!("nothing to train: name a recipe (`elbo train digits`) or give --data FILE"),
+                None => bail!("there is nothing to train. Name a recipe (`elbo train digits`) or give --data FILE."),
             },
             (None, Some(data)) => match family {
                 Some(family) => Recipe::for_family(family, data)?,
@@ -99,7 +104,7 @@ impl Args {
         for (field, value) in &self.set {
             recipe.set(field, value)?;
         }
-        // The run folder must find its data from wherever it is used.
+        // The paths must stay valid if a later command runs in another folder.
         if let Some(dir) = &mut recipe.data.data_dir {
             *dir = std::path::absolute(&*dir)?;
         }
@@ -120,9 +125,9 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step, with a checkpoint; Ctrl-C again ends at once");
+        eprintln!("\nstopping after this step, with a checkpoint. Press Ctrl-C again to end at once.");
     })
-    .map_err(|e| anyhow::anyhow!("cannot listen to Ctrl-C: {e}"))?;
+    .map_err(|e| anyhow::anyhow!("Ctrl-C cannot be handled: {e}"))?;
     let (outcome, out) = match args.resume.take() {
         Some(path) => {
             let mut run = Run::open(&path)?;
@@ -139,13 +144,13 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         .map_or(String::new(), |v| format!("; best validation ELBO {v:.3} nats per row at step {}", outcome.best_step));
     let how = match outcome.end {
         End::Finished => "trained",
-        End::Early => "stopped early, no better bound in sight,",
+        End::Early => "stopped early, because the bound no longer improved,",
         End::Interrupted => "interrupted",
     };
     println!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds);
     let run = out.display();
     match outcome.end {
-        End::Interrupted => println!("go on:     elbo train --resume {run}"),
+        End::Interrupted => println!("continue:  elbo train --resume {run}"),
         _ => println!("run:       {run} (README.txt explains its files)\nevaluate:  elbo eval {run}"),
     }
     Ok(())

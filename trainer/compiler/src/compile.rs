@@ -3,8 +3,9 @@
 use crate::assemble::{QuantizedMatrix, assemble};
 use crate::calibrate::{Ranges, calibrate};
 use crate::graph::FloatModel;
-use crate::host::{Blob, quantize_row, self_test};
+use crate::host::{Blob, RunError, quantize_row, self_test};
 use crate::likelihood::Likelihood;
+use crate::quantile::quantile;
 use crate::quantize::WeightBits;
 use crate::scales::{Scales, assign};
 use crate::stimulus::InputRange;
@@ -23,7 +24,7 @@ pub enum CompileError {
     Plan(#[from] plan::PlanError),
     /// A layer's weights are too large for the scale that its output must have.
     #[error(
-        "layer {layer}: its weights are too large for an output of {frac} fractional bits; train with weight decay or a smaller latent range"
+        "layer {layer}: the weights are too large for an output with {frac} fractional bits. Train with weight decay or with a smaller latent range."
     )]
     Scale {
         /// Name of the layer.
@@ -32,14 +33,19 @@ pub enum CompileError {
         frac: u32,
     },
     /// There are no rows to calibrate with.
-    #[error("no rows to calibrate with: the training split is empty")]
+    #[error("there are no rows to calibrate with, because the training split is empty. Give data with training rows.")]
     NoCalibrationData,
     /// The model cannot be written as a blob.
     #[error("the model cannot be written as a blob: {0}")]
     Write(#[from] WriteError),
     /// The runtime refuses the compiled blob. This is a bug in the compiler.
-    #[error("the runtime refuses the compiled blob: {0}")]
+    #[error(
+        "the runtime refuses the compiled blob: {0}. This is a bug in the compiler. Please report it with the run folder."
+    )]
     Refused(LoadError),
+    /// A program cannot be run on a row of data.
+    #[error("the compiled blob cannot run on the given rows: {0}. Give rows with as many values as the model reads.")]
+    Run(#[from] RunError),
 }
 
 /// The options of the compiler.
@@ -84,7 +90,7 @@ pub struct Compiled {
 
 /// The description of a model that its blob contains.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct ModelDescription {
     /// Model family, "vae" for example.
     pub family: String,
     /// Distribution of the data given the latent.
@@ -104,7 +110,7 @@ pub struct About {
 /// [`CompileError`].
 pub fn compile(
     float: FloatModel,
-    about: &About,
+    description: &ModelDescription,
     calibration: &[Vec<f32>],
     held_out: &[Vec<f32>],
     options: &Options,
@@ -115,7 +121,7 @@ pub fn compile(
     let mut float = fold::fold(float);
     quantize::set_weight_bits(&mut float, options.weight_bits);
     let ranges = calibrate(&float, calibration, options.seed);
-    let scales = assign(&float, &ranges, about.data);
+    let scales = assign(&float, &ranges, description.data);
     check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
@@ -131,18 +137,18 @@ pub fn compile(
     let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
     let input = held_out.first().unwrap_or(&calibration[0]);
     let row = quantize_row(&model, input);
-    let digests = self_test(&model, &row, options.seed);
+    let digests = self_test(&model, &row, options.seed).map_err(RunError::Session)?;
     let input: Vec<u8> = row.iter().flat_map(|q| q.to_le_bytes()).collect();
     let quantiles = score_quantiles(&draft, held_out)?;
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
     let meta = Meta {
         name: &options.name,
-        family: &about.family,
-        likelihood: about.likelihood.into(),
+        family: &description.family,
+        likelihood: description.likelihood.into(),
         shape: options.shape,
-        latent: about.latent as u16,
-        classes: about.classes as u16,
+        latent: description.latent as u16,
+        classes: description.classes as u16,
         monte_carlo_samples: options.monte_carlo as u16,
         importance_samples: options.importance as u16,
         feature_mean: &mean,
@@ -177,12 +183,10 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
     Ok(())
 }
 
-/// The 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, in Q16 nats; zeros if there are no
-/// rows.
+/// The 50, 90, 95, 99 and 99.9 % quantiles (see [`quantile`]) of the deterministic score over `rows`, in Q16 nats.
+/// Zeros if there are no rows.
 fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
-    let mut scores: Vec<i64> =
-        blob.scores(rows).map_err(CompileError::Refused)?.iter().map(|nats| nats.to_bits()).collect();
+    let mut scores: Vec<i64> = blob.scores(rows)?.iter().map(|nats| nats.to_bits()).collect();
     scores.sort_unstable();
-    let at = |share: f64| scores.get(((scores.len() as f64 * share) as usize).min(scores.len().saturating_sub(1)));
-    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| at(share).copied().unwrap_or(0)))
+    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| quantile(&scores, share).unwrap_or(0)))
 }

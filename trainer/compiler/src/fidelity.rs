@@ -1,7 +1,8 @@
 //! The cost of quantisation: compares the float graph with the integer program on the same inputs and the same noise.
 
 use crate::compile::Compiled;
-use crate::host::{HostArena, dequantize, quantize};
+use crate::host::{Runner, dequantize, quantize};
+use crate::quantile::quantile;
 use crate::roc;
 use crate::stimulus::{generator, inputs};
 use elbo::normal::{FRAC, fill_normal};
@@ -51,7 +52,7 @@ pub struct Differences {
     pub mean: f64,
     /// Root mean square of the differences.
     pub rms: f64,
-    /// 99th percentile of the differences' magnitudes.
+    /// 99 % [`quantile`] of the differences' magnitudes.
     pub p99: f64,
     /// Largest magnitude of a difference.
     pub worst: f64,
@@ -68,7 +69,7 @@ impl Differences {
         }
         let count = magnitudes.len().max(1) as f64;
         magnitudes.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| magnitudes.get((share * (count - 1.0)).round() as usize).copied().unwrap_or(0.0);
+        let at = |share: f64| quantile(&magnitudes, share).unwrap_or(0.0);
         let [float, integer] = sums.map(|sum| sum / count);
         Self { float, integer, mean: integer - float, rms: (squares / count).sqrt(), p99: at(0.99), worst: at(1.0) }
     }
@@ -156,28 +157,24 @@ pub fn paired(
     let model = compiled.blob.load(Limits::default())?;
     let info = model.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let program = compiled.float.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
-    let run = |arena: &mut HostArena, (index, x): (usize, &Vec<f32>)| -> Result<Pair, FidelityError> {
+    let run = |runner: &mut Runner<'_>, (index, x): (usize, &Vec<f32>)| -> Result<Pair, FidelityError> {
         let fail = |source| FidelityError::Run { row: index, source };
         let seed = seed.wrapping_add(index as u64);
         let mut noise = Recorder { rng: generator(seed), draws: Vec::new() };
-        let mut session = model.session(arena.as_mut_slice()).map_err(fail)?;
         let given = inputs(program, x, index, &mut generator(!seed));
         let q: Vec<Vec<i16>> =
             given.iter().zip(info.inputs.iter().flatten()).map(|(x, info)| quantize(x, info)).collect();
-        let q: Vec<&[i16]> = q.iter().map(Vec::as_slice).collect();
-        let mut out: Vec<Vec<i16>> = info.outputs.iter().flatten().map(|vector| vec![0; vector.len]).collect();
-        let mut slots: Vec<&mut [i16]> = out.iter_mut().map(Vec::as_mut_slice).collect();
-        let nats = session.run(kind, &q, &mut slots, &mut noise).map_err(fail)?;
-        let integers = out.iter().zip(info.outputs.iter().flatten()).flat_map(|(q, info)| dequantize(q, info));
+        let out = runner.run(kind, &q, &mut noise).map_err(fail)?;
+        let integers = out.vectors.iter().zip(info.outputs.iter().flatten()).flat_map(|(q, info)| dequantize(q, info));
         let mut draws = noise.draws.iter();
         let given: Vec<&[f32]> = given.iter().map(Vec::as_slice).collect();
         let mut float = compiled.float.run(program, &given, &mut |out| {
             out.iter_mut().zip(&mut draws).for_each(|(o, d)| *o = *d);
         });
         let scalar = if info.scalar { float.pop().map_or(0.0, |nats| f64::from(nats[0])) } else { 0.0 };
-        Ok(Pair { vectors: [float.concat(), integers.collect()], scalars: [scalar, nats.to_f64()] })
+        Ok(Pair { vectors: [float.concat(), integers.collect()], scalars: [scalar, out.nats().to_f64()] })
     };
-    rows.par_iter().enumerate().map_init(|| HostArena::new(&model), run).collect()
+    rows.par_iter().enumerate().map_init(|| Runner::new(&model), run).collect()
 }
 
 /// The differences between the outputs of a program over one run per row; see [`paired`].

@@ -8,8 +8,8 @@
 //! Features are standardised before a model sees them (by `Dataset` on the host, by the caller on a device), and not by
 //! the model's first layer. The reason is that a Gaussian likelihood reads the same standardised row as the encoder.
 
-use crate::graph::{DenseLayer, FloatModel, FloatProgram, Immediate, Node, NodeId};
-use elbo::program::Opcode;
+use crate::graph::{DenseLayer, FloatModel, FloatProgram, Node, NodeId};
+use elbo::program::{Opcode, Range};
 
 #[cfg(test)]
 mod tests;
@@ -100,17 +100,18 @@ fn weights(model: &FloatModel) -> usize {
     model.layers.iter().map(|layer| layer.w.len()).sum()
 }
 
-/// Multiply-accumulates of one run.
+/// Multiply-accumulates of the dense layers in one run. Folding does not change those of other operations.
 fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
     let mut repeats = vec![1u64];
     let mut total = 0;
     for node in &program.nodes {
         let repeat = repeats.last().copied().unwrap_or(1);
-        match node.opcode() {
-            Some(Opcode::Loop) => repeats.push(repeat * u64::from(node.iterations())),
-            Some(Opcode::End) => drop(repeats.pop()),
-            Some(Opcode::Dense) => total += repeat * model.layers[node.layer].w.len() as u64,
-            _ => {}
+        if node.opens_loop() {
+            repeats.push(repeat * u64::from(node.iterations()));
+        } else if node.closes_loop() {
+            repeats.pop();
+        } else if node.opcode() == Some(Opcode::Dense) {
+            total += repeat * model.layers[node.layer].w.len() as u64;
         }
     }
     total
@@ -118,15 +119,13 @@ fn macs(model: &FloatModel, program: &FloatProgram) -> u64 {
 
 /// The interval of all values of a node, as far as it follows from the node's operation alone.
 fn range(node: &Node) -> [f32; 2] {
-    match node.opcode() {
-        Some(Opcode::Clamp) => match node.imm {
-            Immediate::Interval(interval) => interval,
-            _ => [f32::NEG_INFINITY, f32::INFINITY],
-        },
-        Some(Opcode::Sigmoid | Opcode::Softmax) => [0.0, 1.0],
-        Some(Opcode::Tanh) => [-1.0, 1.0],
-        Some(Opcode::Relu | Opcode::Exp) => [0.0, f32::INFINITY],
-        _ => [f32::NEG_INFINITY, f32::INFINITY],
+    const ANY: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+    match node.opcode().map_or(Range::Any, |opcode| opcode.facts().range()) {
+        Range::Any => ANY,
+        Range::NonNegative => [0.0, f32::INFINITY],
+        Range::Unit => [0.0, 1.0],
+        Range::SignedUnit => [-1.0, 1.0],
+        Range::Interval => node.interval().unwrap_or(ANY),
     }
 }
 
@@ -154,18 +153,19 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
     let mut end_of = vec![None; nodes.len()];
     let mut open: Vec<NodeId> = Vec::new();
     for (at, node) in nodes.iter().enumerate() {
-        if node.opcode() == Some(Opcode::End)
+        if node.closes_loop()
             && let Some(start) = open.pop()
         {
             end_of[start] = Some(at);
         }
         around.push(open.last().copied());
-        if node.opcode() == Some(Opcode::Loop) {
+        if node.opens_loop() {
             open.push(at);
         }
     }
     let mut alive = vec![false; nodes.len()];
-    let kept = |node: &Node| node.is_input() || node.opcode() == Some(Opcode::Normal);
+    let draws = |node: &Node| node.opcode().is_some_and(|opcode| opcode.form().draws_noise());
+    let kept = |node: &Node| node.is_input() || draws(node);
     let mut pending: Vec<NodeId> = (0..nodes.len()).filter(|at| kept(&nodes[*at])).collect();
     pending.extend(&program.outputs);
     while let Some(at) = pending.pop() {

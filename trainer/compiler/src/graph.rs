@@ -92,6 +92,21 @@ impl Node {
         self.kind == NodeKind::LogDet
     }
 
+    /// Whether it opens a loop.
+    pub fn opens_loop(&self) -> bool {
+        self.opcode().is_some_and(|opcode| opcode.facts().opens_loop())
+    }
+
+    /// Whether it closes the innermost loop.
+    pub fn closes_loop(&self) -> bool {
+        self.opcode().is_some_and(|opcode| opcode.facts().closes_loop())
+    }
+
+    /// The interval of a clamp; `None` for any other operation.
+    pub fn interval(&self) -> Option<[f32; 2]> {
+        if let Immediate::Interval(interval) = self.imm { Some(interval) } else { None }
+    }
+
     /// Iterations of a loop; 1 for any other operation.
     pub fn iterations(&self) -> u32 {
         if let Immediate::Iterations(n) = self.imm { n } else { 1 }
@@ -117,13 +132,15 @@ impl Node {
 
     /// The layers whose weights it uses.
     pub fn layers(&self) -> std::ops::Range<usize> {
-        let count = match (self.opcode(), self.imm) {
-            (Some(Opcode::Dense), _) => 1,
-            (Some(Opcode::Conv), Immediate::Geometry(geometry)) => geometry.phases() as usize,
-            (Some(Opcode::Couplings), Immediate::Stack(stack)) => {
-                usize::from(stack.couplings) * usize::from(stack.matrices())
-            }
-            _ => 0,
+        let count = match self.imm {
+            Immediate::Geometry(geometry) => geometry.phases() as usize,
+            Immediate::Stack(stack) => usize::from(stack.couplings) * usize::from(stack.matrices()),
+            Immediate::None
+            | Immediate::Iterations(_)
+            | Immediate::Interval(_)
+            | Immediate::Start(_)
+            | Immediate::Constant(_)
+            | Immediate::Slope(_) => usize::from(self.opcode() == Some(Opcode::Dense)),
         };
         self.layer..self.layer + count
     }

@@ -17,6 +17,11 @@ pub enum Likelihood {
     Logistic,
 }
 
+impl Likelihood {
+    /// Every likelihood.
+    pub const ALL: [Self; 3] = [Self::Bernoulli, Self::Gaussian, Self::Logistic];
+}
+
 impl From<Likelihood> for elbo::Likelihood {
     fn from(likelihood: Likelihood) -> Self {
         match likelihood {
@@ -27,12 +32,28 @@ impl From<Likelihood> for elbo::Likelihood {
     }
 }
 
-impl From<elbo::Likelihood> for Likelihood {
-    fn from(likelihood: elbo::Likelihood) -> Self {
-        match likelihood {
-            elbo::Likelihood::Gaussian => Self::Gaussian,
-            elbo::Likelihood::Logistic => Self::Logistic,
-            _ => Self::Bernoulli,
+/// A likelihood of the runtime that the compiler does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the model has a likelihood that these tools do not know: {0:?}. Use the version of Elbo that compiled it.")]
+pub struct UnknownLikelihood(elbo::Likelihood);
+
+impl TryFrom<elbo::Likelihood> for Likelihood {
+    type Error = UnknownLikelihood;
+
+    fn try_from(likelihood: elbo::Likelihood) -> Result<Self, UnknownLikelihood> {
+        let same = |own: &Self| elbo::Likelihood::from(*own) == likelihood;
+        Self::ALL.into_iter().find(same).ok_or(UnknownLikelihood(likelihood))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_and_the_compiler_mean_the_same() {
+        for likelihood in Likelihood::ALL {
+            assert_eq!(Likelihood::try_from(elbo::Likelihood::from(likelihood)), Ok(likelihood));
         }
     }
 }

@@ -29,7 +29,7 @@ fn legalize(
     // The rounded copies: source, scale and copy. A copy made inside a loop does not exist after the loop.
     let mut rounded: Vec<(NodeId, u32, NodeId)> = Vec::new();
     for (at, node) in program.nodes.iter().enumerate() {
-        if matches!(node.opcode(), Some(Opcode::Loop | Opcode::End)) {
+        if node.opens_loop() || node.closes_loop() {
             rounded.clear();
         }
         let mut node = node.clone();

@@ -28,7 +28,7 @@ impl TryFrom<u8> for WeightBits {
         match bits {
             8 => Ok(Self::Eight),
             16 => Ok(Self::Sixteen),
-            other => Err(format!("weights of {other} bits: expected 8 or 16")),
+            other => Err(format!("weights have 8 or 16 bits, not {other}")),
         }
     }
 }

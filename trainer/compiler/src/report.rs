@@ -4,7 +4,7 @@
 use crate::compile::Compiled;
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{Cost, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
+use elbo::program::{Cost, Immediate, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
 use elbo::{Model, Nats};
 use std::fmt::{self, Write};
 
@@ -101,38 +101,80 @@ pub fn disassembly(model: &Model<'_>) -> String {
                 let (len, offset, frac) = (tensor.len, tensor.offset, tensor.frac);
                 if reference == NO_TENSOR { "-".into() } else { format!("t{reference}[{len}]Q{frac}@{offset}") }
             };
-            depth -= usize::from(op.opcode == Opcode::End);
+            let facts = op.opcode.facts();
+            depth -= usize::from(facts.closes_loop());
             let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
-            match op.opcode {
-                Opcode::Dense => operands.push(format!("matrix {}", op.arg)),
-                Opcode::Loop => operands.push(format!("{} times", op.imm)),
-                Opcode::Slice => operands.push(format!("from {}", op.imm)),
-                Opcode::Offset => operands.push(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
-                Opcode::Clamp => operands.push(format!("{:?}", op.interval())),
-                Opcode::Planar | Opcode::Radial if op.param == 1 => operands.push("inverse".into()),
-                Opcode::Couplings => {
-                    let stack = CouplingStack::unpack(op.imm, op.param);
-                    let inverse = if stack.is_some_and(|stack| stack.inverse) { "inverse, " } else { "" };
-                    let density = if stack.is_some_and(|stack| stack.normal) { "density, " } else { "" };
-                    let count = stack.map_or(0, |stack| stack.couplings);
-                    operands.push(format!("{inverse}{density}{count} couplings, matrix {}", op.arg));
-                }
-                Opcode::Conv => {
-                    let g = ConvGeometry::unpack(op.imm, op.param);
-                    let (kernel, step) =
-                        (g.kernel, if g.up > 1 { format!("up {}", g.up) } else { format!("stride {}", g.stride) });
-                    operands.push(format!("{}x{}, kernel {kernel}, {step}, matrix {}", g.height, g.width, op.arg));
-                }
-                _ => {}
-            }
+            operands.extend((facts.is_invertible() && op.param == 1).then(|| "inverse".into()));
+            operands.extend(immediate(&op));
+            operands.extend(op.opcode.form().uses_arg().then(|| format!("matrix {}", op.arg)));
             let indent = "  ".repeat(depth);
             let written = match op.opcode.writes_extra() {
                 true => format!("{}, {}", tensor(op.output), tensor(op.inputs[2])),
                 false => tensor(op.output),
             };
             let _ = writeln!(text, "{indent}{written} = {:?}({})", op.opcode, operands.join(", "));
-            depth += usize::from(op.opcode == Opcode::Loop);
+            depth += usize::from(facts.opens_loop());
         }
     }
     text
+}
+
+/// The field `imm` of an operation's record, as the disassembly shows it. `None` if the operation does not use it.
+fn immediate(op: &Op) -> Option<String> {
+    match op.opcode.facts().imm() {
+        Immediate::None => None,
+        Immediate::Iterations => Some(format!("{} times", op.imm)),
+        Immediate::Index => Some(format!("from {}", op.imm)),
+        Immediate::Interval => Some(format!("{:?}", op.interval())),
+        Immediate::Nats => Some(Nats::from_bits(i64::from(op.imm as i32)).to_string()),
+        Immediate::Factor => Some(format!("times {}", f64::from(op.imm) / 32768.0)),
+        Immediate::Value => Some(format!("value {}", op.imm)),
+        Immediate::Geometry => {
+            let g = ConvGeometry::unpack(op.imm, op.param);
+            let step = if g.up > 1 { format!("up {}", g.up) } else { format!("stride {}", g.stride) };
+            Some(format!("{}x{}, kernel {}, {step}", g.height, g.width, g.kernel))
+        }
+        Immediate::Couplings => {
+            let stack = CouplingStack::unpack(op.imm, op.param);
+            let inverse = if stack.is_some_and(|stack| stack.inverse) { "inverse, " } else { "" };
+            let density = if stack.is_some_and(|stack| stack.normal) { "density, " } else { "" };
+            Some(format!("{inverse}{density}{} couplings", stack.map_or(0, |stack| stack.couplings)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elbo_writer::operation;
+
+    fn shown(opcode: Opcode, imm: u32, param: i8) -> Option<String> {
+        immediate(&Op { imm, param, ..operation(opcode, &[]) })
+    }
+
+    #[test]
+    fn word_3_is_shown_in_the_units_of_its_operation() {
+        let text = |opcode, imm| shown(opcode, imm, 0).unwrap();
+        assert_eq!(shown(Opcode::Relu, 0, 0), None);
+        assert_eq!(text(Opcode::Loop, 7), "7 times");
+        assert_eq!(text(Opcode::Slice, 5), "from 5");
+        assert_eq!(text(Opcode::Clamp, Op::interval_imm(-3, 400)), "(-3, 400)");
+        assert_eq!(text(Opcode::LeakyRelu, 1 << 13), "times 0.25");
+        assert_eq!(text(Opcode::OneHot, 1 << 14), "value 16384");
+        assert_eq!(text(Opcode::Offset, -98304i32 as u32), Nats::from_bits(-98304).to_string());
+        let (imm, param) = CouplingStack { couplings: 4, inverse: true, ..stack() }.pack();
+        assert_eq!(shown(Opcode::Couplings, imm, param).unwrap(), "inverse, 4 couplings");
+    }
+
+    fn stack() -> CouplingStack {
+        CouplingStack {
+            couplings: 1,
+            layers: 1,
+            activation: elbo::coupling::HiddenActivation::Relu,
+            scale_log2: 0,
+            sixteen: false,
+            inverse: false,
+            normal: false,
+        }
+    }
 }

@@ -8,12 +8,12 @@
 
 use elbo::bounds::FULL;
 use elbo::normal;
-use elbo::program::{Opcode, ProgramKind, ScaleRule, TensorKind};
+use elbo::program::{Opcode, Precision, ProgramKind, Role, ScaleRule, TensorKind};
 
 use crate::calibrate::Ranges;
-use crate::graph::{FloatModel, FloatProgram, Immediate, Node, NodeId, NodeKind};
+use crate::graph::{FloatModel, FloatProgram, Node, NodeId, NodeKind};
 use crate::quantize::{LayerScale, finest_output};
-use crate::stimulus::{InputRange, Role, output_role, role};
+use crate::stimulus::InputRange;
 
 /// Headroom above the largest observed value, so that other inputs seldom saturate.
 const HEADROOM: f32 = 1.25;
@@ -40,22 +40,18 @@ pub fn finest(range: f32) -> u32 {
     (0..=15).rev().find(|frac| range * (1u32 << frac) as f32 <= 32767.0).unwrap_or(0)
 }
 
-/// Number of fractional bits and largest |q| of input `slot` of a program.
+/// Number of fractional bits and largest |q| of input `slot` of a program. A program without this input has the format
+/// of the data there.
 pub fn input_format(kind: ProgramKind, slot: usize, data: InputRange) -> (u32, u16) {
-    match (role(kind, slot), data) {
-        (Role::Latent, _) => (normal::FRAC, FULL - 1),
-        (Role::Data, InputRange::Real(range)) => (finest(range), FULL - 1),
-        _ => (UNIT_FRAC, 1 << UNIT_FRAC),
+    let unit = (UNIT_FRAC, 1 << UNIT_FRAC);
+    match kind.input_roles().get(slot).copied().unwrap_or(Role::Data) {
+        Role::Latent => (normal::FRAC, FULL - 1),
+        Role::Data => match data {
+            InputRange::Unit => unit,
+            InputRange::Real(range) => (finest(range), FULL - 1),
+        },
+        Role::Class | Role::Mask => unit,
     }
-}
-
-/// The scales at which an operation accepts one of its operands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// Any scale.
-    Any,
-    /// At most this number of fractional bits.
-    AtMost(u32),
 }
 
 /// One program with the nodes that its loops store.
@@ -70,14 +66,12 @@ impl<'p> Analysis<'p> {
         let mut stored = vec![None; program.nodes.len()];
         let mut open = Vec::new();
         for (at, node) in program.nodes.iter().enumerate() {
-            match node.opcode() {
-                Some(Opcode::Loop) => open.push(at),
-                Some(Opcode::End) => {
-                    if let Some(start) = open.pop() {
-                        stored[start] = node.inputs.first().copied();
-                    }
-                }
-                _ => {}
+            if node.opens_loop() {
+                open.push(at);
+            } else if node.closes_loop()
+                && let Some(start) = open.pop()
+            {
+                stored[start] = node.inputs.first().copied();
             }
         }
         Self { program, stored }
@@ -87,23 +81,24 @@ impl<'p> Analysis<'p> {
         match self.program.nodes[at].kind {
             NodeKind::Input => false,
             NodeKind::LogDet => true,
-            NodeKind::Operation(Opcode::Loop) => self.stored[at].is_none_or(|stored| self.is_nats(stored)),
+            NodeKind::Operation(opcode) if opcode.facts().opens_loop() => {
+                self.stored[at].is_none_or(|stored| self.is_nats(stored))
+            }
             // An `End` writes into the tensor of its loop.
             NodeKind::Operation(opcode) => opcode.form().output_kind().is_none_or(|kind| kind == TensorKind::Nats),
         }
     }
 
     /// The largest number of fractional bits that this node may have, given its operands.
-    fn ceiling(&self, at: NodeId, fracs: &[u32], layers: &[LayerScale]) -> u32 {
+    fn finest_written(&self, at: NodeId, fracs: &[u32], layers: &[LayerScale]) -> u32 {
         let node = &self.program.nodes[at];
         let of = |slot: usize| fracs[node.inputs[slot]];
-        match node.opcode() {
-            None => u32::MAX,
-            Some(Opcode::Dense | Opcode::Conv) => layers[node.layer].output,
-            Some(Opcode::AddVec | Opcode::SubVec) => of(0).min(of(1)),
-            Some(Opcode::Mul | Opcode::Fma) => of(0) + of(1),
-            Some(Opcode::Loop) => self.stored[at].map_or(u32::MAX, |stored| fracs[stored]),
-            Some(opcode) => {
+        let Some(opcode) = node.opcode() else { return u32::MAX };
+        match opcode.facts().precision() {
+            Precision::Matrices => layers[node.layer].output,
+            Precision::Sum => of(0).min(of(1)),
+            Precision::Product => of(0) + of(1),
+            Precision::Rules => {
                 let from = |slot: &usize| match opcode.form().input_scale(*slot) {
                     ScaleRule::SameAsOutput | ScaleRule::NotCoarserThanOutput => Some(of(*slot)),
                     ScaleRule::Any
@@ -112,39 +107,38 @@ impl<'p> Analysis<'p> {
                     | ScaleRule::Exactly(_)
                     | ScaleRule::ReadAtMost(_) => None,
                 };
-                (0..node.inputs.len()).filter_map(|slot| from(&slot)).min().unwrap_or(u32::MAX)
+                let stored = self.stored[at].map(|stored| fracs[stored]);
+                (0..node.inputs.len()).filter_map(|slot| from(&slot)).chain(stored).min().unwrap_or(u32::MAX)
             }
         }
     }
 
-    /// The scale that node `at` requires of operand `slot`.
-    fn demand(&self, at: NodeId, slot: usize, fracs: &[u32], layers: &[LayerScale]) -> Demand {
+    /// The largest number of fractional bits at which node `at` accepts operand `slot`, or `None` if it accepts any.
+    fn finest_read(&self, at: NodeId, slot: usize, fracs: &[u32], layers: &[LayerScale]) -> Option<u32> {
         let node = &self.program.nodes[at];
         let of = |slot: usize| fracs[node.inputs[slot]];
-        match (node.opcode(), slot) {
-            (None, _) => Demand::Any,
-            (Some(Opcode::Dense | Opcode::Conv), _) => Demand::AtMost(layers[node.layer].input),
-            (Some(Opcode::AddVec | Opcode::SubVec), 0 | 1) => Demand::AtMost(fracs[at]),
-            // The third operand is added at the scale of the product, within 32 bits.
-            (Some(Opcode::Fma), 0) => Demand::AtMost((of(2) + 15).saturating_sub(of(1))),
-            (Some(Opcode::End), _) => {
-                let start = self.stored.iter().position(|stored| *stored == Some(node.inputs[0]));
-                start.map_or(Demand::Any, |start| Demand::AtMost(fracs[start]))
-            }
-            (Some(opcode), _) => match opcode.form().input_scale(slot) {
-                ScaleRule::SameAsOutput => Demand::AtMost(fracs[at]),
-                ScaleRule::Exactly(frac) => Demand::AtMost(frac.into()),
+        let opcode = node.opcode()?;
+        if opcode.facts().closes_loop() {
+            let start = self.stored.iter().position(|stored| *stored == Some(node.inputs[0]));
+            return start.map(|start| fracs[start]);
+        }
+        match opcode.facts().precision() {
+            Precision::Matrices => Some(layers[node.layer].input),
+            Precision::Sum => Some(fracs[at]),
+            // A third operand is added at the scale of the product, within 32 bits.
+            Precision::Product => (slot == 0 && node.inputs.len() > 2).then(|| (of(2) + 15).saturating_sub(of(1))),
+            Precision::Rules => match opcode.form().input_scale(slot) {
+                ScaleRule::SameAsOutput => Some(fracs[at]),
+                ScaleRule::Exactly(frac) => Some(frac.into()),
                 // With more fractional bits the operand would not fit Q16.
-                ScaleRule::ReadAtMost(most) => {
-                    Demand::AtMost(u32::from(most).saturating_add_signed(-i32::from(node.param)))
-                }
-                ScaleRule::SameAsFirst => Demand::AtMost(of(0).min(of(slot))),
+                ScaleRule::ReadAtMost(most) => Some(u32::from(most).saturating_add_signed(-i32::from(node.param))),
+                ScaleRule::SameAsFirst => Some(of(0).min(of(slot))),
                 ScaleRule::Any | ScaleRule::AtLeast(_) if slot == 0 => {
                     let same = (1..node.inputs.len())
                         .filter(|other| opcode.form().input_scale(*other) == ScaleRule::SameAsFirst);
-                    same.map(of).min().map_or(Demand::Any, |other| Demand::AtMost(of(0).min(other)))
+                    same.map(of).min().map(|other| of(0).min(other))
                 }
-                ScaleRule::Any | ScaleRule::AtLeast(_) | ScaleRule::NotCoarserThanOutput => Demand::Any,
+                ScaleRule::Any | ScaleRule::AtLeast(_) | ScaleRule::NotCoarserThanOutput => None,
             },
         }
     }
@@ -158,54 +152,46 @@ impl<'p> Analysis<'p> {
         if let Some(frac) = fixed_output(node) {
             return frac;
         }
-        match node.opcode() {
-            None => {
-                let slot = self.program.nodes[..at].iter().filter(|node| node.is_input()).count();
-                input_format(self.program.kind, slot, data).0
-            }
-            Some(Opcode::Dense | Opcode::Conv) => layers[node.layer].output,
-            Some(Opcode::Exp) => {
-                let largest = |[_, high]: [f32; 2]| (high * 2f32.powi(-i32::from(node.param))).exp();
-                finest(interval(&self.program.nodes[node.inputs[0]]).map_or(range * HEADROOM, largest))
-            }
-            Some(Opcode::Fma | Opcode::Couplings) => finest((range * HEADROOM).max(LATENT_RANGE)),
-            Some(Opcode::Clamp) => {
-                finest(interval(node).map_or(range * HEADROOM, |[low, high]| low.abs().max(high.abs())))
-            }
-            // Their scale is at most that of the operands that they pass on.
-            Some(Opcode::Relu | Opcode::Slice | Opcode::Concat | Opcode::Select | Opcode::Loop | Opcode::MeanVec) => 15,
-            Some(_) => finest(range * HEADROOM),
+        let Some(opcode) = node.opcode() else {
+            let slot = self.program.nodes[..at].iter().filter(|node| node.is_input()).count();
+            return input_format(self.program.kind, slot, data).0;
+        };
+        let facts = opcode.facts();
+        if facts.precision() == Precision::Matrices {
+            return layers[node.layer].output;
         }
+        if facts.passes_elements() {
+            // The scale is limited only by those of the operands.
+            return 15;
+        }
+        let range = range * HEADROOM;
+        finest(if let Some([low, high]) = node.interval() {
+            low.abs().max(high.abs())
+        } else if opcode == Opcode::Exp {
+            let largest = |[_, high]: [f32; 2]| (high * 2f32.powi(-i32::from(node.param))).exp();
+            self.program.nodes[node.inputs[0]].interval().map_or(range, largest)
+        } else if matches!(opcode, Opcode::Fma | Opcode::Couplings) {
+            // These operations write latents.
+            range.max(LATENT_RANGE)
+        } else {
+            range
+        })
     }
 
     /// Whether the operation that writes a node can use another scale.
     fn is_free(&self, at: NodeId) -> bool {
         let node = &self.program.nodes[at];
-        match node.opcode() {
-            None => self.program.kind == ProgramKind::Decode,
-            Some(_) => fixed_output(node).is_none(),
-        }
+        if node.opcode().is_none() { self.program.kind == ProgramKind::Decode } else { fixed_output(node).is_none() }
     }
 }
 
 /// The number of fractional bits of a node's output, if its operation allows only one.
 fn fixed_output(node: &Node) -> Option<u32> {
-    match node.opcode()? {
-        Opcode::OneHot => Some(UNIT_FRAC),
-        opcode => match opcode.form().written_scale() {
-            ScaleRule::Exactly(frac) => Some(frac.into()),
-            ScaleRule::Any
-            | ScaleRule::SameAsOutput
-            | ScaleRule::SameAsFirst
-            | ScaleRule::NotCoarserThanOutput
-            | ScaleRule::AtLeast(_)
-            | ScaleRule::ReadAtMost(_) => None,
-        },
+    let opcode = node.opcode()?;
+    if opcode == Opcode::OneHot {
+        return Some(UNIT_FRAC);
     }
-}
-
-fn interval(node: &Node) -> Option<[f32; 2]> {
-    if let Immediate::Interval(interval) = node.imm { Some(interval) } else { None }
+    if let ScaleRule::Exactly(frac) = opcode.form().written_scale() { Some(frac.into()) } else { None }
 }
 
 /// Chooses the scales of a model from the observed `ranges`.
@@ -250,8 +236,7 @@ pub fn assign(model: &FloatModel, ranges: &Ranges, data: InputRange) -> Scales {
 fn coarsen(analysis: &Analysis<'_>, fracs: &mut [u32], layers: &mut [LayerScale]) {
     for (at, node) in analysis.program.nodes.iter().enumerate() {
         if !analysis.is_nats(at) {
-            let ceiling = analysis.ceiling(at, fracs, layers);
-            fracs[at] = fracs[at].min(ceiling);
+            fracs[at] = fracs[at].min(analysis.finest_written(at, fracs, layers));
             node.layers().for_each(|layer| layers[layer].output = layers[layer].output.min(fracs[at]));
         }
         for (slot, &source) in node.inputs.iter().enumerate() {
@@ -259,7 +244,7 @@ fn coarsen(analysis: &Analysis<'_>, fracs: &mut [u32], layers: &mut [LayerScale]
                 continue;
             }
             node.layers().for_each(|layer| layers[layer].input = layers[layer].input.min(fracs[source]));
-            if let Demand::AtMost(frac) = analysis.demand(at, slot, fracs, layers)
+            if let Some(frac) = analysis.finest_read(at, slot, fracs, layers)
                 && analysis.is_free(source)
             {
                 fracs[source] = fracs[source].min(frac);
@@ -278,7 +263,7 @@ fn first_output(programs: &[Analysis<'_>], layer: usize, range: f32) -> u32 {
         let nodes = &analysis.program.nodes;
         let of_layer = |source: &NodeId| nodes[*source].layers().contains(&layer);
         for node in nodes.iter().filter(|node| node.inputs.iter().any(of_layer)) {
-            let reads = if node.opcode() == Some(Opcode::Clamp) { interval(node) } else { None };
+            let reads = node.interval();
             limit = limit.max(reads.map_or(f32::INFINITY, |[low, high]| low.abs().max(high.abs())));
             logits |= node.opcode() == Some(Opcode::BernoulliNll);
         }
@@ -312,8 +297,9 @@ fn share_ends(programs: &[Analysis<'_>], nodes: &mut [Vec<u32>], data: InputRang
         for (at, analysis) in programs.iter().enumerate() {
             let (program, kind) = (analysis.program, analysis.program.kind);
             let inputs = program.nodes.iter().enumerate().filter(|(_, node)| node.is_input()).map(|(node, _)| node);
-            ends.extend(inputs.enumerate().filter(|(slot, _)| role(kind, *slot) == wanted).map(|(_, node)| (at, node)));
-            if output_role(kind) == Some(wanted) {
+            let roles = kind.input_roles().iter().zip(inputs);
+            ends.extend(roles.filter(|(role, _)| **role == wanted).map(|(_, node)| (at, node)));
+            if kind.output_role() == Some(wanted) {
                 ends.push((at, program.outputs[0]));
             }
         }
@@ -333,8 +319,13 @@ fn source_bound(analysis: &Analysis<'_>, source: NodeId, data: InputRange) -> u1
             let slot = analysis.program.nodes[..source].iter().filter(|node| node.is_input()).count();
             input_format(analysis.program.kind, slot, data).1
         }
-        Some(Opcode::OneHot) => 1 << UNIT_FRAC,
-        _ => FULL,
+        Some(opcode) => {
+            if opcode == Opcode::OneHot {
+                1 << UNIT_FRAC
+            } else {
+                FULL
+            }
+        }
     }
 }
 
@@ -347,7 +338,7 @@ pub fn rescaled(program: &FloatProgram, fracs: &[u32], layers: &[LayerScale]) ->
             if analysis.is_nats(source) || node.is_log_det() {
                 continue;
             }
-            if let Demand::AtMost(frac) = analysis.demand(at, slot, fracs, layers)
+            if let Some(frac) = analysis.finest_read(at, slot, fracs, layers)
                 && frac < fracs[source]
             {
                 all.push((at, slot, frac));

@@ -2,7 +2,7 @@
 //! inputs.
 
 use elbo::normal;
-use elbo::program::ProgramKind;
+use elbo::program::Role;
 use elbo::rng::Xoshiro128PlusPlus;
 use rand_core::{Rng, SeedableRng};
 
@@ -15,43 +15,6 @@ pub enum InputRange {
     Unit,
     /// Real numbers within this magnitude. Larger values are clamped.
     Real(f32),
-}
-
-/// The meaning of an input of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A row of data.
-    Data,
-    /// A latent.
-    Latent,
-    /// One class, as a one-hot vector.
-    Class,
-    /// A mask with ones where the row is observed.
-    Mask,
-}
-
-/// The meaning of input `slot` of a program of this kind.
-pub fn role(kind: ProgramKind, slot: usize) -> Role {
-    match (kind, slot) {
-        (ProgramKind::Decode, _) => Role::Latent,
-        (ProgramKind::SampleClass, _) => Role::Class,
-        (ProgramKind::Impute, 1) => Role::Mask,
-        _ => Role::Data,
-    }
-}
-
-/// The meaning of a program's first output vector, if another program can read it.
-pub fn output_role(kind: ProgramKind) -> Option<Role> {
-    match kind {
-        ProgramKind::Sample
-        | ProgramKind::Decode
-        | ProgramKind::Reconstruct
-        | ProgramKind::SampleClass
-        | ProgramKind::Impute
-        | ProgramKind::SampleDensity => Some(Role::Data),
-        ProgramKind::Invert => Some(Role::Latent),
-        _ => None,
-    }
 }
 
 /// The generator of noise and stimuli, which is that of the runtime.
@@ -70,7 +33,7 @@ pub fn fill_normal(rng: &mut Xoshiro128PlusPlus, out: &mut [f32]) {
 /// observed.
 pub fn inputs(program: &FloatProgram, x: &[f32], index: usize, rng: &mut Xoshiro128PlusPlus) -> Vec<Vec<f32>> {
     let lengths = program.nodes.iter().filter(|node| node.is_input()).map(|node| node.len);
-    let of_slot = |(slot, len): (usize, usize)| match role(program.kind, slot) {
+    let of_input = |(role, len): (&Role, usize)| match role {
         Role::Data => x.to_vec(),
         Role::Latent => {
             let mut z = vec![0.0; len];
@@ -80,5 +43,5 @@ pub fn inputs(program: &FloatProgram, x: &[f32], index: usize, rng: &mut Xoshiro
         Role::Class => (0..len).map(|class| f32::from(u8::from(class == index % len))).collect(),
         Role::Mask => (0..len).map(|_| (rng.next_u32() >> 31) as f32).collect(),
     };
-    lengths.enumerate().map(of_slot).collect()
+    program.kind.input_roles().iter().zip(lengths).map(of_input).collect()
 }

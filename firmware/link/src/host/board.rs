@@ -102,7 +102,7 @@ impl Board {
             return Ok(board);
         }
         let known: Vec<String> = BOARDS.iter().map(|board| format!("{} ({})", board.name, board.core)).collect();
-        bail!("there is no board `{name}`; boards: {}", known.join(", "))
+        bail!("there is no board `{name}`. The boards are {}.", known.join(", "))
     }
 
     /// Whether the board can run here without hardware.

@@ -10,7 +10,7 @@ use embedded_io::ErrorType;
 
 use super::emulator::Emulator;
 use crate::{
-    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Fuzzed, Program, ProgramShape, Reply, Request, StackUse,
+    Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Fuzzed, ProgramKind, ProgramShape, Reply, Request, StackUse,
     write_frame,
 };
 
@@ -92,7 +92,7 @@ impl Client {
     }
 
     /// The shapes and cost of a program.
-    pub fn shape(&mut self, program: Program) -> Result<ProgramShape> {
+    pub fn shape(&mut self, program: ProgramKind) -> Result<ProgramShape> {
         self.send(&Request::Shape(program))?;
         self.receive(|reply| match reply {
             Reply::Shape(shape) => Some(shape),
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// The shapes and cost of a program, or `None` if the model does not contain it.
-    pub fn find_shape(&mut self, program: Program) -> Result<Option<ProgramShape>> {
+    pub fn find_shape(&mut self, program: ProgramKind) -> Result<Option<ProgramShape>> {
         self.send(&Request::Shape(program))?;
         self.receive(|reply| match reply {
             Reply::Shape(shape) => Some(Some(shape)),
@@ -118,14 +118,14 @@ impl Client {
 
     /// Runs a program on its input vectors, given one after another. Returns its output vectors in the same form, and
     /// its scalar in Q16 nats.
-    pub fn run(&mut self, program: Program, inputs: &[i16], seed: u64) -> Result<(Vec<i16>, Option<i64>)> {
+    pub fn run(&mut self, program: ProgramKind, inputs: &[i16], seed: u64) -> Result<(Vec<i16>, Option<i64>)> {
         self.send_input(inputs)?;
         self.send(&Request::Run { program, seed })?;
         self.receive_result()
     }
 
     /// The score of `x`, in Q16 nats.
-    pub fn score(&mut self, program: Program, x: &[i16], seed: u64) -> Result<i64> {
+    pub fn score(&mut self, program: ProgramKind, x: &[i16], seed: u64) -> Result<i64> {
         self.run(program, x, seed)?.1.with_context(|| format!("{} answered without a score", self.name))
     }
 
@@ -197,8 +197,8 @@ impl Client {
         let mut frame = Vec::new();
         ensure!(write_frame(&mut frame, request).is_ok(), "the request {request:?} is longer than a frame");
         if let Err(error) = self.writer.write_all(&frame).and_then(|()| self.writer.flush()) {
-            let words = self.last_words();
-            bail!("cannot send to {}: {error}{words}", self.name);
+            let diagnostics = self.diagnostics();
+            bail!("cannot send to {}: {error}{diagnostics}", self.name);
         }
         Ok(())
     }
@@ -241,23 +241,26 @@ impl Client {
                 _ => format!("{} sent an unexpected answer: {reply:?}", self.name),
             }),
             Err(error) => {
-                let words = self.last_words();
+                let diagnostics = self.diagnostics();
                 let name = self.name;
                 match error {
-                    FrameError::Bad => bail!("{name} sent bytes that are not a message{words}"),
-                    FrameError::Closed => bail!("the connection to {name} has ended{words}"),
+                    FrameError::Bad => bail!("{name} sent bytes that are not a message{diagnostics}"),
+                    FrameError::Unknown => bail!(
+                        "{name} sent an answer that this command does not know; build the firmware from the same version{diagnostics}"
+                    ),
+                    FrameError::Closed => bail!("the connection to {name} has ended{diagnostics}"),
                     FrameError::Stream(Silence) => {
-                        bail!("{name} has been silent for {} s{words}", self.port.patience.as_secs_f32())
+                        bail!("{name} has been silent for {} s{diagnostics}", self.port.patience.as_secs_f32())
                     }
                 }
             }
         }
     }
 
-    fn last_words(&mut self) -> String {
+    fn diagnostics(&mut self) -> String {
         // Its standard error may still be incomplete.
         thread::sleep(Duration::from_millis(100));
-        self.emulator.as_mut().map(Emulator::last_words).unwrap_or_default()
+        self.emulator.as_mut().map(Emulator::diagnostics).unwrap_or_default()
     }
 }
 
@@ -350,7 +353,7 @@ mod tests {
         let piece = |offset, bytes| Reply::Values { offset, bytes };
         answer(&mut board, &[piece(0, &[1, 0, 2, 0]), piece(2, &[0xff, 0xff]), Reply::Done, Reply::Nats(-5)]);
         assert_eq!(client.sample(0, 1).unwrap(), [1, 2, -1]);
-        assert_eq!(client.score(Program::Score, &[1; 40], 0).unwrap(), -5);
+        assert_eq!(client.score(ProgramKind::Score, &[1; 40], 0).unwrap(), -5);
     }
 
     #[test]
@@ -359,15 +362,15 @@ mod tests {
         let shape = ProgramShape { input_len: 1, output_len: 2, work: 3, macs: 4 };
         let failures = [Failure::NoProgram, Failure::NoModel("none"), Failure::NoProgram].map(Reply::Failure);
         answer(&mut board, &[&[Reply::Shape(shape)], &failures[..]].concat());
-        assert_eq!(client.find_shape(Program::Score).unwrap(), Some(shape));
-        assert_eq!(client.find_shape(Program::Invert).unwrap(), None);
-        assert!(client.find_shape(Program::Invert).is_err() && client.shape(Program::Invert).is_err());
+        assert_eq!(client.find_shape(ProgramKind::Score).unwrap(), Some(shape));
+        assert_eq!(client.find_shape(ProgramKind::Invert).unwrap(), None);
+        assert!(client.find_shape(ProgramKind::Invert).is_err() && client.shape(ProgramKind::Invert).is_err());
     }
 
     #[test]
     fn what_is_sent_arrives_in_pieces() {
         let (mut client, mut board) = connected();
-        let _ = client.score(Program::Score, &[258; 40], 3);
+        let _ = client.score(ProgramKind::Score, &[258; 40], 3);
         board.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let mut wire = Vec::new();
         // Ends with an error when nothing more arrives.
@@ -377,7 +380,7 @@ mod tests {
         let mut next = || format!("{:?}", reader.read::<_, Request<'_>>(&mut wire).unwrap());
         assert_eq!(next(), format!("{:?}", Request::Input { offset: 0, bytes: &[2, 1].repeat(32) }));
         assert_eq!(next(), format!("{:?}", Request::Input { offset: 32, bytes: &[2, 1].repeat(8) }));
-        assert_eq!(next(), format!("{:?}", Request::Run { program: Program::Score, seed: 3 }));
+        assert_eq!(next(), format!("{:?}", Request::Run { program: ProgramKind::Score, seed: 3 }));
     }
 
     #[test]
@@ -392,14 +395,17 @@ mod tests {
     fn silence_refusal_nonsense_and_the_end_are_told_apart() {
         let (mut client, mut board) = connected();
         let text = |result: Result<i64>| result.unwrap_err().to_string();
-        assert!(text(client.score(Program::Score, &[], 0)).contains("test has been silent"));
+        assert!(text(client.score(ProgramKind::Score, &[], 0)).contains("test has been silent"));
         answer(&mut board, &[Reply::Failure(Failure::NoProgram), Reply::Ticks(1)]);
-        assert_eq!(text(client.score(Program::Score, &[], 0)), "test refused: the model has no such program");
-        assert!(text(client.score(Program::Score, &[], 0)).contains("unexpected answer: Ticks(1)"));
+        assert_eq!(text(client.score(ProgramKind::Score, &[], 0)), "test refused: the model has no such program");
+        assert!(text(client.score(ProgramKind::Score, &[], 0)).contains("unexpected answer: Ticks(1)"));
         board.write_all(&[9, 9, 9, 0]).unwrap();
-        assert!(text(client.score(Program::Score, &[], 0)).contains("not a message"));
+        assert!(text(client.score(ProgramKind::Score, &[], 0)).contains("not a message"));
+        // A reply of variant 100.
+        board.write_all(&[2, 100, 0]).unwrap();
+        assert!(text(client.score(ProgramKind::Score, &[], 0)).contains("build the firmware from the same version"));
         drop(board);
-        let end = text(client.score(Program::Score, &[], 0));
+        let end = text(client.score(ProgramKind::Score, &[], 0));
         assert!(end.contains("has ended") || end.contains("cannot send"), "{end}");
     }
 }

@@ -60,7 +60,7 @@ impl Emulator {
     /// The board is not emulated.
     fn command(board: &'static Board, image: &Image) -> Result<Command> {
         let Means::Emulator { machine } = board.means else {
-            bail!("{} is not an emulated board: it needs the hardware and a debug probe", board.name)
+            bail!("{} is not an emulated board. It needs the hardware and a debug probe.", board.name)
         };
         let mut command = Command::new(PROGRAM);
         command
@@ -79,23 +79,23 @@ impl Emulator {
     /// # Errors
     /// There is already a connection.
     pub fn connect(mut self) -> Result<Client> {
-        let taken = "the emulator's serial port has been taken";
-        let input: ChildStdin = self.child.stdin.take().context(taken)?;
-        let output: ChildStdout = self.child.stdout.take().context(taken)?;
+        let in_use = "the serial port of the emulator is already in use";
+        let input: ChildStdin = self.child.stdin.take().context(in_use)?;
+        let output: ChildStdout = self.child.stdout.take().context(in_use)?;
         Ok(Client::new(self.board.name, Box::new(input), Box::new(output), Some(self)))
     }
 
     /// Returns everything that the firmware writes to its serial port until `enough` returns true.
     ///
     /// # Errors
-    /// The serial port ends before. The message contains the emulator's output.
+    /// The serial port ends before that. The message contains the emulator's output.
     pub fn read_until(&mut self, mut enough: impl FnMut(&str) -> bool) -> Result<String> {
-        let mut port = self.child.stdout.take().context("the emulator's serial port has been taken")?;
+        let mut port = self.child.stdout.take().context("the serial port of the emulator is already in use")?;
         let mut text = Vec::new();
         let mut buffer = [0; 4096];
         while !enough(&String::from_utf8_lossy(&text)) {
-            match port.read(&mut buffer).context("the emulator's serial port fails")? {
-                0 => bail!("the serial port of {} has ended{}", self.board.name, self.last_words()),
+            match port.read(&mut buffer).context("cannot read the serial port of the emulator")? {
+                0 => bail!("the serial port of {} has ended{}", self.board.name, self.diagnostics()),
                 count => text.extend(&buffer[..count]),
             }
         }
@@ -103,17 +103,18 @@ impl Emulator {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// How the emulator ended, if it did, and everything written to standard error.
-    pub fn last_words(&mut self) -> String {
-        let mut words = match self.child.try_wait() {
+    /// Everything that explains a failure: how the emulator has ended, if it has, and what it has written to standard
+    /// error.
+    pub fn diagnostics(&mut self) -> String {
+        let mut text = match self.child.try_wait() {
             Ok(Some(status)) => format!("; the emulator ended with {status}"),
             _ => String::new(),
         };
         let output = self.output.lock().map(|output| output.trim().to_owned()).unwrap_or_default();
         if !output.is_empty() {
-            words += &format!("; it said:\n{output}");
+            text += &format!("; it printed:\n{output}");
         }
-        words
+        text
     }
 }
 
@@ -126,7 +127,7 @@ impl Drop for Emulator {
 
 fn started(child: std::io::Result<Child>) -> Result<Child> {
     child.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow::anyhow!("{PROGRAM} is not installed: run `cargo xtask setup`"),
+        ErrorKind::NotFound => anyhow::anyhow!("{PROGRAM} is not installed. Run `cargo xtask setup`."),
         _ => anyhow::Error::new(error).context(format!("cannot start {PROGRAM}")),
     })
 }

@@ -17,9 +17,9 @@ use super::toolchain::bare_cargo;
 pub enum Application {
     /// Answers a host's requests.
     Serve,
-    /// Draws samples as text, forever.
+    /// Draws samples and prints them as text, forever.
     Generate,
-    /// Draws the decoded latent for the board's tilt.
+    /// Decodes the latent that belongs to the tilt of the board, and prints it.
     Steer,
 }
 
@@ -75,7 +75,7 @@ pub struct Firmware {
 pub struct Image {
     /// The ELF file. Its name depends on its sources, so that different images do not overwrite each other.
     pub path: PathBuf,
-    /// A file that must also be written, and its address.
+    /// A file that must also be written to the flash, and its address.
     pub apart: Option<(PathBuf, u32)>,
 }
 
@@ -108,7 +108,7 @@ impl Firmware {
         self
     }
 
-    /// Builds the firmware. Cargo's progress is shown on standard error; an image that is up to date shows nothing.
+    /// Builds the firmware. Cargo's progress is shown on standard error. Nothing is shown if the image is up to date.
     ///
     /// # Errors
     /// There is no toolchain, the model cannot be read, or the compiler fails. The message contains the compiler's
@@ -154,7 +154,7 @@ impl Firmware {
         (&self.placement, &self.features, self.room, fs::read(&model)?).hash(&mut hasher);
         let path = images.join(format!("{binary}-{:016x}", hasher.finish()));
         fs::copy(target.join(self.board.target).join("release").join(binary), &path)
-            .with_context(|| format!("the compiler left no {binary}"))?;
+            .with_context(|| format!("the compiler has not written {binary}"))?;
         let apart = match self.placement {
             Placement::Linked(_) => None,
             Placement::Apart { address, .. } => Some((model, address)),
@@ -177,7 +177,7 @@ fn compile(command: &mut Command, board: &Board) -> Result<()> {
         }
     }
     let status = cargo.wait().context("cannot wait for cargo")?;
-    ensure!(status.success(), "the firmware for {} does not build:\n{}", board.name, output.join("\n"));
+    ensure!(status.success(), "the firmware for {} cannot be built:\n{}", board.name, output.join("\n"));
     Ok(())
 }
 

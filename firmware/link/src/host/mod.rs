@@ -1,7 +1,7 @@
 //! The host's side: finds, builds and starts a board's firmware, and communicates with it.
 //!
 //! ```no_run
-//! use elbo_link::Program;
+//! use elbo_link::ProgramKind;
 //! use elbo_link::host::{Application, Board, Emulator, Firmware, Placement};
 //!
 //! # fn main() -> anyhow::Result<()> {
@@ -9,7 +9,7 @@
 //! let image = Firmware::new(board, Application::Serve, Placement::Linked("model.elbo".into())).build()?;
 //! let mut board = Emulator::start(board, &image)?.connect()?;
 //! let pixels = board.sample(7, 1)?;
-//! let q16_nats = board.score(Program::Score, &pixels, 0)?;
+//! let q16_nats = board.score(ProgramKind::Score, &pixels, 0)?;
 //! # Ok(()) }
 //! ```
 

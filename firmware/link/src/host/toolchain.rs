@@ -35,7 +35,7 @@ impl BareToolchain {
         if folder.join(STAMP).is_file() {
             return Ok(Self::Assembled(folder));
         }
-        bail!("no toolchain here builds for {}: run `cargo xtask setup`", TARGETS.join(", "))
+        bail!("no installed toolchain can build for {}. Run `cargo xtask setup`.", TARGETS.join(", "))
     }
 
     /// A cargo of this toolchain. Compiler flags from the environment are removed, because they would replace those in

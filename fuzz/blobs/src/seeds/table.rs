@@ -2,9 +2,9 @@
 //! one length, so that a new operation of this form is fuzzed from the start.
 
 use super::meta;
-use crate::builder::{Parts, Program};
+use crate::builder::{Parts, Program, nats_of, vector_of};
 use elbo::Likelihood;
-use elbo::program::{Extra, NO_TENSOR, Op, Opcode, ProgramKind, ScaleRule, Tensor, TensorKind};
+use elbo::program::{Extra, NO_TENSOR, Op, Opcode, ProgramKind, ScaleRule, TensorKind};
 
 /// Elements of every vector.
 const LEN: u32 = 4;
@@ -45,19 +45,17 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, noise: [u16; 3]) -> u16 {
     let form = opcode.form();
     let inputs = &noise[..form.inputs()];
     let frac = if let ScaleRule::Exactly(frac) = form.written_scale() { frac } else { 12 };
-    let output = match form.output_kind() {
-        Some(TensorKind::Nats) => {
-            Tensor { kind: TensorKind::Nats, frac: 16, len: form.output_len(LEN).unwrap_or(1), ..Tensor::default() }
-        }
-        _ => Tensor { kind: TensorKind::I16, frac, len: LEN, ..Tensor::default() },
-    };
+    let in_nats = form.output_kind() == Some(TensorKind::Nats);
+    let output = if in_nats { nats_of(form.output_len(LEN).unwrap_or(1)) } else { vector_of(LEN, frac) };
     let immediates = if form.uses_imm() { &IMMEDIATES[..] } else { &[0] };
     let op = |imm| Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm };
     let result = immediates.iter().find_map(|imm| p.try_op(op(*imm), inputs, output));
     let result = result.unwrap_or_else(|| panic!("{opcode:?} takes none of the table's operands"));
-    match (output.kind, output.len) {
-        (TensorKind::Nats, 1) => result,
-        (TensorKind::Nats, _) => p.scalar(Opcode::Mean, &[result], 0),
-        _ => p.scalar(Opcode::HalfSumSq, &[result], 0),
+    if !in_nats {
+        p.scalar(Opcode::HalfSumSq, &[result], 0)
+    } else if output.len > 1 {
+        p.scalar(Opcode::Mean, &[result], 0)
+    } else {
+        result
     }
 }

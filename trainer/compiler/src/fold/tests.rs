@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::graph::{Builder, NodeKind};
+use crate::graph::Builder;
 use crate::stimulus::{fill_normal, generator};
 
 /// Runs every program of both models on the same inputs and noise.
@@ -12,14 +12,9 @@ fn assert_same(before: &FloatModel, after: &FloatModel) {
     for (program, folded) in before.programs.iter().zip(&after.programs) {
         assert_eq!(program.kind, folded.kind);
         for seed in 0..20 {
-            let x = match program.nodes[0] {
-                Node { kind: NodeKind::Input, len, .. } => {
-                    let mut x = vec![0.0; len];
-                    fill_normal(&mut generator(seed), &mut x);
-                    x
-                }
-                _ => Vec::new(),
-            };
+            let len = if program.nodes[0].is_input() { program.nodes[0].len } else { 0 };
+            let mut x = vec![0.0; len];
+            fill_normal(&mut generator(seed), &mut x);
             let run = |model: &FloatModel, program: &FloatProgram| {
                 let mut rng = generator(seed + 100);
                 model.run(program, &[&x], &mut |out| fill_normal(&mut rng, out))
