@@ -39,7 +39,7 @@ pub use arena::Arena;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{LoadError, SessionError};
-pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest, names};
+pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;

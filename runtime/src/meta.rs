@@ -71,7 +71,7 @@ pub enum DataKind {
 /// How the rows of a model's data were read, so that others are read alike. It stands behind the [`Meta`] of a blob,
 /// postcard-encoded, and tools read it. A device can show the names of its columns by it.
 ///
-/// A list of names is one text, in which every name ends with U+0000: [`names`] takes it apart.
+/// A list of names is one text, in which every name ends with U+0000: [`Reading::names`] takes it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading<'b> {
     /// Images or tables.
@@ -98,7 +98,9 @@ pub struct Reading<'b> {
     pub classes: &'b str,
 }
 
-/// The names in a text in which every name ends with U+0000.
-pub fn names(list: &str) -> impl Iterator<Item = &str> {
-    list.split_terminator('\0')
+impl<'b> Reading<'b> {
+    /// The names in a list, such as [`columns`](Self::columns).
+    pub fn names(list: &'b str) -> impl Iterator<Item = &'b str> {
+        list.split_terminator('\0')
+    }
 }

@@ -1,5 +1,6 @@
 //! The columns of a table: which are features, labels or neither, and how they meet the columns of a model.
 
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use super::error::DataError;
@@ -175,8 +176,8 @@ impl Columns {
             Ok(Some(at))
         };
         let reading = options.reading.as_ref();
-        let kept =
-            |i: &usize| !dropped.contains(i) && !reading.is_some_and(|r| r.columns.contains(&self.list[*i].name));
+        let of_model: HashSet<&str> = reading.iter().flat_map(|r| &r.columns).map(String::as_str).collect();
+        let kept = |i: &usize| !dropped.contains(i) && !of_model.contains(self.list[*i].name.as_str());
         let places = || (0..self.list.len()).filter(kept);
         let known = |name: &Option<String>| {
             let name = name.as_ref()?;
@@ -262,12 +263,16 @@ impl Columns {
         let reading = options.reading.as_ref();
         let mut dropped = self.dropped(path, &options.drop_columns)?;
         if let Some(reading) = reading {
+            let of_model: HashSet<&str> = reading.columns.iter().map(String::as_str).collect();
+            let left_out: HashSet<&str> = reading.dropped.iter().map(String::as_str).collect();
             let known = |i: &usize| {
-                reading.dropped.contains(&self.list[*i].name) && !reading.columns.contains(&self.list[*i].name)
+                let name = self.list[*i].name.as_str();
+                left_out.contains(name) && !of_model.contains(name)
             };
             dropped.extend((0..self.list.len()).filter(known));
         }
         let [label, split] = self.marks(path, options, &dropped, &mut notes)?;
+        let dropped: HashSet<usize> = dropped.into_iter().collect();
         let free = |i: usize| Some(i) != label && Some(i) != split && !dropped.contains(&i);
         let reserved = |i: usize| RESERVED.iter().any(|known| self.list[i].name.eq_ignore_ascii_case(known));
         let index = |i: usize| {
@@ -309,7 +314,7 @@ impl Columns {
             Cells::Numbers { values, .. } => values.iter().map(f64::to_string).collect(),
         };
         let name = |at: usize| self.list[at].name.clone();
-        let known = reading.map(|reading| reading.classes.as_slice()).filter(|classes| !classes.is_empty());
+        let known = reading.map(|reading| reading.class_names.as_slice()).filter(|classes| !classes.is_empty());
         let labels = label
             .map(|at| labels::read(path, &self.list[at].name, &texts(at), known, |row| self.line(row)))
             .transpose()?;
@@ -322,7 +327,8 @@ impl Columns {
             notes.push(format!("{}: labels of column `{column}`: {}", path.display(), numbered.join(", ")));
         }
         let parts = split.map(|at| self.parts(path, at, &texts(at))).transpose()?;
-        let left_out = (0..self.list.len()).filter(|i| !features.contains(i) && Some(*i) != label && Some(*i) != split);
+        let taken: HashSet<usize> = features.iter().copied().chain(label).chain(split).collect();
+        let left_out = (0..self.list.len()).filter(|i| !taken.contains(i));
         let any_unit = features.iter().any(|at| !self.list[*at].unit.is_empty());
         let record = Reading {
             columns: if self.named { features.iter().map(|at| name(*at)).collect() } else { Vec::new() },
@@ -330,7 +336,7 @@ impl Columns {
             dropped: left_out.map(name).collect(),
             label: label.map(name),
             split: split.map(name),
-            classes: labels.as_ref().map(|labels| labels.classes.clone()).unwrap_or_default(),
+            class_names: labels.as_ref().map(|labels| labels.classes.clone()).unwrap_or_default(),
             ..Reading::default()
         };
         Ok(Table { values: Values::Double(values), dim, labels, parts, record, notes })
@@ -344,11 +350,14 @@ impl Columns {
         feature: &dyn Fn(usize) -> bool,
         notes: &mut Vec<String>,
     ) -> Result<Vec<usize>, DataError> {
+        let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
+        for (at, column) in self.list.iter().enumerate() {
+            places.entry(column.name.as_str()).or_default().push_back(at);
+        }
         let mut found: Vec<usize> = Vec::with_capacity(reading.columns.len());
         let reads = || shown(reading.columns.iter());
         for (at, name) in reading.columns.iter().enumerate() {
-            let place = (0..self.list.len()).find(|i| self.list[*i].name == *name && !found.contains(i));
-            let Some(place) = place else {
+            let Some(place) = places.get_mut(name.as_str()).and_then(VecDeque::pop_front) else {
                 return Err(DataError::ColumnOfModel {
                     path: path.to_owned(),
                     column: name.clone(),
@@ -367,7 +376,8 @@ impl Columns {
             }
             found.push(place);
         }
-        if let Some(stranger) = (0..self.list.len()).find(|i| feature(*i) && !found.contains(i)) {
+        let matched: HashSet<usize> = found.iter().copied().collect();
+        if let Some(stranger) = (0..self.list.len()).find(|i| feature(*i) && !matched.contains(i)) {
             let column = self.list[stranger].name.clone();
             return Err(DataError::UnknownColumn { path: path.to_owned(), column, reads: reads() });
         }

@@ -252,9 +252,9 @@ impl<'a> Source<'a> {
                     w.count,
                     indices.train.len(),
                     name(w.column),
-                    w.farthest,
-                    w.quartiles[0],
-                    w.quartiles[1]
+                    w.farthest as f32,
+                    w.quartiles[0] as f32,
+                    w.quartiles[1] as f32
                 ));
             }
             if found.len() > 3 {

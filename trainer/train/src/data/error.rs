@@ -383,9 +383,9 @@ pub enum DataError {
     },
     /// A value lies outside black and white.
     #[error(
-        "{}: row {row}, value {column}: expected 0 (black) to {white} (white) in an image, found {found}; \
+        "{}: row {row}, value {column}: expected 0 (black) to {white} (white) in an image, found {}; \
          --clamp takes what lies outside for black or white, --white says which value is white",
-        path.display()
+        path.display(), *found as f32
     )]
     OutOfRange {
         /// The file.

@@ -211,7 +211,7 @@ fn images(path: &Path, array: Array, options: &DataOptions, mut notes: Vec<Strin
             path.display(),
             outside.0,
             out.len(),
-            outside.1
+            outside.1 as f32
         ));
     }
     let colour = reading.map_or(options.colour, |reading| Some(reading.colour));

@@ -121,7 +121,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8], most: u64) -> Result<Archive, Dat
     let named = |known: &&str| candidates.iter().find(|name| name.eq_ignore_ascii_case(known)).cloned();
     let chosen = match candidates.as_slice() {
         [one] => Some(one.clone()),
-        _ => preferred.iter().find_map(|known| named(known)),
+        _ => preferred.iter().find_map(named),
     };
     let Some((name, array)) = chosen.and_then(|name| take(&mut all, &name)) else {
         let list = all.iter().map(|(name, array)| format!("{name} {:?}", array.dims)).collect::<Vec<_>>().join(", ");

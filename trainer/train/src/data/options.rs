@@ -101,7 +101,7 @@ pub struct Reading {
     pub split: Option<String>,
     /// The text of label 0, of label 1 and so on, where the labels were texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub classes: Vec<String>,
+    pub class_names: Vec<String>,
     /// What was applied to a table; `None` for images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardise: Option<Standardise>,

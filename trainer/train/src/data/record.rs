@@ -12,7 +12,7 @@ fn joined(names: &[String]) -> String {
 }
 
 fn split(names: &str) -> Vec<String> {
-    elbo::names(names).map(str::to_owned).collect()
+    elbo::Reading::names(names).map(str::to_owned).collect()
 }
 
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f64> + '_ {
@@ -41,7 +41,7 @@ impl Reading {
             dropped: &joined(&self.dropped),
             label: &optional(&self.label),
             split: &optional(&self.split),
-            classes: &joined(&self.classes),
+            classes: &joined(&self.class_names),
         })
     }
 
@@ -71,9 +71,9 @@ impl Reading {
             columns: split(record.columns),
             units: split(record.units),
             dropped: split(record.dropped),
-            label: elbo::names(record.label).next().map(str::to_owned),
-            split: elbo::names(record.split).next().map(str::to_owned),
-            classes: split(record.classes),
+            label: elbo::Reading::names(record.label).next().map(str::to_owned),
+            split: elbo::Reading::names(record.split).next().map(str::to_owned),
+            class_names: split(record.classes),
             standardise,
         }
     }

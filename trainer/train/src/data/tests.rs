@@ -219,7 +219,7 @@ fn columns_can_be_dropped() {
     let d = with(&["time", "state", "label"], None).unwrap();
     assert_eq!((d.dim, d.train.n + d.test.n, d.train.labels), (1, 2, None));
     let d = with(&["time", "state"], None).unwrap();
-    assert_eq!((d.reading.classes.join(" "), d.classes()), ("x y".to_owned(), 2));
+    assert_eq!((d.reading.class_names.join(" "), d.classes()), ("x y".to_owned(), 2));
     let e = message(with(&["time", "state", "label"], Some("label")));
     assert!(e.contains("`drop_columns`") && e.contains("label"), "{e}");
     assert!(message(with(&["tme"], None)).contains("no column `tme`; the columns are time, a, state, label"));

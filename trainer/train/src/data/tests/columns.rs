@@ -93,7 +93,7 @@ fn labels_are_found_numbered_and_not_learnt() {
     assert!(matches!(e, DataError::NotNumeric { .. }), "{e}");
     let named = DataOptions { label_column: Some("state".into()), ..options.clone() };
     let d = with_options(&words, &named).unwrap();
-    assert_eq!(d.reading.classes, ["OK", "broken"]);
+    assert_eq!(d.reading.class_names, ["OK", "broken"]);
     assert!(d.train.labels.as_ref().unwrap().iter().all(|label| *label == 0));
     // Two classes of which none is called normal are classes.
     let kinds = put("k.csv", "label", &|i| (if i % 2 == 0 { "walk" } else { "run" }).to_owned());

@@ -144,7 +144,7 @@ fn parquet_and_arrow_columns() {
         let d = from_path(&dir.put("t.data", &bytes)).unwrap();
         assert_eq!((&d.train, &d.test), (&csv.train, &csv.test));
         assert_eq!(
-            (d.reading.columns.join(" "), d.reading.classes.join(" ")),
+            (d.reading.columns.join(" "), d.reading.class_names.join(" ")),
             ("temp flow press".into(), "normal fault".into())
         );
         for cut in [6, bytes.len() / 2, bytes.len() - 5] {
