@@ -40,7 +40,7 @@ pub use arena::Arena;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{Error, LoadError, SessionError};
-pub use meta::{Likelihood, Meta, SelfTest};
+pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;

@@ -57,3 +57,50 @@ pub struct SelfTest<'b> {
     /// the output vectors and then the eight bytes of the scalar, which is 0 if there is none.
     pub digests: &'b [u8],
 }
+
+/// What the rows of data are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum DataKind {
+    /// Images, with values from 0 (black) to 1 (white).
+    Image,
+    /// Tables of standardised features.
+    Table,
+}
+
+/// How the rows of a model's data were read, so that others are read alike. It stands behind the [`Meta`] of a blob,
+/// postcard-encoded, and tools read it. A device can show the names of its columns by it.
+///
+/// A list of names is one text, in which every name ends with U+0000: [`Reading::names`] takes it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading<'b> {
+    /// Images or tables.
+    pub kind: DataKind,
+    /// The value of white in the files of images; 0 for bytes, in which it is 255.
+    pub white: f32,
+    /// Whether images of colour were made grey; else their channels are stacked, one below the other.
+    pub grey: bool,
+    /// Whether standardised features are limited to plus and minus 16.
+    pub limited: bool,
+    /// Mean of every feature before standardisation, as little-endian f64; empty if [`Meta::feature_mean`] is exact enough.
+    pub feature_mean_wide: &'b [u8],
+    /// Names of the features in the order of the model's input; empty if they have none.
+    pub columns: &'b str,
+    /// Units of the features in the same order; empty if they are not known.
+    pub units: &'b str,
+    /// Names of columns that were left out.
+    pub dropped: &'b str,
+    /// The name of the column of labels, if there was one.
+    pub label: &'b str,
+    /// The name of the column that gives the part of the data set, if there was one.
+    pub split: &'b str,
+    /// The text of label 0, of label 1 and so on; empty if labels are numbers.
+    pub classes: &'b str,
+}
+
+impl<'b> Reading<'b> {
+    /// The names in a list, such as [`columns`](Self::columns).
+    pub fn names(list: &'b str) -> impl Iterator<Item = &'b str> {
+        list.split_terminator('\0')
+    }
+}

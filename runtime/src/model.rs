@@ -2,7 +2,7 @@
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::meta::Meta;
+use crate::meta::{Meta, Reading};
 use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
 use crate::verify::{Proof, verify};
@@ -109,6 +109,18 @@ impl<'b> Model<'b> {
     /// [`LoadError::Metadata`] if the description cannot be decoded. The programs can be run nevertheless.
     pub fn meta(&self) -> Result<Meta<'b>, LoadError> {
         postcard::from_bytes(self.blob.meta()).map_err(|_| LoadError::Metadata)
+    }
+
+    /// How the rows of the model's data are read, or `None` for a model that reads none, and for a blob that does not say.
+    ///
+    /// # Errors
+    /// [`LoadError::Metadata`] if the description or what follows it cannot be decoded.
+    pub fn reading(&self) -> Result<Option<Reading<'b>>, LoadError> {
+        let (_, rest) = postcard::take_from_bytes::<Meta<'b>>(self.blob.meta()).map_err(|_| LoadError::Metadata)?;
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        postcard::from_bytes(rest).map(Some).map_err(|_| LoadError::Metadata)
     }
 
     /// The inputs, outputs and cost of a program, or `None` if the model does not contain it.

@@ -6,9 +6,9 @@ use crate::program::{Program, ProgramWriter};
 use crate::seal::seal;
 use alloc::vec;
 use alloc::vec::Vec;
-use elbo::Meta;
 use elbo::blob::{FORMAT_VERSION, HEADER_WORDS, MAGIC, MAX_RECORDS};
 use elbo::program::{Matrix, Op, ProgramKind, ProgramRecord, Tensor};
+use elbo::{Meta, Reading};
 
 /// The contents of a blob, in the order of its sections. They are written as they are, valid or not. Tests change them
 /// to see what the runtime refuses.
@@ -149,6 +149,11 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// Adds how rows are read, as [`encode_reading`] encodes it, behind the description.
+    pub fn reading(&mut self, encoded: &[u8]) {
+        self.records.meta.extend(encoded);
+    }
+
     /// The records, for reading.
     pub fn records(&self) -> &Records {
         &self.records
@@ -163,6 +168,12 @@ impl BlobWriter {
     pub fn finish(&self) -> Vec<u32> {
         self.records.words()
     }
+}
+
+/// How rows are read, as a blob holds it behind its description.
+pub fn encode_reading(reading: &Reading<'_>) -> Vec<u8> {
+    // A vector of bytes takes whatever there is.
+    postcard::to_allocvec(reading).unwrap_or_default()
 }
 
 #[cfg(test)]

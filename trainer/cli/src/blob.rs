@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use elbo::program::ProgramKind;
-use elbo::{Limits, Meta, Model};
+use elbo::{Limits, Model};
 use elbo_compiler::host::{Blob, Runner, draws, quantize};
 use elbo_compiler::report;
 use elbo_compiler::stimulus::generator;
 use elbo_compiler::{Likelihood, quantile, roc};
-use elbo_trainer::data;
+use elbo_trainer::data::{self, Reading};
 use elbo_trainer::{plot, rows};
 
-use super::columns::Columns;
+use super::columns::{Columns, say};
 
 /// Options of `elbo inspect`.
 #[derive(Args, Debug)]
@@ -60,15 +60,15 @@ pub enum ScoreKind {
 /// Options of `elbo score`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  elbo score digits.elbo\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv"
+    after_help = "Examples:\n  elbo score digits.elbo --data digits\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv"
 )]
 pub struct Score {
     /// The blob.
     pub model: PathBuf,
-    /// Data to score: `digits`, `mnist`, or an IDX, CSV or NPY file. Only the test split is scored, unless --all is
-    /// given.
-    #[arg(long, default_value = "digits")]
-    pub data: String,
+    /// Data to score: `digits`, `mnist`, or a file in a format that `elbo train` reads. Only the test split is scored, unless
+    /// --all is given.
+    #[arg(long)]
+    pub data: Option<String>,
     /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -154,9 +154,9 @@ pub fn sample(args: &Sample) -> Result<()> {
         Some("svg") => scatter(&model, &samples, path)?,
         Some("csv") => {
             let mut text = String::new();
+            let reading = Reading::of_blob(&meta, model.reading()?.as_ref());
             for sample in &samples {
-                let fields: Vec<String> = unstandardised(sample, &meta).iter().map(f32::to_string).collect();
-                text.push_str(&fields.join(","));
+                text.push_str(&unstandardised(sample, &reading).join(","));
                 text.push('\n');
             }
             std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
@@ -190,14 +190,17 @@ fn scatter(model: &Model<'_>, samples: &[Vec<f32>], path: &Path) -> Result<()> {
     Ok(plot::scatter(path, &points, Some(&log_density))?)
 }
 
-/// Converts a standardised row to the units of its columns.
-fn unstandardised(row: &[f32], meta: &Meta<'_>) -> Vec<f32> {
-    let numbers = |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>();
-    let (mean, std) = (numbers(meta.feature_mean), numbers(meta.feature_std));
-    if mean.len() != row.len() || std.len() != row.len() {
-        return row.to_vec();
-    }
-    row.iter().zip(mean.iter().zip(&std)).map(|(v, (mean, std))| v * std + mean).collect()
+/// A row in the units of its columns, each with as many digits as tell a hundred-thousandth of its deviation.
+fn unstandardised(row: &[f32], reading: &Reading) -> Vec<String> {
+    let scale = reading.standardise.as_ref().filter(|scale| scale.mean.len() == row.len());
+    let value = |(at, v): (usize, &f32)| match scale {
+        None => v.to_string(),
+        Some(scale) => {
+            let decimals = (5.0 - scale.std[at].log10().floor()).clamp(0.0, 60.0) as usize;
+            format!("{:.decimals$}", scale.restored(at, *v))
+        }
+    };
+    row.iter().enumerate().map(value).collect()
 }
 
 /// Runs `elbo score`.
@@ -208,7 +211,11 @@ pub fn score(args: &Score) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(&meta))?;
+    let Some(spec) = &args.data else {
+        bail!("--data is required: a blob does not know its data; name a file, or `digits` or `mnist`");
+    };
+    let dataset = data::load(spec, args.data_dir.as_deref(), &args.columns.options(&model)?)?;
+    say(&dataset);
     let kind = match args.kind {
         ScoreKind::Mean => ProgramKind::Score,
         ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
@@ -220,8 +227,7 @@ pub fn score(args: &Score) -> Result<()> {
         .with_context(|| format!("the model has no program {}. Choose another --kind", kind.name()))?;
     if info.len != dataset.dim {
         bail!(
-            "{}: has rows of {} values, but the model takes {}. Name the model's own data with --data.",
-            args.data,
+            "{spec}: has rows of {} values, but the model takes {}. Name the model's own data with --data.",
             dataset.dim,
             info.len
         );

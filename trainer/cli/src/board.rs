@@ -6,14 +6,14 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{Meta, Nats, VectorInfo};
+use elbo::{DataKind, Model, Nats, VectorInfo};
 use elbo_compiler::host::{dequantize, quantize, row_format};
 use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
 
 use super::blob::{load, read};
-use super::columns::Columns;
+use super::columns::{Columns, say};
 use crate::compare;
 
 /// The application of a firmware.
@@ -70,9 +70,10 @@ pub struct Check {
     /// An emulated board.
     #[arg(long)]
     pub board: String,
-    /// Data whose test split is run. With `none`, noise is run instead.
-    #[arg(long, default_value = "digits")]
-    pub data: String,
+    /// Data whose test split is run. With `none`, noise is run instead. The default is `digits` for a model of 8x8 images,
+    /// else `none`.
+    #[arg(long)]
+    pub data: Option<String>,
     /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
@@ -144,7 +145,9 @@ pub fn check(args: &Check) -> Result<()> {
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
     let input = row_format(&model).context("no program of the model reads data")?;
-    let rows = rows_of(args, &meta, &input)?;
+    let of_digits = model.reading()?.is_none_or(|reading| reading.kind == DataKind::Image) && meta.shape == [8, 8];
+    let spec = args.data.as_deref().unwrap_or(if of_digits { "digits" } else { "none" });
+    let rows = rows_of(args, spec, &model, &input)?;
     let real = rows.len();
     let noise = rows::noise_rows(input.len, meta.likelihood.try_into()?, 10.min(args.rows), args.seed);
     let mut all = rows;
@@ -167,7 +170,7 @@ pub fn check(args: &Check) -> Result<()> {
             board.name,
             mean(of_real),
             of_real.len(),
-            args.data,
+            spec,
             mean(of_noise)
         );
     }
@@ -190,18 +193,20 @@ pub fn check(args: &Check) -> Result<()> {
 
 /// The rows to run, at the model's scale. They are the test rows of a data set, or noise if there is none. If the data
 /// set has too few rows, they are used again with newly drawn bits.
-fn rows_of(args: &Check, meta: &Meta<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
-    if args.data == "none" {
+fn rows_of(args: &Check, spec: &str, model: &Model<'_>, input: &VectorInfo) -> Result<Vec<Vec<i16>>> {
+    let meta = model.meta()?;
+    if spec == "none" {
         return Ok(rows::noise_rows(input.len, meta.likelihood.try_into()?, args.rows, !args.seed)
             .iter()
             .map(|x| quantize(x, input))
             .collect());
     }
-    let dataset = data::load(&args.data, args.data_dir.as_deref(), &args.columns.options(meta))?;
+    let dataset = data::load(spec, args.data_dir.as_deref(), &args.columns.options(model)?)?;
+    say(&dataset);
     ensure!(
         dataset.dim == input.len,
         "{}: has rows of {} values, but the model takes {}. Name the data set on which it was trained with --data, or give --data none.",
-        args.data,
+        spec,
         dataset.dim,
         input.len
     );

@@ -1,36 +1,88 @@
-//! Options that describe the columns of a CSV table.
+//! Options that say how a file of rows is read where a trained model says the rest.
 
-use elbo::Meta;
-use elbo_trainer::data::{DataOptions, Standardise};
+use std::path::PathBuf;
 
-/// The meaning of the columns of a CSV table.
+use anyhow::Result;
+use elbo::Model;
+use elbo_trainer::data::{DataOptions, Dataset, Reading};
+use elbo_trainer::run::Run;
+
+/// How a file is written, and what its columns are where that differs from the model's training data.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "How the file is read")]
 pub struct Columns {
-    /// CSV column with labels. The default is the column `label`, or else `anomaly`. If the labels are 0 and 1, 1 marks
-    /// an anomaly and the AUC is reported.
-    #[arg(long, value_name = "NAME")]
+    /// Column of labels, `-` for none; by default the one of the training. Labels 0 and 1 give an AUC, 1 being an anomaly.
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub label_column: Option<String>,
-    /// CSV column that assigns each row to train, val, test or unused. The default is the column `split`.
+    /// Column with train, val, test or unused; by default the one of the training.
     #[arg(long, value_name = "NAME")]
     pub split_column: Option<String>,
-    /// CSV columns that are left out, such as columns of text. Separate several names with commas.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// Columns to leave out that the training did not have; may be given several times, a name with a comma in double quotes.
+    #[arg(long, value_name = "NAMES")]
     pub drop_columns: Vec<String>,
+    /// The first line is a header; by default recognised.
+    #[arg(long, conflicts_with = "no_header")]
+    pub header: bool,
+    /// The first line is a row.
+    #[arg(long)]
+    pub no_header: bool,
+    /// What separates the columns: one character, `tab` or `blank`; by default recognised.
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
+    /// The decimal mark, `.` or `,`; by default recognised.
+    #[arg(long, value_name = "MARK")]
+    pub decimal: Option<String>,
+    /// The value of white in images, where it is not the one of the training.
+    #[arg(long, value_name = "VALUE")]
+    pub white: Option<f64>,
+    /// Takes what lies outside black and white in images for black and white, instead of refusing the file.
+    #[arg(long)]
+    pub clamp: bool,
 }
 
 impl Columns {
-    /// Options that read rows in the form that the model of `meta` reads. They are standardised with the means and
-    /// standard deviations of its training data.
-    pub fn options(&self, meta: &Meta<'_>) -> DataOptions {
-        let floats =
-            |bytes: &[u8]| bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<f32>>();
-        let (mean, std) = (floats(meta.feature_mean), floats(meta.feature_std));
-        DataOptions {
+    /// Options that read rows as the model takes them: its columns by name, standardised as its training rows were.
+    ///
+    /// # Errors
+    /// A description that cannot be decoded.
+    pub fn options(&self, model: &Model<'_>) -> Result<DataOptions> {
+        let reading = Reading::of_blob(&model.meta()?, model.reading()?.as_ref());
+        Ok(DataOptions {
             label_column: self.label_column.clone(),
             split_column: self.split_column.clone(),
             drop_columns: self.drop_columns.clone(),
-            standardise: (!mean.is_empty() && mean.len() == std.len()).then_some(Standardise { mean, std }),
+            header: (self.header || self.no_header).then_some(self.header),
+            delimiter: self.delimiter.clone(),
+            decimal: self.decimal.clone(),
+            white: self.white,
+            clamp: self.clamp,
+            reading: Some(reading),
             ..DataOptions::default()
-        }
+        })
+    }
+}
+
+/// Names the data of a run again.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Moved {
+    /// The data of the training, where they have moved since.
+    #[arg(long, value_name = "DATA")]
+    pub data: Option<String>,
+    /// Folder in which the data are looked for.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Moved {
+    /// Tells the run where its data are now.
+    pub fn apply(&self, run: &mut Run) {
+        run.name_data(self.data.as_deref(), self.data_dir.as_deref());
+    }
+}
+
+/// Says on standard error what a person should know of how the data were read.
+pub fn say(dataset: &Dataset) {
+    for note in &dataset.notes {
+        eprintln!("{note}");
     }
 }

@@ -16,6 +16,8 @@ use elbo_trainer::model::Bounded;
 use elbo_trainer::plane;
 use elbo_trainer::run::{CompiledRun, Run};
 
+use super::columns::{Moved, say};
+
 /// The order of the weights. It affects the speed and the size, but no result.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Target {
@@ -39,6 +41,8 @@ pub struct Args {
     /// File to which the blob is written.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub moved: Moved,
     /// Order of the weights.
     #[arg(long, value_enum, default_value = "dsp")]
     pub target: Target,
@@ -75,7 +79,8 @@ pub struct Args {
 /// # Errors
 /// The folder is not a run folder, the model cannot be compiled, or the output cannot be written.
 pub fn run(args: &Args) -> Result<()> {
-    let run = Run::open(&args.run)?;
+    let mut run = Run::open(&args.run)?;
+    args.moved.apply(&mut run);
     if args.density.is_some()
         && !(run.model()?.capabilities().bounds.is_some_and(Bounded::exact) && run.shape().dim() == 2)
     {
@@ -93,6 +98,7 @@ pub fn run(args: &Args) -> Result<()> {
         seed: args.seed,
     };
     let CompiledRun { compilation: Compilation { compiled, mut test }, model, dataset } = run.compile(&options)?;
+    say(&dataset);
 
     std::fs::write(&args.output, compiled.blob.bytes())
         .with_context(|| format!("{}: the blob cannot be written", args.output.display()))?;

@@ -8,6 +8,8 @@ use elbo_trainer::evaluate::{elbo_of_rows, error_rate, free_energy, importance_w
 use elbo_trainer::model::{Bounded, EnergyFit, Model};
 use elbo_trainer::run::Run;
 
+use super::columns::{Moved, say};
+
 const EXAMPLES: &str = "Examples:
   elbo eval runs/digits-s0                        ELBO on the test rows
   elbo eval runs/digits-s0 --importance 64        and the importance-weighted bound
@@ -28,6 +30,8 @@ Kullback-Leibler divergence from it is given: free energy + ln Z, over 1000 draw
 pub(super) struct Args {
     /// Run folder that `elbo train` has written.
     run: PathBuf,
+    #[command(flatten)]
+    moved: Moved,
     /// How often each row is evaluated, each time with newly drawn bits and latents.
     #[arg(long, default_value_t = 100, value_name = "N")]
     binarisations: usize,
@@ -49,13 +53,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let run = Run::open(&args.run)?;
+    let mut run = Run::open(&args.run)?;
+    args.moved.apply(&mut run);
     let model = run.model()?;
     let able = model.capabilities();
     if let Some(energy) = able.energy {
         return of_energy(&*model, energy, args);
     }
     let dataset = run.dataset()?;
+    say(&dataset);
     let split = match args.split.as_str() {
         "train" => &dataset.train,
         "validation" => &dataset.validation,

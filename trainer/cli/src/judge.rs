@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use elbo_compiler::host::draws;
 use elbo_compiler::roc;
-use elbo_trainer::data::{self, DataOptions, Dataset};
+use elbo_trainer::data::{self, DataOptions, Dataset, Reading};
 use elbo_trainer::evaluate::scores;
 use elbo_trainer::family;
 use elbo_trainer::judge::{Classifier, Judgement, STEPS};
@@ -74,9 +74,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let Some(spec) = &args.data else {
         bail!("{}: a blob does not name the data that it was trained on. Name them with --data.", args.model.display());
     };
-    let dataset = data::load(spec, args.data_dir.as_deref(), &DataOptions::default())?;
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
+    let reading = Some(Reading::of_blob(&model.meta()?, model.reading()?.as_ref()));
+    let options = DataOptions { reading, ..DataOptions::default() };
+    let dataset = data::load(spec, args.data_dir.as_deref(), &options)?;
     let images = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?.concat();
     if images.len() != args.count * dataset.dim {
         let width = images.len() / args.count;

@@ -9,10 +9,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// candle's own pool of threads spins between operations, on the core that the fused operations' other half needs.
 const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
 
+/// Whether errors carry a backtrace; those of panics are another variable's.
+const BACKTRACES: &str = "RUST_LIB_BACKTRACE";
+
 fn main() -> ExitCode {
     if std::env::var_os(CANDLE_THREADS).is_none() {
         // SAFETY: no other thread exists yet.
         unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    }
+    // Errors of the tensor library would show where they were made, which tells a user nothing.
+    if std::env::var_os(BACKTRACES).is_none() {
+        // SAFETY: no other thread exists yet.
+        unsafe { std::env::set_var(BACKTRACES, "0") };
     }
     match elbo_cli::run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,13 +8,21 @@ use elbo_trainer::family::{self, Entry, Flag};
 use elbo_trainer::recipe::{Recipe, table};
 use elbo_trainer::settings::RecipeError;
 
+use super::columns::Moved;
+
 /// The options that every family has: name, field of the recipe, and name of the value in the help.
-const OF_EVERY: [(&str, &str, &str); 12] = [
+const OF_EVERY: [(&str, &str, &str); 18] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
+    ("kind", "data.kind", "KIND"),
+    ("shape", "data.shape", "SHAPE"),
+    ("white", "data.white", "VALUE"),
+    ("colour", "data.colour", "COLOUR"),
+    ("scaling", "data.scaling", "SCALING"),
     ("label-column", "data.label_column", "NAME"),
     ("split-column", "data.split_column", "NAME"),
-    ("drop-columns", "data.drop_columns", "NAMES"),
+    ("delimiter", "data.delimiter", "CHARACTER"),
+    ("decimal", "data.decimal", "MARK"),
     ("validation-fraction", "data.validation_fraction", "SHARE"),
     ("split-seed", "data.split_seed", "SEED"),
     ("steps", "train.steps", "STEPS"),
@@ -24,11 +32,24 @@ const OF_EVERY: [(&str, &str, &str); 12] = [
     ("restarts", "train.restarts", "TIMES"),
 ];
 
+/// Switches of every recipe: name, field, what it sets.
+const SWITCHES: [(&str, &str, &str); 4] = [
+    ("header", "data.header", "true"),
+    ("no-header", "data.header", "false"),
+    ("clamp", "data.clamp", "true"),
+    ("keep-anomalies", "data.keep_anomalies", "true"),
+];
+
+/// The option of columns that are left out.
+const DROP: (&str, &str) = ("drop-columns", "data.drop_columns");
+
 /// The options that were given, in the order of [`OF_EVERY`] and of the registry.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Fields that every recipe has, with the values given.
     of_every: Vec<(&'static str, String)>,
+    /// Columns to leave out, an entry for each time the option was given.
+    drop_columns: Vec<String>,
     /// Options of single families, with the values given.
     of_family: Vec<(&'static str, String)>,
 }
@@ -60,12 +81,22 @@ fn about(entry: &Entry, key: &str) -> String {
 impl Args for Options {
     fn augment_args(command: Command) -> Command {
         let every = OF_EVERY.map(|(name, key, value)| {
-            Arg::new(name)
-                .long(name)
-                .value_name(value)
-                .help(about(&family::ALL[0], key))
-                .help_heading("Options of every family")
+            let arg = Arg::new(name).long(name).value_name(value).help(about(&family::ALL[0], key));
+            arg.help_heading("Options of every family").allow_hyphen_values(name == "label-column")
         });
+        let switches = SWITCHES.map(|(name, key, _)| {
+            let text = match name {
+                "no-header" => "The first line of a text table is a row, and no header".to_owned(),
+                "header" => "The first line of a text table is a header; by default recognised".to_owned(),
+                _ => about(&family::ALL[0], key),
+            };
+            let arg =
+                Arg::new(name).long(name).help(text).help_heading("Options of every family").action(ArgAction::SetTrue);
+            if name == "header" { arg.conflicts_with("no-header") } else { arg }
+        });
+        let (name, key) = DROP;
+        let drop = Arg::new(name).long(name).value_name("NAMES").help(about(&family::ALL[0], key));
+        let drop = drop.help_heading("Options of every family").action(ArgAction::Append);
         let of_family = flags().into_iter().map(|(flag, entries)| {
             let text = about(entries[0], &format!("{}.{}", entries[0].name, flag.field));
             let whose = match entries.len() == family::ALL.len() {
@@ -78,7 +109,7 @@ impl Args for Options {
                 .help_heading("Options of some families");
             if flag.value.is_empty() { arg.action(ArgAction::SetTrue) } else { arg.value_name(flag.value) }
         });
-        command.args(every).args(of_family)
+        command.args(every).args(switches).arg(drop).args(of_family)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -96,6 +127,9 @@ impl FromArgMatches for Options {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         let text = |name: &str| matches.get_one::<String>(name).cloned();
         self.of_every = OF_EVERY.iter().filter_map(|(name, key, _)| Some((*key, text(name)?))).collect();
+        let switched = SWITCHES.iter().filter(|(name, _, _)| matches.get_flag(name));
+        self.of_every.extend(switched.map(|(_, key, value)| (*key, (*value).to_owned())));
+        self.drop_columns = matches.get_many::<String>(DROP.0).into_iter().flatten().cloned().collect();
         let said = |(flag, _): (Flag, _)| match flag.value.is_empty() {
             true => matches.get_flag(flag.name).then(|| (flag.name, "true".to_owned())),
             false => text(flag.name).map(|value| (flag.name, value)),
@@ -109,6 +143,23 @@ impl Options {
     /// The value of `--data`, if it was given.
     pub fn data(&self) -> Option<&str> {
         self.of_every.iter().find(|(key, _)| *key == "data.spec").map(|(_, value)| value.as_str())
+    }
+
+    /// Where the data of a run are now.
+    ///
+    /// # Errors
+    /// Another option, which the run has settled.
+    pub fn moved(&self) -> anyhow::Result<Moved> {
+        let said = |key: &str| self.of_every.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());
+        let other = self.of_every.iter().map(|(key, _)| *key).find(|key| !["data.spec", "data.data_dir"].contains(key));
+        let other =
+            other.or(self.drop_columns.first().map(|_| DROP.1)).or(self.of_family.first().map(|(name, _)| *name));
+        if let Some(other) = other {
+            anyhow::bail!(
+                "--resume goes on as the run began; only --data and --data-dir can be given with it, not {other}"
+            );
+        }
+        Ok(Moved { data: said("data.spec"), data_dir: said("data.data_dir").map(Into::into) })
     }
 
     /// The family that an option chooses, such as `flow` for `--energy`.
@@ -142,6 +193,9 @@ impl Options {
     pub fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
         for (key, value) in &self.of_every {
             recipe.set(key, value)?;
+        }
+        if !self.drop_columns.is_empty() {
+            recipe.data.drop_columns.clone_from(&self.drop_columns);
         }
         for (name, value) in &self.of_family {
             let family = recipe.family.entry();

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use elbo_trainer::data::Dataset;
 use elbo_trainer::model::Objective;
 use elbo_trainer::train::{Metric, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::columns::say;
 
 /// The display of a run on standard error.
 pub(crate) struct Progress {
@@ -27,6 +30,10 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn data(&mut self, dataset: &Dataset) {
+        say(dataset);
+    }
+
     fn begin(&mut self, step: u64, steps: u64) {
         (self.started, self.first, self.steps) = (Instant::now(), step, steps);
         self.bar = std::io::stderr().is_terminal().then(|| {

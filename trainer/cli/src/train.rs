@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::bail;
 use elbo_trainer::family;
 use elbo_trainer::recipe::Recipe;
-use elbo_trainer::run::{resume, train};
+use elbo_trainer::run::{Run, resume_run, train};
 use elbo_trainer::train::End;
 
 use super::options::{Options, assignment};
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "Examples:
   elbo train --data sensor.csv                    a VAE of the rows of a table
   elbo train --data sensor.csv --hidden 32,16 --latent 4 --steps 5000
   elbo train --data log.csv --drop-columns time,site --label-column fault
+  elbo train --data faces.npy --kind image        an array of floats that are images
   elbo train digits --family dlgm --layers 8,8    a deep latent Gaussian model
   elbo train --family flow --data sensor.csv      a RealNVP flow, whose score is exact
   elbo train --energy u1 --flow realnvp           a flow that samples an energy, without data
@@ -53,9 +54,20 @@ pub(super) struct Args {
     /// Run folder that is created. The default is runs/NAME-sSEED.
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Continues the run in this folder.
-    #[arg(long, value_name = "RUN", exclusive = true)]
+    /// Continues the run in this folder. If its data have moved, name them again with --data.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "family", "set", "out"])]
     resume: Option<PathBuf>,
+}
+
+/// Whether a name is that of a file of data, which recipes are not.
+fn data_file(name: &str) -> bool {
+    const ENDINGS: [&str; 15] = [
+        "csv", "tsv", "txt", "dat", "npy", "npz", "idx", "gz", "parquet", "arrow", "feather", "xlsx", "ubyte", "mat",
+        "h5",
+    ];
+    let path = std::path::Path::new(name);
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    ENDINGS.contains(&ending.as_str()) || ending.ends_with("-ubyte") || name.ends_with("-ubyte")
 }
 
 /// The help of `--family`, with one line for each family.
@@ -72,7 +84,10 @@ impl Args {
     fn recipe(self) -> anyhow::Result<(Recipe, PathBuf)> {
         let family = self.family.as_deref().or(self.options.family());
         let mut recipe = match (&self.recipe, self.options.data()) {
-            (Some(name), _) => Recipe::find(name)?,
+            (Some(name), _) => match data_file(name) {
+                true => bail!("{name}: a file of data and no recipe; give the data with --data {name}"),
+                false => Recipe::find(name)?,
+            },
             (None, None) => match self.options.recipe()? {
                 Some(recipe) => recipe,
                 None => bail!("there is nothing to train. Name a recipe (`elbo train digits`) or give --data FILE."),
@@ -114,7 +129,11 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
     })
     .map_err(|e| anyhow::anyhow!("Ctrl-C cannot be handled: {e}"))?;
     let (outcome, out) = match args.resume.take() {
-        Some(path) => (resume(&path, &mut progress)?, path),
+        Some(path) => {
+            let mut run = Run::open(&path)?;
+            args.options.moved()?.apply(&mut run);
+            (resume_run(&run, &mut progress)?, path)
+        }
         None => {
             let (recipe, out) = args.recipe()?;
             (train(&recipe, &out, &mut progress)?, out)

@@ -57,6 +57,8 @@ pub struct Options {
     pub shape: [u16; 2],
     /// Mean and standard deviation of every feature, if the data are standardised.
     pub standardise: Option<(Vec<f32>, Vec<f32>)>,
+    /// How rows are read, as `elbo_writer::encode_reading` encodes it; empty for a model that reads none.
+    pub reading: Vec<u8>,
     /// Latent draws of the Monte Carlo score.
     pub monte_carlo: u32,
     /// Latent draws of the importance-weighted score.
@@ -155,6 +157,7 @@ pub fn compile(
         self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
     };
     writer.meta(&meta)?;
+    writer.reading(&options.reading);
     let blob = Blob::from_words(writer.finish());
     blob.load(Limits::host()).map_err(CompileError::Refused)?;
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })

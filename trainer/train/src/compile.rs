@@ -17,6 +17,21 @@ pub enum CompileError {
     /// The compiler refuses the model.
     #[error(transparent)]
     Compiler(#[from] elbo_compiler::CompileError),
+    /// Rows so wide that the mean over the draws of their score could overflow.
+    #[error(
+        "rows of {width} values are too wide for a Monte Carlo score over {draws} draws; give --monte-carlo-samples {most} or \
+         fewer, or leave columns out of the training with --drop-columns"
+    )]
+    Wide {
+        /// Values of a row.
+        width: usize,
+        /// Draws of the score.
+        draws: usize,
+        /// Draws that would do.
+        most: usize,
+        /// What the compiler says.
+        source: elbo_compiler::CompileError,
+    },
     /// The tensor library reports an error.
     #[error("the model cannot be lowered: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -114,13 +129,32 @@ pub fn compile(
     let options = Options {
         name: names.name.to_owned(),
         shape: dataset.shape.map(|n| n as u16),
-        standardise: dataset.standardise.as_ref().map(|s| (s.mean.clone(), s.std.clone())),
+        standardise: dataset.standardise().map(|s| (rounded(&s.mean), rounded(&s.std))),
+        reading: if dataset.train.n == 0 { Vec::new() } else { dataset.reading.encode() },
         monte_carlo: export.monte_carlo_samples as u32,
         importance: export.importance_samples as u32,
         packing: options.packing,
         weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
         seed,
     };
-    let compiled = elbo_compiler::compile(model.lower(&export)?, &description, &calibration, &held_out, &options)?;
+    let compiled = elbo_compiler::compile(model.lower(&export)?, &description, &calibration, &held_out, &options);
+    let compiled = compiled.map_err(|source| match source {
+        elbo_compiler::CompileError::Plan(_) => too_wide(dataset.dim, export.monte_carlo_samples, source),
+        other => other.into(),
+    })?;
     Ok(Compilation { compiled, test })
+}
+
+/// The sum of the likelihood's terms over a row and over the draws must stay below 2^17 terms.
+fn too_wide(width: usize, draws: usize, source: elbo_compiler::CompileError) -> CompileError {
+    let most = (1 << 17) / width.next_power_of_two().max(1);
+    if draws.next_power_of_two() <= most || most == 0 {
+        source.into()
+    } else {
+        CompileError::Wide { width, draws, most, source }
+    }
+}
+
+fn rounded(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
 }

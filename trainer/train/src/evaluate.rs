@@ -192,7 +192,7 @@ mod tests {
     use elbo_compiler::Likelihood;
 
     fn setting() -> (Vae, Split) {
-        let mut dataset = Recipe::find("digits").unwrap().data.load().unwrap();
+        let mut dataset = Recipe::find("digits").unwrap().dataset().unwrap();
         dataset.test.x.truncate(40 * 64);
         dataset.test.n = 40;
         let spec = VaeSpec {

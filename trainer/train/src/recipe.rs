@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::data::{DataError, Dataset, Split};
+use crate::data::{DataError, Dataset, Reading, Split};
 use crate::family::{self, Family};
 use crate::model::Model;
 use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
@@ -19,6 +19,12 @@ use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, 
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
     family::ALL.iter().flat_map(|entry| entry.recipes.iter().copied())
 }
+
+/// More classes than a model can have. Every class is a column of its weights, and a program over the classes runs all.
+const MOST_CLASSES: usize = 1000;
+
+/// Values of a row that a blob can state.
+const MOST_VALUES: usize = u16::MAX as usize;
 
 /// Everything that determines a training run.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,7 +168,16 @@ impl Recipe {
     /// # Errors
     /// Every variant of [`DataError`].
     pub fn dataset(&self) -> Result<Dataset, DataError> {
-        self.family.without_data().map_or_else(|| self.data.load(), Ok)
+        self.dataset_as(None)
+    }
+
+    /// Loads the data set as a trained model read it.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn dataset_as(&self, reading: Option<Reading>) -> Result<Dataset, DataError> {
+        let load = || self.data.load(self.family.learns_labels(), reading);
+        self.family.without_data().map_or_else(load, Ok)
     }
 
     /// Creates the untrained model for data of this shape. The seed of the recipe determines its initial weights.
@@ -170,6 +185,16 @@ impl Recipe {
     /// # Errors
     /// `Invalid` if an option does not suit the data, for example a Bernoulli likelihood for values outside \[0, 1\].
     pub fn model(&self, data: &DataShape) -> Result<Box<dyn Model>, RecipeError> {
+        if data.dim() > MOST_VALUES {
+            let expected = format!("rows of at most {MOST_VALUES} values");
+            let found = format!("rows of {}; leave columns out with --drop-columns", data.dim());
+            return Err(RecipeError::invalid("data.spec", expected, found));
+        }
+        if self.family.learns_labels() && data.classes > MOST_CLASSES {
+            let expected = format!("labels of at most {MOST_CLASSES} classes, numbered 0, 1, 2 and so on");
+            let found = format!("labels up to {}, too many classes", data.classes - 1);
+            return Err(RecipeError::invalid("data.label_column", expected, found));
+        }
         self.family.model(data, self.shared())
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::arrays_from_bytes;
 use crate::compile::{Compilation, CompileError, CompileOptions, Names, compile};
-use crate::data::{DataError, Dataset, Kind};
+use crate::data::{DataError, Dataset, Reading};
 use crate::files::write_atomic;
 use crate::model::Model;
 use crate::recipe::Recipe;
@@ -18,7 +18,7 @@ use crate::settings::{DataShape, RecipeError};
 mod results;
 mod train;
 
-pub use train::{TrainError, resume, train};
+pub use train::{TrainError, resume, resume_run, train};
 
 /// The recipe with every default written out.
 const RECIPE: &str = "recipe.toml";
@@ -68,7 +68,7 @@ pub enum RunError {
     /// The data set is not the one that the model was trained on.
     #[error(
         "the data set `{spec}` has changed since the training: its CRC-32 is {found}, expected {expected}; \
-         restore the data, or train again"
+         name the data of the training with --data, or train again"
     )]
     DataChanged {
         /// The data set as the recipe names it.
@@ -85,16 +85,11 @@ pub enum RunError {
 
 /// The record of the data, the file `data.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DataRecord {
     /// Name of the data set.
     pub name: String,
     /// The data set as the recipe names it.
     pub source: String,
-    /// `image` or `table`.
-    pub kind: String,
-    /// Rows and columns of one example.
-    pub shape: [usize; 2],
     /// CRC-32 of the uncompressed source, in hexadecimal.
     pub crc32: String,
     /// Number of train rows.
@@ -106,19 +101,9 @@ pub struct DataRecord {
     /// Number of classes: the largest label plus 1, or 0 if the data have no labels.
     #[serde(default)]
     pub classes: usize,
-    /// The standardisation of the features of a table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub standardise: Option<StandardiseRecord>,
-}
-
-/// The standardisation of the features, `(x - mean) / std`, computed on the train rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StandardiseRecord {
-    /// Mean of each feature, in the units of the data.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each feature, in the units of the data.
-    pub std: Vec<f32>,
+    /// How the rows were read: images or a table, shape, names of columns, standardisation.
+    #[serde(flatten)]
+    pub reading: Reading,
 }
 
 impl DataRecord {
@@ -126,17 +111,12 @@ impl DataRecord {
         Self {
             name: dataset.name.clone(),
             source: recipe.data.spec.clone(),
-            kind: if dataset.kind == Kind::Image { "image" } else { "table" }.to_owned(),
-            shape: dataset.shape,
             crc32: format!("{:08x}", dataset.crc32),
             train_rows: dataset.train.n,
             validation_rows: dataset.validation.n,
             test_rows: dataset.test.n,
             classes: dataset.classes(),
-            standardise: dataset
-                .standardise
-                .as_ref()
-                .map(|s| StandardiseRecord { mean: s.mean.clone(), std: s.std.clone() }),
+            reading: dataset.reading.clone(),
         }
     }
 }
@@ -169,12 +149,22 @@ impl Run {
         Ok(Self { path: path.to_owned(), recipe, data })
     }
 
+    /// Names the data set again, which has moved since the training.
+    pub fn name_data(&mut self, spec: Option<&str>, data_dir: Option<&Path>) {
+        if let Some(spec) = spec {
+            spec.clone_into(&mut self.recipe.data.spec);
+        }
+        if let Some(dir) = data_dir {
+            self.recipe.data.data_dir = Some(dir.to_owned());
+        }
+    }
+
     /// Loads the data set, and checks that it is the one that the model was trained on.
     ///
     /// # Errors
     /// `Data` and `DataChanged`.
     pub fn dataset(&self) -> Result<Dataset, RunError> {
-        let dataset = self.recipe.dataset()?;
+        let dataset = self.recipe.dataset_as(Some(self.data.reading.clone()))?;
         let found = format!("{:08x}", dataset.crc32);
         if found != self.data.crc32 {
             return Err(RunError::DataChanged {
@@ -189,8 +179,8 @@ impl Run {
     /// The shape of the data.
     #[must_use]
     pub fn shape(&self) -> DataShape {
-        let kind = if self.data.kind == "table" { Kind::Table } else { Kind::Image };
-        DataShape { shape: self.data.shape, kind, classes: self.data.classes }
+        let Reading { shape, kind, .. } = self.data.reading;
+        DataShape { shape, kind, classes: self.data.classes }
     }
 
     /// The model with the best weights.
@@ -301,7 +291,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(Run::open(dir.path()).unwrap_err().to_string().contains("run folder"));
         let recipe = Recipe::find("digits").unwrap();
-        create(dir.path(), &recipe, &recipe.data.load().unwrap()).unwrap();
+        create(dir.path(), &recipe, &recipe.dataset().unwrap()).unwrap();
         let mut run = Run::open(dir.path()).unwrap();
         assert!(run.model().is_err());
         run.data.crc32 = "00000000".to_owned();

@@ -26,6 +26,9 @@ use crate::settings::{RecipeError, TrainRecipe};
 
 /// Is notified of the progress of a training, and may stop it. The implementation for `()` does nothing.
 pub trait Observer {
+    /// The data set is read; [`Dataset::notes`] say how.
+    fn data(&mut self, _dataset: &Dataset) {}
+
     /// The loop starts, or continues after `step` steps. It takes at most `steps` steps.
     fn begin(&mut self, _step: u64, _steps: u64) {}
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::MatrixError;
 use elbo::kernel::Packing;
 use elbo::program::Opcode;
-use elbo::{Likelihood, Limits, LoadError, Model, SelfTest};
+use elbo::{DataKind, Likelihood, Limits, LoadError, Model, Reading, SelfTest};
 
 const LAYER: DenseLayer<'static> = DenseLayer {
     rows: 1,
@@ -67,6 +67,41 @@ fn metadata_of_any_length_are_padded_to_words() {
         let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
         assert_eq!(model.meta().map(|meta| (meta.name, meta.latent)), Ok((name, 2)));
     }
+}
+
+#[test]
+fn how_rows_are_read_stands_behind_the_description() {
+    let mut blob = BlobWriter::new();
+    decoder(&mut blob).unwrap();
+    blob.meta(&meta("m")).unwrap();
+    let without = blob.finish();
+    let model = Model::load(bytemuck::cast_slice(&without), Limits::host()).unwrap();
+    assert_eq!(model.reading(), Ok(None));
+    let reading = Reading {
+        kind: DataKind::Table,
+        white: 0.0,
+        grey: false,
+        limited: true,
+        feature_mean_wide: &[],
+        columns: "temp, C\0\0flow\0",
+        units: "",
+        dropped: "time\0",
+        label: "",
+        split: "",
+        classes: "normal\0fault\0",
+    };
+    blob.reading(&encode_reading(&reading));
+    let words = blob.finish();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
+    assert_eq!((model.meta().map(|meta| meta.name), model.reading()), (Ok("m"), Ok(Some(reading))));
+    let names = |list| Reading::names(list).collect::<Vec<_>>();
+    assert_eq!((names(reading.columns), names(reading.label)), (vec!["temp, C", "", "flow"], vec![]));
+    // What follows the description is decoded or refused.
+    blob.meta(&meta("m")).unwrap();
+    blob.reading(&[9, 9]);
+    let words = blob.finish();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
+    assert_eq!((model.meta().map(|meta| meta.name), model.reading()), (Ok("m"), Err(LoadError::Metadata)));
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn folders_and_files_that_cannot_be_written() {
     fails(&["train", "digits", "--steps", "1", "--out", text(&inside)], &[text(&inside), "cannot be written", "--out"]);
     let blob = written(dir.path(), "digits.elbo", &golden());
     let scores = file.join("scores.csv");
-    fails(&["score", text(&blob), "-o", text(&scores)], &[text(&scores), "cannot be written"]);
+    fails(&["score", text(&blob), "--data", "digits", "-o", text(&scores)], &[text(&scores), "cannot be written"]);
     let samples = file.join("samples.csv");
     fails(&["sample", text(&blob), "-o", text(&samples)], &[text(&samples), "cannot be written"]);
 }

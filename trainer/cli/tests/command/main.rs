@@ -1,7 +1,9 @@
 //! The command `elbo` as a person runs it.
 
 mod bad_input;
+mod cases;
 mod families;
+mod files;
 mod flows;
 #[cfg(unix)]
 mod interrupt;

@@ -62,6 +62,7 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         name: "test".into(),
         shape: [1, model.input() as u16],
         standardise: None,
+        reading: Vec::new(),
         monte_carlo: 3,
         importance: 5,
         packing: Packing::Dsp4,

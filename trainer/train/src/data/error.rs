@@ -1,7 +1,7 @@
 //! What can go wrong while loading data, with the place and the remedy.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of [`load`](super::load). Each message names the file, the place in it, what was
 /// expected, what was found and what to do.
@@ -34,8 +34,8 @@ pub enum DataError {
     },
     /// The data set's name is neither built in nor an existing file.
     #[error(
-        "unknown data set `{name}`: expected `digits`, `moons`, `mnist` or the path of an IDX, CSV or NPY file, \
-         and no file of this name exists"
+        "unknown data set `{name}`: expected `digits`, `moons`, `mnist` or the path of a file (CSV and \
+         text like it, NPY, NPZ, IDX, Parquet or Arrow), and no file of this name exists"
     )]
     UnknownName {
         /// The name as given.
@@ -43,7 +43,8 @@ pub enum DataError {
     },
     /// The file's content is none of the known formats.
     #[error(
-        "{}: expected IDX, CSV or NPY (each may be gzipped), found {found}; convert it to one of them",
+        "{}: expected CSV or text like it, NPY, NPZ, IDX, Parquet or Arrow (each may be gzipped), found {found}; \
+         save it as one of them",
         path.display()
     )]
     UnknownFormat {
@@ -74,9 +75,9 @@ pub enum DataError {
     },
     /// A CSV field that should be a number is not one.
     #[error(
-        "{}: line {line}, column `{column}`: expected a number, found `{found}`; \
-         leave the column out with --drop-columns {column}, or encode it, or fill the gap",
-        path.display()
+        "{}: line {line}, column `{}`: expected a number, found {}; \
+         leave the column out with --drop-columns {}, or encode it, or fill the gap",
+        path.display(), one_line(column), found_text(found), shell(column)
     )]
     NotNumeric {
         /// The file.
@@ -107,7 +108,7 @@ pub enum DataError {
     /// A CSV row has more or fewer fields than the first.
     #[error(
         "{}: line {line}: expected {expected} fields as in the first row, found {found}; \
-         check for a stray or missing delimiter",
+         check for a stray or missing delimiter, or say what separates the columns with --delimiter",
         path.display()
     )]
     Ragged {
@@ -130,11 +131,11 @@ pub enum DataError {
         /// The first columns of the file.
         available: String,
     },
-    /// A label is not a non-negative integer.
+    /// A label is neither a text nor a non-negative integer.
     #[error(
-        "{}: line {line}, label column `{column}`: expected an integer from 0 to 4294967295, found `{found}`; \
-         number the classes, or name another column with --label-column, or leave it out with --drop-columns {column}",
-        path.display()
+        "{}: line {line}, label column `{column}`: expected a text or a whole number from 0 to 4294967295, found `{found}`; \
+         fill the gap, or name another column with --label-column, or leave it out with --drop-columns {}",
+        path.display(), shell(column)
     )]
     BadLabel {
         /// The file.
@@ -231,7 +232,7 @@ pub enum DataError {
     },
     /// An NPY element type is not a plain number.
     #[error(
-        "{}: NPY dtype: expected a real number of at most 64 bits (f4, f8, i1..i8, u1..u8), found {found}; \
+        "{}: NPY dtype: expected a real number of at most 64 bits (f2, f4, f8, i1..i8, u1..u8), found {found}; \
          convert with .astype('float32')",
         path.display()
     )]
@@ -240,15 +241,6 @@ pub enum DataError {
         path: PathBuf,
         /// The dtype.
         found: String,
-    },
-    /// An NPY array is stored in Fortran order.
-    #[error(
-        "{}: NPY order: expected C order, found Fortran order; convert with numpy.ascontiguousarray",
-        path.display()
-    )]
-    NpyOrder {
-        /// The file.
-        path: PathBuf,
     },
     /// An NPY header declares more or fewer bytes than the file holds.
     #[error(
@@ -266,4 +258,230 @@ pub enum DataError {
         /// Bytes of data in the file.
         actual: usize,
     },
+    /// A line of a text table may be a header or a row.
+    #[error(
+        "{}: line {line} (`{found}`) may be a header or a row; say --header or --no-header",
+        path.display()
+    )]
+    HeaderUnclear {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// Its fields.
+        found: String,
+    },
+    /// Two columns have the name that an option gives.
+    #[error("{}: more than one column is named `{column}`; rename them in the file", path.display())]
+    NamedTwice {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        column: String,
+    },
+    /// A label is not among the classes of the model.
+    #[error(
+        "{}: line {line}, label column `{column}`: `{found}` is none of the model's classes {known}; \
+         --label-column - reads the rows without labels",
+        path.display()
+    )]
+    UnknownClass {
+        /// The file.
+        path: PathBuf,
+        /// Line in the file, from 1.
+        line: u64,
+        /// Column name.
+        column: String,
+        /// The label's text.
+        found: String,
+        /// The classes.
+        known: String,
+    },
+    /// A column of labels has so many different texts that they are no classes.
+    #[error(
+        "{}: label column `{column}` holds {found} different texts, too many for classes; \
+         leave it out with --drop-columns {}, or name another with --label-column",
+        path.display(), shell(column)
+    )]
+    TooManyTexts {
+        /// The file.
+        path: PathBuf,
+        /// Column name.
+        column: String,
+        /// Different texts.
+        found: usize,
+    },
+    /// A file lacks a column that the model reads.
+    #[error(
+        "{}: no column `{}`, which the model reads; it reads {reads}, and the file has {available}",
+        path.display(), one_line(column)
+    )]
+    ColumnOfModel {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The model's columns.
+        reads: String,
+        /// The file's columns.
+        available: String,
+    },
+    /// A file has a column that the model does not know.
+    #[error(
+        "{}: column `{}` is none that the model reads ({reads}); leave it out with --drop-columns {}",
+        path.display(), one_line(column), shell(column)
+    )]
+    UnknownColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The model's columns.
+        reads: String,
+    },
+    /// A column is in another unit than the one that the model reads.
+    #[error(
+        "{}: column `{column}` is in `{found}`, and the model reads it in `{expected}`; convert it",
+        path.display()
+    )]
+    UnitDiffers {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The unit of the model.
+        expected: String,
+        /// The unit of the file.
+        found: String,
+    },
+    /// A file without names has more or fewer columns than the model reads.
+    #[error(
+        "{}: rows of {found} values, but the model takes {expected}{}; --drop-columns leaves columns out, \
+         --label-column names the labels",
+        path.display(), if reads.is_empty() { String::new() } else { format!(" ({reads})") }
+    )]
+    ColumnCount {
+        /// The file.
+        path: PathBuf,
+        /// Columns of the model.
+        expected: usize,
+        /// Their names, if it knows them.
+        reads: String,
+        /// Columns of the file.
+        found: usize,
+    },
+    /// The values of images do not say which of them is white.
+    #[error(
+        "{}: which value is white? {reason}; say it with --white, 255 or 1 for example",
+        path.display()
+    )]
+    WhiteUnknown {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not known.
+        reason: String,
+    },
+    /// A value lies outside black and white.
+    #[error(
+        "{}: row {row}, value {column}: expected 0 (black) to {white} (white) in an image, found {}; \
+         --clamp takes what lies outside for black or white, --white says which value is white",
+        path.display(), *found as f32
+    )]
+    OutOfRange {
+        /// The file.
+        path: PathBuf,
+        /// Row, from 1.
+        row: u64,
+        /// Place in the row, from 0.
+        column: usize,
+        /// The value of white.
+        white: f64,
+        /// The value.
+        found: f64,
+    },
+    /// The deviation of a column is too small or too large for 32 bits.
+    #[error(
+        "{}: column `{column}` has a deviation of {deviation:e}, beyond 32-bit numbers; change its unit",
+        path.display()
+    )]
+    Unscalable {
+        /// The file.
+        path: PathBuf,
+        /// Column name, or index where there is none.
+        column: String,
+        /// The deviation.
+        deviation: f64,
+    },
+    /// An archive cannot be read, or does not say which of its arrays are meant.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A file of columns, Parquet or Arrow, cannot be read.
+    #[error("{}: {format}: {reason}", path.display())]
+    Columnar {
+        /// The file.
+        path: PathBuf,
+        /// `Parquet` or `Arrow`.
+        format: &'static str,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// A name without line breaks.
+fn one_line(name: &str) -> String {
+    name.replace(['\n', '\r'], " ")
+}
+
+/// What was found in a field; text without an end is cut.
+fn found_text(found: &str) -> String {
+    let short: String = one_line(found).chars().take(40).collect();
+    let rest = if found.chars().count() > 40 { "..." } else { "" };
+    format!("`{short}{rest}`")
+}
+
+/// A column's name as a shell passes it on.
+fn shell(name: &str) -> String {
+    let name = one_line(name);
+    let plain = |c: char| c.is_alphanumeric() || "_-./:%+@".contains(c);
+    match name {
+        name if !name.is_empty() && name.chars().all(plain) => name,
+        name if name.contains('\'') => format!("\"{name}\""),
+        name => format!("'{name}'"),
+    }
+}
+
+impl DataError {
+    /// A file of no known format, named for what it is where its first bytes tell.
+    pub(super) fn unknown(path: &Path, bytes: &[u8]) -> Self {
+        const KNOWN: [(&[u8], &str); 13] = [
+            (b"\x89HDF", "an HDF5 file"),
+            (b"SQLite format 3", "an SQLite database"),
+            (b"MATLAB 5.0", "a MATLAB file"),
+            (b"\x89PNG", "a PNG picture"),
+            (b"\xff\xd8\xff", "a JPEG picture"),
+            (b"RIFF", "a WAV or AVI file"),
+            (b"BZh", "a file packed by bzip2"),
+            (b"\xfd7zXZ", "a file packed by xz"),
+            (b"\x28\xb5\x2f\xfd", "a file packed by zstd"),
+            (b"PAR1", "a Parquet file, which this build does not read"),
+            (b"ARROW1", "an Arrow file, which this build does not read"),
+            (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
+            (b"\x80\x04", "a pickled Python object"),
+        ];
+        let name = if bytes.starts_with(b"PK\x03\x04") {
+            let inside = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+            let workbook = inside(b"xl/workbook") || inside(b"xl/worksheets");
+            if workbook { "an Excel workbook" } else { "a ZIP archive without arrays of NumPy, or a damaged one" }
+        } else {
+            KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("binary data", |(_, name)| name)
+        };
+        let first = &bytes[..bytes.len().min(8)];
+        let hex: Vec<String> = first.iter().map(|b| format!("{b:02x}")).collect();
+        Self::UnknownFormat { path: path.to_owned(), found: format!("{name} ({})", hex.join(" ")) }
+    }
 }

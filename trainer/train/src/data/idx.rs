@@ -3,19 +3,16 @@
 use std::path::Path;
 
 use super::error::DataError;
-
-/// A decoded IDX array.
-pub(super) struct IdxArray {
-    /// Dimensions, outermost first; at least one.
-    pub dims: Vec<usize>,
-    /// The elements, unscaled, row-major.
-    pub data: Vec<f32>,
-    /// The type byte.
-    pub dtype: u8,
-}
+use super::kind::{Array, Element};
+use super::values::Values;
 
 /// The type byte of unsigned bytes.
 pub(super) const U8: u8 = 0x08;
+
+/// The type byte of a file that [`parse`] has read.
+pub(super) fn dtype(bytes: &[u8]) -> u8 {
+    bytes.get(2).copied().unwrap_or_default()
+}
 
 fn width(dtype: u8) -> Option<usize> {
     match dtype {
@@ -30,9 +27,9 @@ fn width(dtype: u8) -> Option<usize> {
 /// Parses one IDX file.
 ///
 /// # Errors
-/// `IdxMagic`, `IdxDtype`, `IdxTruncated` and `IdxLength`; nothing is allocated from the header
+/// `IdxMagic`, `IdxDtype`, `IdxTruncated`, `IdxLength` and `NonFinite`; nothing is allocated from the header
 /// before it is held against the file's length.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray, DataError> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
     let truncated = |expected| DataError::IdxTruncated { path: path.to_owned(), expected, found: bytes.len() };
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else {
         return Err(truncated(4));
@@ -57,18 +54,28 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<IdxArray, DataError> {
     if declared != body.len() as u128 {
         return Err(DataError::IdxLength { path: path.to_owned(), dims, declared, actual: body.len() });
     }
-    let data = match dtype {
-        0x08 => body.iter().map(|&b| f32::from(b)).collect(),
-        0x09 => body.iter().map(|&b| f32::from(b.cast_signed())).collect(),
-        0x0b => decode(body, |c| f32::from(i16::from_be_bytes(c))),
-        0x0c => decode(body, |c| i32::from_be_bytes(c) as f32),
-        0x0d => decode(body, f32::from_be_bytes),
-        _ => decode(body, |c| f64::from_be_bytes(c) as f32),
+    let values = match dtype {
+        0x08 => Values::Single(body.iter().map(|&b| f32::from(b)).collect()),
+        0x09 => Values::Single(body.iter().map(|&b| f32::from(b.cast_signed())).collect()),
+        0x0b => Values::Single(decode(body, |c| f32::from(i16::from_be_bytes(c)))),
+        0x0c => Values::Double(decode(body, |c| f64::from(i32::from_be_bytes(c)))),
+        0x0d => Values::Single(decode(body, f32::from_be_bytes)),
+        _ => Values::Double(decode(body, f64::from_be_bytes)),
     };
-    Ok(IdxArray { dims, data, dtype })
+    if let Some((at, found)) = values.first_bad() {
+        let dim: usize = dims[1..].iter().product();
+        return Err(DataError::NonFinite {
+            path: path.to_owned(),
+            row: (at / dim) as u64 + 1,
+            column: (at % dim).to_string(),
+            found: found.to_string(),
+        });
+    }
+    let element = if dtype == U8 { Element::Byte } else { Element::Number };
+    Ok(Array { dims, values, element })
 }
 
-fn decode<const W: usize>(body: &[u8], element: impl Fn([u8; W]) -> f32) -> Vec<f32> {
+fn decode<const W: usize, T>(body: &[u8], element: impl Fn([u8; W]) -> T) -> Vec<T> {
     body.as_chunks::<W>().0.iter().map(|&c| element(c)).collect()
 }
 
@@ -78,11 +85,11 @@ fn decode<const W: usize>(body: &[u8], element: impl Fn([u8; W]) -> f32) -> Vec<
 /// Those of [`parse`], and `IdxDtype` or `Shape` where the array is not a list of bytes.
 pub(super) fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Vec<u32>, DataError> {
     let array = parse(path, bytes)?;
-    if array.dtype != U8 {
+    if array.element != Element::Byte {
         return Err(DataError::IdxDtype {
             path: path.to_owned(),
             expected: "0x08 (u8) for labels",
-            found: array.dtype,
+            found: dtype(bytes),
         });
     }
     if array.dims.len() != 1 {
@@ -92,7 +99,7 @@ pub(super) fn parse_labels(path: &Path, bytes: &[u8]) -> Result<Vec<u32>, DataEr
             found: format!("{:?}", array.dims),
         });
     }
-    Ok(array.data.iter().map(|&v| v as u32).collect())
+    Ok(array.values.iter().map(|v| v as u32).collect())
 }
 
 /// The bytes as `00 1f ...`.

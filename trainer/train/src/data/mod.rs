@@ -1,204 +1,55 @@
-//! Data sets: the embedded digits, half-moons, MNIST, and IDX, CSV or NPY files, each gzipped or not.
+//! Data sets: the embedded digits, half-moons, MNIST, and files: CSV and text like it, NPY, NPZ, IDX, Parquet and Arrow
+//! IPC, each gzipped or not.
 //!
-//! The format is told by content, not by name. Every value that reaches a [`Dataset`] is finite,
-//! images lie in \[0, 1\], and tables are standardised by their train split.
+//! The format is told by content, not by name. Whether rows are images or a table is decided by the model that will see
+//! them, by an option, or by the type of the numbers, and never by their values. Every value that reaches a [`Dataset`] is
+//! finite, images lie in \[0, 1\], and tables are standardised by their train split. What was guessed is in
+//! [`Dataset::notes`], and what a model must keep to read other rows alike in [`Dataset::reading`].
 
+mod columns;
+mod dataset;
+mod dialect;
 mod digits;
 mod error;
+mod header;
 mod idx;
+mod kind;
+mod labels;
 mod moons;
 mod npy;
+mod npz;
+mod options;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod record;
+mod scaling;
 mod split;
-mod table;
 #[cfg(test)]
 mod tests;
+mod text;
+mod values;
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use columns::Columns;
+pub use dataset::Dataset;
+use dataset::Source;
 pub use error::DataError;
+use kind::{Array, Element};
+pub use kind::{Colour, Kind};
+use labels::Labels;
+pub use options::{DataOptions, Reading};
+pub use scaling::{Scaling, Standardise};
 use split::Part;
-pub use split::{Split, Standardise};
+pub use split::Split;
 
 /// Largest file, packed or unpacked, that is read.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// What the values mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Values in \[0, 1\], drawn Bernoulli(p) when binarised.
-    Image,
-    /// Real features, standardised.
-    Table,
-}
-
-/// A data set in memory.
-#[derive(Debug, Clone)]
-pub struct Dataset {
-    /// `digits`, `moons`, `mnist`, or the file's name without extensions.
-    pub name: String,
-    /// What the values mean.
-    pub kind: Kind,
-    /// Rows and columns of one example; `[1, dim]` for tables.
-    pub shape: [usize; 2],
-    /// Values of one example: the product of `shape`.
-    pub dim: usize,
-    /// Rows to fit on; at least one, but for [`Dataset::without_rows`].
-    pub train: Split,
-    /// Rows to choose by; may be empty.
-    pub validation: Split,
-    /// Rows to report on; may be empty.
-    pub test: Split,
-    /// What was applied to a table; `None` for images.
-    pub standardise: Option<Standardise>,
-    /// CRC-32 of the source's unpacked bytes (the same for `x.csv` and `x.csv.gz`); of several
-    /// files, one after the other: train images, train labels, test images, test labels.
-    pub crc32: u32,
-}
-
-impl Dataset {
-    /// What stands for the data of a model in `dim` dimensions that learns from a formula.
-    #[must_use]
-    pub fn without_rows(name: &str, dim: usize) -> Self {
-        Self {
-            name: name.to_owned(),
-            kind: Kind::Table,
-            shape: [1, dim],
-            dim,
-            train: Split::default(),
-            validation: Split::default(),
-            test: Split::default(),
-            standardise: None,
-            crc32: 0,
-        }
-    }
-
-    /// A table from memory: split and standardised as one from a file is.
-    ///
-    /// # Errors
-    /// `Empty` without rows, `Shape` for rows of different lengths, `NonFinite`, `InvalidOption`.
-    pub fn of_table(name: &str, rows: &[Vec<f32>], options: &DataOptions) -> Result<Self, DataError> {
-        let path = Path::new(name);
-        let dim = rows.first().map_or(0, Vec::len);
-        for (at, row) in rows.iter().enumerate() {
-            if row.len() != dim {
-                let (expected, found) = (format!("rows of {dim} values"), format!("{} in row {}", row.len(), at + 1));
-                return Err(DataError::Shape { path: path.to_owned(), expected, found });
-            }
-            if let Some(column) = row.iter().position(|v| !v.is_finite()) {
-                let (path, row, found) = (path.to_owned(), at as u64 + 1, row[column].to_string());
-                return Err(DataError::NonFinite { path, row, column: column.to_string(), found });
-            }
-        }
-        let x = rows.concat();
-        let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let (kind, crc32) = (Kind::Table, crc32fast::hash(&bytes));
-        Source { path, name: name.to_owned(), kind, shape: [1, dim], x, labels: None, parts: None, crc32 }
-            .finish(options)
-    }
-
-    /// Number of classes: one more than the largest label; 0 without labels.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        let splits = [&self.train, &self.validation, &self.test];
-        let labels = splits.into_iter().filter_map(|split| split.labels.as_ref()).flatten();
-        labels.max().map_or(0, |largest| *largest as usize + 1)
-    }
-}
-
-/// How to read and split a source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DataOptions {
-    /// CSV column of labels; by default `label`, else `anomaly`, where there is one. Columns named
-    /// `label`, `anomaly` and `split` are never features. Without a header, columns are `c0`, `c1`...
-    pub label_column: Option<String>,
-    /// CSV column of `train`, `val`, `test` and `unused`; by default `split`, where there is one.
-    pub split_column: Option<String>,
-    /// CSV columns that are neither features nor labels: names, times, text.
-    pub drop_columns: Vec<String>,
-    /// Share of the train rows that is taken for validation, from their end after a seeded shuffle,
-    /// where the source marks no validation rows; in \[0, 1).
-    pub validation_fraction: f32,
-    /// Seed of the shuffle.
-    pub seed: u64,
-    /// What is applied to a table instead of what its own train rows say: that of the model which will see the rows.
-    pub standardise: Option<Standardise>,
-}
-
-impl Default for DataOptions {
-    fn default() -> Self {
-        Self {
-            label_column: None,
-            split_column: None,
-            drop_columns: Vec::new(),
-            validation_fraction: 0.1,
-            seed: 0,
-            standardise: None,
-        }
-    }
-}
-
-/// Values before splitting.
-struct Source<'a> {
-    path: &'a Path,
-    name: String,
-    kind: Kind,
-    shape: [usize; 2],
-    /// `[n, shape[0] * shape[1]]`.
-    x: Vec<f32>,
-    labels: Option<Vec<u32>>,
-    parts: Option<Vec<Part>>,
-    crc32: u32,
-}
-
-impl Source<'_> {
-    /// Splits the rows and standardises tables.
-    fn finish(self, options: &DataOptions) -> Result<Dataset, DataError> {
-        let dim = self.shape[0] * self.shape[1];
-        if dim == 0 || self.x.is_empty() {
-            return Err(DataError::Empty {
-                path: self.path.to_owned(),
-                what: "values",
-                hint: "the array has a dimension of 0; supply at least one row and one column",
-            });
-        }
-        let n = self.x.len() / dim;
-        let indices = split::assign(self.path, n, self.parts.as_deref(), options)?;
-        let gather = |rows: &[usize]| Split::gather(&self.x, dim, self.labels.as_deref(), rows);
-        let mut train = gather(&indices.train);
-        let mut validation = gather(&indices.validation);
-        let mut test = gather(&indices.test);
-        let standardise = (self.kind == Kind::Table)
-            .then(|| options.standardise.clone().unwrap_or_else(|| Standardise::fit(&train, dim)));
-        if let Some(s) = standardise.as_ref().filter(|s| s.mean.len() != dim) {
-            return Err(DataError::Shape {
-                path: self.path.to_owned(),
-                expected: format!("{} features, as the model takes", s.mean.len()),
-                found: format!("{dim}; --drop-columns leaves columns out, --label-column names the labels"),
-            });
-        }
-        if let Some(s) = &standardise {
-            for split in [&mut train, &mut validation, &mut test] {
-                s.apply(&mut split.x);
-            }
-        }
-        Ok(Dataset {
-            name: self.name,
-            kind: self.kind,
-            shape: self.shape,
-            dim,
-            train,
-            validation,
-            test,
-            standardise,
-            crc32: self.crc32,
-        })
-    }
-}
-
 /// Loads `spec`: `digits` (embedded), `moons` (computed), `mnist` (from `data_dir/mnist` or `data_dir`), a folder of the
-/// four MNIST-like files, or the path of an IDX, CSV or NPY file.
+/// four MNIST-like files, or the path of a file.
 ///
 /// `data_dir` falls back to the environment variable `ELBO_DATA`; a path that does not exist is also
 /// looked for there. A source without its own split is shuffled by the seed into 10 % test,
@@ -237,7 +88,10 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         } else {
             DataError::NotFound {
                 path,
-                hint: "give the path of an IDX, CSV or NPY file, or one of `digits`, `moons` and `mnist`".to_owned(),
+                hint:
+                    "give the path of a file of data, or one of `digits`, `moons` and `mnist`; if the data have moved, \
+                       name them again with --data"
+                        .to_owned(),
             }
         });
     }
@@ -305,57 +159,61 @@ fn match_labels(path: &Path, labels: Vec<u32>, n: usize) -> Result<Vec<u32>, Dat
 /// Loads the four files of MNIST or of a set distributed like it.
 fn load_folder(dir: &Path, name: &str, options: &DataOptions) -> Result<Dataset, DataError> {
     let mut crc = crc32fast::Hasher::new();
-    let mut x = Vec::new();
+    let mut joined: Option<Array> = None;
     let mut labels = Vec::new();
     let mut parts = Vec::new();
-    let mut shape: Option<[usize; 2]> = None;
     for (prefix, part) in [("train", Part::Train), ("t10k", Part::Test)] {
         let (path, bytes) = read_member(dir, &format!("{prefix}-images-idx3-ubyte"))?;
         crc.update(&bytes);
         let images = idx::parse(&path, &bytes)?;
-        if images.dtype != idx::U8 {
-            return Err(DataError::IdxDtype { path, expected: "0x08 (u8) for images", found: images.dtype });
+        if images.element != Element::Byte {
+            let found = idx::dtype(&bytes);
+            return Err(DataError::IdxDtype { path, expected: "0x08 (u8) for images", found });
         }
-        let (n, found) = match *images.dims {
-            [n, rows, cols] if shape.is_none_or(|s| s == [rows, cols]) => (n, [rows, cols]),
-            _ => {
+        let n = images.dims[0];
+        joined = Some(match joined {
+            None if images.dims.len() == 3 => images,
+            Some(train) if train.dims[1..] == images.dims[1..] => {
+                let dims = [&[train.dims[0] + n], &train.dims[1..]].concat();
+                Array { dims, values: train.values.join(images.values), element: Element::Byte }
+            }
+            train => {
                 return Err(DataError::Shape {
                     path,
-                    expected: match shape {
+                    expected: match train {
                         None => "[images, rows, columns]".to_owned(),
-                        Some([r, c]) => format!("[images, {r}, {c}] as in the train images"),
+                        Some(train) => format!("[images, {}, {}] as in the train images", train.dims[1], train.dims[2]),
                     },
                     found: format!("{:?}", images.dims),
                 });
             }
-        };
-        shape = Some(found);
-        x.extend(images.data.iter().map(|v| v / 255.0));
+        });
         let (path, bytes) = read_member(dir, &format!("{prefix}-labels-idx1-ubyte"))?;
         crc.update(&bytes);
         labels.extend(match_labels(&path, idx::parse_labels(&path, &bytes)?, n)?);
         parts.resize(parts.len() + n, part);
     }
+    let array = joined.unwrap_or(Array {
+        dims: vec![0, 0],
+        values: values::Values::Single(Vec::new()),
+        element: Element::Byte,
+    });
+    let options = DataOptions { kind: options.kind.or(Some(Kind::Image)), ..options.clone() };
     Source {
-        path: dir,
-        name: name.to_owned(),
-        kind: Kind::Image,
-        shape: shape.unwrap_or_default(),
-        x,
-        labels: Some(labels),
+        labels: Some(Labels { values: labels, ..Labels::default() }),
         parts: Some(parts),
-        crc32: crc.finalize(),
+        ..Source::new(dir, name, array, crc.finalize())
     }
-    .finish(options)
+    .finish(&options)
 }
 
-/// The labels beside IDX images: the same name with `images` and `idx3` replaced.
+/// The labels beside IDX images: the same name with `images` and `idx3` or `idx4` replaced.
 fn labels_beside(path: &Path, n: usize) -> Result<Option<Vec<u32>>, DataError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if !name.contains("images") {
         return Ok(None);
     }
-    let stem = name.replace("images", "labels").replace("idx3", "idx1");
+    let stem = name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1");
     let stem = stem.strip_suffix(".gz").unwrap_or(&stem);
     match read_member(path.parent().unwrap_or(Path::new("")), stem) {
         Ok((path, bytes)) => match_labels(&path, idx::parse_labels(&path, &bytes)?, n).map(Some),
@@ -364,20 +222,33 @@ fn labels_beside(path: &Path, n: usize) -> Result<Option<Vec<u32>>, DataError> {
     }
 }
 
+/// A table's columns as a source.
+fn of_columns<'a>(
+    path: &'a Path,
+    columns: Columns,
+    crc32: u32,
+    options: &DataOptions,
+) -> Result<Source<'a>, DataError> {
+    let table = columns.settle(path, options)?;
+    let dims = vec![table.values.len() / table.dim, table.dim];
+    let array = Array { dims, values: table.values, element: Element::Number };
+    Ok(Source {
+        labels: table.labels,
+        marks: true,
+        parts: table.parts,
+        record: table.record,
+        notes: table.notes,
+        ..Source::new(path, &name_of(path), array, crc32)
+    })
+}
+
 fn load_file(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
     let bytes = read(path)?;
     let lower = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let lower = lower.strip_suffix(".gz").unwrap_or(&lower);
-    let mut source = Source {
-        path,
-        name: name_of(path),
-        kind: Kind::Table,
-        shape: [1, 0],
-        x: Vec::new(),
-        labels: None,
-        parts: None,
-        crc32: crc32fast::hash(&bytes),
-    };
+    let crc32 = crc32fast::hash(&bytes);
+    let name = name_of(path);
+    let as_text = |name: &str| columns::is_text(name, options);
     if bytes.is_empty() {
         return Err(DataError::Empty {
             path: path.to_owned(),
@@ -385,11 +256,28 @@ fn load_file(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
             hint: "the file is empty; fetch or write it again",
         });
     }
+    #[cfg(feature = "parquet")]
+    if bytes.starts_with(parquet::PARQUET) || bytes.starts_with(parquet::ARROW) {
+        let columns = parquet::parse(path, bytes, &as_text)?;
+        return of_columns(path, columns, crc32, options)?.finish(options);
+    }
     if bytes.starts_with(npy::MAGIC) || lower.ends_with(".npy") {
         let array = npy::parse(path, &bytes)?;
-        let scale = if array.bytes { 255.0 } else { 1.0 };
-        source.array(&array.dims, array.data, scale);
-    } else if bytes.starts_with(&[0, 0]) || lower.ends_with("ubyte") || lower.ends_with(".idx") {
+        return Source::new(path, &name, array, crc32).finish(options);
+    }
+    if bytes.starts_with(npz::MAGIC) {
+        let archive = npz::parse(path, &bytes, MAX_BYTES)?;
+        return Source {
+            labels: archive.labels.map(|values| Labels { values, ..Labels::default() }),
+            marks: true,
+            parts: archive.parts,
+            notes: vec![archive.note],
+            ..Source::new(path, &name, archive.array, crc32)
+        }
+        .finish(options);
+    }
+    let idx = bytes.starts_with(&[0, 0]) || lower.ends_with("ubyte") || lower.ends_with(".idx");
+    if idx {
         let array = idx::parse(path, &bytes)?;
         if array.dims.len() < 2 {
             return Err(DataError::Shape {
@@ -398,50 +286,13 @@ fn load_file(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
                 found: format!("{:?}", array.dims),
             });
         }
-        if let Some(at) = array.data.iter().position(|v| !v.is_finite()) {
-            let dim: usize = array.dims[1..].iter().product();
-            return Err(DataError::NonFinite {
-                path: path.to_owned(),
-                row: (at / dim) as u64 + 1,
-                column: (at % dim).to_string(),
-                found: array.data[at].to_string(),
-            });
+        let labels = labels_beside(path, array.dims[0])?;
+        return Source {
+            labels: labels.map(|values| Labels { values, ..Labels::default() }),
+            ..Source::new(path, &name, array, crc32)
         }
-        let scale = if array.dtype == idx::U8 { 255.0 } else { 1.0 };
-        source.array(&array.dims, array.data, scale);
-        source.labels = labels_beside(path, array.dims[0])?;
-    } else {
-        let head = &bytes[..bytes.len().min(4096)];
-        if head.contains(&0) || head.starts_with(b"PK\x03\x04") {
-            return Err(DataError::UnknownFormat {
-                path: path.to_owned(),
-                found: format!("binary data ({})", idx::hex(&head[..head.len().min(8)])),
-            });
-        }
-        let table = table::parse(path, &bytes, options)?;
-        source.shape = [1, table.dim];
-        source.x = table.x;
-        source.labels = table.labels;
-        source.parts = table.parts;
+        .finish(options);
     }
-    source.finish(options)
-}
-
-impl Source<'_> {
-    /// Takes an array: images if it has rank 3 and `data / scale` lies in \[0, 1\], else a table.
-    fn array(&mut self, dims: &[usize], mut data: Vec<f32>, scale: f32) {
-        if data.is_empty() {
-            // The other dimensions may have a product beyond `usize`; `finish` refuses the array.
-            self.shape = [1, 0];
-        } else if dims.len() == 3 && data.iter().all(|v| (0.0..=scale).contains(v)) {
-            for v in &mut data {
-                *v /= scale;
-            }
-            self.kind = Kind::Image;
-            self.shape = [dims[1], dims[2]];
-        } else {
-            self.shape = [1, dims[1..].iter().product()];
-        }
-        self.x = data;
-    }
+    let columns = text::parse(path, &bytes, options, &as_text)?;
+    of_columns(path, columns, crc32, options)?.finish(options)
 }

@@ -4,6 +4,9 @@ use std::f64::consts::PI;
 use std::path::Path;
 
 use super::error::DataError;
+use super::kind::{Array, Element};
+use super::labels::Labels;
+use super::values::Values;
 use super::{DataOptions, Dataset, Kind, Source};
 use crate::nn::Rng;
 
@@ -36,17 +39,13 @@ pub(super) fn load(options: &DataOptions) -> Result<Dataset, DataError> {
     let noisy = |(at, noise): (f64, f32)| (at + NOISE * f64::from(noise)) as f32;
     let x: Vec<f32> = points.into_iter().flatten().zip(noise).map(noisy).collect();
     let bytes: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let array = Array { dims: vec![POINTS, 2], values: Values::Single(x), element: Element::Number };
+    let options = DataOptions { kind: options.kind.or(Some(Kind::Table)), ..options.clone() };
     Source {
-        path: Path::new("moons (computed)"),
-        name: "moons".to_owned(),
-        kind: Kind::Table,
-        shape: [1, 2],
-        x,
-        labels: Some(labels),
-        parts: None,
-        crc32: crc32fast::hash(&bytes),
+        labels: Some(Labels { values: labels, ..Labels::default() }),
+        ..Source::new(Path::new("moons (computed)"), "moons", array, crc32fast::hash(&bytes))
     }
-    .finish(options)
+    .finish(&options)
 }
 
 #[cfg(test)]
@@ -86,10 +85,10 @@ mod tests {
             assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-3);
         }
         // Standardisation undone, the distance from the own circle's centre has the noise's spread about 1.
-        let s = d.standardise.as_ref().unwrap();
+        let s = d.standardise().unwrap();
         let labels = d.train.labels.as_ref().unwrap();
         let radial = (0..d.train.n).map(|i| {
-            let at = |k: usize| f64::from(d.train.row(i)[k] * s.std[k] + s.mean[k]);
+            let at = |k: usize| s.restored(k, d.train.row(i)[k]);
             let centre = if labels[i] == 0 { [0.0, 0.0] } else { [1.0, 0.5] };
             (at(0) - centre[0]).hypot(at(1) - centre[1]) - 1.0
         });

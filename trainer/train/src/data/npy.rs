@@ -1,22 +1,15 @@
-//! NPY arrays: versions 1 to 3, C order, plain numbers of either byte order.
+//! NPY arrays: versions 1 to 3, C or Fortran order, plain numbers of either byte order.
 
 use std::path::Path;
 
+use half::f16;
+
 use super::error::DataError;
+use super::kind::{Array, Element};
+use super::values::Values;
 
 /// First bytes of every NPY file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
-
-/// A decoded array of rank 2 or more.
-#[derive(Debug)]
-pub(super) struct NpyArray {
-    /// Dimensions, outermost first.
-    pub dims: Vec<usize>,
-    /// Elements, row-major, all finite.
-    pub data: Vec<f32>,
-    /// Whether the elements are unsigned bytes.
-    pub bytes: bool,
-}
 
 /// The text after `'key':` in a header.
 fn value<'a>(header: &'a str, key: &str) -> Option<&'a str> {
@@ -51,7 +44,7 @@ fn split_header(bytes: &[u8]) -> Result<(&str, &[u8]), &'static str> {
     Ok((text, data))
 }
 
-fn each<const W: usize>(data: &[u8], swap: bool, element: impl Fn([u8; W]) -> f32) -> Vec<f32> {
+fn each<const W: usize, T>(data: &[u8], swap: bool, element: impl Fn([u8; W]) -> T) -> Vec<T> {
     let read = |c: &[u8; W]| {
         let mut c = *c;
         if swap {
@@ -63,27 +56,43 @@ fn each<const W: usize>(data: &[u8], swap: bool, element: impl Fn([u8; W]) -> f3
 }
 
 /// Decodes `data` of element type `code` (`f4`, `u1`, ...); `swap` for big-endian.
-fn decode(code: &str, swap: bool, d: &[u8]) -> Vec<f32> {
+fn decode(code: &str, swap: bool, d: &[u8]) -> Values {
     match code {
-        "f4" => each(d, swap, f32::from_le_bytes),
-        "f8" => each(d, swap, |c| f64::from_le_bytes(c) as f32),
-        "i1" => d.iter().map(|&b| f32::from(b.cast_signed())).collect(),
-        "i2" => each(d, swap, |c| f32::from(i16::from_le_bytes(c))),
-        "i4" => each(d, swap, |c| i32::from_le_bytes(c) as f32),
-        "i8" => each(d, swap, |c| i64::from_le_bytes(c) as f32),
-        "u2" => each(d, swap, |c| f32::from(u16::from_le_bytes(c))),
-        "u4" => each(d, swap, |c| u32::from_le_bytes(c) as f32),
-        "u8" => each(d, swap, |c| u64::from_le_bytes(c) as f32),
-        _ => d.iter().map(|&b| f32::from(b)).collect(),
+        "f2" => Values::Single(each(d, swap, |c| f16::from_le_bytes(c).to_f32())),
+        "f4" => Values::Single(each(d, swap, f32::from_le_bytes)),
+        "f8" => Values::Double(each(d, swap, f64::from_le_bytes)),
+        "i1" => Values::Single(d.iter().map(|&b| f32::from(b.cast_signed())).collect()),
+        "i2" => Values::Single(each(d, swap, |c| f32::from(i16::from_le_bytes(c)))),
+        "i4" => Values::Double(each(d, swap, |c| f64::from(i32::from_le_bytes(c)))),
+        "i8" => Values::Double(each(d, swap, |c| i64::from_le_bytes(c) as f64)),
+        "u2" => Values::Single(each(d, swap, |c| f32::from(u16::from_le_bytes(c)))),
+        "u4" => Values::Double(each(d, swap, |c| f64::from(u32::from_le_bytes(c)))),
+        "u8" => Values::Double(each(d, swap, |c| u64::from_le_bytes(c) as f64)),
+        _ => Values::Single(d.iter().map(|&b| f32::from(b)).collect()),
     }
+}
+
+/// The places, row-major, of the elements of an array stored column-major.
+fn row_major(dims: &[usize]) -> impl Iterator<Item = usize> + '_ {
+    (0..dims.iter().product()).map(|at: usize| {
+        // The last index runs fastest here and slowest in the file.
+        let mut rest = at;
+        let indices = dims.iter().rev().map(move |d| {
+            let index = rest % d;
+            rest /= d;
+            index
+        });
+        let indices: Vec<usize> = indices.collect();
+        indices.iter().zip(dims.iter().rev()).fold(0, |place, (index, d)| place * d + index)
+    })
 }
 
 /// Parses one NPY file.
 ///
 /// # Errors
-/// `NpyHeader`, `NpyDtype`, `NpyOrder`, `Shape` for ranks below 2, `NpyLength` and `NonFinite`;
+/// `NpyHeader`, `NpyDtype`, `Shape` for rank 0, `NpyLength` and `NonFinite`;
 /// nothing is allocated from the header before it is held against the file's length.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
     let bad = |reason: &str| DataError::NpyHeader { path: path.to_owned(), reason: reason.to_owned() };
     let (header, body) = split_header(bytes).map_err(bad)?;
 
@@ -96,18 +105,16 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
     let (order, code) = dtype.and_then(|d| d.split_at_checked(1)).ok_or_else(wrong_dtype)?;
     let width: usize = match (order, code) {
         ("<" | ">" | "|" | "=", "i1" | "u1" | "b1") => 1,
-        ("<" | ">", "i2" | "u2") => 2,
+        ("<" | ">", "f2" | "i2" | "u2") => 2,
         ("<" | ">", "f4" | "i4" | "u4") => 4,
         ("<" | ">", "f8" | "i8" | "u8") => 8,
         _ => return Err(wrong_dtype()),
     };
-    match value(header, "fortran_order") {
-        Some(v) if v.starts_with("False") => {}
-        Some(v) if v.starts_with("True") => {
-            return Err(DataError::NpyOrder { path: path.to_owned() });
-        }
+    let fortran = match value(header, "fortran_order") {
+        Some(v) if v.starts_with("False") => false,
+        Some(v) if v.starts_with("True") => true,
         _ => return Err(bad("expected `fortran_order` True or False")),
-    }
+    };
     let shape =
         value(header, "shape").and_then(|v| between(v, '(', ')')).ok_or_else(|| bad("expected a tuple `shape`"))?;
     let dims: Vec<usize> = shape
@@ -117,7 +124,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
         .map(|s| s.trim_end_matches('L').parse())
         .collect::<Result<_, _>>()
         .map_err(|_| bad(&format!("expected non-negative integers in `shape`, found ({shape})")))?;
-    if dims.len() < 2 {
+    if dims.is_empty() {
         return Err(DataError::Shape {
             path: path.to_owned(),
             expected: "(rows, features) or (rows, height, width)".to_owned(),
@@ -133,15 +140,23 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<NpyArray, DataError> {
             actual: body.len(),
         });
     }
-    let data = decode(code, order == ">", body);
-    if let Some(at) = data.iter().position(|v| !v.is_finite()) {
+    let mut values = decode(code, order == ">", body);
+    if fortran {
+        values = values.gather(row_major(&dims));
+    }
+    if let Some((at, found)) = values.first_bad() {
         let dim: usize = dims[1..].iter().product();
         return Err(DataError::NonFinite {
             path: path.to_owned(),
             row: (at / dim) as u64 + 1,
             column: (at % dim).to_string(),
-            found: data[at].to_string(),
+            found: found.to_string(),
         });
     }
-    Ok(NpyArray { dims, data, bytes: code == "u1" })
+    let element = match code {
+        "u1" => Element::Byte,
+        "b1" => Element::Bool,
+        _ => Element::Number,
+    };
+    Ok(Array { dims, values, element })
 }

@@ -1,12 +1,13 @@
-//! Splits of a data set and the standardisation fitted on one of them.
+//! Splits of a data set.
 
 use std::path::Path;
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::DataOptions;
 use super::error::DataError;
+use super::options::DataOptions;
+use super::values::Values;
 
 /// Rows of one split.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Split {
     pub n: usize,
     /// One label per row, where the source has labels.
     pub labels: Option<Vec<u32>>,
+    /// The place of each row in the source, from 0; empty for rows that come from none.
+    pub rows: Vec<usize>,
 }
 
 impl Split {
@@ -31,56 +34,20 @@ impl Split {
         &self.x[i * dim..(i + 1) * dim]
     }
 
-    /// The rows `indices` of `x` (`[n, dim]`), in that order.
-    pub(super) fn gather(x: &[f32], dim: usize, labels: Option<&[u32]>, indices: &[usize]) -> Self {
+    /// The rows `indices` of `x` (`[n, dim]`), in that order, each value as `scale` makes it of column and value.
+    pub(super) fn gather(
+        x: &Values,
+        dim: usize,
+        labels: Option<&[u32]>,
+        indices: &[usize],
+        scale: impl Fn(usize, f64) -> f32,
+    ) -> Self {
         let mut out = Vec::with_capacity(indices.len() * dim);
         for &i in indices {
-            out.extend_from_slice(&x[i * dim..(i + 1) * dim]);
+            out.extend((0..dim).map(|column| scale(column, x.at(i * dim + column))));
         }
-        Self { x: out, n: indices.len(), labels: labels.map(|l| indices.iter().map(|&i| l[i]).collect()) }
-    }
-}
-
-/// Per-feature mean and standard deviation of the train split; each of length `dim`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Standardise {
-    /// Means.
-    pub mean: Vec<f32>,
-    /// Standard deviations; 1 for features that do not vary (below 1e-6).
-    pub std: Vec<f32>,
-}
-
-impl Standardise {
-    /// Fits on `split`, whose rows have `dim` values.
-    #[must_use]
-    pub fn fit(split: &Split, dim: usize) -> Self {
-        let n = split.n.max(1) as f64;
-        let mut mean = vec![0.0_f64; dim];
-        for row in split.x.chunks_exact(dim) {
-            for (m, &v) in mean.iter_mut().zip(row) {
-                *m += f64::from(v) / n;
-            }
-        }
-        let mut variance = vec![0.0_f64; dim];
-        for row in split.x.chunks_exact(dim) {
-            for ((s, m), &v) in variance.iter_mut().zip(&mean).zip(row) {
-                *s += (f64::from(v) - m).powi(2) / n;
-            }
-        }
-        let floor = |variance: &f64| match variance.sqrt() {
-            s if s < 1e-6 => 1.0,
-            s => s as f32,
-        };
-        Self { mean: mean.iter().map(|&m| m as f32).collect(), std: variance.iter().map(floor).collect() }
-    }
-
-    /// Maps rows `[n, dim]` to `(x - mean) / std` in place.
-    pub fn apply(&self, x: &mut [f32]) {
-        for row in x.chunks_exact_mut(self.mean.len()) {
-            for ((v, m), s) in row.iter_mut().zip(&self.mean).zip(&self.std) {
-                *v = (*v - m) / s;
-            }
-        }
+        let labels = labels.map(|l| indices.iter().map(|&i| l[i]).collect());
+        Self { x: out, n: indices.len(), labels, rows: indices.to_vec() }
     }
 }
 
@@ -168,7 +135,8 @@ pub(super) fn assign(
         let kept = indices.train.len() - share(indices.train.len(), fraction);
         indices.validation = indices.train.split_off(kept);
     }
-    if indices.train.is_empty() {
+    // Rows for a model that is trained already need none to train on.
+    if indices.train.is_empty() && options.reading.is_none() {
         return Err(DataError::Empty {
             path: path.to_owned(),
             what: "rows for the train split",

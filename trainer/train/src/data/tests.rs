@@ -1,3 +1,7 @@
+mod any_bytes;
+mod columns;
+mod files;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -64,7 +68,7 @@ fn digits_have_their_published_split() {
     assert!(d.train.x.iter().all(|v| (0.0..=1.0).contains(v)));
     assert_eq!(d.test.labels.as_ref().unwrap().len(), 360);
     assert_eq!(d.train.row(3).len(), 64);
-    assert!(d.standardise.is_none());
+    assert!(d.standardise().is_none());
     let whole = DataOptions { validation_fraction: 0.0, ..DataOptions::default() };
     let d = load("digits", None, &whole).unwrap();
     assert_eq!((d.train.n, d.validation.n), (1437, 0));
@@ -167,7 +171,7 @@ fn tables_are_split_and_standardised() {
     for d in [&plain, &packed] {
         assert_eq!((d.kind, d.shape, d.dim), (Kind::Table, [1, 2], 2));
         assert_eq!((d.train.n, d.validation.n, d.test.n), (2, 1, 1));
-        let s = d.standardise.as_ref().unwrap();
+        let s = d.standardise().unwrap();
         assert_eq!((&s.mean[..], &s.std[..]), (&[2.0, 5.0][..], &[1.0, 1.0][..]));
         assert_eq!(d.train.x, [-1.0, 0.0, 1.0, 0.0]);
         assert_eq!((d.test.row(0), d.validation.row(0)), (&[5.0, 0.0][..], &[2.0, 0.0][..]));
@@ -214,8 +218,8 @@ fn columns_can_be_dropped() {
     // A column that is dropped is not taken for labels either.
     let d = with(&["time", "state", "label"], None).unwrap();
     assert_eq!((d.dim, d.train.n + d.test.n, d.train.labels), (1, 2, None));
-    let e = message(with(&["time", "state"], None));
-    assert!(e.contains("`x`") && e.contains("--label-column") && e.contains("--drop-columns label"), "{e}");
+    let d = with(&["time", "state"], None).unwrap();
+    assert_eq!((d.reading.class_names.join(" "), d.classes()), ("x y".to_owned(), 2));
     let e = message(with(&["time", "state", "label"], Some("label")));
     assert!(e.contains("`drop_columns`") && e.contains("label"), "{e}");
     assert!(message(with(&["tme"], None)).contains("no column `tme`; the columns are time, a, state, label"));
@@ -227,12 +231,16 @@ fn rows_for_a_model_are_standardised_as_its_own_were() {
     let dir = Dir::new();
     let path = dir.put("t.csv", "a,b,split\n1,5,train\n3,5,test\n");
     let mut options = DataOptions { validation_fraction: 0.0, ..DataOptions::default() };
-    options.standardise = Some(Standardise { mean: vec![-1.0, 1.0], std: vec![2.0, 4.0] });
+    let reading = |mean: &[f64], std: &[f64]| {
+        let standardise = Some(Standardise { mean: mean.to_vec(), std: std.to_vec(), limited: false });
+        Some(Reading { shape: [1, mean.len()], standardise, ..Reading::default() })
+    };
+    options.reading = reading(&[-1.0, 1.0], &[2.0, 4.0]);
     let d = load(path.to_str().unwrap(), None, &options).unwrap();
     assert_eq!((d.train.x, d.test.x), (vec![1.0, 1.0], vec![2.0, 1.0]));
-    options.standardise = Some(Standardise { mean: vec![0.0], std: vec![1.0] });
+    options.reading = reading(&[0.0], &[1.0]);
     let e = load(path.to_str().unwrap(), None, &options).unwrap_err();
-    assert!(matches!(e, DataError::Shape { .. }) && e.to_string().contains("1 features"), "{e}");
+    assert!(matches!(e, DataError::ColumnCount { expected: 1, found: 2, .. }), "{e}");
 }
 
 #[test]
@@ -287,7 +295,8 @@ fn npy_arrays() {
     assert_eq!((d.kind, d.dim, d.train.n, d.name.as_str()), (Kind::Table, 2, 16, "a"));
     let big: Vec<u8> = [1_i16, -2, 300, 4].iter().flat_map(|v| v.to_be_bytes()).collect();
     let path = dir.put("b", npy("'>i2'", "False", "(2, 2)", &big));
-    assert_eq!(npy::parse(&path, &fs::read(&path).unwrap()).unwrap().data, [1.0, -2.0, 300.0, 4.0]);
+    let values = npy::parse(&path, &fs::read(&path).unwrap()).unwrap().values;
+    assert_eq!(values, values::Values::Single(vec![1.0, -2.0, 300.0, 4.0]));
     let d = from_path(&dir.put("c", npy("'|u1'", "False", "(2, 1, 2)", &[255; 4]))).unwrap();
     assert_eq!((d.kind, d.shape, d.train.row(0)), (Kind::Image, [1, 2], &[1.0, 1.0][..]));
 }
@@ -299,8 +308,6 @@ fn npy_errors() {
     assert!(matches!(e, DataError::NpyDtype { .. }));
     let e = fails("a", npy("[('x', '<f4')]", "False", "(1, 2)", &two), &["structured"]);
     assert!(matches!(e, DataError::NpyDtype { .. }));
-    let e = fails("a", npy("'<f4'", "True", "(1, 2)", &two), &["ascontiguousarray"]);
-    assert!(matches!(e, DataError::NpyOrder { .. }));
     for shape in ["()", "(2,)"] {
         let e = fails("a", npy("'<f4'", "False", shape, &two), &[shape]);
         assert!(matches!(e, DataError::Shape { .. }));
@@ -329,11 +336,25 @@ fn a_table_from_memory_is_split_and_standardised_or_refused() {
     let rows: Vec<Vec<f32>> = (0..50).map(|i| vec![i as f32, 3.0 * i as f32 - 7.0]).collect();
     let d = Dataset::of_table("mine", &rows, &DataOptions::default()).unwrap();
     assert_eq!((d.kind, d.dim, d.train.n, d.validation.n, d.test.n), (Kind::Table, 2, 40, 5, 5));
-    let s = d.standardise.as_ref().unwrap();
+    let s = d.standardise().unwrap();
     let first = d.train.row(0);
-    assert!(rows.iter().any(|row| (0..2).all(|k| (first[k] * s.std[k] + s.mean[k] - row[k]).abs() < 1e-3)));
+    assert!(rows.iter().any(|row| (0..2).all(|k| (s.restored(k, first[k]) - f64::from(row[k])).abs() < 1e-3)));
     let refused = |rows: &[Vec<f32>]| Dataset::of_table("mine", rows, &DataOptions::default()).unwrap_err();
     assert!(matches!(refused(&[]), DataError::Empty { .. }));
     assert!(matches!(refused(&[vec![1.0, 2.0], vec![3.0]]), DataError::Shape { .. }));
     assert!(matches!(refused(&[vec![1.0, 2.0], vec![3.0, f32::NAN]]), DataError::NonFinite { row: 2, .. }));
+}
+
+/// A table of 30 rows of `temp`, `flow` and `press` in a dialect.
+fn table(delimiter: &str, decimal: char, header: &str) -> String {
+    let number = |value: f64| format!("{value:.3}").replace('.', &decimal.to_string());
+    let row = |i: u32| {
+        let i = f64::from(i);
+        [20.0 + i.sin(), -i, 1013.25 + 0.1 * i].map(number).join(delimiter) + "\n"
+    };
+    header.to_owned() + &(0..30).map(row).collect::<String>()
+}
+
+fn with_options(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
+    load(path.to_str().unwrap(), None, options)
 }

@@ -70,6 +70,12 @@ pub trait Register {
     /// all values.
     fn complete(_options: &mut Self::Options, _model: &dyn Model) {}
 
+    /// Whether the model learns the labels of its rows as classes. To one that does not, a label of 1 beside 0 is an anomaly.
+    #[must_use]
+    fn learns_labels(_options: &Self::Options) -> bool {
+        false
+    }
+
     /// Indices of the train rows whose labels the family uses. `None` if it does not use labels.
     ///
     /// # Errors
@@ -242,6 +248,12 @@ macro_rules! families {
             /// See [`Register::complete`].
             pub(crate) fn complete(&mut self, model: &dyn Model) {
                 match self { $(Self::$variant(options) => $name::Entry::complete(options, model)),* }
+            }
+
+            /// See [`Register::learns_labels`].
+            #[must_use]
+            pub fn learns_labels(&self) -> bool {
+                match self { $(Self::$variant(options) => $name::Entry::learns_labels(options)),* }
             }
 
             /// See [`Register::labelled_rows`].

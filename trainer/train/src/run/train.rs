@@ -71,6 +71,7 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
         return Err(TrainError::Exists(out.to_owned()));
     }
     let dataset = recipe.dataset()?;
+    observer.data(&dataset);
     let mut recipe = recipe.clone();
     let shape = DataShape::of(&dataset);
     let model = recipe.model(&shape)?;
@@ -96,8 +97,17 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
 /// # Errors
 /// Every variant of [`TrainError`].
 pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
-    let run = Run::open(path)?;
+    resume_run(&Run::open(path)?, observer)
+}
+
+/// Continues a run that has been opened, whose data may have been named again.
+///
+/// # Errors
+/// Every variant of [`TrainError`].
+pub fn resume_run(run: &Run, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
+    let path = run.path.as_path();
     let dataset = run.dataset()?;
+    observer.data(&dataset);
     let shape = DataShape::of(&dataset);
     let model = run.recipe.model(&shape)?;
     let mut learner = Learner::new(&*model, &run.recipe.train)?;

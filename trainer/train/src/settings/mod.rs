@@ -9,7 +9,7 @@ use elbo_compiler::quantize::WeightBits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{DataError, DataOptions, Dataset, Kind};
+use crate::data::{Colour, DataError, DataOptions, Dataset, Kind, Reading, Scaling};
 use crate::nn::Activation;
 
 pub use error::RecipeError;
@@ -43,21 +43,53 @@ impl DataShape {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// Data set: `digits`, `mnist`, `moons`, or the path of an IDX, CSV or NPY file, which may be gzipped. Empty if the
-    /// family learns from an energy.
+    /// Data set: `digits`, `mnist`, `moons`, or the path of a file, which may be gzipped: CSV and text like it, NPY, NPZ,
+    /// IDX, Parquet or Arrow. Empty if the family learns from an energy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub spec: String,
     /// Folder that contains `spec`. Without this field, the environment variable `ELBO_DATA` names the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// CSV column that contains the labels. The default is `label` or, if there is no such column, `anomaly`. If the
-    /// labels are 0 and 1, label 1 marks an anomaly and an AUC is computed.
+    /// Images or a table. By default arrays of unsigned bytes with rows and columns are images, and all else is a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Rows and columns of an image where each line of the file is one, 28x28 for example, or 32x32x3 in colour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
+    /// The value of white in images; by default 255 for bytes, else 1 or 255 by the largest value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub white: Option<f64>,
+    /// What becomes of colour images: `planes`, a channel below the other, or `grey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Colour>,
+    /// Takes values of images below black or above white for black and white, instead of refusing the file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clamp: bool,
+    /// How features of a table are scaled: by `standard` deviations about the mean, or `robust`, by the interquartile range
+    /// about the median, for columns with wild values.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Whether the first line of a text table is a header; by default recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// What separates the columns of a text table: one character, `tab` or `blank`; by default recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// The decimal mark of a text table, `.` or `,`; by default recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<String>,
+    /// Column of labels, texts or numbers; `-` for none; by default `label`, else `anomaly`. Labels 0 and 1 give an AUC, 1
+    /// being an anomaly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// CSV column that assigns each row to a split: `train`, `val`, `test` or `unused`. The default is `split`.
+    /// Trains on rows labelled 1 of a table with labels 0 and 1, too. Without it a model that does not learn the labels
+    /// leaves them out as anomalies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_anomalies: bool,
+    /// Column with `train`, `val`, `test` or `unused`; by default `split`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
-    /// CSV columns that are ignored, for example columns of text.
+    /// Columns that are left out, such as text. May be given several times; a name with a comma in double quotes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_columns: Vec<String>,
     /// Share of the train rows that becomes the validation split if the data do not define one.
@@ -74,6 +106,16 @@ impl Default for DataRecipe {
         Self {
             spec: String::new(),
             data_dir: None,
+            kind: None,
+            shape: None,
+            white: None,
+            colour: None,
+            clamp: false,
+            scaling: Scaling::Standard,
+            header: None,
+            delimiter: None,
+            decimal: None,
+            keep_anomalies: false,
             label_column: None,
             split_column: None,
             drop_columns: Vec::new(),
@@ -88,20 +130,36 @@ impl DataRecipe {
         0.1
     }
 
-    /// Loads the data set.
-    ///
-    /// # Errors
-    /// Every variant of [`DataError`].
-    pub fn load(&self) -> Result<Dataset, DataError> {
-        let options = DataOptions {
+    /// How the data set is read; `learns_labels` says whether labels of 0 and 1 are classes to the model. `reading` is what
+    /// a trained model says of its rows.
+    #[must_use]
+    pub fn options(&self, learns_labels: bool, reading: Option<Reading>) -> DataOptions {
+        DataOptions {
+            kind: self.kind,
+            shape: self.shape.clone(),
+            white: self.white,
+            colour: self.colour,
+            clamp: self.clamp,
             label_column: self.label_column.clone(),
             split_column: self.split_column.clone(),
             drop_columns: self.drop_columns.clone(),
+            header: self.header,
+            delimiter: self.delimiter.clone(),
+            decimal: self.decimal.clone(),
             validation_fraction: self.validation_fraction,
             seed: self.split_seed,
-            standardise: None,
-        };
-        crate::data::load(&self.spec, self.data_dir.as_deref(), &options)
+            scaling: self.scaling,
+            leave_out_anomalies: !learns_labels && !self.keep_anomalies,
+            reading,
+        }
+    }
+
+    /// Loads the data set as [`options`](Self::options) says.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn load(&self, learns_labels: bool, reading: Option<Reading>) -> Result<Dataset, DataError> {
+        crate::data::load(&self.spec, self.data_dir.as_deref(), &self.options(learns_labels, reading))
     }
 }
 

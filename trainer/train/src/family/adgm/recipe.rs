@@ -144,6 +144,10 @@ impl<F: AuxiliaryFamily> Register for F {
         F::shared_options(options).likelihood = Some(model.likelihood());
     }
 
+    fn learns_labels(_: &F::Options) -> bool {
+        F::STRUCTURE != Structure::Avae
+    }
+
     fn labelled_rows(
         options: &F::Options,
         train: &Split,

@@ -87,6 +87,10 @@ impl Register for Entry {
         Ok(Box::new(Vae::with_parts(spec, parts, shared.train.seed, &Device::Cpu, DType::F32)?))
     }
 
+    fn learns_labels(options: &VaeRecipe) -> bool {
+        options.conditional
+    }
+
     fn complete(options: &mut VaeRecipe, model: &dyn Model) {
         options.model.likelihood = Some(model.likelihood());
     }

@@ -15,7 +15,7 @@ fn recipes_out_of_range_name_their_field() {
     let broken = |change: fn(&mut DlgmRecipe)| {
         let mut recipe = recipe();
         change(recipe.family.options_as_mut().unwrap());
-        let shape = DataShape::of(&recipe.data.load().unwrap());
+        let shape = DataShape::of(&recipe.dataset().unwrap());
         recipe.check().and_then(|()| recipe.model(&shape).map(|_| ())).unwrap_err().to_string()
     };
     assert!(broken(|r| r.layers = Some(vec![])).contains("dlgm.layers"));

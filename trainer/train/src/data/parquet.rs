@@ -1,0 +1,141 @@
+//! Parquet and Arrow IPC files: named columns of numbers and texts.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::columns::{Bad, Cells, Column, Columns};
+use super::error::DataError;
+
+/// First bytes of a Parquet file.
+pub(super) const PARQUET: &[u8] = b"PAR1";
+/// First bytes of an Arrow IPC file, which is a Feather file of version 2, too.
+pub(super) const ARROW: &[u8] = b"ARROW1";
+
+/// What is said of a value that is missing.
+const NULL: &str = "null";
+
+/// Reads the columns of a Parquet or an Arrow file; `as_text` says by name which are kept as text.
+///
+/// # Errors
+/// `Columnar`, and `Empty` for a file without rows.
+pub(super) fn parse(path: &Path, bytes: Vec<u8>, as_text: &dyn Fn(&str) -> bool) -> Result<Columns, DataError> {
+    let parquet = bytes.starts_with(PARQUET);
+    let format = if parquet { "Parquet" } else { "Arrow" };
+    let fail = |error: &dyn std::fmt::Display| DataError::Columnar {
+        path: path.to_owned(),
+        format,
+        reason: format!("{error}; write the file again"),
+    };
+    let batches: Vec<RecordBatch> = if parquet {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(|e| fail(&e))?;
+        let reader = builder.build().map_err(|e| fail(&e))?;
+        reader.collect::<Result<_, ArrowError>>().map_err(|e| fail(&e))?
+    } else {
+        let reader = arrow_ipc::reader::FileReader::try_new(Cursor::new(bytes), None).map_err(|e| fail(&e))?;
+        reader.collect::<Result<_, ArrowError>>().map_err(|e| fail(&e))?
+    };
+    let mut columns = Columns { named: true, ..Columns::default() };
+    for batch in batches {
+        let schema = batch.schema();
+        if columns.list.is_empty() {
+            columns.list = (schema.fields().iter())
+                .map(|field| {
+                    let cells = if as_text(field.name()) { Cells::Text(Vec::new()) } else { Cells::numbers() };
+                    Column { name: field.name().clone(), unit: String::new(), cells }
+                })
+                .collect();
+        }
+        for (column, array) in columns.list.iter_mut().zip(batch.columns()) {
+            append(&mut column.cells, array.as_ref(), columns.n);
+        }
+        columns.n += batch.num_rows();
+    }
+    if columns.n == 0 {
+        return Err(DataError::Empty { path: path.to_owned(), what: "rows", hint: "the file holds only a header" });
+    }
+    Ok(columns)
+}
+
+/// Appends the values of an array whose first row is row `from` of the file.
+fn append(cells: &mut Cells, array: &dyn Array, from: usize) {
+    // The values of a dictionary stand apart from the rows.
+    let dictionary = array.as_any_dictionary_opt();
+    let keys = dictionary.map(|dictionary| dictionary.normalized_keys());
+    let place = |row: usize| match (dictionary, &keys) {
+        (Some(dictionary), Some(keys)) if array.is_valid(row) => Some((dictionary.values().as_ref(), keys[row])),
+        (Some(_), _) => None,
+        _ => Some((array, row)),
+    };
+    let text_at = |row: usize| place(row).map_or_else(|| NULL.to_owned(), |(array, row)| text(array, row));
+    match cells {
+        Cells::Text(texts) => texts.extend((0..array.len()).map(text_at)),
+        Cells::Numbers { values, bad } => {
+            for row in 0..array.len() {
+                let value = place(row).and_then(|(array, row)| number(array, row));
+                if bad.is_none() && !value.is_some_and(|v| (v as f32).is_finite()) {
+                    let line = (from + row) as u64 + 1;
+                    *bad = Some(Bad { line, found: text_at(row), number: value.is_some() });
+                }
+                values.push(value.unwrap_or(f64::NAN));
+            }
+        }
+    }
+}
+
+/// The number in a row, if it holds one.
+fn number(array: &dyn Array, row: usize) -> Option<f64> {
+    if array.is_null(row) {
+        return None;
+    }
+    Some(match array.data_type() {
+        DataType::Boolean => f64::from(u8::from(array.as_boolean().value(row))),
+        DataType::Int8 => f64::from(array.as_primitive::<Int8Type>().value(row)),
+        DataType::Int16 => f64::from(array.as_primitive::<Int16Type>().value(row)),
+        DataType::Int32 => f64::from(array.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => array.as_primitive::<Int64Type>().value(row) as f64,
+        DataType::UInt8 => f64::from(array.as_primitive::<UInt8Type>().value(row)),
+        DataType::UInt16 => f64::from(array.as_primitive::<UInt16Type>().value(row)),
+        DataType::UInt32 => f64::from(array.as_primitive::<UInt32Type>().value(row)),
+        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row) as f64,
+        DataType::Float16 => f64::from(array.as_primitive::<Float16Type>().value(row)),
+        DataType::Float32 => f64::from(array.as_primitive::<Float32Type>().value(row)),
+        DataType::Float64 => array.as_primitive::<Float64Type>().value(row),
+        _ => return text_of(array, row)?.trim().parse().ok(),
+    })
+}
+
+/// The text in a row of texts.
+fn text_of(array: &dyn Array, row: usize) -> Option<String> {
+    match array.data_type() {
+        DataType::Utf8 => Some(array.as_string::<i32>().value(row).to_owned()),
+        DataType::LargeUtf8 => Some(array.as_string::<i64>().value(row).to_owned()),
+        DataType::Utf8View => Some(array.as_string_view().value(row).to_owned()),
+        _ => None,
+    }
+}
+
+/// What a row holds, as text.
+fn text(array: &dyn Array, row: usize) -> String {
+    if array.is_null(row) {
+        return NULL.to_owned();
+    }
+    if let Some(text) = text_of(array, row) {
+        return text;
+    }
+    match array.data_type() {
+        DataType::Boolean => array.as_boolean().value(row).to_string(),
+        kind if kind.is_numeric() && !matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..)) => {
+            number(array, row).map_or_else(|| NULL.to_owned(), |value| value.to_string())
+        }
+        kind => format!("a value of type {kind}"),
+    }
+}
