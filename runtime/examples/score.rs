@@ -7,7 +7,7 @@ mod art;
 
 use std::error::Error;
 
-use elbo::{Arena, Limits, Model, Nats, ProgramKind};
+use elbo::{Arena, Limits, Model, ProgramKind, Quantile};
 
 static MODEL: &[u8] = elbo::include_blob!("digits.elbo");
 
@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut session = model.session(arena.as_mut_slice())?;
 
     let meta = model.meta()?;
-    let threshold = Nats::from_bits(meta.score_quantiles[3]);
+    // A model that was compiled with too few held-out rows has no threshold, and a device must not invent one.
+    let threshold = meta.score_quantiles.get(Quantile::P99).ok_or("the model has no 99 % quantile")?;
     let input =
         model.program(ProgramKind::Score).and_then(|program| program.inputs[0]).ok_or("the model does not score")?;
     // The value of a white pixel at the input's scale: here 1 << 14.

@@ -25,6 +25,7 @@ pub mod normal;
 mod ops;
 #[doc(hidden)]
 pub mod program;
+mod quantiles;
 pub mod rng;
 mod session;
 mod verify;
@@ -45,6 +46,7 @@ pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;
 pub use program::{ProgramKind, Signature};
+pub use quantiles::{Quantile, ScoreQuantiles};
 #[cfg(feature = "rand_core_010")]
 pub use rand_core;
 pub use session::Session;

@@ -9,7 +9,7 @@ mod table;
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
-use elbo::{Likelihood, Meta, SelfTest};
+use elbo::{Likelihood, Meta, Nats, ScoreQuantiles, SelfTest};
 
 /// Every seed by name. The seeds after the first five use operations that a build of the runtime may leave out. They
 /// cannot be written without these operations.
@@ -56,7 +56,7 @@ pub fn meta_of(family: &str, name: &str, likelihood: Likelihood, latent: u16, cl
         importance_samples: 4,
         feature_mean: &[],
         feature_std: &[],
-        score_quantiles: [1 << 16, 2 << 16, 3 << 16, 4 << 16, 5 << 16],
+        score_quantiles: ScoreQuantiles::new([1, 2, 3, 4, 5].map(|nats| Some(Nats::from_bits(nats << 16)))),
         self_test: SelfTest { seed: 1, input: &[1, 0], digests: &[] },
     };
     let mut buffer = [0; 256];

@@ -1,6 +1,5 @@
-//! `elbo inspect`, `sample` and `score` run a blob on the host. The results are bit for bit those of a board.
+//! `elbo inspect` and `elbo sample` run a blob on the host. The results are bit for bit those of a board.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,11 +9,11 @@ use elbo::{Limits, Model};
 use elbo_compiler::host::{Blob, Runner, draws, quantize};
 use elbo_compiler::report;
 use elbo_compiler::stimulus::generator;
-use elbo_compiler::{Likelihood, quantile, roc};
-use elbo_trainer::data::{self, Reading};
-use elbo_trainer::{plot, rows};
+use elbo_trainer::data::Reading;
+use elbo_trainer::plot;
 
-use super::columns::{Columns, say};
+use crate::counts;
+use crate::output::{out, outln};
 
 /// Options of `elbo inspect`.
 #[derive(Args, Debug)]
@@ -46,48 +45,6 @@ pub struct Sample {
     pub text: bool,
 }
 
-/// The kinds of scores.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub enum ScoreKind {
-    /// -ELBO with the latent at the posterior's mean. It needs no noise.
-    Mean,
-    /// -ELBO, averaged over draws of the latent.
-    MonteCarlo,
-    /// The importance-weighted bound on -log p(x).
-    Importance,
-}
-
-/// Options of `elbo score`.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  elbo score digits.elbo --data digits\n  elbo score fan.elbo --data window.csv --kind importance -o scores.csv"
-)]
-pub struct Score {
-    /// The blob.
-    pub model: PathBuf,
-    /// Data to score: `digits`, `mnist`, or a file in a format that `elbo train` reads. Only the test split is scored, unless
-    /// --all is given.
-    #[arg(long)]
-    pub data: Option<String>,
-    /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
-    #[arg(long)]
-    pub data_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub columns: Columns,
-    /// Scores the rows of all splits.
-    #[arg(long)]
-    pub all: bool,
-    /// The kind of score.
-    #[arg(long, value_enum, default_value = "mean")]
-    pub kind: ScoreKind,
-    /// Seed of the binarisation and of the noise.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Writes the scores to this CSV file, one per row.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
 /// Reads a blob.
 ///
 /// # Errors
@@ -113,18 +70,26 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    println!("{} ({}), {:?} likelihood, {}x{}", meta.name, meta.family, meta.likelihood, meta.shape[0], meta.shape[1]);
-    println!("latent {}, L = {}, K = {}", meta.latent, meta.monte_carlo_samples, meta.importance_samples);
-    if meta.classes > 0 {
-        println!("classes {}", meta.classes);
+    let [height, width] = meta.shape;
+    outln!("{} ({}), {:?} likelihood, {height}x{width}", meta.name, meta.family, meta.likelihood)?;
+    outln!("latent {}", meta.latent)?;
+    for (kind, draws) in [
+        (ProgramKind::ScoreMonteCarlo, meta.monte_carlo_samples),
+        (ProgramKind::ScoreImportance, meta.importance_samples),
+    ] {
+        if model.program(kind).is_some() {
+            outln!("{} takes {draws} draws", kind.name())?;
+        }
     }
-    let quantiles = meta.score_quantiles.map(|q| elbo::Nats::from_bits(q).to_string());
-    println!(
-        "scores of held-out rows, nats: 50 % {} 90 % {} 95 % {} 99 % {} 99.9 % {}",
-        quantiles[0], quantiles[1], quantiles[2], quantiles[3], quantiles[4]
-    );
-    println!("{}", report::costs(&model, blob.bytes().len()));
-    print!("{}", report::disassembly(&model));
+    if meta.classes > 0 {
+        outln!("classes {}", meta.classes)?;
+    }
+    if model.program(ProgramKind::Score).is_some() {
+        outln!("{}", report::thresholds(&meta.score_quantiles))?;
+    }
+    outln!("{}", report::costs(&model, blob.bytes().len()))?;
+    outln!("{}", report::firmware(&model))?;
+    out!("{}", report::disassembly(&model))?;
     Ok(())
 }
 
@@ -133,13 +98,16 @@ pub fn inspect(args: &Inspect) -> Result<()> {
 /// # Errors
 /// The blob is refused or has no program that draws samples, or the output cannot be written.
 pub fn sample(args: &Sample) -> Result<()> {
+    let count = counts::count("--count", args.count, &counts::SAMPLES)?;
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
     let meta = model.meta()?;
-    let samples = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?;
+    let samples = draws(&model, count, args.seed)?.context("the model has no program that draws samples")?;
     let shape = meta.shape.map(usize::from);
     if args.text {
-        samples.iter().for_each(|image| println!("{}", plot::text_art(image, shape)));
+        for image in &samples {
+            outln!("{}", plot::text_art(image, shape))?;
+        }
     }
     let Some(path) = &args.output else {
         if !args.text {
@@ -163,7 +131,7 @@ pub fn sample(args: &Sample) -> Result<()> {
         }
         _ => bail!("{}: the format is unknown. Give a name that ends in .png, .svg or .csv.", path.display()),
     }
-    println!("wrote {} samples to {}", samples.len(), path.display());
+    outln!("wrote {} samples to {}", samples.len(), path.display())?;
     Ok(())
 }
 
@@ -201,71 +169,4 @@ fn unstandardised(row: &[f32], reading: &Reading) -> Vec<String> {
         }
     };
     row.iter().enumerate().map(value).collect()
-}
-
-/// Runs `elbo score`.
-///
-/// # Errors
-/// The blob is refused, the rows have another length than the model reads, or the output cannot be written.
-pub fn score(args: &Score) -> Result<()> {
-    let blob = read(&args.model)?;
-    let model = load(&blob, &args.model)?;
-    let meta = model.meta()?;
-    let Some(spec) = &args.data else {
-        bail!("--data is required: a blob does not know its data; name a file, or `digits` or `mnist`");
-    };
-    let dataset = data::load(spec, args.data_dir.as_deref(), &args.columns.options(&model)?)?;
-    say(&dataset);
-    let kind = match args.kind {
-        ScoreKind::Mean => ProgramKind::Score,
-        ScoreKind::MonteCarlo => ProgramKind::ScoreMonteCarlo,
-        ScoreKind::Importance => ProgramKind::ScoreImportance,
-    };
-    let info = model
-        .program(kind)
-        .and_then(|p| p.inputs[0])
-        .with_context(|| format!("the model has no program {}. Choose another --kind", kind.name()))?;
-    if info.len != dataset.dim {
-        bail!(
-            "{spec}: has rows of {} values, but the model takes {}. Name the model's own data with --data.",
-            dataset.dim,
-            info.len
-        );
-    }
-    let likelihood = Likelihood::try_from(meta.likelihood)?;
-    let splits = if args.all { vec![&dataset.train, &dataset.validation, &dataset.test] } else { vec![&dataset.test] };
-    let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
-    let mut scores = Vec::new();
-    let mut labels = Some(Vec::new());
-    for split in splits {
-        labels = labels.zip(split.labels.as_deref()).map(|(all, new)| [all.as_slice(), new].concat());
-        for x in rows::model_rows(split, likelihood, args.seed) {
-            scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
-        }
-    }
-    if let Some(path) = &args.output {
-        let mut file = std::fs::File::create(path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        writeln!(file, "score_nats")?;
-        for score in &scores {
-            writeln!(file, "{:.6}", score.to_f64())?;
-        }
-    }
-    let values: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
-    let mut sorted = values.clone();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| quantile(&sorted, share).unwrap_or(f64::NAN);
-    let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
-    println!(
-        "{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}",
-        sorted.len(),
-        at(0.5),
-        at(0.95),
-        at(1.0)
-    );
-    if let Some(anomalous) = labels.as_deref().and_then(roc::anomalies)
-        && let Some(area) = roc::auc(&values, &anomalous)
-    {
-        println!("AUC {area:.4}, {} anomalies", anomalous.iter().filter(|a| **a).count());
-    }
-    Ok(())
 }

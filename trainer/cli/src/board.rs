@@ -14,7 +14,8 @@ use elbo_trainer::{plot, rows};
 
 use super::blob::{load, read};
 use super::columns::{Columns, say};
-use crate::compare;
+use crate::output::{noteln, outln};
+use crate::{compare, counts};
 
 /// The application of a firmware.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -81,7 +82,7 @@ pub struct Check {
     pub columns: Columns,
     /// Number of samples that are compared.
     #[arg(long, default_value_t = 100)]
-    pub samples: u32,
+    pub samples: usize,
     /// Number of rows that are compared.
     #[arg(long, default_value_t = 100)]
     pub rows: usize,
@@ -105,10 +106,10 @@ pub fn flash(args: &Flash) -> Result<()> {
         None => Placement::Linked(args.model.clone()),
         Some(address) => Placement::Apart { model: args.model.clone(), address, space: args.model_space },
     };
-    eprintln!("building {} for {} ({})", application.name(), board.name, board.core);
+    noteln!("building {} for {} ({})", application.name(), board.name, board.core);
     let image = Firmware::new(board, application, placement).build()?;
     let Means::Probe { chip } = board.means else {
-        eprintln!("running in the emulator. Press Ctrl-C to end.");
+        noteln!("running in the emulator. Press Ctrl-C to end.");
         return Emulator::interact(board, &image);
     };
     let probe = |arguments: &[&str]| -> Result<()> {
@@ -140,6 +141,8 @@ pub fn flash(args: &Flash) -> Result<()> {
 /// # Errors
 /// Those of [`flash`], or a value differs between the board and the host. The first such value is named.
 pub fn check(args: &Check) -> Result<()> {
+    let samples = counts::count("--samples", args.samples, &counts::DRAWS)?;
+    counts::count("--rows", args.rows, &counts::DRAWS)?;
     let board = Board::find(&args.board)?;
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
@@ -153,41 +156,36 @@ pub fn check(args: &Check) -> Result<()> {
     let mut all = rows;
     all.extend(noise.iter().map(|x| quantize(x, &input)));
 
-    println!("building the firmware for {} ({})", board.name, board.core);
+    outln!("building the firmware for {} ({})", board.name, board.core)?;
     let mut client = compare::start(board, &args.model)?;
-    let result = compare::compare(&mut client, &args.model, &all, args.samples, args.seed)?;
+    let result = compare::compare(&mut client, &args.model, &all, samples as u32, args.seed)?;
     let shape = meta.shape.map(usize::from);
     let output = model.program(ProgramKind::Sample).and_then(|p| p.outputs[0]);
     if let Some(output) = output.filter(|_| shape[0] > 1) {
         let art: Vec<String> =
             result.samples.iter().take(4).map(|q| plot::text_art(&dequantize(q, &output), shape)).collect();
-        println!("drawn by {}:\n{}", board.name, side_by_side(&art));
+        outln!("drawn by {}:\n{}", board.name, side_by_side(&art))?;
     }
     let mean = |scores: &[Nats]| scores.iter().map(|s| s.to_f64()).sum::<f64>() / scores.len().max(1) as f64;
     if let Some((of_real, of_noise)) = result.scores.split_at_checked(real) {
-        println!(
+        outln!(
             "score on {}: {:.2} for {} rows of {}, {:.2} for noise",
             board.name,
             mean(of_real),
             of_real.len(),
             spec,
             mean(of_noise)
-        );
+        )?;
     }
-    println!(
-        "{} samples, {} rows: all {} values equal the host's, bit for bit",
-        args.samples,
-        all.len(),
-        result.values
-    );
+    outln!("{} samples, {} rows: all {} values equal the host's, bit for bit", args.samples, all.len(), result.values)?;
     let (memory, length) = (result.memory, blob.bytes().len());
-    println!(
+    outln!(
         "RAM: {} bytes static, {} stack, {} free; loading: {:.1} instructions per blob byte ({length} bytes)",
         memory.static_bytes,
         memory.stack_bytes,
         memory.free_bytes,
         result.load_instructions / length as f64
-    );
+    )?;
     Ok(())
 }
 

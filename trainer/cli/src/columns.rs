@@ -7,6 +7,8 @@ use elbo::Model;
 use elbo_trainer::data::{DataOptions, Dataset, Reading};
 use elbo_trainer::run::Run;
 
+use crate::output::noteln;
+
 /// How a file is written, and what its columns are where that differs from the model's training data.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "How the file is read")]
@@ -83,6 +85,6 @@ impl Moved {
 /// Says on standard error what a person should know of how the data were read.
 pub fn say(dataset: &Dataset) {
     for note in &dataset.notes {
-        eprintln!("{note}");
+        noteln!("{note}");
     }
 }

@@ -17,6 +17,8 @@ use elbo_trainer::plane;
 use elbo_trainer::run::{CompiledRun, Run};
 
 use super::columns::{Moved, say};
+use crate::counts;
+use crate::output::outln;
 
 /// The order of the weights. It affects the speed and the size, but no result.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -33,7 +35,8 @@ pub enum Target {
 #[command(after_help = "\
 Examples:
   elbo compile runs/digits -o digits.elbo
-  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --programs
+  elbo compile runs/mnist -o mnist.elbo --importance-samples 16 --operations
+  elbo compile runs/fan -o fan.elbo --programs score,reconstruct
   elbo compile runs/energy-u1-s0 -o u1.elbo --density u1.png")]
 pub struct Args {
     /// Run folder that `elbo train` has written.
@@ -50,10 +53,16 @@ pub struct Args {
     /// the float model, but the weights take twice the flash and time.
     #[arg(long, value_name = "BITS")]
     pub weight_bits: Option<WeightBits>,
-    /// Number of latent draws of the Monte Carlo score. The default is the recipe's number.
+    /// Programs that the blob shall contain, with commas between: for example score,reconstruct. The default is all that the
+    /// model has. The fewer there are, the less flash and RAM the model takes.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = program)]
+    pub programs: Option<Vec<ProgramKind>>,
+    /// Number of latent draws of the Monte Carlo score. With 0 the blob does not contain this score. The default is the
+    /// recipe's number.
     #[arg(long, value_name = "L")]
     pub monte_carlo_samples: Option<usize>,
-    /// Number of latent draws of the importance-weighted score. The default is the recipe's number.
+    /// Number of latent draws of the importance-weighted score. Each takes 8 bytes of RAM. With 0 the blob does not contain
+    /// this score. The default is the recipe's number, which is 0 for a table.
     #[arg(long, value_name = "K")]
     pub importance_samples: Option<usize>,
     /// Number of training rows with which the scales are calibrated.
@@ -71,7 +80,15 @@ pub struct Args {
     pub density: Option<PathBuf>,
     /// Also prints the operations of every program.
     #[arg(long)]
-    pub programs: bool,
+    pub operations: bool,
+}
+
+/// The kind of program with this name.
+fn program(name: &str) -> Result<ProgramKind, String> {
+    ProgramKind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+        let known: Vec<&str> = ProgramKind::ALL.into_iter().map(ProgramKind::name).collect();
+        format!("expected one of {}", known.join(", "))
+    })
 }
 
 /// Runs the command.
@@ -79,6 +96,13 @@ pub struct Args {
 /// # Errors
 /// The folder is not a run folder, the model cannot be compiled, or the output cannot be written.
 pub fn run(args: &Args) -> Result<()> {
+    let draws = |option: &str, given: Option<usize>| {
+        given.map(|given| counts::count(option, given, &counts::OPTIONAL_DRAWS)).transpose()
+    };
+    let monte_carlo_samples = draws("--monte-carlo-samples", args.monte_carlo_samples)?;
+    let importance_samples = draws("--importance-samples", args.importance_samples)?;
+    let calibration_rows = counts::count("--calibration-rows", args.calibration_rows, &counts::ROWS)?;
+    args.test_rows.map(|rows| counts::count("--test-rows", rows, &counts::ROWS)).transpose()?;
     let mut run = Run::open(&args.run)?;
     args.moved.apply(&mut run);
     if args.density.is_some()
@@ -92,9 +116,10 @@ pub fn run(args: &Args) -> Result<()> {
             Target::Plain => Packing::RowMajor,
         },
         weight_bits: args.weight_bits,
-        monte_carlo_samples: args.monte_carlo_samples,
-        importance_samples: args.importance_samples,
-        calibration_rows: args.calibration_rows,
+        programs: args.programs.clone(),
+        monte_carlo_samples,
+        importance_samples,
+        calibration_rows,
         seed: args.seed,
     };
     let CompiledRun { compilation: Compilation { compiled, mut test }, model, dataset } = run.compile(&options)?;
@@ -114,7 +139,7 @@ pub fn run(args: &Args) -> Result<()> {
         let mut panels = vec![plane::target(&*model, &dataset)?, plane::density(&*model)?];
         panels.extend(of_integers(&compiled, args.seed)?);
         plane::write(path, panels).with_context(|| format!("{}: cannot be written", path.display()))?;
-        println!("wrote {}", path.display());
+        outln!("wrote {}", path.display())?;
     }
     Ok(())
 }
@@ -130,25 +155,29 @@ fn of_integers(compiled: &Compiled, seed: u64) -> Result<Vec<plane::Panel>> {
 
 fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args: &Args) -> Result<()> {
     let model = compiled.blob.load(Limits::host())?;
-    println!("{}", report::layers(compiled));
-    println!("{}", report::costs(&model, compiled.blob.bytes().len()));
-    if args.programs {
-        println!("{}", report::disassembly(&model));
+    outln!("{}", report::layers(compiled))?;
+    outln!("{}", report::costs(&model, compiled.blob.bytes().len()))?;
+    outln!("{}", report::firmware(&model))?;
+    if model.program(ProgramKind::Score).is_some() {
+        outln!("{}\n", report::thresholds(&model.meta()?.score_quantiles))?;
     }
-    println!("comparison of float and integers on the test split, with the same inputs and noise:");
+    if args.operations {
+        outln!("{}", report::disassembly(&model))?;
+    }
+    outln!("comparison of float and integers on the test split, with the same inputs and noise:")?;
     for kind in ProgramKind::ALL {
         compare(compiled, kind, test, labels, args.seed)?;
     }
     if let Some(marks) = labels.anomalous {
         // Extreme anomalies exceed the range of 16 bits, so that their errors say nothing about normal rows.
-        println!("the scores of the normal rows alone:");
+        outln!("the scores of the normal rows alone:")?;
         let normal = test.iter().zip(marks).filter(|(_, anomalous)| !**anomalous).map(|(x, _)| x.clone());
         let normal: Vec<Vec<f32>> = normal.collect();
         for kind in ProgramKind::ALL.into_iter().filter(|kind| kind.signature().vectors == 0) {
             compare(compiled, kind, &normal, Labels::default(), args.seed)?;
         }
     }
-    println!("wrote {}", args.output.display());
+    outln!("wrote {}", args.output.display())?;
     Ok(())
 }
 
@@ -164,6 +193,6 @@ fn compare(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], labels: La
     let marks: Option<Vec<bool>> = labels.anomalous.map(|marks| marks.iter().step_by(step).copied().collect());
     let classes: Option<Vec<u32>> = labels.classes.map(|classes| classes.iter().step_by(step).copied().collect());
     let labels = Labels { anomalous: marks.as_deref(), classes: classes.as_deref() };
-    println!("{}", fidelity(compiled, kind, &rows, labels, seed)?);
+    outln!("{}", fidelity(compiled, kind, &rows, labels, seed)?)?;
     Ok(())
 }

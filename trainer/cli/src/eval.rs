@@ -9,6 +9,8 @@ use elbo_trainer::model::{Bounded, EnergyFit, Model};
 use elbo_trainer::run::Run;
 
 use super::columns::{Moved, say};
+use crate::counts;
+use crate::output::outln;
 
 const EXAMPLES: &str = "Examples:
   elbo eval runs/digits-s0                        ELBO on the test rows
@@ -53,6 +55,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+    for (option, given) in [
+        ("--binarisations", Some(args.binarisations)),
+        ("--importance", args.importance),
+        ("--importance-binarisations", Some(args.importance_binarisations)),
+        ("--samples", args.samples),
+    ] {
+        given.map(|given| counts::count(option, given, &counts::DRAWS)).transpose()?;
+    }
     let mut run = Run::open(&args.run)?;
     args.moved.apply(&mut run);
     let model = run.model()?;
@@ -77,13 +87,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let name = format!("{} {} rows", split.n, args.split);
     if let Some(scores) = elbo_trainer::nn::on_pool(|| scores(&*model, &split.x))? {
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
-        println!(
+        outln!(
             "score  {mean:.6} on average ({name}). Rows that are more unusual have higher scores. This family has no bound in nats."
-        );
+        )?;
         if let Some(area) =
             split.labels.as_deref().and_then(roc::anomalies).and_then(|anomalous| roc::auc(&scores, &anomalous))
         {
-            println!("AUC    {area:.4} of the score");
+            outln!("AUC    {area:.4} of the score")?;
         }
         return Ok(());
     }
@@ -91,18 +101,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let (drawings, score) = if exact { (1, "log p") } else { (args.binarisations, "ELBO") };
     let (elbo, of_rows) = elbo_trainer::nn::on_pool(|| elbo_of_rows(&*model, split, drawings, args.seed))?;
     if exact {
-        println!("log p  {:.3} nats per row ({name}, exact)", elbo.mean);
+        outln!("log p  {:.3} nats per row ({name}, exact)", elbo.mean)?;
     } else {
-        println!(
+        outln!(
             "ELBO   {:.3} +- {:.3} nats per row ({name}, {drawings} drawings, seed {})",
-            elbo.mean, elbo.standard_error, args.seed
-        );
+            elbo.mean,
+            elbo.standard_error,
+            args.seed
+        )?;
     }
     if let Some(anomalous) = split.labels.as_deref().and_then(roc::anomalies) {
         let scores: Vec<f64> = of_rows.iter().map(|elbo| -elbo).collect();
         if let Some(area) = roc::auc(&scores, &anomalous) {
             let count = anomalous.iter().filter(|anomalous| **anomalous).count();
-            println!("AUC    {area:.4} of -{score}, {count} anomalies among {name}");
+            outln!("AUC    {area:.4} of -{score}, {count} anomalies among {name}")?;
         }
     }
     if let Some(classifier) = able.classifier.filter(|_| dataset.classes() > 0) {
@@ -113,22 +125,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let samples = args.samples.unwrap_or(classifier.samples());
         if let Some(error) = elbo_trainer::nn::on_pool(|| error_rate(&*model, split, &seen, samples, args.seed))? {
             let which = if seen.is_empty() { String::new() } else { format!(" without {} labelled ones", seen.len()) };
-            println!(
+            outln!(
                 "error  {:.2} % ({} of {}{which}, {samples} auxiliary samples, seed {})",
                 100.0 * error.rate(),
                 error.wrong,
                 format_args!("{} {} rows", error.rows, args.split),
                 args.seed
-            );
+            )?;
         }
     }
     if let Some(k) = args.importance {
         let count = args.importance_binarisations;
         let bound = elbo_trainer::nn::on_pool(|| importance_weighted(&*model, split, k, count, args.seed))?;
-        println!(
+        outln!(
             "IW-{k}  {:.3} +- {:.3} nats per row ({name}, {count} drawings, seed {})",
-            bound.mean, bound.standard_error, args.seed
-        );
+            bound.mean,
+            bound.standard_error,
+            args.seed
+        )?;
     }
     Ok(())
 }
@@ -141,8 +155,8 @@ fn of_energy(model: &dyn Model, energy: &dyn EnergyFit, args: &Args) -> anyhow::
     let draws = 1000 * args.binarisations;
     let free = elbo_trainer::nn::on_pool(|| free_energy(model, draws, args.seed))?;
     let log_z = energy.log_z()?;
-    println!("free energy  {:.4} +- {:.4} nats ({draws} draws, seed {})", free.mean, free.standard_error, args.seed);
-    println!("ln Z         {log_z:.4} nats ({}, with its soft box, by integration)", energy.energy_name());
-    println!("KL(q || p)   {:.4} +- {:.4} nats", free.mean + log_z, free.standard_error);
+    outln!("free energy  {:.4} +- {:.4} nats ({draws} draws, seed {})", free.mean, free.standard_error, args.seed)?;
+    outln!("ln Z         {log_z:.4} nats ({}, with its soft box, by integration)", energy.energy_name())?;
+    outln!("KL(q || p)   {:.4} +- {:.4} nats", free.mean + log_z, free.standard_error)?;
     Ok(())
 }

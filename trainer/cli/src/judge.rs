@@ -7,13 +7,15 @@ use elbo_compiler::host::draws;
 use elbo_compiler::roc;
 use elbo_trainer::data::{self, DataOptions, Dataset, Reading};
 use elbo_trainer::evaluate::scores;
-use elbo_trainer::family;
+use elbo_trainer::family::{self, Score};
 use elbo_trainer::judge::{Classifier, Judgement, STEPS};
 use elbo_trainer::nn::{Rng, on_pool};
 use elbo_trainer::noise::{Purpose, generator};
 use elbo_trainer::run::Run;
 
 use crate::blob::{load, read};
+use crate::counts;
+use crate::output::{noteln, outln};
 
 const EXAMPLES: &str = "Examples:
   elbo judge runs/wgan-digits-s0                      the samples of the float model
@@ -49,9 +51,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    if args.count < 2 {
-        bail!("--count {}: expected at least 2 images", args.count);
-    }
+    counts::count("--count", args.count, &(2..=*counts::SAMPLES.end()))?;
     if args.model.is_dir() {
         let run = Run::open(&args.model)?;
         let (dataset, model) = (run.dataset()?, run.model()?);
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         }
         report(&images, &dataset, args)?;
         if let Some(scores) = on_pool(|| scores(&*model, &against_noise(&dataset, args.seed)))? {
-            report_critic(&scores, &dataset);
+            report_critic(&scores, &dataset)?;
         }
         return Ok(());
     }
@@ -89,11 +89,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     report(&images, &dataset, args)?;
-    if family::find(model.meta()?.family).is_ok_and(|family| !family.bounded) {
+    if family::find(model.meta()?.family).is_ok_and(|family| family.score == Score::Critic) {
         let rows: Vec<Vec<f32>> =
             against_noise(&dataset, args.seed).chunks_exact(dataset.dim).map(<[f32]>::to_vec).collect();
         let scores: Vec<f64> = blob.scores(&rows)?.iter().map(|score| score.to_f64()).collect();
-        report_critic(&scores, &dataset);
+        report_critic(&scores, &dataset)?;
     }
     Ok(())
 }
@@ -106,24 +106,25 @@ fn against_noise(dataset: &Dataset, seed: u64) -> Vec<f32> {
 }
 
 /// Prints how well the critic separates the two halves of [`against_noise`].
-fn report_critic(scores: &[f64], dataset: &Dataset) {
+fn report_critic(scores: &[f64], dataset: &Dataset) -> anyhow::Result<()> {
     let strange: Vec<bool> = (0..scores.len()).map(|i| i >= dataset.test.n).collect();
     if let Some(area) = roc::auc(scores, &strange) {
-        println!("critic's AUC      {area:.4} (test rows against uniform noise)");
+        outln!("critic's AUC      {area:.4} (test rows against uniform noise)")?;
     }
+    Ok(())
 }
 
 fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> {
     let path = Classifier::file(&args.judge, dataset);
     if !path.exists() {
-        eprintln!("training a classifier of `{}`, which will be kept as {}", dataset.name, path.display());
+        noteln!("training a classifier of `{}`, which will be kept as {}", dataset.name, path.display());
     }
     let watch = |step: u64, loss: f64| {
         if step.is_multiple_of(500) {
-            eprintln!("step {step}/{STEPS}  loss {loss:.4}");
+            noteln!("step {step}/{STEPS}  loss {loss:.4}");
         }
     };
     let classifier = on_pool(|| Classifier::load_or_train(dataset, &args.judge, watch))?;
-    println!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?);
+    outln!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?)?;
     Ok(())
 }

@@ -1,15 +1,20 @@
 //! The command `elbo` trains models, compiles them to blobs, and runs blobs on the host and on boards.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod blob;
 mod board;
 mod columns;
 pub mod compare;
 mod compile;
+mod counts;
 mod eval;
 mod judge;
 mod options;
+mod output;
 mod progress;
 mod recipe;
+mod score;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -49,18 +54,26 @@ enum Command {
     /// Draws samples from a blob, exactly as a board does.
     Sample(blob::Sample),
     /// Scores rows of data with a blob.
-    Score(blob::Score),
+    Score(score::Score),
     /// Builds a firmware with a blob and runs it, in an emulator or through a debug probe.
     Flash(board::Flash),
     /// Runs a blob on an emulated board and on the host, and compares every value.
     Check(board::Check),
 }
 
-/// Runs the command line.
+/// Runs the command line. It ends well if the reader of its output has gone.
 ///
 /// # Errors
 /// The error that is shown to the user.
 pub fn run() -> anyhow::Result<()> {
+    let result = command();
+    match result {
+        Err(error) if matches!(error.downcast_ref(), Some(output::OutputError::Closed)) => Ok(()),
+        other => other,
+    }
+}
+
+fn command() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Train(args) => train::run(*args),
         Command::Recipe(args) => recipe::run(&args),
@@ -69,7 +82,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Compile(args) => compile::run(&args),
         Command::Inspect(args) => blob::inspect(&args),
         Command::Sample(args) => blob::sample(&args),
-        Command::Score(args) => blob::score(&args),
+        Command::Score(args) => score::score(&args),
         Command::Flash(args) => board::flash(&args),
         Command::Check(args) => board::check(&args),
     }

@@ -12,6 +12,7 @@ use elbo_trainer::train::{Metric, Observer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::columns::say;
+use crate::output::noteln;
 
 /// The display of a run on standard error.
 pub(crate) struct Progress {
@@ -69,7 +70,7 @@ impl Observer for Progress {
         }
         let rate = (metric.step - self.first) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
         let left = (self.steps - metric.step) as f64 / rate;
-        eprintln!("step {}/{}  {message}  {rate:.0} steps/s  ETA {left:.0} s", metric.step, self.steps);
+        noteln!("step {}/{}  {message}  {rate:.0} steps/s  ETA {left:.0} s", metric.step, self.steps);
     }
 
     fn end(&mut self) {

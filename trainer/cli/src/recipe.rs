@@ -1,13 +1,13 @@
 //! `elbo recipe` lists the built-in recipes, prints one of them, or lists the fields of a family's recipes.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use elbo_trainer::family;
 use elbo_trainer::fields::value_text;
 use elbo_trainer::recipe::{Recipe, built_in, table};
 
 use super::options::assignment;
+use crate::output::out;
 
 const EXAMPLES: &str = "Examples:
   elbo recipe                        lists the families and their built-in recipes
@@ -33,11 +33,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text(args)?.as_bytes()) {
-        // A reader such as `head` may close the pipe early.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    Ok(out!("{}", text(args)?)?)
 }
 
 /// The text that the command prints.

@@ -11,6 +11,7 @@ use elbo_trainer::run::{Run, resume_run, train};
 use elbo_trainer::train::End;
 
 use super::options::{Options, assignment};
+use crate::output::{noteln, outln};
 use crate::progress::Progress;
 
 const EXAMPLES: &str = "Examples:
@@ -125,7 +126,7 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step, with a checkpoint. Press Ctrl-C again to end at once.");
+        noteln!("\nstopping after this step, with a checkpoint. Press Ctrl-C again to end at once.");
     })
     .map_err(|e| anyhow::anyhow!("Ctrl-C cannot be handled: {e}"))?;
     let (outcome, out) = match args.resume.take() {
@@ -147,11 +148,11 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         End::Early => "stopped early, because the bound no longer improved,",
         End::Interrupted => "interrupted",
     };
-    println!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds);
+    outln!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds)?;
     let run = out.display();
     match outcome.end {
-        End::Interrupted => println!("continue:  elbo train --resume {run}"),
-        _ => println!("run:       {run} (README.txt explains its files)\nevaluate:  elbo eval {run}"),
+        End::Interrupted => outln!("continue:  elbo train --resume {run}")?,
+        _ => outln!("run:       {run} (README.txt explains its files)\nevaluate:  elbo eval {run}")?,
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::stimulus::InputRange;
 use crate::{fold, plan, quantize};
 use elbo::kernel::Packing;
 use elbo::program::ScaleRule;
-use elbo::{Limits, LoadError, Meta, SelfTest};
+use elbo::{Limits, LoadError, Meta, Quantile, ScoreQuantiles, SelfTest};
 use elbo_writer::{Program, WriteError};
 
 /// Why a model cannot be compiled.
@@ -183,10 +183,50 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
     Ok(())
 }
 
-/// The 50, 90, 95, 99 and 99.9 % quantiles (see [`quantile`]) of the deterministic score over `rows`, in Q16 nats.
-/// Zeros if there are no rows.
-fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
-    let mut scores: Vec<i64> = blob.scores(rows)?.iter().map(|nats| nats.to_bits()).collect();
+/// The quantiles (see [`quantile`]) of the deterministic score over `rows`, without those that so few rows do not support.
+fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<ScoreQuantiles, CompileError> {
+    let mut scores = blob.scores(rows)?;
     scores.sort_unstable();
-    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| quantile(&scores, share).unwrap_or(0)))
+    Ok(ScoreQuantiles::new(Quantile::ALL.map(|of| {
+        let supported = scores.len() >= of.least_rows() as usize;
+        quantile(&scores, f64::from(of.per_mille()) / 1000.0).filter(|_| supported)
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elbo::Nats;
+    use elbo::program::{Opcode, ProgramKind};
+    use elbo_writer::BlobWriter;
+
+    /// A score of half the square of one value.
+    fn blob() -> Blob {
+        let mut writer = BlobWriter::new();
+        let written = writer.program(ProgramKind::Score, |p| {
+            let x = p.input(1, 4, 32767)?;
+            let score = p.scalar(Opcode::HalfSumSq, &[x], 0)?;
+            p.outputs(&[score])
+        });
+        written.unwrap();
+        Blob::from_words(writer.finish())
+    }
+
+    /// The quantiles of `count` rows that score 0, 1/2, 2, 9/2 and so on.
+    fn of(count: u16) -> [Option<f64>; 5] {
+        let rows: Vec<Vec<f32>> = (0..count).rev().map(|i| vec![f32::from(i)]).collect();
+        let found = score_quantiles(&blob(), &rows).unwrap();
+        Quantile::ALL.map(|quantile| found.get(quantile).map(Nats::to_f64))
+    }
+
+    #[test]
+    fn a_quantile_that_the_rows_do_not_support_is_absent() {
+        let half_square = |place: u32| Some(f64::from(place * place) / 2.0);
+        assert_eq!(of(0), [None; 5]);
+        assert_eq!(of(1), [None; 5]);
+        assert_eq!(of(2), [half_square(1), None, None, None, None]);
+        assert_eq!(of(60), [half_square(30), half_square(54), half_square(57), None, None]);
+        let [p99, p999] = [half_square(990), half_square(999)];
+        assert_eq!(of(1000), [half_square(500), half_square(900), half_square(950), p99, p999]);
+    }
 }

@@ -4,8 +4,11 @@
 use crate::compile::Compiled;
 use elbo::coupling::CouplingStack;
 use elbo::kernel::ConvGeometry;
-use elbo::program::{Cost, Immediate, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost};
-use elbo::{Model, Nats};
+use elbo::program::{
+    Cost, Immediate, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost,
+};
+use elbo::{Model, Nats, Quantile, ScoreQuantiles};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 /// Instructions per multiply-accumulate and per other step, and the same two in a stack of couplings with tanh. They
@@ -69,6 +72,56 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
         );
     }
     text
+}
+
+/// The quantiles of the score on held-out rows, one clause for each. Those that the rows did not support are named with the
+/// number of rows that they need.
+pub fn thresholds(quantiles: &ScoreQuantiles) -> String {
+    let share = |quantile: &Quantile| format!("{} %", f64::from(quantile.per_mille()) / 10.0);
+    let known = Quantile::ALL.iter().filter_map(|quantile| Some((share(quantile), quantiles.get(*quantile)?)));
+    let known: Vec<String> = known.map(|(share, nats)| format!("{share} {nats}")).collect();
+    let absent = Quantile::ALL.iter().filter(|quantile| quantiles.get(**quantile).is_none());
+    let absent: Vec<String> =
+        absent.map(|quantile| format!("{} needs {} rows", share(quantile), quantile.least_rows())).collect();
+    if known.is_empty() {
+        return "no thresholds: there were too few held-out rows (validation rows). Give more rows, or train with a larger \
+                --validation-fraction. A firmware gets None and must not alarm by this model."
+            .to_owned();
+    }
+    let mut text = format!("thresholds, nats: this share of the held-out rows scores lower: {}", known.join("  "));
+    if !absent.is_empty() {
+        let _ = write!(text, "\ntoo few held-out rows for the others: {}", absent.join(", "));
+    }
+    text
+}
+
+/// The lines that a firmware with this model needs: the dependency with its features, and the limit of its loading.
+pub fn firmware(model: &Model<'_>) -> String {
+    let ops = model.blob().ops();
+    let features = features((0..ops.len() / OP_WORDS).map(|index| Op::read(ops, index).opcode));
+    let work = ProgramKind::ALL.into_iter().filter_map(|kind| model.program(kind)).map(|info| info.work).max();
+    let (arena, work) = (model.arena_len(), work.unwrap_or(0));
+    let listed: Vec<String> = features.iter().map(|feature| format!("\"{feature}\"")).collect();
+    format!(
+        "in Cargo.toml:    elbo = {{ version = \"{version}\", default-features = false, features = [{listed}] }}\n\
+         in the firmware:  Model::load(MODEL, Limits {{ max_work: {work} }}), Arena::<{arena}>::new()\n",
+        version = env!("CARGO_PKG_VERSION"),
+        listed = listed.join(", "),
+    )
+}
+
+/// The fewest features of the crate `elbo` with which it has all of these operations. Some operations come with any of
+/// several features.
+fn features(opcodes: impl Iterator<Item = Opcode>) -> BTreeSet<&'static str> {
+    let choices: BTreeSet<Vec<&str>> = opcodes.map(|opcode| opcode.features().collect()).collect();
+    let mut chosen: BTreeSet<&str> =
+        choices.iter().filter_map(|features| <[&str; 1]>::try_from(features.as_slice()).ok()).flatten().collect();
+    for features in &choices {
+        if !features.iter().any(|feature| chosen.contains(feature)) {
+            chosen.extend(features.first());
+        }
+    }
+    chosen
 }
 
 /// The cost of a program's couplings, which never stand inside a loop.
@@ -166,6 +219,27 @@ mod tests {
         assert_eq!(text(Opcode::Offset, -98304i32 as u32), Nats::from_bits(-98304).to_string());
         let (imm, param) = CouplingStack { couplings: 4, inverse: true, ..stack() }.pack();
         assert_eq!(shown(Opcode::Couplings, imm, param).unwrap(), "inverse, 4 couplings");
+    }
+
+    #[test]
+    fn a_model_needs_the_fewest_features() {
+        let needed = |opcodes: &[Opcode]| features(opcodes.iter().copied()).into_iter().collect::<Vec<_>>();
+        assert!(needed(&[Opcode::Dense, Opcode::Relu]).is_empty());
+        assert_eq!(needed(&[Opcode::Conv, Opcode::Dense, Opcode::LogisticNll]), ["conv", "logistic"]);
+        // Select comes with dlgm and with mixture.
+        assert_eq!(needed(&[Opcode::Select]), ["dlgm"]);
+        assert_eq!(needed(&[Opcode::Select, Opcode::GaussianLogits]), ["mixture"]);
+    }
+
+    #[test]
+    fn absent_thresholds_are_said_with_the_rows_that_they_need() {
+        let nats = |whole: i64| Some(Nats::from_bits(whole << 16));
+        let text = thresholds(&ScoreQuantiles::new([nats(1), nats(2), nats(3), None, None]));
+        assert!(text.contains("95 % 3.000") && text.contains("99 % needs 100 rows, 99.9 % needs 1000 rows"), "{text}");
+        let text = thresholds(&ScoreQuantiles::NONE);
+        assert!(text.starts_with("no thresholds") && text.contains("--validation-fraction"), "{text}");
+        let text = thresholds(&ScoreQuantiles::new([1, 2, 3, 4, 5].map(nats)));
+        assert!(text.ends_with("99.9 % 5.000"), "{text}");
     }
 
     fn stack() -> CouplingStack {

@@ -1,14 +1,15 @@
 //! Compiling a trained model to a blob, with the data that calibrate it.
 
 use elbo::kernel::Packing;
+use elbo::program::ProgramKind;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{Compiled, ModelDescription, Options};
+use elbo_compiler::{Compiled, FloatModel, ModelDescription, Options};
 
 use crate::data::Dataset;
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::rows::model_rows;
-use crate::settings::ExportRecipe;
+use crate::settings::{ExportRecipe, RecipeError};
 
 /// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,25 @@ pub enum CompileError {
         /// What the compiler says.
         source: elbo_compiler::CompileError,
     },
+    /// A program that the blob shall contain is none of the model.
+    #[error("the model has no program `{name}`. It has: {available}.")]
+    NoProgram {
+        /// The name of the program.
+        name: &'static str,
+        /// The names of the programs that the model has.
+        available: String,
+    },
+    /// A score that the blob shall contain takes no draws.
+    #[error("the program `{name}` needs draws. Say how many with {option}.")]
+    NoDraws {
+        /// The name of the program.
+        name: &'static str,
+        /// The option that says how many.
+        option: &'static str,
+    },
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The tensor library reports an error.
     #[error("the model cannot be lowered: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -44,6 +64,8 @@ pub struct CompileOptions {
     pub packing: Packing,
     /// Replaces [`ExportRecipe::weight_bits`].
     pub weight_bits: Option<WeightBits>,
+    /// The programs that the blob shall contain. `None` stands for all that the model has.
+    pub programs: Option<Vec<ProgramKind>>,
     /// Replaces [`ExportRecipe::monte_carlo_samples`].
     pub monte_carlo_samples: Option<usize>,
     /// Replaces [`ExportRecipe::importance_samples`].
@@ -59,6 +81,7 @@ impl Default for CompileOptions {
         Self {
             packing: Packing::Dsp4,
             weight_bits: None,
+            programs: None,
             monte_carlo_samples: None,
             importance_samples: None,
             calibration_rows: 1000,
@@ -100,7 +123,10 @@ pub fn compile(
 ) -> Result<Compilation, CompileError> {
     let mut export = export.clone();
     export.monte_carlo_samples = options.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
-    export.importance_samples = options.importance_samples.unwrap_or(export.importance_samples);
+    export.importance_samples = options.importance_samples.or(export.importance_samples);
+    export.complete(dataset.kind);
+    export.check()?;
+    let float = lowered(model, &export, options.programs.as_deref())?;
     let (likelihood, seed) = (model.likelihood(), options.seed);
     let mut calibration = model_rows(&dataset.train, likelihood, seed);
     calibration.truncate(options.calibration_rows);
@@ -132,17 +158,53 @@ pub fn compile(
         standardise: dataset.standardise().map(|s| (rounded(&s.mean), rounded(&s.std))),
         reading: if dataset.train.n == 0 { Vec::new() } else { dataset.reading.encode() },
         monte_carlo: export.monte_carlo_samples as u32,
-        importance: export.importance_samples as u32,
+        importance: export.importance_samples.unwrap_or(0) as u32,
         packing: options.packing,
         weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
         seed,
     };
-    let compiled = elbo_compiler::compile(model.lower(&export)?, &description, &calibration, &held_out, &options);
+    let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
     let compiled = compiled.map_err(|source| match source {
         elbo_compiler::CompileError::Plan(_) => too_wide(dataset.dim, export.monte_carlo_samples, source),
         other => other.into(),
     })?;
     Ok(Compilation { compiled, test })
+}
+
+/// The programs of a model in floating point: those that are asked for, without the scores that take no draws.
+fn lowered(
+    model: &dyn Model,
+    export: &ExportRecipe,
+    wanted: Option<&[ProgramKind]>,
+) -> Result<FloatModel, CompileError> {
+    let [monte_carlo, importance] = [export.monte_carlo_samples, export.importance_samples.unwrap_or(0)];
+    // A loop has at least one iteration. A score without draws is lowered like one with a draw, and then left out.
+    let least = ExportRecipe {
+        monte_carlo_samples: monte_carlo.max(1),
+        importance_samples: Some(importance.max(1)),
+        ..export.clone()
+    };
+    let mut float = model.lower(&least)?;
+    let names =
+        |kinds: &mut dyn Iterator<Item = ProgramKind>| kinds.map(ProgramKind::name).collect::<Vec<_>>().join(", ");
+    let available = names(&mut float.programs.iter().map(|program| program.kind));
+    let draws = |kind: ProgramKind| match kind {
+        ProgramKind::ScoreMonteCarlo => (monte_carlo, "--monte-carlo-samples"),
+        ProgramKind::ScoreImportance => (importance, "--importance-samples"),
+        _ => (1, ""),
+    };
+    for kind in wanted.unwrap_or_default() {
+        if float.program(*kind).is_none() {
+            return Err(CompileError::NoProgram { name: kind.name(), available });
+        }
+        if let (0, option) = draws(*kind) {
+            return Err(CompileError::NoDraws { name: kind.name(), option });
+        }
+    }
+    float
+        .programs
+        .retain(|program| draws(program.kind).0 > 0 && wanted.is_none_or(|wanted| wanted.contains(&program.kind)));
+    Ok(float)
 }
 
 /// The sum of the likelihood's terms over a row and over the draws must stay below 2^17 terms.

@@ -140,13 +140,7 @@ impl Recipe {
     /// # Errors
     /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
-        let at_least_1 = [
-            ("export.monte_carlo_samples", self.export.monte_carlo_samples),
-            ("export.importance_samples", self.export.importance_samples),
-        ];
-        if let Some((field, value)) = at_least_1.into_iter().find(|(_, value)| *value == 0) {
-            return Err(RecipeError::invalid(field, "a whole number of at least 1", value));
-        }
+        self.export.check()?;
         if !(0.0..1.0).contains(&self.data.validation_fraction) {
             let expected = "a number from 0 up to but not including 1";
             return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));

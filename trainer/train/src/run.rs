@@ -15,9 +15,11 @@ use crate::model::Model;
 use crate::recipe::Recipe;
 use crate::settings::{DataShape, RecipeError};
 
+mod lock;
 mod results;
 mod train;
 
+use lock::{LOCK, Lock};
 pub use train::{TrainError, resume, resume_run, train};
 
 /// The recipe with every default written out.
@@ -42,6 +44,23 @@ pub enum RunError {
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
+    },
+    /// The folder holds files of someone else.
+    #[error("{}: the folder is not empty and holds no run, so nothing is written to it; choose another --out", .0.display())]
+    Foreign(PathBuf),
+    /// The folder already contains a run.
+    #[error(
+        "{}: already contains a run; continue it with `elbo train --resume {}` or choose another --out",
+        .0.display(), .0.display()
+    )]
+    Exists(PathBuf),
+    /// Another process trains into the folder.
+    #[error("{}: {holder} trains into this folder now; wait until it ends, or choose another --out", path.display())]
+    Held {
+        /// The path of the folder.
+        path: PathBuf,
+        /// The process, by its number.
+        holder: String,
     },
     /// A file cannot be read.
     #[error("{}: cannot be read: {source}; name a run folder that `elbo train` has written", path.display())]
@@ -227,18 +246,44 @@ pub struct CompiledRun {
     pub dataset: Dataset,
 }
 
-/// Creates the folder with the files that do not change during the training.
-fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunError> {
+/// Checks that nothing is lost if a run is written to a folder: it does not exist, or is empty.
+///
+/// # Errors
+/// `Exists` and `Foreign`, and `Write` if the path is no folder or cannot be read.
+fn check_vacant(path: &Path) -> Result<(), RunError> {
+    let fail = |source| RunError::Write { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(fail)?,
+    };
+    for entry in entries {
+        if entry.map_err(fail)?.file_name() != LOCK {
+            let own = path.join(RECIPE).exists() && path.join(DATA).exists();
+            return Err(if own { RunError::Exists(path.to_owned()) } else { RunError::Foreign(path.to_owned()) });
+        }
+    }
+    Ok(())
+}
+
+/// Creates the folder with the files that do not change during the training, and locks it.
+///
+/// # Errors
+/// `Exists`, `Foreign`, `Held` and `Write`.
+fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<Lock, RunError> {
     let text = |file: &str, e: toml::ser::Error| RunError::Content { path: path.join(file), reason: e.to_string() };
     let recipe_text = toml::to_string(recipe).map_err(|e| text(RECIPE, e))?;
     let data_text = toml::to_string(&DataRecord::of(recipe, dataset)).map_err(|e| text(DATA, e))?;
+    check_vacant(path)?;
     std::fs::create_dir_all(path).map_err(|source| RunError::Write { path: path.to_owned(), source })?;
+    let lock = Lock::take(path)?;
+    // Another process may have written since the first check, and have ended.
+    check_vacant(path)?;
     let files = [("README.txt", readme(recipe)), (DATA, data_text), (RECIPE, recipe_text)];
     for (name, content) in files {
         let file = path.join(name);
         write_atomic(&file, content.as_bytes()).map_err(|source| RunError::Write { path: file, source })?;
     }
-    Ok(())
+    Ok(lock)
 }
 
 fn readme(recipe: &Recipe) -> String {
@@ -252,7 +297,8 @@ fn readme(recipe: &Recipe) -> String {
          density.png             only for flows in two dimensions: the data or energy, the density of the model, and\n\
         \x20                       samples, on the square from -4 to 4, with the second column upwards\n\
          model.safetensors       the best weights; the weight of a layer is [out, in]\n\
-         checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\n\
+         checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\
+         lock                    locked while a process trains into this folder; holds the number of the process\n\n\
          Resume:     elbo train --resume THIS_FOLDER\n\
          Evaluate:   elbo eval THIS_FOLDER --binarisations 100\n\
          Repeat:     elbo train THIS_FOLDER/recipe.toml --out ANOTHER_FOLDER\n",

@@ -124,7 +124,7 @@ impl Cases {
     fn scores(&self, blob: &Path, file: &str) -> Result<Vec<f64>, String> {
         let Some(data) = self.file(file) else { return Err("absent".to_owned()) };
         let out = self.path("scores.csv");
-        let (done, said) = run_with(&["score", text(blob), "--data", text(&data), "--all", "-o", text(&out)]);
+        let (done, said) = run_with(&["score", text(blob), "--data", text(&data), "-o", text(&out)]);
         if !done {
             return Err(said);
         }

@@ -30,7 +30,7 @@ fn compiled(dir: &Path, data: &Path, options: &[&str]) -> PathBuf {
 
 /// The mean of the scores of all rows.
 fn mean(blob: &Path, data: &Path) -> f64 {
-    let said = succeeds(&["score", text(blob), "--data", text(data), "--all"]);
+    let said = succeeds(&["score", text(blob), "--data", text(data)]);
     let after = said.split_once("mean ").unwrap_or_else(|| panic!("{said}")).1;
     after.split([',', ' ']).next().unwrap().parse().unwrap_or_else(|e| panic!("{e}: {said}"))
 }
@@ -57,7 +57,7 @@ fn columns_are_matched_by_name() {
     assert!((mean(&blob, &swapped) - own).abs() < 1e-6);
     let bare = rows(&file("bare.csv"), "", [0, 1, 2]);
     assert!((mean(&blob, &bare) - own).abs() < 1e-6);
-    let said = succeeds(&["score", text(&blob), "--data", text(&bare), "--all"]);
+    let said = succeeds(&["score", text(&blob), "--data", text(&bare)]);
     assert!(said.contains("no header") && said.contains("temp, flow, press"), "{said}");
     let renamed = rows(&file("renamed.csv"), "temp_F,flow,press\n", [0, 1, 2]);
     fails(&["score", text(&blob), "--data", text(&renamed)], &["`temp`", "temp, flow, press", "temp_F"]);
@@ -77,7 +77,7 @@ fn one_value_does_not_make_images_a_table() {
     let bright = |i: usize| if i == 77 { 1.02 } else { value(i) };
     let bright = npy(&dir.path().join("bright.npy"), "(20, 6, 6)", (0..20 * 36).map(bright));
     fails(&["score", text(&blob), "--data", text(&bright)], &["row 3, value 5", "1.02", "--clamp"]);
-    let said = succeeds(&["score", text(&blob), "--data", text(&bright), "--all", "--clamp"]);
+    let said = succeeds(&["score", text(&blob), "--data", text(&bright), "--clamp"]);
     assert!(said.contains("1 of 720 values") && said.contains("20 rows"), "{said}");
     // The same floats are a table where nothing says otherwise, and stay one with a negative value.
     let table = dir.path().join("table");

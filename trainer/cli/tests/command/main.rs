@@ -6,9 +6,13 @@ mod families;
 mod files;
 mod flows;
 #[cfg(unix)]
+mod folders;
+#[cfg(unix)]
 mod interrupt;
+mod lean;
 mod mixtures;
 mod recipes;
+mod scores;
 mod tables;
 
 use std::path::Path;

@@ -50,7 +50,7 @@ fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) 
 
 fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Result<Compiled, CompileError> {
     let mut export = Recipe::for_data("digits").export;
-    (export.monte_carlo_samples, export.importance_samples) = (3, 5);
+    (export.monte_carlo_samples, export.importance_samples) = (3, Some(5));
     let description = ModelDescription {
         family: "test".into(),
         likelihood: model.likelihood(),

@@ -16,7 +16,7 @@ use crate::settings::ExportRecipe;
 fn lowered(activation: Activation, likelihood: Likelihood, hidden: &[usize]) -> FloatModel {
     let spec = VaeSpec { input: 23, hidden: hidden.to_vec(), latent: 4, activation, likelihood };
     let vae = Vae::new(spec, 5, &Device::Cpu, DType::F32).unwrap();
-    let export = ExportRecipe { monte_carlo_samples: 3, importance_samples: 5, ..ExportRecipe::default() };
+    let export = ExportRecipe { monte_carlo_samples: 3, importance_samples: Some(5), ..ExportRecipe::default() };
     vae.lower(&export).unwrap()
 }
 

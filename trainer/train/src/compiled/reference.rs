@@ -23,7 +23,7 @@ const IMPORTANCE: usize = 5;
 const TOLERANCE: f64 = 1e-4;
 
 fn export(monte_carlo_samples: usize, importance_samples: usize) -> ExportRecipe {
-    ExportRecipe { monte_carlo_samples, importance_samples, ..ExportRecipe::default() }
+    ExportRecipe { monte_carlo_samples, importance_samples: Some(importance_samples), ..ExportRecipe::default() }
 }
 
 struct Reference {

@@ -18,7 +18,8 @@ use crate::settings::ExportRecipe;
 
 fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Result<Compiled, CompileError> {
     let (monte_carlo_samples, importance_samples) = (options.monte_carlo as usize, options.importance as usize);
-    let export = ExportRecipe { monte_carlo_samples, importance_samples, ..ExportRecipe::default() };
+    let export =
+        ExportRecipe { monte_carlo_samples, importance_samples: Some(importance_samples), ..ExportRecipe::default() };
     let float = Vae::new(spec.clone(), 3, &Device::Cpu, DType::F32).unwrap().lower(&export).unwrap();
     let data = match spec.likelihood {
         Likelihood::Gaussian => InputRange::Real(15.99),

@@ -85,6 +85,8 @@ pub(super) struct Table {
     pub labels: Option<Labels>,
     /// Parts, one a row.
     pub parts: Option<Vec<Part>>,
+    /// Names of the rows.
+    pub ids: Option<Vec<String>>,
     /// Names of columns, for the record: features, units, those left out, labels and split.
     pub record: Reading,
     /// What a person should know.
@@ -94,7 +96,7 @@ pub(super) struct Table {
 /// Whether a column of this name is kept as text, because it may be one of labels or of the split.
 pub(super) fn is_text(name: &str, options: &DataOptions) -> bool {
     let reading = options.reading.as_ref();
-    let said = [&options.label_column, &options.split_column].into_iter().flatten();
+    let said = [&options.label_column, &options.split_column, &options.id_column].into_iter().flatten();
     let recorded = reading.into_iter().flat_map(|r| [&r.label, &r.split]).flatten();
     said.chain(recorded).any(|other| other == name)
         || RESERVED.iter().chain(&LIKELY).any(|known| name.eq_ignore_ascii_case(known))
@@ -272,6 +274,9 @@ impl Columns {
             dropped.extend((0..self.list.len()).filter(known));
         }
         let [label, split] = self.marks(path, options, &dropped, &mut notes)?;
+        let id = options.id_column.as_deref().map(|name| self.one(path, name)).transpose()?;
+        let of_model = |at: &usize| reading.is_some_and(|reading| reading.columns.contains(&self.list[*at].name));
+        dropped.extend(id.filter(|at| self.named && !of_model(at) && Some(*at) != label && Some(*at) != split));
         let dropped: HashSet<usize> = dropped.into_iter().collect();
         let free = |i: usize| Some(i) != label && Some(i) != split && !dropped.contains(&i);
         let reserved = |i: usize| RESERVED.iter().any(|known| self.list[i].name.eq_ignore_ascii_case(known));
@@ -326,6 +331,7 @@ impl Columns {
             let column = label.map(name).unwrap_or_default();
             notes.push(format!("{}: labels of column `{column}`: {}", path.display(), numbered.join(", ")));
         }
+        let ids = id.map(texts);
         let parts = split.map(|at| self.parts(path, at, &texts(at))).transpose()?;
         let taken: HashSet<usize> = features.iter().copied().chain(label).chain(split).collect();
         let left_out = (0..self.list.len()).filter(|i| !taken.contains(i));
@@ -339,7 +345,7 @@ impl Columns {
             class_names: labels.as_ref().map(|labels| labels.classes.clone()).unwrap_or_default(),
             ..Reading::default()
         };
-        Ok(Table { values: Values::Double(values), dim, labels, parts, record, notes })
+        Ok(Table { values: Values::Double(values), dim, labels, parts, ids, record, notes })
     }
 
     /// The places of a model's columns in this file, by name; of equal names the first is the first.

@@ -30,6 +30,8 @@ pub struct Dataset {
     pub test: Split,
     /// How the rows were read: what a model keeps so that others are read alike.
     pub reading: Reading,
+    /// The name of each row of the source, from the column that [`DataOptions::id_column`] names.
+    pub ids: Option<Vec<String>>,
     /// What a person should know of how the source was read, a sentence each: what was guessed, left out or looks wrong.
     pub notes: Vec<String>,
     /// CRC-32 of the source's unpacked bytes (the same for `x.csv` and `x.csv.gz`); of several
@@ -50,6 +52,7 @@ impl Dataset {
             validation: Split::default(),
             test: Split::default(),
             reading: Reading { shape: [1, dim], ..Reading::default() },
+            ids: None,
             notes: Vec::new(),
             crc32: 0,
         }
@@ -102,6 +105,8 @@ pub(super) struct Source<'a> {
     /// Whether a label of 1 may mark an anomaly; labels of images and of built-in sets are classes.
     pub marks: bool,
     pub parts: Option<Vec<Part>>,
+    /// Names of the rows.
+    pub ids: Option<Vec<String>>,
     /// The record's names of columns; the rest of it follows from the values.
     pub record: Reading,
     pub notes: Vec<String>,
@@ -118,6 +123,7 @@ impl<'a> Source<'a> {
             labels: None,
             marks: false,
             parts: None,
+            ids: None,
             record: Reading::default(),
             notes: Vec::new(),
             crc32,
@@ -126,6 +132,10 @@ impl<'a> Source<'a> {
 
     /// Decides images or table, splits the rows and standardises tables.
     pub(super) fn finish(mut self, options: &DataOptions) -> Result<Dataset, DataError> {
+        if let Some(id) = options.id_column.as_ref().filter(|_| self.ids.is_none()) {
+            let expected = "no column of names: this format has no columns with names";
+            return Err(DataError::InvalidOption { option: "id_column", expected, found: id.clone() });
+        }
         let (rank, element) = (self.array.dims.len(), self.array.element);
         let empty = Array { dims: Vec::new(), values: Values::Single(Vec::new()), element };
         let laid = kind::lay_out(self.path, std::mem::replace(&mut self.array, empty), options)?;
@@ -182,6 +192,7 @@ impl<'a> Source<'a> {
             validation,
             test,
             reading: record,
+            ids: self.ids,
             notes: self.notes,
             crc32: self.crc32,
         })

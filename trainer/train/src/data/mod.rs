@@ -236,6 +236,7 @@ fn of_columns<'a>(
         labels: table.labels,
         marks: true,
         parts: table.parts,
+        ids: table.ids,
         record: table.record,
         notes: table.notes,
         ..Source::new(path, &name_of(path), array, crc32)

@@ -40,6 +40,10 @@ pub struct DataOptions {
     pub seed: u64,
     /// How the features of a table are scaled.
     pub scaling: Scaling,
+    /// Takes all rows in the order of the source as test rows, whatever split the source has.
+    pub unsplit: bool,
+    /// The column that names the rows; it is a feature only if the model's own columns contain it.
+    pub id_column: Option<String>,
     /// Leaves rows labelled 1 of a source whose labels are all 0 and 1 out of the train and validation rows: they are
     /// anomalies, which a model of the normal rows must not learn.
     pub leave_out_anomalies: bool,
@@ -65,6 +69,8 @@ impl Default for DataOptions {
             validation_fraction: 0.1,
             seed: 0,
             scaling: Scaling::Standard,
+            unsplit: false,
+            id_column: None,
             leave_out_anomalies: false,
             reading: None,
         }

@@ -109,6 +109,9 @@ pub(super) fn assign(
     parts: Option<&[Part]>,
     options: &DataOptions,
 ) -> Result<Indices, DataError> {
+    if options.unsplit {
+        return Ok(Indices { train: Vec::new(), validation: Vec::new(), test: (0..n).collect() });
+    }
     let fraction = options.validation_fraction;
     if !(0.0..1.0).contains(&fraction) {
         return Err(DataError::InvalidOption {

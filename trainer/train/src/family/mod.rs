@@ -15,7 +15,7 @@ pub mod vae;
 pub mod wgan;
 
 use register::families;
-pub use register::{Entry, Flag, Register};
+pub use register::{Entry, Flag, Register, Score};
 
 // The registry has one line for each family. A recipe that names no family is of the first one.
 families! {

@@ -27,8 +27,8 @@ pub trait Register {
     /// The options of `elbo train` that set fields of the family's table.
     const FLAGS: &'static [Flag];
 
-    /// Whether the score is a bound on the log-likelihood in nats, or its exact value.
-    const BOUNDED: bool = true;
+    /// What the score is.
+    const SCORE: Score = Score::Bound;
 
     /// The default settings of the optimisation.
     #[must_use]
@@ -91,6 +91,39 @@ pub trait Register {
     }
 }
 
+/// What the score of a family is. A higher score always means a less likely row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Score {
+    /// -ELBO in nats: a bound on the negative log-likelihood.
+    Bound,
+    /// -log p in nats: the negative log-likelihood itself.
+    LogDensity,
+    /// The negated output of a critic, which has no unit.
+    Critic,
+}
+
+impl Score {
+    /// Its name in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bound => "-ELBO in nats",
+            Self::LogDensity => "-log p in nats",
+            Self::Critic => "negated critic",
+        }
+    }
+
+    /// Its name as the header of a column.
+    #[must_use]
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Bound => "negative_elbo_nats",
+            Self::LogDensity => "negative_log_p_nats",
+            Self::Critic => "negative_critic",
+        }
+    }
+}
+
 /// An option of `elbo train` that sets one field of a family's table. The documentation of the field is its help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag {
@@ -137,8 +170,8 @@ pub struct Entry {
     pub recipes: &'static [(&'static str, &'static str)],
     /// The options of `elbo train` that set fields of the family's table.
     pub flags: &'static [Flag],
-    /// See [`Register::BOUNDED`].
-    pub bounded: bool,
+    /// What the score is.
+    pub score: Score,
     /// See [`Register::train`].
     pub train: fn() -> TrainRecipe,
     /// See [`Register::export`].
@@ -159,7 +192,7 @@ impl Entry {
             description: F::DESCRIPTION,
             recipes: F::RECIPES,
             flags: F::FLAGS,
-            bounded: F::BOUNDED,
+            score: F::SCORE,
             train: F::train,
             export: F::export,
             default,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::params::{Dense, Params, Slot};
 use crate::data::Kind;
 use crate::nn::{self, Activation, Window};
-use crate::settings::{DataShape, RecipeError};
+use crate::settings::{DataShape, MOST, RecipeError};
 
 /// Convolutions between an image and the dense layers, the table `[conv]` of a family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +42,9 @@ impl ConvRecipe {
                 "at least one number of channels, each at least 1",
                 format!("{:?}", self.channels),
             ));
+        }
+        if self.channels.iter().any(|channels| *channels > MOST) {
+            return Some(("conv.channels", "at most 65535 channels", format!("{:?}", self.channels)));
         }
         if !(1..16).contains(&self.stride) {
             return Some(("conv.stride", "a whole number from 1 to 15", self.stride.to_string()));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CHECKPOINT, METRICS, MODEL, RECIPE, Run, RunError, create, results};
+use super::{CHECKPOINT, Lock, METRICS, MODEL, Run, RunError, check_vacant, create, results};
 use crate::arrays::{Arrays, arrays_to_bytes};
 use crate::data::DataError;
 use crate::files::write_atomic;
@@ -24,12 +24,6 @@ pub enum TrainError {
     /// The run folder cannot be read.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The folder already contains a run.
-    #[error(
-        "{}: already contains a run; continue it with `elbo train --resume {}` or choose another --out",
-        .0.display(), .0.display()
-    )]
-    Exists(PathBuf),
     /// A file of the run folder cannot be written.
     #[error("{}: cannot be written: {source}; {kept}", path.display())]
     Write {
@@ -67,9 +61,7 @@ pub enum TrainError {
 /// Every variant of [`TrainError`].
 pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     recipe.check()?;
-    if out.join(RECIPE).exists() {
-        return Err(TrainError::Exists(out.to_owned()));
-    }
+    check_vacant(out).or_else(|error| Lock::probe(out).and(Err(error)))?;
     let dataset = recipe.dataset()?;
     observer.data(&dataset);
     let mut recipe = recipe.clone();
@@ -77,6 +69,7 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     let model = recipe.model(&shape)?;
     recipe.labelled_rows(&dataset.train, shape.classes)?;
     recipe.family.complete(&*model);
+    recipe.export.complete(shape.kind);
     if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
         let (field, expected) = (
             "train.restarts",
@@ -84,10 +77,10 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
         );
         return Err(RecipeError::invalid(field, expected, recipe.train.restarts).into());
     }
-    create(out, &recipe, &dataset)?;
+    let lock = create(out, &recipe, &dataset)?;
     let learner = Learner::new(&*model, &recipe.train)?;
     let state = State { seed: recipe.train.seed, ..State::default() };
-    let folder = Folder { out: out.to_owned(), recipe: &recipe, shape, saved: None };
+    let folder = Folder { out: out.to_owned(), recipe: &recipe, shape, saved: None, _lock: lock };
     let trainer = Trainer::new(&recipe.train, &dataset, learner, state, folder)?;
     finish(trainer.run(observer)?, &recipe, &dataset, &*model)
 }
@@ -106,6 +99,7 @@ pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Outcome, Train
 /// Every variant of [`TrainError`].
 pub fn resume_run(run: &Run, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
     let path = run.path.as_path();
+    let lock = Lock::take(path)?;
     let dataset = run.dataset()?;
     observer.data(&dataset);
     let shape = DataShape::of(&dataset);
@@ -127,7 +121,7 @@ pub fn resume_run(run: &Run, observer: &mut dyn Observer) -> Result<Outcome, Tra
         state = checkpoint.state;
     }
     let saved = (state.step > 0).then_some(state.step);
-    let folder = Folder { out: path.to_owned(), recipe: &run.recipe, shape, saved };
+    let folder = Folder { out: path.to_owned(), recipe: &run.recipe, shape, saved, _lock: lock };
     let trainer = Trainer::new(&run.recipe.train, &dataset, learner, state, folder)?;
     if trainer.finished() {
         return Ok(trainer.outcome(End::Finished));
@@ -154,6 +148,8 @@ struct Folder<'r> {
     shape: DataShape,
     /// The step of the checkpoint in the folder.
     saved: Option<u64>,
+    /// Held until the last file is written.
+    _lock: Lock,
 }
 
 impl Folder<'_> {

@@ -149,6 +149,8 @@ impl DataRecipe {
             validation_fraction: self.validation_fraction,
             seed: self.split_seed,
             scaling: self.scaling,
+            unsplit: false,
+            id_column: None,
             leave_out_anomalies: !learns_labels && !self.keep_anomalies,
             reading,
         }
@@ -192,9 +194,7 @@ impl ModelRecipe {
     /// # Errors
     /// `Invalid`, which names the field without the family's table.
     pub fn check(&self) -> Result<(), RecipeError> {
-        if self.latent == 0 {
-            return Err(RecipeError::invalid("latent", "a whole number of at least 1", self.latent));
-        }
+        check_count("latent", self.latent)?;
         check_hidden(&self.hidden)
     }
 
@@ -218,11 +218,36 @@ impl ModelRecipe {
 /// Checks the widths of hidden layers.
 ///
 /// # Errors
-/// `Invalid` if a width is 0.
+/// `Invalid` if a width is 0 or larger than [`MOST`].
 pub fn check_hidden(hidden: &[usize]) -> Result<(), RecipeError> {
-    match hidden.contains(&0) {
-        true => Err(RecipeError::invalid("hidden", "widths of at least 1", format!("{hidden:?}"))),
-        false => Ok(()),
+    check_widths("hidden", hidden)
+}
+
+/// Checks the sizes of layers.
+///
+/// # Errors
+/// `Invalid` if a size is 0 or larger than [`MOST`].
+pub fn check_widths(field: &str, widths: &[usize]) -> Result<(), RecipeError> {
+    let expected = match (widths.contains(&0), widths.iter().any(|width| *width > MOST)) {
+        (true, _) => "sizes of at least 1".to_owned(),
+        (_, true) => format!("sizes of at most {MOST}"),
+        (false, false) => return Ok(()),
+    };
+    Err(RecipeError::invalid(field, expected, format!("{widths:?}")))
+}
+
+/// The largest size and the largest count of draws: a blob states them in 16 bits.
+pub const MOST: usize = 65535;
+
+/// Checks a size, or a count of draws or steps.
+///
+/// # Errors
+/// `Invalid` if it is 0 or larger than [`MOST`].
+pub fn check_count(field: &str, value: usize) -> Result<(), RecipeError> {
+    match value {
+        0 => Err(RecipeError::invalid(field, "a whole number of at least 1", value)),
+        value if value > MOST => Err(RecipeError::invalid(field, format!("a whole number of at most {MOST}"), value)),
+        _ => Ok(()),
     }
 }
 
@@ -347,6 +372,14 @@ impl TrainRecipe {
                 return invalid(field, "a whole number of at least 1", &value);
             }
         }
+        // A batch and its noise are in memory at once.
+        for (field, value, most) in
+            [("train.batch", self.batch, 1_000_000), ("train.validation_draws", self.validation_draws, MOST)]
+        {
+            if value > most {
+                return invalid(field, &format!("a whole number of at most {most}"), &value);
+            }
+        }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return invalid("train.learning_rate", "a number above 0", &self.learning_rate);
         }
@@ -394,10 +427,12 @@ impl TrainRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportRecipe {
-    /// Number of samples of the Monte Carlo score.
+    /// Number of samples of the Monte Carlo score. With 0 the blob does not contain this score.
     pub monte_carlo_samples: usize,
-    /// Number of samples of the importance-weighted score.
-    pub importance_samples: usize,
+    /// Number of samples of the importance-weighted score. Each takes 8 bytes of RAM. With 0 the blob does not contain this
+    /// score. The default is 64 for images and 0 for tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub importance_samples: Option<usize>,
     /// Whether the blob contains a program that draws samples.
     pub sample: bool,
     /// Number of bits of a weight: 8 or 16. With 16 bits the blob takes twice the flash and time.
@@ -407,6 +442,34 @@ pub struct ExportRecipe {
 
 impl Default for ExportRecipe {
     fn default() -> Self {
-        Self { monte_carlo_samples: 8, importance_samples: 64, sample: true, weight_bits: WeightBits::Eight }
+        Self { monte_carlo_samples: 8, importance_samples: None, sample: true, weight_bits: WeightBits::Eight }
+    }
+}
+
+impl ExportRecipe {
+    /// Fills in the number of samples of the importance-weighted score for data of this kind. The samples of a small model
+    /// of a table would take more RAM than all its other values.
+    pub fn complete(&mut self, kind: Kind) {
+        self.importance_samples.get_or_insert(match kind {
+            Kind::Image => 64,
+            Kind::Table => 0,
+        });
+    }
+
+    /// Checks the numbers of samples.
+    ///
+    /// # Errors
+    /// `Invalid` if one is larger than [`MOST`].
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let counts = [
+            ("export.monte_carlo_samples", self.monte_carlo_samples),
+            ("export.importance_samples", self.importance_samples.unwrap_or(0)),
+        ];
+        match counts.into_iter().find(|(_, count)| *count > MOST) {
+            Some((field, count)) => {
+                Err(RecipeError::invalid(field, format!("a whole number of at most {MOST}"), count))
+            }
+            None => Ok(()),
+        }
     }
 }

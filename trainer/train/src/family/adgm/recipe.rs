@@ -9,7 +9,7 @@ use super::{Adgm, AdgmSpec, Structure, choose};
 use crate::data::Split;
 use crate::family::{Flag, Register};
 use crate::model::Model;
-use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
+use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared, check_count};
 
 /// The tables `[adgm]` and `[sdgm]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -65,9 +65,7 @@ impl AdgmRecipe {
         let at_least_1 =
             [("auxiliary", self.auxiliary), ("labelled_batch", self.labelled_batch), ("samples", self.samples)];
         for (field, value) in at_least_1 {
-            if value == 0 {
-                return invalid(field, "a whole number of at least 1", value.to_string());
-            }
+            check_count(field, value)?;
         }
         if !(0.0..=0.1).contains(&self.least_class) {
             return invalid("least_class", "a probability of at most 0.1", self.least_class.to_string());

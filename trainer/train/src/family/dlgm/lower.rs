@@ -75,7 +75,7 @@ pub(super) fn lower(dlgm: &Dlgm, export: &ExportRecipe) -> Result<FloatModel> {
         lowering.reconstruct(),
         lowering.score(),
         lowering.score_monte_carlo(export.monte_carlo_samples as u32),
-        lowering.score_importance(export.importance_samples as u32),
+        lowering.score_importance(export.importance_samples.unwrap_or(0) as u32),
         lowering.impute(),
     ];
     Ok(model)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Covariance, Dlgm, DlgmSpec, Regularisation};
 use crate::family::{Flag, Register};
 use crate::model::Model;
-use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
+use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared, check_widths};
 
 /// The table `[dlgm]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,14 +59,11 @@ impl DlgmRecipe {
     pub(crate) fn check(&self) -> std::result::Result<(), RecipeError> {
         self.model.check()?;
         let invalid = |field: &str, expected: &str, found: String| Err(RecipeError::invalid(field, expected, found));
-        if let Some(layers) = &self.layers
-            && (layers.is_empty() || layers.contains(&0))
-        {
-            return invalid("layers", "one or more sizes of at least 1", format!("{layers:?}"));
+        if self.layers.as_ref().is_some_and(Vec::is_empty) {
+            return invalid("layers", "one or more sizes of at least 1", "none".to_owned());
         }
-        if let Some(widths) = self.transition.as_ref().filter(|widths| widths.contains(&0)) {
-            return invalid("transition", "widths of at least 1", format!("{widths:?}"));
-        }
+        check_widths("layers", self.layers.as_deref().unwrap_or_default())?;
+        check_widths("transition", self.transition.as_deref().unwrap_or_default())?;
         for (field, value) in [("weight_prior", self.weight_prior), ("input_noise", self.input_noise)] {
             if !(value >= 0.0 && value.is_finite()) {
                 return invalid(field, "a number of at least 0", value.to_string());

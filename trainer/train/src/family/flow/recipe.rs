@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Energy, Flow, FlowKind, annealing_weight};
 use crate::data::{Dataset, Kind};
-use crate::family::{Flag, Register};
+use crate::family::{Flag, Register, Score};
 use crate::model::Model;
 use crate::nn::Activation;
-use crate::settings::{DataShape, RecipeError, Shared, check_hidden};
+use crate::settings::{DataShape, MOST, RecipeError, Shared, check_hidden};
 
 /// The table `[flow]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,9 @@ impl FlowRecipe {
         if self.count() == 0 {
             return refuse("steps", "at least one step", &self.count());
         }
+        if self.count() > MOST {
+            return refuse("steps", &format!("at most {MOST} steps"), &self.count());
+        }
         if self.kind == FlowKind::RealNvp && self.count() > usize::from(u8::MAX) {
             return refuse("steps", &format!("at most {} couplings", u8::MAX), &self.count());
         }
@@ -110,6 +113,8 @@ impl Register for Entry {
         ("energy-u4", include_str!("recipes/energy-u4.toml")),
         ("demo-flow", include_str!("recipes/demo-flow.toml")),
     ];
+
+    const SCORE: Score = Score::LogDensity;
 
     const FLAGS: &'static [Flag] = &[
         Flag::HIDDEN,

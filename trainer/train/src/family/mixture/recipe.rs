@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::GaussianMixture;
 use super::em::EmOptions;
-use crate::family::{Flag, Register};
+use crate::family::{Flag, Register, Score};
 use crate::model::Model;
-use crate::settings::{DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
+use crate::settings::{DataShape, ExportRecipe, MOST, RecipeError, Shared, TrainRecipe};
 
 /// The table `[mixture]` of a recipe. A step of `train.steps` is one start of expectation maximisation. The most likely
 /// mixture so far is kept, and the validation rows choose between the mixtures of all steps.
@@ -54,6 +54,9 @@ impl MixtureRecipe {
         if let Some((field, count)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Some((field, "a whole number of at least 1", count.to_string()));
         }
+        if self.components > MOST {
+            return Some(("components", "a whole number of at most 65535", self.components.to_string()));
+        }
         if !(self.floor > 0.0 && self.floor.is_finite()) {
             return Some(("floor", "a number above 0", self.floor.to_string()));
         }
@@ -73,6 +76,8 @@ impl Register for Entry {
 
     const RECIPES: &'static [(&'static str, &'static str)] =
         &[("demo-mixture", include_str!("recipes/demo-mixture.toml"))];
+
+    const SCORE: Score = Score::LogDensity;
 
     const FLAGS: &'static [Flag] = &[Flag::new("components", "components", "N")];
 

@@ -51,7 +51,7 @@ pub(super) fn lower(vae: &Vae, export: &ExportRecipe) -> Result<FloatModel> {
             lowering.sample(),
             lowering.score(),
             lowering.score_monte_carlo(export.monte_carlo_samples as u32),
-            lowering.score_importance(export.importance_samples as u32),
+            lowering.score_importance(export.importance_samples.unwrap_or(0) as u32),
         ];
         return Ok(model);
     }
@@ -62,7 +62,7 @@ pub(super) fn lower(vae: &Vae, export: &ExportRecipe) -> Result<FloatModel> {
         lowering.reconstruct(),
         lowering.score(),
         lowering.score_monte_carlo(export.monte_carlo_samples as u32),
-        lowering.score_importance(export.importance_samples as u32),
+        lowering.score_importance(export.importance_samples.unwrap_or(0) as u32),
     ];
     Ok(model)
 }

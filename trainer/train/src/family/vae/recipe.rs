@@ -9,7 +9,7 @@ use crate::family::flow::posterior::PosteriorRecipe;
 use crate::family::{Flag, Register};
 use crate::layers::conv::ConvRecipe;
 use crate::model::Model;
-use crate::settings::{DataShape, Estimator, ModelRecipe, RecipeError, Shared};
+use crate::settings::{DataShape, Estimator, ModelRecipe, RecipeError, Shared, check_count};
 
 /// The table `[vae]` of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,7 @@ impl Register for Entry {
         if let Some(posterior) = options.posterior.as_ref().filter(|posterior| posterior.steps == 0) {
             return Err(RecipeError::invalid("posterior.steps", "at least one step", posterior.steps));
         }
+        options.posterior.as_ref().map_or(Ok(()), |posterior| check_count("posterior.steps", posterior.steps))?;
         options.conv.as_ref().map_or(Ok(()), ConvRecipe::check)
     }
 

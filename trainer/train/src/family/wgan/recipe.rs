@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Constraint, Wgan, WganSpec};
 use crate::data::Kind;
-use crate::family::{Flag, Register};
+use crate::family::{Flag, Register, Score};
 use crate::layers::conv::{Body, ConvRecipe};
 use crate::model::Model;
 use crate::nn::Activation;
-use crate::settings::{DataShape, RecipeError, Schedule, Shared, TrainRecipe, check_hidden};
+use crate::settings::{DataShape, RecipeError, Schedule, Shared, TrainRecipe, check_count, check_hidden};
 
 /// The table `[wgan]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ impl Register for Entry {
     const FLAGS: &'static [Flag] =
         &[Flag::HIDDEN, Flag::LATENT, Flag::CONV, Flag::new("constraint", "constraint", "CONSTRAINT")];
 
-    const BOUNDED: bool = false;
+    const SCORE: Score = Score::Critic;
 
     fn train() -> TrainRecipe {
         TrainRecipe {
@@ -120,9 +120,7 @@ impl Register for Entry {
 
     fn check(options: &WganRecipe, shared: Shared<'_>) -> Result<(), RecipeError> {
         check_hidden(&options.hidden)?;
-        if options.latent == 0 {
-            return Err(RecipeError::invalid("latent", "a whole number of at least 1", options.latent));
-        }
+        check_count("latent", options.latent)?;
         if shared.train.restarts > 0 {
             let expected = "0 for a WGAN, because it has no validation ELBO that could choose the best restart";
             return Err(RecipeError::invalid("train.restarts", expected, shared.train.restarts));

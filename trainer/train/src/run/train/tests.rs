@@ -112,7 +112,7 @@ fn a_stopped_run_says_so_and_a_finished_one_stays() {
     let out = dir.path().join("run");
     let outcome = train(&recipe(5), &out, &mut StopAfter(0)).unwrap();
     assert_eq!((outcome.end, outcome.step), (End::Interrupted, 0));
-    assert!(matches!(train(&recipe(5), &out, &mut ()), Err(TrainError::Exists(_))));
+    assert!(matches!(train(&recipe(5), &out, &mut ()), Err(TrainError::Run(RunError::Exists(_)))));
     assert_eq!(resume(&out, &mut ()).unwrap().step, 5);
     assert_eq!(resume(&out, &mut ()).unwrap().end, End::Finished);
 }
@@ -183,4 +183,35 @@ fn training_improves_the_bound_and_the_kept_model_has_it() {
     let model = run.model().unwrap();
     let test = crate::evaluate::elbo_over_binarisations(&*model, &run.dataset().unwrap().validation, 4, 0).unwrap();
     assert!((test.mean - best).abs() < 0.6, "{test:?} {best}");
+}
+
+#[test]
+fn the_files_of_others_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["README.txt", "notes.md", "recipe.toml"] {
+        let out = dir.path().join(name.replace('.', "-"));
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(out.join(name), "mine").unwrap();
+        let refused = train(&recipe(5), &out, &mut ()).unwrap_err();
+        assert!(matches!(refused, TrainError::Run(RunError::Foreign(_))), "{refused}");
+        let left: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [name]);
+        assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), "mine");
+    }
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    train(&recipe(5), &empty, &mut ()).unwrap();
+}
+
+#[test]
+fn a_folder_into_which_another_process_trains_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    train(&recipe(5), &out, &mut StopAfter(0)).unwrap();
+    let lock = Lock::take(&out).unwrap();
+    for refused in [train(&recipe(5), &out, &mut ()), resume(&out, &mut ())] {
+        assert!(matches!(refused, Err(TrainError::Run(RunError::Held { .. }))), "{refused:?}");
+    }
+    drop(lock);
+    assert_eq!(resume(&out, &mut ()).unwrap().step, 5);
 }
