@@ -4,7 +4,7 @@ use elbo::kernel::Packing;
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::{Compiled, ModelDescription, Options};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, WIDEST};
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::rows::model_rows;
@@ -17,20 +17,14 @@ pub enum CompileError {
     /// The compiler refuses the model.
     #[error(transparent)]
     Compiler(#[from] elbo_compiler::CompileError),
-    /// Rows so wide that the mean over the draws of their score could overflow.
+    /// Rows so wide that the sums over them could overflow.
     #[error(
-        "rows of {width} values are too wide for a Monte Carlo score over {draws} draws; give --monte-carlo-samples {most} or \
-         fewer, or leave columns out of the training with --drop-columns"
+        "rows of {width} values are too wide for the programs of this model, whose sums hold at most {WIDEST} values; \
+         train on fewer, a table with --drop-columns for example"
     )]
     Wide {
         /// Values of a row.
         width: usize,
-        /// Draws of the score.
-        draws: usize,
-        /// Draws that would do.
-        most: usize,
-        /// What the compiler says.
-        source: elbo_compiler::CompileError,
     },
     /// The tensor library reports an error.
     #[error("the model cannot be lowered: {0}")]
@@ -139,20 +133,10 @@ pub fn compile(
     };
     let compiled = elbo_compiler::compile(model.lower(&export)?, &description, &calibration, &held_out, &options);
     let compiled = compiled.map_err(|source| match source {
-        elbo_compiler::CompileError::Plan(_) => too_wide(dataset.dim, export.monte_carlo_samples, source),
+        elbo_compiler::CompileError::Plan(_) if dataset.dim > WIDEST => CompileError::Wide { width: dataset.dim },
         other => other.into(),
     })?;
     Ok(Compilation { compiled, test })
-}
-
-/// The sum of the likelihood's terms over a row and over the draws must stay below 2^17 terms.
-fn too_wide(width: usize, draws: usize, source: elbo_compiler::CompileError) -> CompileError {
-    let most = (1 << 17) / width.next_power_of_two().max(1);
-    if draws.next_power_of_two() <= most || most == 0 {
-        source.into()
-    } else {
-        CompileError::Wide { width, draws, most, source }
-    }
 }
 
 fn rounded(values: &[f64]) -> Vec<f32> {

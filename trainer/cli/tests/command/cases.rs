@@ -58,7 +58,7 @@ const TRAININGS: &[(&str, &[&str], Outcome)] = &[
     ("glitch-rows-65535.csv", &[], Trains(&["`flow`", "65535", "--scaling robust"])),
     ("glitch-rows-65535.csv", &["--scaling", "robust"], Trains(&["2 columns"])),
     ("duplicate-names-small.csv", &[], Refused(&["line 2", "`a`", "`s1`"])),
-    ("duplicate-names-small.csv", &["--drop-columns", "a"], Trains(&["1 columns: b"])),
+    ("duplicate-names-small.csv", &["--drop-columns", "a"], Trains(&["1 column: b"])),
     ("column-name-with-comma.csv", &["--drop-columns", "note"], Trains(&["\"temp, C\", flow, press"])),
     ("column-name-with-comma.csv", &["--drop-columns", "temp, C", "--drop-columns", "note"], Trains(&["flow, press"])),
     ("column-name-with-comma.csv", &["--drop-columns", "\"temp, C\",note"], Trains(&["flow, press"])),

@@ -76,8 +76,9 @@ pub enum DataError {
     /// A CSV field that should be a number is not one.
     #[error(
         "{}: line {line}, column `{}`: expected a number, found {}; \
-         leave the column out with --drop-columns {}, or encode it, or fill the gap",
-        path.display(), one_line(column), found_text(found), shell(column)
+         leave out {} with --drop-columns {}, or encode it, or fill the gap",
+        path.display(), one_line(column), found_text(found),
+        if drop.len() > 1 { "the columns of text" } else { "the column" }, shell_list(drop)
     )]
     NotNumeric {
         /// The file.
@@ -88,6 +89,8 @@ pub enum DataError {
         column: String,
         /// The field's text.
         found: String,
+        /// This and all other columns of text.
+        drop: Vec<String>,
     },
     /// A value is NaN, infinite, or too large for `f32`.
     #[error(
@@ -442,6 +445,21 @@ fn found_text(found: &str) -> String {
     let short: String = one_line(found).chars().take(40).collect();
     let rest = if found.chars().count() > 40 { "..." } else { "" };
     format!("`{short}{rest}`")
+}
+
+/// Names of columns as a shell passes them on to an option that takes a list.
+fn shell_list(names: &[String]) -> String {
+    match names {
+        [one] => shell(one),
+        _ => {
+            let quoted = |name: &String| match name.contains([',', '"']) {
+                true => format!("\"{}\"", name.replace('"', "\"\"")),
+                false => name.clone(),
+            };
+            let list = names.iter().map(quoted).collect::<Vec<_>>().join(",");
+            if names.iter().all(|name| shell(name) == *name) { list } else { format!("'{}'", one_line(&list)) }
+        }
+    }
 }
 
 /// A column's name as a shell passes it on.

@@ -45,6 +45,9 @@ pub use scaling::{Scaling, Standardise};
 use split::Part;
 pub use split::Split;
 
+/// Values of a row with which every program of every family can be proved; wider rows may be refused by the compiler.
+pub const WIDEST: usize = 1 << 14;
+
 /// Largest file, packed or unpacked, that is read.
 const MAX_BYTES: u64 = 8 << 30;
 
