@@ -147,7 +147,7 @@ fn rows_that_are_too_wide_to_compile_are_named() {
 fn columns_of_text_are_all_named_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("t.csv");
-    let row = |i: u32| format!("t{i},{},\"a, b\",{},{}\n", i % 7, i % 2 == 0, i % 5);
+    let row = |i: u32| format!("t{i},{},\"a, b\",{},{}\n", i % 7, i.is_multiple_of(2), i % 5);
     std::fs::write(&data, "time,a,\"site, hall\",on,b\n".to_owned() + &(0..60).map(row).collect::<String>()).unwrap();
     let out = dir.path().join("run");
     let train = ["train", "--data", text(&data), "--steps", "2", "--out", text(&out)];
