@@ -68,7 +68,7 @@ impl Sizes {
         // A vector of words, because the runtime requires alignment.
         let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         let aligned: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        let model = Model::load(&aligned, Limits::default())
+        let model = Model::load(&aligned, Limits::host())
             .map_err(|error| format!("ELBO_MODEL={}: the model is refused: {error}", path.display()))?;
         let values = ProgramKind::ALL.into_iter().filter_map(|kind| model.program(kind)).map(|program| {
             let total =

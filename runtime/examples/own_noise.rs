@@ -1,14 +1,12 @@
 //! A noise source of your own: `cargo run -p elbo --example own_noise`.
 //!
-//! Every infallible `rand_core::Rng` implements `Noise`, including a hardware generator. Any other source implements
-//! the trait itself. The source here shrinks the draws of another source, so that samples are more typical of the
-//! model.
+//! A closure that returns words is a source of noise: `noise::from_fn`. Any other source implements the trait itself.
+//! The source here shrinks the draws of another source, so that samples are more typical of the model.
 
 mod art;
 
 use std::error::Error;
 
-use elbo::rand_core::SeedableRng;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Arena, Limits, Model, Noise};
 
@@ -33,13 +31,13 @@ impl<N: Noise> Noise for Tempered<N> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let model = Model::load(MODEL, Limits::default())?;
+    let model = Model::load(MODEL, Limits { max_work: 10_000_000 })?;
     let mut arena = Arena::<1024>::new();
     let mut session = model.session(arena.as_mut_slice())?;
     let [rows, columns] = model.meta()?.shape.map(usize::from);
 
     for (name, temperature) in [("0", 0), ("1/2", 128), ("1", 256)] {
-        let mut noise = Tempered { source: Xoshiro128PlusPlus::seed_from_u64(7), temperature };
+        let mut noise = Tempered { source: Xoshiro128PlusPlus::new(7), temperature };
         let mut digits = vec![vec![0; rows * columns]; 5];
         for digit in &mut digits {
             session.sample(&mut noise, digit)?;

@@ -6,7 +6,6 @@ mod art;
 
 use std::error::Error;
 
-use elbo::rand_core::SeedableRng;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Arena, Limits, Model};
 
@@ -14,12 +13,12 @@ static MODEL: &[u8] = elbo::include_blob!("digits.elbo");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let seed = std::env::args().nth(1).map_or(Ok(7), |text| text.parse())?;
-    let model = Model::load(MODEL, Limits::default())?;
+    let model = Model::load(MODEL, Limits { max_work: 10_000_000 })?;
     let mut arena = Arena::<1024>::new();
     let mut session = model.session(arena.as_mut_slice())?;
 
     let [rows, columns] = model.meta()?.shape.map(usize::from);
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(seed);
+    let mut rng = Xoshiro128PlusPlus::new(seed);
     let mut digits = vec![vec![0; rows * columns]; 5];
     for digit in &mut digits {
         session.sample(&mut rng, digit)?;

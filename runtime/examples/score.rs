@@ -12,7 +12,7 @@ use elbo::{Arena, Limits, Model, Nats, ProgramKind};
 static MODEL: &[u8] = elbo::include_blob!("digits.elbo");
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let model = Model::load(MODEL, Limits::default())?;
+    let model = Model::load(MODEL, Limits { max_work: 10_000_000 })?;
     let mut arena = Arena::<1024>::new();
     let mut session = model.session(arena.as_mut_slice())?;
 

@@ -23,7 +23,7 @@ compile_error!("blobs are read in place as little-endian words");
 /// "ELBO" as a little-endian word.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ELBO");
 /// The version of the format that this runtime reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// Number of words of the header.
 pub const HEADER_WORDS: usize = 12;
 /// First word that the checksum covers.
@@ -31,17 +31,19 @@ pub const CHECKED_FROM: usize = 4;
 /// Largest number of programs, tensors, operations or matrices in a blob.
 pub const MAX_RECORDS: u32 = 4096;
 
-/// Words per record of each section that has a count in the header, in the order of the header.
-const RECORD_WORDS: [usize; 4] = [PROGRAM_WORDS, TENSOR_WORDS, OP_WORDS, MATRIX_WORDS];
-/// Header word with the number of records of the first section. The counts of the other sections follow.
-const COUNTS: usize = 5;
+/// Header word with the bytes of the metadata.
+const META_LEN: usize = 9;
 
 /// A blob with a valid container: magic, version, lengths and checksum are right. The contents of its sections are not
 /// proved.
+///
+/// It keeps where its sections are, so that their lengths are not read again.
 #[derive(Clone, Copy, Debug)]
 pub struct Blob<'b> {
     /// The header and all sections.
     words: &'b [u32],
+    /// The ends of the programs, tensors, operations, matrices and metadata. The data follow to the last word.
+    ends: [u32; 5],
 }
 
 impl<'b> Blob<'b> {
@@ -87,72 +89,84 @@ impl<'b> Blob<'b> {
         if crc32_words(words.get(CHECKED_FROM..).unwrap_or_default()) != word(words, 3) {
             return Err(LoadError::Checksum);
         }
-        let blob = Self { words };
-        let exact = (0..RECORD_WORDS.len()).all(|place| word(words, COUNTS + place) <= MAX_RECORDS)
-            && blob.data_start().checked_add(word(words, 10) as usize) == Some(length)
-            && word(words, 11) == 0;
-        if exact { Ok(blob) } else { Err(LoadError::Layout) }
+        Self::divide(words).ok_or(LoadError::Layout)
     }
 
-    /// Halfwords of an arena that is large enough for every program.
+    /// Number of words.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Divides the words of a blob into its sections. `None` if they do not fill it exactly.
+    fn divide(words: &'b [u32]) -> Option<Self> {
+        let (header, _) = words.split_first_chunk::<HEADER_WORDS>()?;
+        let [.., programs, tensors, ops, matrices, meta_len, data_len, reserved] = *header;
+        if programs > MAX_RECORDS || tensors > MAX_RECORDS || ops > MAX_RECORDS || matrices > MAX_RECORDS {
+            return None;
+        }
+        let programs = HEADER_WORDS as u32 + programs * PROGRAM_WORDS as u32;
+        let tensors = programs + tensors * TENSOR_WORDS as u32;
+        let ops = tensors + ops * OP_WORDS as u32;
+        let matrices = ops + matrices * MATRIX_WORDS as u32;
+        let meta = matrices.checked_add(meta_len.div_ceil(4))?;
+        let exact = meta.checked_add(data_len) == Some(words.len() as u32) && reserved == 0;
+        exact.then_some(Self { words, ends: [programs, tensors, ops, matrices, meta] })
+    }
+
+    /// The same sections of other words; `None` if these are fewer. It stands for a flash that changed, in tests.
+    pub(crate) fn over(&self, words: &'b [u32]) -> Option<Self> {
+        Some(Self { words: words.get(..self.words.len())?, ends: self.ends })
+    }
+
+    /// Halfwords of an arena that is large enough for every program, as the header declares it.
     pub fn arena_len(&self) -> u32 {
         word(self.words, 4)
     }
 
     /// Program records.
     pub fn programs(&self) -> &'b [u32] {
-        self.records(0)
+        self.section(HEADER_WORDS as u32, self.ends[0])
     }
 
     /// Tensor records of all programs.
     pub fn tensors(&self) -> &'b [u32] {
-        self.records(1)
+        self.section(self.ends[0], self.ends[1])
     }
 
     /// Operation records of all programs.
     pub fn ops(&self) -> &'b [u32] {
-        self.records(2)
+        self.section(self.ends[1], self.ends[2])
     }
 
     /// Matrix records.
     pub fn matrices(&self) -> &'b [u32] {
-        self.records(3)
+        self.section(self.ends[2], self.ends[3])
     }
 
     /// postcard-encoded [`Meta`](crate::Meta).
     pub fn meta(&self) -> &'b [u8] {
-        let words = self.words.get(self.start(RECORD_WORDS.len())..).unwrap_or_default();
-        bytemuck::cast_slice(words).get(..word(self.words, 9) as usize).unwrap_or_default()
+        let words = self.section(self.ends[3], self.ends[4]);
+        bytemuck::cast_slice(words).get(..word(self.words, META_LEN) as usize).unwrap_or_default()
     }
 
     /// Row parameters and weights.
     pub fn data(&self) -> &'b [u32] {
-        self.words.get(self.data_start()..).unwrap_or_default()
+        self.section(self.ends[4], self.words.len() as u32)
+    }
+
+    #[inline(never)]
+    fn section(&self, from: u32, to: u32) -> &'b [u32] {
+        self.words.get(from as usize..to as usize).unwrap_or_default()
     }
 
     /// Number of programs.
     pub fn program_count(&self) -> usize {
-        word(self.words, COUNTS) as usize
+        self.programs().len() / PROGRAM_WORDS
     }
 
     /// Number of matrices.
     pub fn matrix_count(&self) -> usize {
-        word(self.words, COUNTS + 3) as usize
-    }
-
-    fn records(&self, place: usize) -> &'b [u32] {
-        self.words.get(self.start(place)..self.start(place + 1)).unwrap_or_default()
-    }
-
-    /// First word of section number `place`. Every count is at most [`MAX_RECORDS`].
-    #[inline(never)]
-    fn start(&self, place: usize) -> usize {
-        let words = |(at, size): (usize, &usize)| word(self.words, COUNTS + at) as usize * size;
-        RECORD_WORDS.iter().enumerate().take(place).map(words).fold(HEADER_WORDS, usize::wrapping_add)
-    }
-
-    fn data_start(&self) -> usize {
-        self.start(RECORD_WORDS.len()).wrapping_add(word(self.words, 9).div_ceil(4) as usize)
+        self.matrices().len() / MATRIX_WORDS
     }
 }
 

@@ -59,7 +59,7 @@ pub enum LoadError {
         /// The program.
         program: u16,
     },
-    /// A program's operations or tensors lie outside their section.
+    /// A program's operations or tensors lie outside their section, or do not follow those of the program before it.
     ProgramRange {
         /// The program.
         program: u16,
@@ -79,7 +79,13 @@ pub enum LoadError {
         /// The tensor.
         tensor: u16,
     },
-    /// A tensor's lifetime is wrong: the operation that its record names does not write it, the lifetime is empty or extends
+    /// The proof of a program would take too long for the length of the blob: too many tensors are alive at the same
+    /// time, or too many operations read the same matrices.
+    TooManyChecks {
+        /// The program.
+        program: u16,
+    },
+    /// A tensor's lifetime is wrong: the tensors are not in the order in which they are written, the operation that its record names does not write it, the lifetime is empty or extends
     /// beyond its loop, or the tensor is the scratch of a convolution and lives longer than the convolution.
     Lifetime {
         /// The tensor.
@@ -146,7 +152,8 @@ pub enum LoadError {
     },
 }
 
-/// Why a session or one of its calls is refused. The program has not run, and nothing was written.
+/// Why a session or one of its calls is refused. Except for [`Changed`](Self::Changed), the program has not run and
+/// nothing was written, neither to the outputs nor to the arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -183,6 +190,9 @@ pub enum SessionError {
         /// Elements given.
         given: usize,
     },
+    /// The run did not do the work that was proved, so the memory of the blob has changed since the model was loaded. The
+    /// run was stopped before it exceeded that work. No output was written.
+    Changed,
 }
 
 impl fmt::Display for LoadError {
@@ -225,7 +235,8 @@ impl fmt::Display for LoadError {
             E::Padding { matrix } => ("matrix", matrix, "its padding is not zero"),
             E::OutputBound { matrix } => ("matrix", matrix, "its output bound differs from its rows' bound"),
             E::ProgramKind { program } => ("program", program, "its kind is unknown or occurs twice"),
-            E::ProgramRange { program } => ("program", program, "its records lie outside their section"),
+            E::ProgramRange { program } => ("program", program, "its records are not next in their section"),
+            E::TooManyChecks { program } => ("program", program, "its proof takes too long"),
             E::Signature { program } => ("program", program, "its inputs or outputs do not fit its kind"),
             E::Tensor { tensor } => ("tensor", tensor, "its type, scale, bound or length is out of range"),
             E::TensorPlace { tensor } => ("tensor", tensor, "it lies outside the arena or is not aligned"),
@@ -277,10 +288,52 @@ impl fmt::Display for SessionError {
                     "the program gives {expected} elements, the buffer has {given}: pass one of {expected} elements"
                 )
             }
+            Self::Changed => f.write_str("the model's memory changed after its proof: load the model again"),
         }
     }
 }
 
+/// Any error of this crate, for a function that loads a model and runs it.
+///
+/// ```
+/// fn score(blob: &[u8], x: &[i16], arena: &mut [i16]) -> Result<elbo::Nats, elbo::Error> {
+///     let model = elbo::Model::load(blob, elbo::Limits { max_work: 1_000_000 })?;
+///     Ok(model.session(arena)?.score(x)?)
+/// }
+/// # assert!(matches!(score(&[], &[], &mut []), Err(elbo::Error::Load(_))));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error {
+    /// A blob was refused.
+    Load(LoadError),
+    /// A session, or one of its calls, was refused or stopped.
+    Session(SessionError),
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {}
 impl core::error::Error for LoadError {}
 impl core::error::Error for SessionError {}
 
@@ -309,6 +362,7 @@ mod tests {
             E::OutputBound { matrix },
             E::ProgramKind { program },
             E::ProgramRange { program },
+            E::TooManyChecks { program },
             E::Signature { program },
             E::Tensor { tensor },
             E::TensorPlace { tensor },
@@ -356,7 +410,16 @@ mod tests {
             SessionError::InputLength { expected: 64, given: 63 },
             SessionError::NoSuchClass { classes: 10, class: 11 },
             SessionError::OutputLength { expected: 64, given: 65 },
+            SessionError::Changed,
         ]);
+    }
+
+    #[test]
+    fn one_error_for_both_says_the_same() {
+        let (load, session) = (LoadError::Checksum, SessionError::ProgramAbsent);
+        assert_eq!(Error::from(load).to_string(), load.to_string());
+        assert_eq!(Error::from(session).to_string(), session.to_string());
+        assert_ne!(Error::from(load), Error::from(session));
     }
 
     #[test]

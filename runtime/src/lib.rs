@@ -12,6 +12,7 @@ pub mod blob;
 pub mod coupling;
 mod crc;
 mod error;
+mod exact;
 #[doc(hidden)]
 pub mod fixed;
 #[doc(hidden)]
@@ -19,7 +20,7 @@ pub mod kernel;
 mod meta;
 mod model;
 mod nats;
-mod noise;
+pub mod noise;
 pub mod normal;
 mod ops;
 #[doc(hidden)]
@@ -38,11 +39,12 @@ pub use ops::flow;
 pub use arena::Arena;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
-pub use error::{LoadError, SessionError};
+pub use error::{Error, LoadError, SessionError};
 pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;
 pub use program::{ProgramKind, Signature};
+#[cfg(feature = "rand_core_010")]
 pub use rand_core;
 pub use session::Session;

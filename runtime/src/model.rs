@@ -5,18 +5,25 @@ use crate::error::LoadError;
 use crate::meta::{Meta, Reading};
 use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord, Tensor};
-use crate::verify::verify;
+use crate::verify::{Proof, verify};
 
-/// Limits that the caller sets for a model.
+/// Limits that the caller sets for a model. They have no default, because only the author of a firmware knows how long a
+/// run may take: `elbo compile` and `elbo inspect` print the work of every program.
+///
+/// ```
+/// // A run may take at most a tenth of a second, and this board does ten million steps a second.
+/// let limits = elbo::Limits { max_work: 1_000_000 };
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program.
+    /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program. A
+    /// machine of 32 bits counts less than 2^32 of them in any case.
     pub max_work: u64,
 }
 
-impl Default for Limits {
-    /// 2^40 steps, which take hours on a microcontroller. Set a limit of your own if a run must end in time.
-    fn default() -> Self {
+impl Limits {
+    /// For tools on a computer: 2^40 steps, which take minutes there. A microcontroller would take hours.
+    pub const fn host() -> Self {
         Self { max_work: 1 << 40 }
     }
 }
@@ -55,9 +62,15 @@ pub struct ProgramInfo {
 
 /// A blob all of whose programs are proved: they end after a known amount of work, stay within the arena and do not
 /// overflow.
+///
+/// What was proved is kept in RAM, in about 150 bytes: the work of every program, the arena that they need and the
+/// places of the sections. If the blob's memory changes while the model is in use, a run may give wrong numbers, but it
+/// still ends within the proved work and stays within the arena. A run that departs from the proved work ends with
+/// [`SessionError::Changed`](crate::SessionError::Changed).
 #[derive(Clone, Copy, Debug)]
 pub struct Model<'b> {
     blob: Blob<'b>,
+    proof: Proof,
 }
 
 impl<'b> Model<'b> {
@@ -67,13 +80,22 @@ impl<'b> Model<'b> {
     /// A [`LoadError`] that names the first fault.
     pub fn load(bytes: &'b [u8], limits: Limits) -> Result<Self, LoadError> {
         let blob = Blob::parse(bytes)?;
-        verify(&blob, limits.max_work)?;
-        Ok(Self { blob })
+        let mut proof = Proof::none();
+        verify(&blob, limits.max_work, &mut proof)?;
+        Ok(Self { blob, proof })
     }
 
-    /// Halfwords of arena that a session needs.
+    /// Halfwords of arena that a session needs: the end of the last tensor. A blob may declare more.
     pub fn arena_len(&self) -> usize {
-        self.blob.arena_len() as usize
+        self.proof.arena_len as usize
+    }
+
+    /// The same proof over other contents of the blob, as if its flash had changed after the proof; `None` if there are
+    /// fewer words than before. For tests and fuzzers.
+    #[doc(hidden)]
+    pub fn changed(&self, words: &'b [u32]) -> Option<Self> {
+        crate::exact::forgo();
+        Some(Self { blob: self.blob.over(words)?, proof: self.proof })
     }
 
     /// The sections of the blob, for tools that inspect it.
@@ -113,7 +135,7 @@ impl<'b> Model<'b> {
             inputs: vectors(record.inputs, signature.inputs),
             outputs: vectors(record.outputs, signature.vectors),
             scalar: signature.scalar,
-            work: record.work,
+            work: self.proof.work(kind) as u64,
             macs: record.macs,
         })
     }
@@ -122,9 +144,21 @@ impl<'b> Model<'b> {
         for index in 0..self.blob.program_count() {
             let record = ProgramRecord::read(self.blob.programs(), index);
             if record.kind == kind as u32 {
-                return Some((record, self.blob.scope(&record)?));
+                let scope = self.blob.scope(&record)?;
+                return Some((record, Scope { arena_len: self.proof.arena_len, ..scope }));
             }
         }
         None
+    }
+
+    /// A copy, part by part. A copy of more than 64 bytes at once calls `memcpy`, which takes 900 bytes of flash in a
+    /// firmware that does not need it otherwise.
+    #[inline(always)]
+    pub(crate) fn in_parts(&self) -> Self {
+        Self { blob: self.blob, proof: self.proof }
+    }
+
+    pub(crate) fn work(&self, kind: ProgramKind) -> usize {
+        self.proof.work(kind)
     }
 }

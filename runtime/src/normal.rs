@@ -3,6 +3,7 @@
 mod table;
 
 use crate::fixed::interpolate;
+#[cfg(feature = "rand_core_010")]
 use rand_core::Rng;
 use table::QUANTILES;
 
@@ -14,6 +15,7 @@ pub const MAX: i16 = 25_961;
 /// Fills `out` in order with standard normal variates in Q3.12, using one `next_u32` for each.
 ///
 /// Each is [`normal_from_bits`] of its word.
+#[cfg(feature = "rand_core_010")]
 pub fn fill_normal<R: Rng + ?Sized>(rng: &mut R, out: &mut [i16]) {
     for deviate in out {
         *deviate = normal_from_bits(rng.next_u32());

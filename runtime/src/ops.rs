@@ -7,8 +7,8 @@
 
 pub mod bounds;
 mod facts;
-mod form;
 pub(crate) mod machine;
+mod rules;
 
 mod activation;
 #[cfg(feature = "adgm")]
@@ -41,12 +41,12 @@ pub(crate) mod scope;
 mod select;
 
 pub use facts::{Facts, Immediate, Length, Precision, Range};
-pub use form::{Extra, Form, ScaleRule};
+pub use rules::{Extra, Rules, ScaleRule};
 
 use crate::normal;
-use crate::ops::record::{Matrix, Op};
+use crate::ops::record::{Matrix, Op, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
-use bounds::{EXP_FRAC, FINE, OperandError};
+use bounds::{EXP_FRAC, MIN_FRAC, OperandError};
 use machine::{Machine, Step, Values};
 
 /// Fractional bits of noise.
@@ -58,21 +58,35 @@ pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
 /// The cost of one execution of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Elementary steps: 1 for the operation, plus the multiply-accumulates and rows of matrices, or the elements of
-    /// other operations.
+    /// Steps, which predict the time: one takes about five instructions of a Cortex-M4.
     pub work: u64,
     /// Multiply-accumulates of matrices, without the padding to whole words.
     pub macs: u64,
 }
 
-impl Cost {
-    fn elements(count: u64) -> Self {
-        Self { work: count, macs: 0 }
+/// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
+/// bench --work` compares the steps of all operations with the instructions that they take.
+#[derive(Clone, Copy, Debug)]
+struct Steps(u16);
+
+impl Steps {
+    /// `each` steps for an element, and `fixed`, a multiple of four, for the execution itself.
+    const fn of(fixed: u16, each: u16) -> Self {
+        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
+        Self((fixed / 4) << 8 | each)
+    }
+
+    /// The steps of an execution, and those of an element.
+    fn parts(self) -> (u32, u32) {
+        (u32::from(self.0 >> 8) * 4, u32::from(self.0 & 0xFF))
     }
 }
 
 /// The requirements of an operation that its line in the table does not state, the bound of its result, and its cost.
 trait Operation {
+    /// What an execution costs.
+    const STEPS: Steps;
+
     /// The bound of the second tensor that it writes: the largest |q| of activations, or log2 of the largest magnitude
     /// of nats.
     const EXTRA_BOUND: u16 = 0;
@@ -85,11 +99,16 @@ trait Operation {
         None
     }
 
-    /// Elementary steps, without the one for the operation itself. `first` is the length of the first input, or of the
-    /// output if there is no input. `second` is the length of the second input.
-    fn cost(_op: &Op, first: u32, _second: u32, _matrices: &Matrices<'_>) -> Cost {
-        Cost::elements(first.into())
+    /// What an execution costs besides [`STEPS`](Self::STEPS).
+    fn cost(_: &Step, _: &Matrices<'_>) -> Cost {
+        Cost::default()
     }
+}
+
+/// The cost of one execution of `op` with the given operands.
+pub fn op_cost(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrices: &Matrices<'_>) -> Cost {
+    let [a, b, c] = *inputs;
+    cost(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)
 }
 
 /// An operation that works on the arena.
@@ -106,7 +125,7 @@ macro_rules! operations {
     ($(
         [$cfg:meta] $group:ident {$(
             $(#[doc = $doc:literal])+
-            $name:ident = $code:literal, $class:ident, $form:expr $(, $facts:expr)?;
+            $name:ident = $code:literal, $class:ident, $rules:expr $(, $facts:expr)?;
         )+}
     )+) => {
         /// The code of an operation. `a`, `b` and `c` are its inputs and `y` is its output. `q` is a stored integer and
@@ -133,20 +152,20 @@ macro_rules! operations {
                 all
             };
 
-            const FORMS: [Form; Self::ALL.len() + 1] = {
-                let mut forms = [Form::INVALID; Self::ALL.len() + 1];
-                $($(forms[$code] = $form;)+)+
-                forms
+            const RULES: [Rules; Self::ALL.len() + 1] = {
+                let mut rules = [Rules::INVALID; Self::ALL.len() + 1];
+                $($(rules[$code] = $rules;)+)+
+                rules
             };
 
             /// Whether an operation of this build writes something besides its output.
-            const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::FORMS[$code].is_extra())) ||+) ||+;
+            const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::RULES[$code].is_extra())) ||+) ||+;
 
             /// The fields of its record and the rules for its operands.
             #[inline]
-            pub fn form(self) -> Form {
-                static FORMS: [Form; Opcode::ALL.len() + 1] = Opcode::FORMS;
-                FORMS.get(self as usize).copied().unwrap_or(Form::INVALID)
+            pub fn rules(self) -> Rules {
+                static RULES: [Rules; Opcode::ALL.len() + 1] = Opcode::RULES;
+                RULES.get(self as usize).copied().unwrap_or(Rules::INVALID)
             }
 
             /// Whether this build of the runtime includes the operation: see the crate's features.
@@ -168,6 +187,19 @@ macro_rules! operations {
                         Self::$name => 0,
                     )+)+
                 }
+            }
+
+            #[inline]
+            fn steps(self) -> Steps {
+                static STEPS: [Steps; Opcode::ALL.len() + 1] = {
+                    let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
+                    $($(
+                        #[cfg($cfg)]
+                        { steps[$code] = $group::$name::STEPS; }
+                    )+)+
+                    steps
+                };
+                STEPS.get(self as usize).copied().unwrap_or(Steps::of(0, 0))
             }
 
             /// The features each of which enables it; none if every build has it.
@@ -231,20 +263,21 @@ macro_rules! operations {
             }
         }
 
-        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output if it has no
-        /// input. `second` is the length of its second input.
+        /// The cost of one execution.
         #[inline(never)]
-        pub fn op_cost(op: &Op, first: u32, second: u32, matrices: &Matrices<'_>) -> Cost {
-            let Cost { work, macs } = match op.opcode {
+        fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+            let (fixed, each) = o.op.opcode.steps().parts();
+            let steps = u64::from(o.elements()) * u64::from(each) + u64::from(fixed);
+            let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(
                     #[cfg($cfg)]
-                    Opcode::$name => $group::$name::cost(op, first, second, matrices),
+                    Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
                     Opcode::$name => Cost::default(),
                 )+)+
             };
-            Cost { work: work.saturating_add(1), macs }
+            Cost { work: work.saturating_add(steps), macs }
         }
 
         /// Runs one operation of a verified program.
@@ -286,134 +319,134 @@ macro_rules! operations {
 operations! {
     [all()] dense {
         /// W a + bias, requantised; W is the matrix that the record names
-        Dense = 1, transform, Form::vectors(1).arg(), Facts::NONE.through_matrices(Length::Rows);
+        Dense = 1, transform, Rules::vectors(1).arg(), Facts::NONE.through_matrices(Length::Rows);
     }
     [all()] activation {
         /// max(a, 0)
-        Relu = 2, transform, Form::map(1).scales([SameAsOutput]),
+        Relu = 2, transform, Rules::map(1).scales([SameAsOutput]),
             Facts::NONE.within(Range::NonNegative).passing_elements();
         /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
-        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
+        LeakyRelu = 40, transform, Rules::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
         /// tanh(a 2^-parameter)
-        Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+        Tanh = 3, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::SignedUnit);
         /// 1 / (1 + exp(-a 2^-parameter))
-        Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+        Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
         /// exp(a 2^-parameter), saturated at 16 bits
-        Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
+        Exp = 5, transform, Rules::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
         /// a rounded to the output's scale and clamped to the interval in word 3
-        Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]),
+        Clamp = 20, transform, Rules::map(1).imm().scales([NotCoarserThanOutput]),
             Facts::NONE.holding(Immediate::Interval).within(Range::Interval);
     }
     [all()] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
-        Fma = 6, transform, Form::map(3), Facts::NONE.as_precise_as(Precision::Product);
+        Fma = 6, transform, Rules::map(3), Facts::NONE.as_precise_as(Precision::Product);
         /// a b, rounded half up once, saturated; every intermediate fits 32 bits
-        Mul = 21, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Product);
+        Mul = 21, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Product);
         /// a + b, rounded half up once, saturated; the sum fits 32 bits at the finer scale
-        AddVec = 22, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
+        AddVec = 22, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Sum);
         /// a - b, rounded half up once, saturated; the difference fits 32 bits at the finer scale
-        SubVec = 23, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
+        SubVec = 23, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Sum);
     }
     [all()] rearrange {
         /// a followed by b, both rounded to the output's scale
-        Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]),
+        Concat = 24, transform, Rules::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]),
             Facts::NONE.passing_elements();
         /// consecutive elements of a, starting at the index in word 3
-        Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]),
+        Slice = 25, transform, Rules::vectors(1).imm().scales([SameAsOutput]),
             Facts::NONE.holding(Immediate::Index).passing_elements();
     }
     [all()] control {
         /// independent draws of N(0, 1)
-        Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
-        /// repeats the operations up to its End; the output collects the results of all iterations
-        Loop = 16, transform, Form::vectors(0).any_kind().imm(),
+        Normal = 7, transform, Rules::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
+        /// repeats the operations up to its End, whose number is in word 2; the output collects the results of all iterations
+        Loop = 16, transform, Rules::vectors(0).any_kind().arg().imm(),
             Facts::NONE.opening_a_loop().holding(Immediate::Iterations).passing_elements();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
-        End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
+        End = 17, transform, Rules::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
     }
     [all()] density {
         /// sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a
-        BernoulliNll = 8, reduction, Form::reduce(2).scales([AtLeast(1)]);
+        BernoulliNll = 8, reduction, Rules::reduce(2).scales([AtLeast(1)]);
         /// 1/2 sum (c - a)^2 exp(-b) + b + ln 2 pi: Gaussian negative log-likelihood of c under mean a, log-variance b
-        GaussianNll = 9, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        GaussianNll = 9, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
         /// 1/2 sum a^2 + exp(b) - 1 - b: KL(N(a, exp b) || N(0, I))
-        Kl = 10, reduction, Form::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
+        Kl = 10, reduction, Rules::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
         /// 1/2 sum a^2
-        HalfSumSq = 11, reduction, Form::reduce(1);
+        HalfSumSq = 11, reduction, Rules::reduce(1);
         /// sum a 2^-parameter
-        Sum = 12, reduction, Form::reduce(1).param().scales([ReadAtMost(24)]);
+        Sum = 12, reduction, Rules::reduce(1).param().scales([ReadAtMost(24)]);
     }
     [all()] scalar {
         /// sum a + b of two scalars
-        Add = 13, reduction, Form::scalars(2);
+        Add = 13, reduction, Rules::scalars(2);
         /// difference a - b of two scalars
-        Sub = 14, reduction, Form::scalars(2);
+        Sub = 14, reduction, Rules::scalars(2);
         /// -a of a scalar
-        Neg = 15, reduction, Form::scalars(1);
+        Neg = 15, reduction, Rules::scalars(1);
         /// arithmetic mean of the scalars in a
-        Mean = 18, reduction, Form::reduce_nats(1);
+        Mean = 18, reduction, Rules::reduce_nats(1);
         /// ln(1/n sum exp(a)) over the n scalars in a
-        LogMeanExp = 19, reduction, Form::reduce_nats(1);
+        LogMeanExp = 19, reduction, Rules::reduce_nats(1);
         /// a + word 3: a scalar plus a signed constant in Q16
-        Offset = 31, reduction, Form::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
+        Offset = 31, reduction, Rules::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
     }
     [feature = "adgm"] categorical {
         /// one-hot vector: the value in word 3 at the index of the innermost loop's iteration, 0 elsewhere
-        OneHot = 27, transform, Form::vectors(0).imm().in_loop(), Facts::NONE.holding(Immediate::Value);
+        OneHot = 27, transform, Rules::vectors(0).imm().in_loop(), Facts::NONE.holding(Immediate::Value);
         /// softmax(a)
-        Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15)),
+        Softmax = 28, transform, Rules::vectors(1).same_length().output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
         /// elementwise mean of the vectors stored one after another in a, each of the output's length
-        MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]), Facts::NONE.passing_elements();
+        MeanVec = 29, transform, Rules::vectors(1).scales([SameAsOutput]), Facts::NONE.passing_elements();
         /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
-        FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
+        FreeEnergy = 30, reduction, Rules::reduce_nats(2).only_first_nats();
     }
     [any(feature = "dlgm", feature = "mixture")] select {
         /// a where c > 0, b elsewhere
-        Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]), Facts::NONE.passing_elements();
+        Select = 26, transform, Rules::map(3).scales([SameAsOutput, SameAsOutput]), Facts::NONE.passing_elements();
     }
     [feature = "dlgm"] rank_one {
         /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
         RankOne = 32, transform,
-            Form::vectors(2).same_length().scales([SameAsOutput, AtLeast(FINE)]).output_scale(Exactly(NORMAL_FRAC));
+            Rules::vectors(2).same_length().scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(Exactly(NORMAL_FRAC));
         /// 1/2 ln(1 + a.a): the negative log-determinant of RankOne's linear map
-        HalfLogDet = 33, reduction, Form::reduce(1).scales([AtLeast(FINE)]);
+        HalfLogDet = 33, reduction, Rules::reduce(1).scales([AtLeast(MIN_FRAC)]);
         /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): the term that a rank-one covariance adds to the KL of a diagonal one
-        RankOneKl = 34, reduction, Form::reduce(2).scales([AtLeast(FINE), AtLeast(FINE)]);
+        RankOneKl = 34, reduction, Rules::reduce(2).scales([AtLeast(MIN_FRAC), AtLeast(MIN_FRAC)]);
     }
     [feature = "flow"] flow {
         /// planar flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
-        Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
+        Planar = 35, transform, Rules::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(AtLeast(MIN_FRAC)), Facts::NONE.invertible();
         /// radial flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
-        Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
+        Radial = 36, transform, Rules::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(AtLeast(MIN_FRAC)), Facts::NONE.invertible();
     }
     [feature = "conv"] conv {
         /// convolution or transposed convolution of a; the record names the first matrix; see the geometry below
-        Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch(),
+        Conv = 37, transform, Rules::vectors(1).param().arg().imm().scratch(),
             Facts::NONE.holding(Immediate::Geometry).through_matrices(Length::Pixels);
     }
     [feature = "logistic"] logistic {
         /// discretised logistic negative log-likelihood of c under mean a, log-scale b
-        LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        LogisticNll = 38, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "robust"] robust {
         /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
-        StudentTNll = 41, reduction, Form::reduce(3).param().scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        StudentTNll = 41, reduction, Rules::reduce(3).param().scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
-        Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det(),
+        Couplings = 39, transform, Rules::vectors(1).param().arg().imm().log_det(),
             Facts::NONE.holding(Immediate::Couplings);
     }
     [feature = "mixture"] mixture {
         /// a - 1/2 |b|^2 of each element of a and the equal part of b that belongs to it
-        GaussianLogits = 42, transform, Form::reduce(2).same_length().any_lengths();
+        GaussianLogits = 42, transform, Rules::reduce(2).same_length().any_lengths();
         /// softmax(a) of scalars a
-        Posterior = 43, transform, Form::vectors(1).of_nats().same_length().output_scale(Exactly(15)),
+        Posterior = 43, transform, Rules::vectors(1).of_nats().same_length().output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
     }
 }
@@ -424,19 +457,25 @@ impl Opcode {
         Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
     }
 
+    /// The part of its work that is linear in a length: the steps of an execution, and those of an element of the first
+    /// input, or of the output if there is no input.
+    pub fn work(self) -> (u32, u32) {
+        self.steps().parts()
+    }
+
     /// Number of input tensors.
     pub fn inputs(self) -> usize {
-        self.form().inputs()
+        self.rules().inputs()
     }
 
     /// Whether the third reference is a second tensor that the operation writes.
     pub fn writes_extra(self) -> bool {
-        self.form().writes_extra()
+        self.rules().writes_extra()
     }
 
     /// Whether the output may overwrite an input that no later operation reads.
     pub fn in_place(self) -> bool {
-        self.form().in_place()
+        self.rules().in_place()
     }
 }
 
@@ -444,6 +483,7 @@ impl Opcode {
 mod tests {
     use super::*;
     use crate::kernel::Packing;
+    use crate::ops::record::TensorKind;
 
     #[test]
     fn codes_count_from_one() {
@@ -464,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_what_an_operation_touches() {
+    fn work_grows_with_what_an_operation_touches() {
         let matrix = |rows, cols| {
             move |_: u16| {
                 let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
@@ -472,18 +512,24 @@ mod tests {
             }
         };
         let op = |opcode| Op { opcode, param: 0, output: 0, inputs: [0; 3], arg: 0, imm: 0 };
-        let cost = |opcode| op_cost(&op(opcode), 10, 100, &matrix(3, 5));
-        let work = |opcode| cost(opcode).work;
-        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (11, 1, 10));
-        assert_eq!(op_cost(&op(Opcode::End), 1, 0, &matrix(3, 5)).work, 1);
-        assert_eq!(work(Opcode::Concat), 111);
+        let vector = |len| Tensor { kind: TensorKind::I16, len, ..Tensor::default() };
+        let cost = |opcode, rows, cols| {
+            op_cost(&op(opcode), &[vector(10), vector(100), vector(9)], &vector(2), &matrix(rows, cols))
+        };
+        let work = |opcode| cost(opcode, 3, 5).work;
+        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (92 + 3 * 10, 72, 72 + 3 * 10));
+        assert_eq!(work(Opcode::Concat), 72 + 3 * (10 + 100));
+        let scalars = Tensor { kind: TensorKind::Nats, ..vector(10) };
+        assert_eq!(op_cost(&op(Opcode::End), &[scalars; 3], &scalars, &matrix(3, 5)).work, 72 + 12 * 10);
         if cfg!(feature = "flow") {
-            assert_eq!((work(Opcode::Radial), work(Opcode::Planar)), (101, 101));
-            assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+            // A step of two coordinates has five parameters, or four if it is radial.
+            assert_eq!(work(Opcode::Planar), 128 + 20 * 280 + 100 * 18);
+            assert_eq!(work(Opcode::Radial), 128 + 25 * 400 + 100 * 36);
         }
-        assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
+        // The columns fill two words.
+        assert_eq!(cost(Opcode::Dense, 3, 5), Cost { work: 120 + 3 * (8 + 5), macs: 15 });
         // The number of weights exceeds 32 bits.
-        let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
-        assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
+        let most = cost(Opcode::Dense, 1 << 16, 1 << 16);
+        assert_eq!(most, Cost { work: (1 << 32) + (5 << 16) + 120, macs: 1 << 32 });
     }
 }

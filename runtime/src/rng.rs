@@ -1,9 +1,12 @@
 //! A small seedable generator of 32-bit words.
 //!
-//! Everything in this crate that draws noise accepts any [`rand_core::Rng`], so you can use a hardware generator
-//! instead. The generator here is for repeatable runs: the same seed gives the same words on every machine.
+//! Any other source of words serves as well, for example a hardware generator: see [`noise`](crate::noise). The
+//! generator here is for repeatable runs: the same seed gives the same words on every machine. With the feature
+//! `rand_core_010` it implements the traits of `rand_core` 0.10.
 
+#[cfg(feature = "rand_core_010")]
 use core::convert::Infallible;
+#[cfg(feature = "rand_core_010")]
 use rand_core::{SeedableRng, TryRng, utils};
 
 /// xoshiro128++ 1.0 of Blackman and Vigna (*Scrambled linear pseudorandom number generators*, 2021): 128 bits of state,
@@ -15,11 +18,10 @@ use rand_core::{SeedableRng, TryRng, utils};
 ///
 /// ```
 /// use elbo::rng::Xoshiro128PlusPlus;
-/// use rand_core::{Rng, SeedableRng};
 ///
-/// let mut rng = Xoshiro128PlusPlus::seed_from_u64(7);
-/// let mut same = Xoshiro128PlusPlus::seed_from_u64(7);
-/// assert_eq!(rng.next_u32(), same.next_u32());
+/// let mut rng = Xoshiro128PlusPlus::new(7);
+/// let mut same = Xoshiro128PlusPlus::new(7);
+/// assert_eq!(rng.next_word(), same.next_word());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Xoshiro128PlusPlus {
@@ -30,34 +32,19 @@ pub struct Xoshiro128PlusPlus {
     s3: u32,
 }
 
-impl SeedableRng for Xoshiro128PlusPlus {
-    type Seed = [u8; 16];
-
-    /// The seed is the state, as four little-endian words. The all-zero seed would make the generator return zeros
-    /// forever; it is replaced by the state of `seed_from_u64(0)`.
-    fn from_seed(seed: [u8; 16]) -> Self {
-        let bits = u128::from_le_bytes(seed);
-        if bits == 0 {
-            return Self::seed_from_u64(0);
-        }
-        Self { s0: bits as u32, s1: (bits >> 32) as u32, s2: (bits >> 64) as u32, s3: (bits >> 96) as u32 }
-    }
-
-    /// The state is two words of SplitMix64, as the authors of xoshiro recommend. Seeds that differ in one bit give
-    /// unrelated sequences.
-    fn seed_from_u64(seed: u64) -> Self {
+impl Xoshiro128PlusPlus {
+    /// The generator of a seed. Its state is two words of SplitMix64, as the authors of xoshiro recommend, so that seeds
+    /// that differ in one bit give unrelated sequences. `rand_core`'s `seed_from_u64` gives the same.
+    pub fn new(seed: u64) -> Self {
         let mut state = seed;
         let low = split_mix_64(&mut state);
         let high = split_mix_64(&mut state);
         Self { s0: low as u32, s1: (low >> 32) as u32, s2: high as u32, s3: (high >> 32) as u32 }
     }
-}
 
-impl TryRng for Xoshiro128PlusPlus {
-    type Error = Infallible;
-
+    /// The next 32 random bits.
     #[inline]
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+    pub fn next_word(&mut self) -> u32 {
         let word = self.s0.wrapping_add(self.s3).rotate_left(7).wrapping_add(self.s0);
         let shifted = self.s1 << 9;
         self.s2 ^= self.s0;
@@ -66,7 +53,37 @@ impl TryRng for Xoshiro128PlusPlus {
         self.s0 ^= self.s3;
         self.s2 ^= shifted;
         self.s3 = self.s3.rotate_left(11);
-        Ok(word)
+        word
+    }
+}
+
+#[cfg(feature = "rand_core_010")]
+impl SeedableRng for Xoshiro128PlusPlus {
+    type Seed = [u8; 16];
+
+    /// The seed is the state, as four little-endian words. The all-zero seed would make the generator return zeros
+    /// forever; it is replaced by the state of `seed_from_u64(0)`.
+    fn from_seed(seed: [u8; 16]) -> Self {
+        let bits = u128::from_le_bytes(seed);
+        if bits == 0 {
+            return Self::new(0);
+        }
+        Self { s0: bits as u32, s1: (bits >> 32) as u32, s2: (bits >> 64) as u32, s3: (bits >> 96) as u32 }
+    }
+
+    /// As [`new`](Self::new).
+    fn seed_from_u64(seed: u64) -> Self {
+        Self::new(seed)
+    }
+}
+
+#[cfg(feature = "rand_core_010")]
+impl TryRng for Xoshiro128PlusPlus {
+    type Error = Infallible;
+
+    #[inline]
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.next_word())
     }
 
     #[inline]
@@ -89,7 +106,7 @@ fn split_mix_64(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "rand_core_010"))]
 mod tests {
     use super::*;
     use rand_core::Rng;

@@ -1,8 +1,9 @@
-//! The interpreter runs a verified program over the arena. It cannot fail, and it has no code that panics.
+//! The interpreter runs a verified program over the arena. It has no code that panics.
 //!
 //! The proof holds for the blob as it was read. If the flash changes afterwards, records still decode to some value and
-//! accesses are still checked. The results may then be wrong, but nothing else happens: every run ends when its proven
-//! work is used up.
+//! accesses are still checked. The proved work of a program lies in RAM, and every step is paid from it before it is
+//! done, by the lengths that it really goes through. A changed program therefore gives wrong numbers at worst, and
+//! ends with [`SessionError::Changed`] if its work is not what was proved.
 
 use crate::Model;
 use crate::error::SessionError;
@@ -11,14 +12,14 @@ use crate::noise::{Noise, Silence};
 use crate::ops;
 use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
 use crate::ops::scope::Scope;
-use crate::program::{ProgramKind, ProgramRecord, Tensor};
+use crate::program::{ProgramKind, Tensor};
 
 /// A verified model with the memory to run it.
 #[derive(Debug)]
 pub struct Session<'b, 'a> {
     model: Model<'b>,
     arena: &'a mut [i16],
-    steps: u64,
+    steps: usize,
 }
 
 impl<'b> Model<'b> {
@@ -27,12 +28,12 @@ impl<'b> Model<'b> {
     /// # Errors
     /// [`SessionError::ArenaTooSmall`], [`SessionError::ArenaMisaligned`].
     pub fn session<'a>(&self, arena: &'a mut [i16]) -> Result<Session<'b, 'a>, SessionError> {
-        Session::new(*self, arena)
+        Session::new(self, arena)
     }
 }
 
 impl<'b, 'a> Session<'b, 'a> {
-    fn new(model: Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
+    fn new(model: &Model<'b>, arena: &'a mut [i16]) -> Result<Self, SessionError> {
         let (needed, given) = (model.arena_len(), arena.len());
         if given < needed {
             return Err(SessionError::ArenaTooSmall { needed, given });
@@ -40,7 +41,7 @@ impl<'b, 'a> Session<'b, 'a> {
         if !arena.as_ptr().addr().is_multiple_of(8) {
             return Err(SessionError::ArenaMisaligned);
         }
-        Ok(Self { model, arena, steps: 0 })
+        Ok(Self { model: model.in_parts(), arena, steps: 0 })
     }
 
     /// The model that this session runs.
@@ -48,9 +49,18 @@ impl<'b, 'a> Session<'b, 'a> {
         &self.model
     }
 
+    /// Overwrites the whole arena with zeros. A session does not do so by itself: after a run, and after its end, the
+    /// arena holds the last input and what was computed from it. Call this where inputs are confidential, after a run or
+    /// before the memory is used for something else.
+    pub fn wipe(&mut self) {
+        self.arena.fill(0);
+        // Otherwise the compiler may leave out stores to memory that is not read again.
+        core::hint::black_box(&mut *self.arena);
+    }
+
     /// Elementary steps of the last run. They equal [`ProgramInfo::work`](crate::ProgramInfo::work).
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.steps as u64
     }
 
     /// Draws a latent from the prior and decodes it. `out` receives the mean of the likelihood, at the scale that
@@ -198,10 +208,13 @@ impl<'b, 'a> Session<'b, 'a> {
                 return Err(SessionError::OutputLength { expected, given });
             }
         }
-        for (slot, tensor) in record.inputs.into_iter().enumerate().take(signature.inputs.into()) {
-            self.write_input(&scope.tensor(tensor), given, slot)?;
+        let inputs = || record.inputs.into_iter().map(|input| scope.tensor(input)).zip(0..signature.inputs);
+        // Nothing is written before everything is checked.
+        inputs().try_for_each(|(tensor, slot)| given.check(slot, tensor.len as usize))?;
+        for (tensor, slot) in inputs() {
+            self.write_input(&tensor, given, slot);
         }
-        self.execute(&record, &scope, noise);
+        self.execute(self.model.work(kind), &scope, noise)?;
         for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
             let values = vector(self.arena, &scope.tensor(tensor)).unwrap_or_default();
             for (out, value) in out.iter_mut().zip(values) {
@@ -213,43 +226,40 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 
     /// Copies an input into the arena, clamped to the range that was proved.
-    fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: usize) -> Result<(), SessionError> {
-        let expected = tensor.len as usize;
+    fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: u8) {
         let slots = vector_mut(self.arena, tensor).unwrap_or_default();
         let bound = i32::from(tensor.bound);
         match given {
-            Given::Vectors(inputs) => {
-                let input = inputs.get(slot).copied().unwrap_or_default();
-                if expected != input.len() {
-                    return Err(SessionError::InputLength { expected, given: input.len() });
-                }
-                for (slot, &q) in slots.iter_mut().zip(input) {
+            Given::Vectors(_) => {
+                for (slot, &q) in slots.iter_mut().zip(given.vector(slot)) {
                     *slot = i32::from(q).clamp(-bound, bound) as i16;
                 }
             }
             Given::Class(class) => {
-                if class >= expected {
-                    return Err(SessionError::NoSuchClass { classes: expected, class });
-                }
                 for (index, slot) in slots.iter_mut().enumerate() {
                     *slot = if index == class { bound.min(i32::from(i16::MAX)) as i16 } else { 0 };
                 }
             }
         }
-        Ok(())
     }
 
-    fn execute(&mut self, record: &ProgramRecord, scope: &Scope<'_>, noise: &mut dyn Noise) {
-        let mut budget = record.work;
+    /// Runs a program. Every step is paid from the proved work before it is done.
+    fn execute(&mut self, work: usize, scope: &Scope<'_>, noise: &mut dyn Noise) -> Result<(), SessionError> {
+        let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
             let step = scope.step(machine.next);
-            let Some(left) = budget.checked_sub(scope.cost(&step).work) else { break };
-            budget = left;
+            let cost = usize::try_from(scope.cost(&step).work);
+            match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
+                Some(left) => budget = left,
+                None => break,
+            }
             ops::run(&mut machine, &step);
             machine.next += 1;
         }
-        self.steps = record.work - budget;
+        let ended = !machine.halted && machine.next >= scope.op_count() && budget == 0;
+        self.steps = work - budget;
+        if ended { Ok(()) } else { Err(SessionError::Changed) }
     }
 }
 
@@ -258,4 +268,26 @@ impl<'b, 'a> Session<'b, 'a> {
 enum Given<'x> {
     Vectors(&'x [&'x [i16]]),
     Class(usize),
+}
+
+impl<'x> Given<'x> {
+    /// The vector for an input; empty if it is missing.
+    fn vector(self, slot: u8) -> &'x [i16] {
+        match self {
+            Self::Vectors(inputs) => inputs.get(usize::from(slot)).copied().unwrap_or_default(),
+            Self::Class(_) => &[],
+        }
+    }
+
+    /// Whether it fits an input of `expected` elements.
+    fn check(self, slot: u8, expected: usize) -> Result<(), SessionError> {
+        match self {
+            Self::Vectors(_) => {
+                let given = self.vector(slot).len();
+                if given == expected { Ok(()) } else { Err(SessionError::InputLength { expected, given }) }
+            }
+            Self::Class(class) if class < expected => Ok(()),
+            Self::Class(class) => Err(SessionError::NoSuchClass { classes: expected, class }),
+        }
+    }
 }

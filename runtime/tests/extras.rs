@@ -9,7 +9,7 @@ use elbo::{Limits, LoadError, Model};
 use elbo_fuzz_blobs::builder::{Parts, Records};
 
 fn load(parts: &Parts) -> Result<(), LoadError> {
-    Model::load(bytemuck::cast_slice(&parts.words()), Limits::default()).map(|_| ())
+    Model::load(bytemuck::cast_slice(&parts.words()), Limits::host()).map(|_| ())
 }
 
 /// Checks that `edit` of the blob from `make` gives exactly this error.

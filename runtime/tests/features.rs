@@ -12,7 +12,7 @@ fn an_operation_that_is_left_out_is_refused() {
         let ops = elbo::blob::Blob::parse(bytes).expect("an intact seed").ops();
         let missing = (0..ops.len() / OP_WORDS).find(|index| !Op::read(ops, *index).opcode.compiled());
         let expected = missing.map(|op| E::Unsupported { op: op as u16 });
-        assert_eq!(Model::load(bytes, Limits::default()).err(), expected, "{name}");
+        assert_eq!(Model::load(bytes, Limits::host()).err(), expected, "{name}");
     }
 }
 

@@ -290,7 +290,7 @@ fn a_generator_of_words_is_noise() {
         p.outputs(&[z]);
     });
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<8>::new();
     let (mut out, mut expected) = ([0; 5], [0; 5]);
     let mut rng = Xoshiro128PlusPlus::seed_from_u64(3);
@@ -323,7 +323,7 @@ fn every_kind_by_name() {
         });
     }
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<64>::new();
     let mut session = model.session(arena.as_mut_slice()).expect("large enough");
     let x = [100, 5000, -5000];
@@ -380,7 +380,7 @@ fn noise_is_kept_within_what_the_proof_is_for() {
         p.outputs(&[z]);
     });
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<8>::new();
     let mut out = [0; 3];
     model.session(arena.as_mut_slice()).expect("large enough").sample(&mut Loud, &mut out).expect("runs");

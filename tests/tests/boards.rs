@@ -21,7 +21,7 @@ fn golden() -> PathBuf {
 
 fn digits() -> Vec<Vec<i16>> {
     let blob = Blob::read(&golden()).unwrap();
-    let model = blob.load(Limits::default()).unwrap();
+    let model = blob.load(Limits::host()).unwrap();
     let split = load("digits", None, &DataOptions::default()).unwrap().train;
     model_rows(&split, Likelihood::Bernoulli, 3).iter().take(ROWS).map(|x| quantize_row(&model, x)).collect()
 }
@@ -62,7 +62,7 @@ fn families_have_the_hosts_bits(name: &str, address: u32) {
     let (mut arena, mut values) = (0, 0);
     for path in families() {
         let blob = Blob::read(&path).unwrap();
-        let model = blob.load(Limits::default()).unwrap();
+        let model = blob.load(Limits::host()).unwrap();
         arena = arena.max(model.arena_len());
         for info in elbo::ProgramKind::ALL.into_iter().filter_map(|kind| model.program(kind)) {
             for vectors in [info.inputs, info.outputs] {
@@ -74,7 +74,7 @@ fn families_have_the_hosts_bits(name: &str, address: u32) {
     let image = Firmware::new(board, Application::Serve, placement).room(arena, values).build().unwrap();
     for path in families() {
         let blob = Blob::read(&path).unwrap();
-        let model = blob.load(Limits::default()).unwrap();
+        let model = blob.load(Limits::host()).unwrap();
         let meta = model.meta().unwrap();
         let width = usize::from(meta.shape[0]) * usize::from(meta.shape[1]);
         let rows = noise_rows(width, meta.likelihood.try_into().unwrap(), 40, 7);

@@ -15,7 +15,7 @@ use rand_core::SeedableRng;
 /// coordinate of 8 or more is outside the range to which rows are clamped, or cannot be represented.
 fn round_trips(file: &Path, count: usize) -> (i32, f64, f64, usize) {
     let blob = Blob::read(file).unwrap();
-    let model = blob.load(Limits::default()).unwrap();
+    let model = blob.load(Limits::host()).unwrap();
     let [decode, invert] = [ProgramKind::Decode, ProgramKind::Invert].map(|kind| model.program(kind).unwrap());
     let (from, to) = (decode.inputs[0].unwrap(), invert.outputs[0].unwrap());
     let (x_info, d) = (decode.outputs[0].unwrap(), from.len);

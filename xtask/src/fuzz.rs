@@ -46,6 +46,8 @@ panics, takes another number of steps than was proved, exceeds a proved bound, o
   cargo xtask fuzz --device microbit   the same on a Cortex-M0 with 16 KB of RAM
   cargo xtask fuzz --guided            ten million executions of libFuzzer with
                                        AddressSanitizer (needs nightly, cargo-fuzz)
+  cargo xtask fuzz --after-proof       a million blobs that change after their
+                                       proof: wrong numbers at worst
   cargo xtask fuzz --coverage          which branches of the verifier the cases
                                        take (needs nightly, LLVM's tools)
 
@@ -68,6 +70,9 @@ pub struct Options {
     /// Count the branches of the verifier that the cases take
     #[arg(long, group = "way")]
     coverage: bool,
+    /// Change N blobs after their proof and run their programs: none may take longer than was proved
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1000000", group = "way", conflicts_with = "cases")]
+    after_proof: Option<u64>,
     /// Run one blob, for example a failing case
     #[arg(long, value_name = "FILE", group = "way", conflicts_with_all = ["cases", "seed"])]
     replay: Option<PathBuf>,
@@ -83,6 +88,8 @@ pub fn run(options: &Options) -> Result<()> {
         guided(options.seed.unwrap_or(1), options.cases.unwrap_or(GUIDED_CASES))
     } else if options.coverage {
         coverage(seed, options.cases.unwrap_or(COVERAGE_CASES))
+    } else if let Some(cases) = options.after_proof {
+        shell::run(stress().args(["--after-proof", &cases.to_string(), "--seed", &seed.to_string()]))
     } else if let Some(file) = &options.replay {
         let file = fs::canonicalize(file).with_context(|| format!("cannot read {}", file.display()))?;
         shell::run(stress().arg("--replay").arg(file))

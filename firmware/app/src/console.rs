@@ -1,13 +1,14 @@
 //! The console answers the requests of a host over the serial port, forever.
 
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model, Nats, ProgramKind, Session, SessionError, VectorInfo};
+use elbo::{Model, Nats, ProgramKind, Session, SessionError, VectorInfo};
 use elbo_link::{
     Bench, CHUNK, Failure, Fault, FrameError, FrameReader, Info, ProgramShape, Reply, Request, write_frame,
 };
 use embedded_io::ErrorType;
 use rand_core::SeedableRng;
 
+use crate::LIMITS;
 use crate::board::{Board, Memory};
 use crate::lis3dh::Axes;
 use crate::reason::Reason;
@@ -29,7 +30,7 @@ pub fn serve<B: Board>(board: &mut B, blob: &[u8], mut memory: Memory<'_>) -> Ou
     let arena = core::mem::take(&mut memory.arena);
     let arena_capacity = arena.len();
     let mut reason = Reason::default();
-    let session = match Model::load(blob, Limits::default()) {
+    let session = match Model::load(blob, LIMITS) {
         Ok(model) => model.session(arena).map_err(|error| reason = Reason::new(error)).ok(),
         Err(error) => {
             reason = Reason::new(error);
@@ -267,6 +268,10 @@ impl<B: Board> Console<'_, '_, B> {
                     }
                 }
                 Some(self.board.ticks().wrapping_sub(start))
+            }
+            Bench::ProgramAt { offset, program } => {
+                let blob = self.blob.get(offset as usize..).unwrap_or_default();
+                bench::program(self.board, blob, self.memory.scratch, program, repeat)
             }
             _ => bench::run(self.board, self.blob, self.memory.scratch, bench, repeat),
         };

@@ -65,7 +65,7 @@ fn blob() -> Vec<u8> {
 /// The result of calling the runtime directly.
 fn direct<T>(run: impl FnOnce(&mut Session<'_, '_>) -> T) -> T {
     let blob = blob();
-    let model = Model::load(&blob, Limits::default()).unwrap();
+    let model = Model::load(&blob, LIMITS).unwrap();
     let mut buffers = Buffers::default();
     run(&mut model.session(buffers.memory().arena).unwrap())
 }

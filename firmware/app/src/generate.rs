@@ -4,10 +4,11 @@
 use core::num::NonZeroUsize;
 
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model, ProgramKind};
+use elbo::{Model, ProgramKind};
 use embedded_io::Write;
 use rand_core::SeedableRng;
 
+use crate::LIMITS;
 use crate::board::{Board, Memory};
 use crate::show::{Screen, explain};
 
@@ -26,7 +27,7 @@ pub fn generate<B: Board>(
     seed: u64,
     most: u32,
 ) -> Result<(), <B::Serial as embedded_io::ErrorType>::Error> {
-    let model = match Model::load(blob, Limits::default()) {
+    let model = match Model::load(blob, LIMITS) {
         Ok(model) => model,
         Err(error) => return explain(board.serial(), error),
     };
@@ -92,7 +93,7 @@ mod tests {
         let blob = synthetic::blob(&Recipe { programs, classes: 3, ..Recipe::default() });
         let mut board = TestBoard::new(&[]);
         generate(&mut board, &blob, Buffers::default().memory(), 3, images as u32).unwrap();
-        let model = Model::load(&blob, Limits::default()).unwrap();
+        let model = Model::load(&blob, LIMITS).unwrap();
         let mut buffers = Buffers::default();
         let mut session = model.session(buffers.memory().arena).unwrap();
         let mut rng = Xoshiro128PlusPlus::seed_from_u64(3);

@@ -29,3 +29,7 @@ pub use board::{Board, Memory};
 pub use console::serve;
 pub use generate::generate;
 pub use steer::steer;
+
+/// What an application affords for one run of any program of a model: 2^28 steps, which take about 15 seconds on a Cortex-M4
+/// at 100 MHz. The boards here are for development. State less where a run must end sooner.
+pub const LIMITS: elbo::Limits = elbo::Limits { max_work: 1 << 28 };

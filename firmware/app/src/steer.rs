@@ -1,8 +1,9 @@
 //! The steered generator decodes a latent that follows the tilt of the board.
 
-use elbo::{Limits, Model, ProgramKind};
+use elbo::{Model, ProgramKind};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 
+use crate::LIMITS;
 use crate::board::{Board, Memory};
 use crate::console::STEER_SEED;
 use crate::keys::Keys;
@@ -24,7 +25,7 @@ const HOME: &[u8] = b"\x1b[H\x1b[J";
 /// # Errors
 /// The serial port fails.
 pub fn steer<B: Board>(board: &mut B, blob: &[u8], memory: Memory<'_>) -> Result<(), <B::Serial as ErrorType>::Error> {
-    let model = match Model::load(blob, Limits::default()) {
+    let model = match Model::load(blob, LIMITS) {
         Ok(model) => model,
         Err(error) => return explain(board.serial(), error),
     };
@@ -98,7 +99,7 @@ mod tests {
     }
 
     fn image_of(blob: &[u8], axes: Axes) -> Vec<String> {
-        let model = Model::load(blob, Limits::default()).unwrap();
+        let model = Model::load(blob, LIMITS).unwrap();
         let mut buffers = Buffers::default();
         let mut session = model.session(buffers.memory().arena).unwrap();
         let mut latent = [0; 8];

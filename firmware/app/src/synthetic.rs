@@ -57,7 +57,7 @@ const FRAC: u8 = 11;
 #[must_use]
 pub fn blob(recipe: &Recipe) -> Vec<u8> {
     let words = write(recipe).unwrap_or_else(|error| panic!("the synthetic blob cannot be written: {error}"));
-    if let Err(error) = Model::load(bytemuck::cast_slice(&words), Limits::default()) {
+    if let Err(error) = Model::load(bytemuck::cast_slice(&words), Limits::host()) {
         panic!("the synthetic blob is refused: {error}");
     }
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -278,7 +278,7 @@ mod tests {
             let mut scores = Vec::new();
             for packing in [Packing::RowMajor, Packing::Dsp4] {
                 let blob = aligned(&blob(&Recipe { shape, hidden, latent, packing, ..Recipe::default() }));
-                let model = Model::load(bytemuck::cast_slice(&blob), Limits::default()).unwrap();
+                let model = Model::load(bytemuck::cast_slice(&blob), Limits::host()).unwrap();
                 let mut arena = vec![0u64; model.arena_len().div_ceil(4)];
                 let mut session = model.session(bytemuck::cast_slice_mut(&mut arena)).unwrap();
                 let x: Vec<i16> = (0..shape[0] * shape[1]).map(|i| (i as i16).wrapping_mul(997)).collect();

@@ -12,7 +12,6 @@ use cortex_m as _;
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Arena, Limits, Model, SessionError};
 use elbo_model::{ARENA, VALUES, blob};
-use rand_core::SeedableRng;
 use static_cell::ConstStaticCell;
 
 static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
@@ -25,7 +24,7 @@ fn main() -> ! {
     else {
         end()
     };
-    if let Ok(model) = Model::load(blob(), Limits::default()) {
+    if let Ok(model) = Model::load(blob(), Limits { max_work: 1 << 28 }) {
         black_box(run(&model, arena.as_mut_slice(), black_box(input), output).is_ok());
     }
     #[cfg(feature = "panics")]
@@ -37,7 +36,7 @@ fn main() -> ! {
 
 fn run(model: &Model<'_>, arena: &mut [i16], input: &mut [i16], output: &mut [i16]) -> Result<(), SessionError> {
     let mut session = model.session(arena)?;
-    let mut rng = Xoshiro128PlusPlus::seed_from_u64(1);
+    let mut rng = Xoshiro128PlusPlus::new(1);
     session.sample(&mut rng, output)?;
     session.decode(input, output)?;
     session.reconstruct(input, output)?;

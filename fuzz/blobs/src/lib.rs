@@ -3,20 +3,28 @@
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
 #![deny(missing_docs, unsafe_code)]
 
+mod after;
 #[cfg(feature = "std")]
 pub mod builder;
 mod case;
 #[cfg(feature = "device")]
 pub mod device;
 #[cfg(feature = "std")]
+pub mod extremes;
+#[cfg(feature = "std")]
 mod failure;
+#[cfg(feature = "device")]
+pub mod measure;
 mod mutate;
 mod repair;
 mod run;
 mod seed;
 #[cfg(feature = "std")]
 pub mod seeds;
+#[cfg(feature = "std")]
+pub mod worst;
 
+pub use after::{AfterProof, Clock, SLOWER, run_after_proof, run_changed};
 pub use case::{MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case};
 #[cfg(feature = "std")]
 pub use failure::save_case;

@@ -18,7 +18,7 @@ fn seeds_are_what_the_generator_writes() {
 fn seeds_cover_every_operation() {
     for opcode in Opcode::ALL {
         let covered = SEEDS.iter().any(|(_, bytes)| {
-            let model = Model::load(bytes, Limits::default()).expect("a valid seed");
+            let model = Model::load(bytes, Limits::host()).expect("a valid seed");
             let ops = model.blob().ops();
             (0..ops.len() / OP_WORDS).any(|index| Op::read(ops, index).opcode == opcode)
         });
@@ -31,7 +31,7 @@ fn seeds_cover_every_kind_and_both_packings_and_are_small() {
     let (mut kinds, mut packings) = ([false; ProgramKind::ALL.len()], [false; 2]);
     for (name, bytes) in SEEDS {
         assert!(bytes.len() < 3 << 10, "{name}: {} bytes", bytes.len());
-        let model = Model::load(bytes, Limits::default()).expect("a valid seed");
+        let model = Model::load(bytes, Limits::host()).expect("a valid seed");
         assert!(
             model.arena_len() <= 1 << 10,
             "{name}: {} halfwords do not leave a small board room",

@@ -1,6 +1,7 @@
 //! The dense layer: `out = sat16(round((bias + W x) * m / 2^32))`, with i8 weights, i16 activations and i32 sums.
 
 use super::pack::{LANES, Packing, unpack_word, words_per_row};
+use crate::exact;
 use crate::fixed::requantize;
 
 /// A dense layer in flash, in the format of [`pack_weights`](super::pack_weights) and
@@ -23,7 +24,7 @@ pub struct DenseMatrix<'a> {
 /// of 4.
 ///
 /// Row `r` becomes `sat16((acc * m[r] + 2^31) >> 32)`, where `acc` is the bias plus the sum of weights times
-/// activations. The sum wraps; the verifier proves that it never does. Padding rows become 0, and the elements of `x`
+/// activations. The sum wraps; the verifier proves that it never does, and a build with debug assertions checks it. Padding rows become 0, and the elements of `x`
 /// in padding columns have no effect. The function does nothing if the matrix is empty, or if a slice is too short or
 /// not aligned to words of four bytes.
 ///
@@ -158,9 +159,6 @@ impl<'a> Operands<'a> {
 #[inline(always)]
 fn add_products(sum: i32, word: u32, packing: Packing, &[x0, x1, x2, x3]: &[i16; LANES]) -> i32 {
     let [w0, w1, w2, w3] = unpack_word(word, packing);
-    let product = |w: i8, x: i16| i32::from(w) * i32::from(x);
-    sum.wrapping_add(product(w0, x0))
-        .wrapping_add(product(w1, x1))
-        .wrapping_add(product(w2, x2))
-        .wrapping_add(product(w3, x3))
+    let add = |sum, w: i8, x: i16| exact::add(sum, i32::from(w) * i32::from(x));
+    add(add(add(add(sum, w0, x0), w1, x1), w2, x2), w3, x3)
 }

@@ -2,8 +2,8 @@
 
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, map_q16, moved};
-use super::{Matrices, Operation, Transform};
-use crate::fixed;
+use super::{Matrices, Operation, Steps, Transform};
+use crate::{exact, fixed};
 
 pub(super) struct Relu;
 pub(super) struct LeakyRelu;
@@ -13,6 +13,7 @@ pub(super) struct Exp;
 pub(super) struct Clamp;
 
 impl Operation for Relu {
+    const STEPS: Steps = Steps::of(92, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound)
     }
@@ -26,6 +27,7 @@ impl Transform for Relu {
 }
 
 impl Operation for LeakyRelu {
+    const STEPS: Steps = Steps::of(84, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.op.imm <= i16::MAX as u32, OperandError::Bound)?;
         Ok(o.a().bound)
@@ -36,12 +38,13 @@ impl Transform for LeakyRelu {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let slope = step.op.imm as i32;
         for q in moved(machine.arena, step.a(), step.y()).iter_mut().filter(|q| **q < 0) {
-            *q = (i32::from(*q).wrapping_mul(slope).wrapping_add(1 << 14) >> 15) as i16;
+            *q = (exact::add(exact::mul((*q).into(), slope), 1 << 14) >> 15) as i16;
         }
     }
 }
 
 impl Operation for Tanh {
+    const STEPS: Steps = Steps::of(92, 8);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -54,6 +57,7 @@ impl Transform for Tanh {
 }
 
 impl Operation for Sigmoid {
+    const STEPS: Steps = Steps::of(92, 10);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -66,6 +70,7 @@ impl Transform for Sigmoid {
 }
 
 impl Operation for Exp {
+    const STEPS: Steps = Steps::of(92, 16);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))
@@ -85,6 +90,7 @@ fn saturate(value: u64) -> u16 {
 }
 
 impl Operation for Clamp {
+    const STEPS: Steps = Steps::of(92, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (low, high) = o.op.interval();
         require(low <= high, OperandError::Bound)?;

@@ -4,8 +4,8 @@
 
 use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2, to_q16};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
-use crate::fixed;
+use super::{Matrices, Operation, Reduction, Steps};
+use crate::{exact, fixed};
 
 pub(super) struct BernoulliNll;
 pub(super) struct GaussianNll;
@@ -14,6 +14,7 @@ pub(super) struct HalfSumSq;
 pub(super) struct Sum;
 
 impl Operation for BernoulliNll {
+    const STEPS: Steps = Steps::of(116, 11);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac) + u32::from(o.b().frac));
         Ok(sum_log2(o.a().len, fit.max(32)) + 1)
@@ -28,6 +29,7 @@ impl Reduction for BernoulliNll {
 }
 
 impl Operation for GaussianNll {
+    const STEPS: Steps = Steps::of(120, 28);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, GAUSSIAN_TERM_LOG2 + 1))
     }
@@ -41,6 +43,7 @@ impl Reduction for GaussianNll {
 }
 
 impl Operation for Kl {
+    const STEPS: Steps = Steps::of(124, 19);
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)
@@ -55,6 +58,7 @@ impl Reduction for Kl {
 }
 
 impl Operation for HalfSumSq {
+    const STEPS: Steps = Steps::of(112, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a())))
     }
@@ -67,6 +71,7 @@ impl Reduction for HalfSumSq {
 }
 
 impl Operation for Sum {
+    const STEPS: Steps = Steps::of(112, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, q16_log2(bits(o.a()), o.read())))
     }
@@ -94,7 +99,7 @@ fn sum_to_q16(sum: i64, frac: u32) -> i64 {
 }
 
 fn halve(sum: i64) -> i64 {
-    (sum + 1) >> 1
+    exact::add_64(sum, 1) >> 1
 }
 
 /// `- sum [x l - softplus(l)]`: Bernoulli negative log-likelihood of `x` under `logits`. The error is below 3e-5 per
@@ -145,9 +150,11 @@ pub fn kl(mu: &[i16], mu_frac: u32, logvar: &[i16], logvar_frac: u32) -> i64 {
     for (&mu, &logvar) in mu.iter().zip(logvar) {
         squares += i64::from(i32::from(mu) * i32::from(mu));
         logvars += i64::from(logvar);
-        variances += fixed::exp(to_q16(i32::from(logvar), logvar_frac), 16) as i64 - ONE;
+        let variance = fixed::exp(to_q16(i32::from(logvar), logvar_frac), 16) as i64;
+        variances = exact::add_64(variances, variance - ONE);
     }
-    halve(sum_to_q16(squares, 2 * mu_frac) + variances - sum_to_q16(logvars, logvar_frac))
+    let sum = exact::add_64(sum_to_q16(squares, 2 * mu_frac), variances);
+    halve(exact::sub_64(sum, sum_to_q16(logvars, logvar_frac)))
 }
 
 /// `1/2 sum x^2`.

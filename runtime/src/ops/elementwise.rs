@@ -2,7 +2,8 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
-use super::{Matrices, Operation, Transform};
+use super::{Matrices, Operation, Steps, Transform};
+use crate::exact;
 use crate::ops::record::Tensor;
 
 pub(super) struct Fma;
@@ -35,6 +36,7 @@ impl Terms {
 }
 
 impl Operation for Fma {
+    const STEPS: Steps = Steps::of(72, 7);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::ProductPlus)
     }
@@ -48,6 +50,7 @@ impl Transform for Fma {
 }
 
 impl Operation for Mul {
+    const STEPS: Steps = Steps::of(72, 7);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Product)
     }
@@ -61,6 +64,7 @@ impl Transform for Mul {
 }
 
 impl Operation for AddVec {
+    const STEPS: Steps = Steps::of(72, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Sum)
     }
@@ -74,6 +78,7 @@ impl Transform for AddVec {
 }
 
 impl Operation for SubVec {
+    const STEPS: Steps = Steps::of(72, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Difference)
     }
@@ -130,8 +135,8 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
     let arena = &mut *machine.arena;
     for i in 0..y.len {
         let factor = if terms.multiplies() { at(arena, b.offset, i) } else { unit };
-        let sum = at(arena, a.offset, i).wrapping_mul(factor);
-        let sum = sum.wrapping_add(at(arena, added.offset, i).wrapping_mul(added_unit));
-        put(arena, y.offset, i, sum.wrapping_add(half) >> shift);
+        let first = exact::mul(at(arena, a.offset, i), factor);
+        let sum = exact::add(first, exact::mul(at(arena, added.offset, i), added_unit));
+        put(arena, y.offset, i, exact::add(sum, half) >> shift);
     }
 }

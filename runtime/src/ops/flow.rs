@@ -3,7 +3,7 @@
 //! The parameters of a step may be constants of the blob or outputs of a network. The conditions that make a step
 //! invertible are therefore enforced here for all possible values. Sums over dimensions are exact in 64 bits.
 //!
-//! Between the steps of a stack, the first [`FINE`] coordinates keep 8 bits more than `z` stores. They are rounded to
+//! Between the steps of a stack, the first [`PRECISE_COORDINATES`] coordinates keep 8 bits more than `z` stores. They are rounded to
 //! the scale of `z` only once, after the last step. Further coordinates are rounded by every step. Coordinates
 //! saturate.
 //!
@@ -13,9 +13,8 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::fixed::{self, divide};
-use crate::ops::record::Op;
 
 #[cfg(test)]
 mod tests;
@@ -29,15 +28,17 @@ const MAX_LEN: u32 = 1024;
 pub(super) const LOG_DET_LOG2: u16 = 52;
 
 impl Operation for Planar {
+    const STEPS: Steps = Steps::of(128, 0);
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, planar_width)
     }
 
-    /// An inverted step searches for its root by bisection, which counts as 32 steps.
-    fn cost(op: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(if op.param != 0 { u64::from(params) << 5 } else { params.into() })
+    /// An inverted step searches for its root.
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        let step = if o.op.param == 0 { 280 } else { 540 };
+        cost_of(o, planar_width, step, 18)
     }
 }
 
@@ -48,14 +49,16 @@ impl Transform for Planar {
 }
 
 impl Operation for Radial {
+    const STEPS: Steps = Steps::of(128, 0);
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, radial_width)
     }
 
-    fn cost(_: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(params.into())
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        let step = if o.op.param == 0 { 400 } else { 520 };
+        cost_of(o, radial_width, step, 36)
     }
 }
 
@@ -75,10 +78,17 @@ const fn radial_width(dimensions: usize) -> usize {
     dimensions + 2
 }
 
+/// `step` for each step of the flow, and `each` for each parameter.
+fn cost_of(o: &Step, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
+    let params = o.b().len;
+    let steps = params.checked_div(width(o.y().len as usize) as u32).unwrap_or(0);
+    Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
+}
+
 fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
     require(o.op.param == 0 || o.op.param == 1, OperandError::Scale)?;
     require(o.a().len <= MAX_LEN, OperandError::Shape)?;
-    require(o.b().len.checked_rem(width(o.a().len as usize) as u32) == Some(0), OperandError::Shape)?;
+    require(o.b().len.checked_rem(width(o.y().len as usize) as u32) == Some(0), OperandError::Shape)?;
     Ok(FULL)
 }
 
@@ -86,7 +96,8 @@ fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
 fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
     let (a, params, log_det, y) = (step.a(), step.b(), step.c(), step.y());
     moved(machine.arena, a, y);
-    if let Some((params, z)) = apart_exact(machine.arena, params, y) {
+    // More dimensions, which only a changed flash contains, could overflow a sum.
+    if let Some((params, z)) = apart_exact(machine.arena, params, y).filter(|_| y.len <= MAX_LEN) {
         let nats = flow(z, step.output_frac(), params, step.frac(1), step.op.param != 0);
         write_scalar(machine.arena, log_det, nats);
     }
@@ -110,7 +121,7 @@ const SLOPE_MAX: i64 = 1 << 38;
 const SEARCH_LOG2: u32 = 24;
 
 /// Number of coordinates that keep 8 additional bits from step to step of a stack.
-pub const FINE: usize = 64;
+pub const PRECISE_COORDINATES: usize = 64;
 /// Number of additional bits.
 const MORE: u32 = 8;
 
@@ -118,12 +129,12 @@ const MORE: u32 = 8;
 struct Point<'z> {
     stored: &'z mut [i16],
     /// The additional bits of the first coordinates.
-    rest: [u8; FINE],
+    rest: [u8; PRECISE_COORDINATES],
 }
 
 impl<'z> Point<'z> {
     fn new(stored: &'z mut [i16]) -> Self {
-        Self { stored, rest: [0; FINE] }
+        Self { stored, rest: [0; PRECISE_COORDINATES] }
     }
 
     fn coordinates(&self) -> impl Iterator<Item = i32> {

@@ -2,12 +2,13 @@
 
 use super::bounds::{OperandError, sum_log2, to_q16};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
+use super::{Matrices, Operation, Reduction, Steps};
 use crate::fixed;
 
 pub(super) struct LogisticNll;
 
 impl Operation for LogisticNll {
+    const STEPS: Steps = Steps::of(108, 59);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, TERM_LOG2))
     }
@@ -76,7 +77,7 @@ fn standardised(difference: i32, log_scale: i32, frac: u32) -> i32 {
 
 /// `exp(-log_scale) / 510` in Q16, saturated.
 fn level_half_width(log_scale: i32) -> i32 {
-    fixed::exp(-log_scale - LN_510, 16).min(i32::MAX as u64) as i32
+    fixed::exp((-log_scale).saturating_sub(LN_510), 16).min(i32::MAX as u64) as i32
 }
 
 /// `-ln(1 - exp(-2 half))` in Q16 for `half = exp(-log_scale) / 510`.
@@ -88,7 +89,7 @@ fn level_width_nll(log_scale: i32, half: i32) -> i32 {
     // half - ln(2 half) - ln(sinh(half) / half), where the last term is half^2/6 - half^4/180 + ..., in Q32.
     let square = u64::from((half * half) as u32);
     let sinh = (square * (715_827_883 - ((square * 23_500_000) >> 32))) >> 32;
-    log_scale + LN_255 + half - ((sinh + 0x8000) >> 16) as i32
+    log_scale.saturating_add(LN_255 + half - ((sinh + 0x8000) >> 16) as i32)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use core::ops::Range;
 
 use super::bounds::to_q16;
+use super::{Cost, Matrices};
 use crate::noise::Noise;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, Tensor};
 use crate::ops::scope::Scope;
@@ -58,11 +59,12 @@ impl<'s, 'n> Machine<'s, 'n> {
     #[inline]
     pub fn repeat(&mut self, iterations: u32) {
         let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
-        if u32::from(frame.iteration) + 1 < iterations {
-            frame.iteration += 1;
-            self.next = usize::from(frame.start);
-        } else {
-            self.depth -= 1;
+        match frame.iteration.checked_add(1) {
+            Some(iteration) if u32::from(iteration) < iterations => {
+                frame.iteration = iteration;
+                self.next = usize::from(frame.start);
+            }
+            _ => self.depth -= 1,
         }
     }
 }
@@ -95,6 +97,20 @@ impl Step {
     #[inline(always)]
     pub fn y(&self) -> &Tensor {
         &self.tensors[3]
+    }
+
+    /// The number of elements that an execution goes through: those of the first input, or of the output if they are as
+    /// many in a proved program.
+    #[inline]
+    pub fn elements(&self) -> u32 {
+        let output = if self.op.opcode.rules().fills_output() { self.y().len } else { 0 };
+        self.a().len.max(output)
+    }
+
+    /// The cost of one execution.
+    #[inline]
+    pub fn cost(&self, matrices: &Matrices<'_>) -> Cost {
+        super::cost(self, matrices)
     }
 
     /// Fractional bits of an input.

@@ -7,14 +7,15 @@
 use super::bounds::{OperandError, bits, q16_log2, require, square_log2, sum_log2};
 use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
-use super::{Cost, Matrices, Operation, Transform, density};
-use crate::fixed;
-use crate::ops::record::{Op, Tensor};
+use super::{Cost, Matrices, Operation, Steps, Transform, density};
+use crate::ops::record::Tensor;
+use crate::{exact, fixed};
 
 pub(super) struct GaussianLogits;
 pub(super) struct Posterior;
 
 impl Operation for GaussianLogits {
+    const STEPS: Steps = Steps::of(64, 30);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (a, b) = (o.a(), o.b());
         require(b.len.checked_rem(a.len) == Some(0), OperandError::Shape)?;
@@ -22,8 +23,8 @@ impl Operation for GaussianLogits {
         Ok(peak.max(sum_log2(part_of(b, a), square_log2(b))) + 1)
     }
 
-    fn cost(_: &Op, first: u32, second: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(u64::from(first) + u64::from(second))
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        Cost { work: o.b().len.into(), macs: 0 }
     }
 }
 
@@ -31,7 +32,7 @@ impl Transform for GaussianLogits {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
         let (a, b, y) = (step.a(), step.b(), step.y());
         let len = part_of(b, a);
-        for c in 0..y.len {
+        for c in 0..y.len.min(a.len) {
             let part = Tensor { offset: b.offset.wrapping_add(c.wrapping_mul(len)), len, ..*b };
             let whitened = machine::vector(machine.arena, &part).unwrap_or_default();
             let peak = at(machine.arena, a.offset, c) as i16;
@@ -43,6 +44,7 @@ impl Transform for GaussianLogits {
 }
 
 impl Operation for Posterior {
+    const STEPS: Steps = Steps::of(240, 57);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -68,7 +70,7 @@ fn part_of(b: &Tensor, a: &Tensor) -> u32 {
 /// `peak - 1/2 |u|^2` in Q16 nats, with `peak_frac` and `u_frac` fractional bits of at most 15. Exact but for one rounding of
 /// each term: at most 1 LSB.
 fn gaussian_logit(peak: i16, peak_frac: u32, u: &[i16], u_frac: u32) -> i64 {
-    density::sum(&[peak], peak_frac).wrapping_sub(density::half_sum_sq(u, u_frac))
+    exact::sub_64(density::sum(&[peak], peak_frac), density::half_sum_sq(u, u_frac))
 }
 
 /// Q16 logits of at most 65536 components, as weights relative to the largest.

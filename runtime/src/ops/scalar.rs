@@ -2,8 +2,8 @@
 
 use super::bounds::{MAX_LOG2, OperandError, require, sum_log2};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
-use crate::fixed;
+use super::{Matrices, Operation, Reduction, Steps};
+use crate::{exact, fixed};
 
 pub(super) struct Add;
 pub(super) struct Sub;
@@ -13,6 +13,7 @@ pub(super) struct Mean;
 pub(super) struct LogMeanExp;
 
 impl Operation for Add {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(o.b().bound) + 1)
     }
@@ -20,11 +21,12 @@ impl Operation for Add {
 
 impl Reduction for Add {
     fn nats(values: &Values<'_>) -> i64 {
-        values.scalars[0].wrapping_add(values.scalars[1])
+        exact::add_64(values.scalars[0], values.scalars[1])
     }
 }
 
 impl Operation for Sub {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(o.b().bound) + 1)
     }
@@ -32,11 +34,12 @@ impl Operation for Sub {
 
 impl Reduction for Sub {
     fn nats(values: &Values<'_>) -> i64 {
-        values.scalars[0].wrapping_sub(values.scalars[1])
+        exact::sub_64(values.scalars[0], values.scalars[1])
     }
 }
 
 impl Operation for Neg {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound)
     }
@@ -44,11 +47,12 @@ impl Operation for Neg {
 
 impl Reduction for Neg {
     fn nats(values: &Values<'_>) -> i64 {
-        values.scalars[0].wrapping_neg()
+        exact::sub_64(0, values.scalars[0])
     }
 }
 
 impl Operation for Offset {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(31) + 1)
     }
@@ -56,11 +60,12 @@ impl Operation for Offset {
 
 impl Reduction for Offset {
     fn nats(values: &Values<'_>) -> i64 {
-        values.scalars[0].wrapping_add(i64::from(values.op().imm as i32))
+        exact::add_64(values.scalars[0], i64::from(values.op().imm as i32))
     }
 }
 
 impl Operation for Mean {
+    const STEPS: Steps = Steps::of(272, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(sum_log2(o.a().len, o.a().bound.into()) <= MAX_LOG2, OperandError::Bound)?;
         Ok(o.a().bound)
@@ -74,6 +79,7 @@ impl Reduction for Mean {
 }
 
 impl Operation for LogMeanExp {
+    const STEPS: Steps = Steps::of(140, 29);
     /// Rounding can exceed the range of the terms by a few LSB.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound + 1)
@@ -88,9 +94,9 @@ impl Reduction for LogMeanExp {
 
 /// Mean of at most 65536 scalars, rounded half up; 0 if there are none.
 pub(super) fn mean(terms: impl Iterator<Item = i64>) -> i64 {
-    let (sum, count) = terms.fold((0i64, 0u32), |(sum, count), term| (sum.wrapping_add(term), count + 1));
+    let (sum, count) = terms.fold((0i64, 0u32), |(sum, count), term| (exact::add_64(sum, term), count + 1));
     // floor((sum + count / 2) / count). Ones' complement gives the floor of a negative sum.
-    let sum = sum.wrapping_add(i64::from(count / 2));
+    let sum = exact::add_64(sum, i64::from(count / 2));
     let sign = sum >> 63;
     fixed::divide((sum ^ sign) as u64, count.max(1)) as i64 ^ sign
 }

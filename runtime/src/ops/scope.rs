@@ -1,9 +1,12 @@
 //! The records of one program, and the constants that its operations use.
 
+use super::Cost;
 use super::machine::Step;
-use super::record::{Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
-use super::{Cost, op_cost};
+use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
 use crate::kernel::DenseMatrix;
+
+/// Most fractional bits of a tensor: those of nats.
+const MAX_FRAC: u8 = 16;
 
 /// One program's records.
 #[derive(Clone, Copy, Default)]
@@ -23,10 +26,14 @@ impl<'b> Scope<'b> {
         self.tensors.len() / TENSOR_WORDS
     }
 
-    /// A tensor by its reference.
-    #[inline]
+    /// A tensor by its reference. A length or scale beyond the proof's limits, which only a changed flash contains,
+    /// becomes the limit, so that the arithmetic of every operation stays in range.
+    #[inline(never)]
     pub fn tensor(&self, reference: u16) -> Tensor {
-        Tensor::read(self.tensors, usize::from(reference))
+        let mut tensor = Tensor::read(self.tensors, usize::from(reference));
+        tensor.len = tensor.len.min(MAX_TENSOR_LEN);
+        tensor.frac = tensor.frac.min(MAX_FRAC);
+        tensor
     }
 
     /// An operation with its tensors.
@@ -45,14 +52,14 @@ impl<'b> Scope<'b> {
     /// The cost of one execution of an operation.
     #[inline]
     pub fn cost(&self, step: &Step) -> Cost {
-        let first = if step.op.opcode.inputs() == 0 { step.y() } else { step.a() };
-        op_cost(&step.op, first.len, step.b().len, &|index| self.matrix(index))
+        step.cost(&|index| self.matrix(index))
     }
 
-    /// A matrix, or `None` if it does not exist.
+    /// A matrix, or `None` if it does not exist or its sides are beyond the proof's limits.
     pub fn matrix(&self, index: u16) -> Option<Matrix> {
         let matrix = Matrix::read(self.matrices, usize::from(index));
-        (matrix.rows != 0).then_some(matrix)
+        let side = 1..=MAX_TENSOR_LEN;
+        (side.contains(&matrix.rows) && side.contains(&matrix.cols)).then_some(matrix)
     }
 
     /// The constants of a matrix, for the kernels.

@@ -33,7 +33,7 @@ pub fn run_all(
 ) -> ([Vec<i16>; 2], i64) {
     parts.program(kind, write);
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let info = model.program(kind).expect("there");
     let results = [0x5555, -1].map(|before| {
         let mut arena = Arena::<8192>::new();

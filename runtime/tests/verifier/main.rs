@@ -61,7 +61,7 @@ fn impute() -> Parts {
 }
 
 fn load(words: &[u32]) -> Result<(), LoadError> {
-    Model::load(bytemuck::cast_slice(words), Limits::default()).map(|_| ())
+    Model::load(bytemuck::cast_slice(words), Limits::host()).map(|_| ())
 }
 
 /// Checks that `edit` gives exactly this error.

@@ -14,7 +14,7 @@ fn classes_and_missing_vectors() {
         p.outputs(&[y]);
     });
     let words = parts.words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<64>::new();
     let mut session = model.session(arena.as_mut_slice()).expect("large enough");
     let noise = &mut elbo::rng::Xoshiro128PlusPlus::seed_from_u64(1);
@@ -44,7 +44,7 @@ fn classes_and_missing_vectors() {
 #[test]
 fn sessions() {
     let words = base().words();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).expect("valid");
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).expect("valid");
     let mut arena = Arena::<256>::new();
     let memory = arena.as_mut_slice();
     let needed = model.arena_len();

@@ -33,7 +33,7 @@
 //! })?;
 //! let words = blob.finish();
 //!
-//! let model = Model::load(bytemuck::cast_slice(&words), Limits::default())?;
+//! let model = Model::load(bytemuck::cast_slice(&words), Limits::host())?;
 //! let mut arena = Arena::<16>::new();
 //! let mut session = model.session(arena.as_mut_slice())?;
 //! let mut y = [0; 2];

@@ -102,7 +102,7 @@ pub fn read(path: &Path) -> Result<Blob> {
 /// # Errors
 /// The verifier refuses it.
 pub fn load<'b>(blob: &'b Blob, path: &Path) -> Result<Model<'b>> {
-    blob.load(Limits::default()).with_context(|| format!("{}: the verifier refuses this blob", path.display()))
+    blob.load(Limits::host()).with_context(|| format!("{}: the verifier refuses this blob", path.display()))
 }
 
 /// Runs `elbo inspect`.

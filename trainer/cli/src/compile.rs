@@ -123,13 +123,13 @@ pub fn run(args: &Args) -> Result<()> {
 fn of_integers(compiled: &Compiled, seed: u64) -> Result<Vec<plane::Panel>> {
     let centres: Vec<Vec<f32>> = plane::centres().into_iter().map(Vec::from).collect();
     let density: Vec<f32> = compiled.blob.scores(&centres)?.iter().map(|nats| (-nats.to_f64()).exp() as f32).collect();
-    let draws = draws(&compiled.blob.load(Limits::default())?, plane::DRAWS, seed)?;
+    let draws = draws(&compiled.blob.load(Limits::host())?, plane::DRAWS, seed)?;
     let draws = draws.map(|points| plane::histogram(&points.concat()));
     Ok([Some(density).filter(|density| !density.is_empty()), draws].into_iter().flatten().collect())
 }
 
 fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args: &Args) -> Result<()> {
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     println!("{}", report::layers(compiled));
     println!("{}", report::costs(&model, compiled.blob.bytes().len()));
     if args.programs {
@@ -156,7 +156,7 @@ fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args
 const STEPS: u64 = 30_000_000_000;
 
 fn compare(compiled: &Compiled, kind: ProgramKind, rows: &[Vec<f32>], labels: Labels<'_>, seed: u64) -> Result<()> {
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     let Some(program) = model.program(kind) else { return Ok(()) };
     let most = (STEPS / program.work.max(1)).max(1) as usize;
     let step = rows.len().div_ceil(most).max(1);

@@ -134,7 +134,7 @@ pub fn compile(
     let mut writer = assemble(&programs, &matrices.all, options.packing)?;
     // The blob is written twice: first to run it, and then with the results of that run in its metadata.
     let draft = Blob::from_words(writer.finish());
-    let model = draft.load(Limits::default()).map_err(CompileError::Refused)?;
+    let model = draft.load(Limits::host()).map_err(CompileError::Refused)?;
     let input = held_out.first().unwrap_or(&calibration[0]);
     let row = quantize_row(&model, input);
     let digests = self_test(&model, &row, options.seed).map_err(RunError::Session)?;
@@ -159,7 +159,7 @@ pub fn compile(
     writer.meta(&meta)?;
     writer.reading(&options.reading);
     let blob = Blob::from_words(writer.finish());
-    blob.load(Limits::default()).map_err(CompileError::Refused)?;
+    blob.load(Limits::host()).map_err(CompileError::Refused)?;
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
 }
 
@@ -170,7 +170,7 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
         for node in &program.nodes {
             let Some(opcode) = node.opcode() else { continue };
             for (slot, &source) in node.inputs.iter().enumerate() {
-                let ScaleRule::AtLeast(least) = opcode.form().input_scale(slot) else { continue };
+                let ScaleRule::AtLeast(least) = opcode.rules().input_scale(slot) else { continue };
                 let read = &program.nodes[source];
                 let layer = read.inputs.first().map_or(read, |before| &program.nodes[*before]);
                 if fracs[source] < u32::from(least) && !layer.layers().is_empty() {

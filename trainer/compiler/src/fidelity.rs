@@ -154,7 +154,7 @@ pub fn paired(
     rows: &[Vec<f32>],
     seed: u64,
 ) -> Result<Vec<Pair>, FidelityError> {
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     let info = model.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let program = compiled.float.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let run = |runner: &mut Runner<'_>, (index, x): (usize, &Vec<f32>)| -> Result<Pair, FidelityError> {
@@ -189,7 +189,7 @@ pub fn fidelity(
     seed: u64,
 ) -> Result<Fidelity, FidelityError> {
     let pairs = paired(compiled, kind, rows, seed)?;
-    let model = compiled.blob.load(Limits::default())?;
+    let model = compiled.blob.load(Limits::host())?;
     let info = model.program(kind).ok_or(FidelityError::Absent(kind.name()))?;
     let scores = |of: usize| pairs.iter().map(|pair| pair.scalars[of]).collect::<Vec<f64>>();
     let areas = |marks: &[bool]| Some([roc::auc(&scores(0), marks)?, roc::auc(&scores(1), marks)?]);

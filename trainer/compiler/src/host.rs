@@ -69,7 +69,7 @@ impl Blob {
     /// [`RunError::Refused`] if the blob is refused, [`RunError::Session`] if a row has another length than the model
     /// reads.
     pub fn scores(&self, rows: &[Vec<f32>]) -> Result<Vec<Nats>, RunError> {
-        let model = self.load(Limits::default())?;
+        let model = self.load(Limits::host())?;
         let kind = ProgramKind::Score;
         let Some(info) = model.program(kind).and_then(|program| program.inputs[0]) else {
             return Ok(Vec::new());
@@ -262,14 +262,14 @@ mod tests {
     #[test]
     fn classes_take_turns() {
         let blob = blob();
-        let drawn = draws(&blob.load(Limits::default()).unwrap(), 4, 1).unwrap().unwrap();
+        let drawn = draws(&blob.load(Limits::host()).unwrap(), 4, 1).unwrap().unwrap();
         assert_eq!(drawn, [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
     }
 
     #[test]
     fn a_program_that_is_absent_is_refused() {
         let blob = blob();
-        let model = blob.load(Limits::default()).unwrap();
+        let model = blob.load(Limits::host()).unwrap();
         let run = |kind, inputs: &[Vec<i16>]| Runner::new(&model).run(kind, inputs, &mut generator(0));
         assert_eq!(run(ProgramKind::Decode, &[]), Err(SessionError::ProgramAbsent));
         let outputs = run(ProgramKind::Score, &[vec![4096, 0]]).unwrap();

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use elbo::Arena;
-use elbo_fuzz_blobs::{MEMORY, Outcome, SPACE, Tally, run_case, run_twice, save_case, seeds};
+use elbo_fuzz_blobs::{
+    AfterProof, MEMORY, Outcome, SLOWER, SPACE, Tally, run_after_proof, run_case, run_changed, run_twice, save_case,
+    seeds,
+};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +23,12 @@ struct Options {
     /// Number of the first case; the others follow it
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Instead, load this many blobs, change them after the proof, and run all their programs
+    #[arg(long, value_name = "N", conflicts_with_all = ["cases", "least_share", "panic_at", "hang_at", "replay", "save"])]
+    after_proof: Option<u64>,
+    /// With --after-proof, change this blob instead of the seeds and their mutations
+    #[arg(long, value_name = "FILE", requires = "after_proof")]
+    blob: Option<PathBuf>,
     /// Threads [default: all cores]
     #[arg(long)]
     threads: Option<u64>,
@@ -50,7 +59,8 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    let mut options = Options::parse();
+    options.cases = options.after_proof.unwrap_or(options.cases);
     if let Some(folder) = &options.write_seeds {
         for (name, parts) in seeds::seeds() {
             write(&folder.join(name).with_extension("elbo"), &parts.words())?;
@@ -65,7 +75,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let start = Instant::now();
-    let counts = all_cases(&options);
+    let blob = options.blob.as_deref().map(read).transpose()?;
+    let counts = all_cases(&options, blob.as_deref());
+    if options.after_proof.is_some() {
+        report_after_proof(&counts.after, start.elapsed().as_secs_f64());
+        return Ok(());
+    }
     report(&counts, start.elapsed().as_secs_f64());
     let share = 100.0 * counts.tally.ran as f64 / options.cases.max(1) as f64;
     ensure!(share >= options.least_share, "less than {} % of the cases were verified and ran", options.least_share);
@@ -75,6 +90,7 @@ fn main() -> Result<()> {
 #[derive(Default)]
 struct Counts {
     tally: Tally,
+    after: AfterProof,
     refused: BTreeMap<String, u64>,
 }
 
@@ -85,7 +101,7 @@ struct Place {
     done: AtomicU64,
 }
 
-fn all_cases(options: &Options) -> Counts {
+fn all_cases(options: &Options, blob: Option<&[u32]>) -> Counts {
     let threads = options.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
     let places: Vec<Place> = (0..threads.max(1)).map(|_| Place::default()).collect();
     let finished = AtomicBool::new(false);
@@ -97,7 +113,7 @@ fn all_cases(options: &Options) -> Counts {
             .map(|(worker, place)| {
                 let cases = (worker as u64..options.cases).step_by(places.len());
                 let cases = cases.map(|index| options.seed.wrapping_add(index));
-                scope.spawn(move || work(cases, place, options))
+                scope.spawn(move || work(cases, place, options, blob))
             })
             .collect();
         let watch = scope.spawn(|| watch(&places, options, &finished));
@@ -105,6 +121,7 @@ fn all_cases(options: &Options) -> Counts {
             // A panicking case has already printed its number; the run ends here.
             let part = worker.join().unwrap_or_else(|_| std::process::exit(1));
             counts.tally.join(&part.tally);
+            counts.after.join(&part.after);
             for (name, count) in part.refused {
                 *counts.refused.entry(name).or_default() += count;
             }
@@ -115,13 +132,27 @@ fn all_cases(options: &Options) -> Counts {
     counts
 }
 
-fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options) -> Counts {
+fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options, blob: Option<&[u32]>) -> Counts {
     let mut counts = Counts::default();
     let mut arena = Box::new(Arena::<MEMORY>::new());
     let mut words = Box::new([0; SPACE]);
+    let mut both = Box::new([[0; SPACE]; 2]);
+    let mut changed = blob.unwrap_or_default().to_vec();
+    let start = Instant::now();
+    let mut clock = || start.elapsed().as_nanos() as u64;
     for case in cases {
         place.case.store(case, Ordering::Relaxed);
-        let guard = Guard { case, failures: &options.failures };
+        let guard = Guard { case, failures: &options.failures, after_proof: options.after_proof.is_some() };
+        if options.after_proof.is_some() {
+            let after = match blob {
+                Some(blob) => run_changed(case, blob, &mut changed, arena.as_mut_slice(), Some(&mut clock)),
+                None => run_after_proof(case, &mut both, arena.as_mut_slice(), Some(&mut clock)),
+            };
+            std::mem::forget(guard);
+            counts.after.join(&after);
+            place.done.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         assert!(options.panic_at != Some(case), "on purpose");
         while options.hang_at == Some(case) {
             thread::yield_now();
@@ -166,7 +197,7 @@ fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
                 (*done, *since) = (now, Instant::now());
             } else if since.elapsed().as_secs_f64() > options.patience {
                 eprintln!("\ncase {case} hangs");
-                drop(Guard { case, failures: &options.failures });
+                drop(Guard { case, failures: &options.failures, after_proof: options.after_proof.is_some() });
                 std::process::exit(1);
             }
         }
@@ -177,11 +208,16 @@ fn watch(places: &[Place], options: &Options, finished: &AtomicBool) {
 struct Guard<'f> {
     case: u64,
     failures: &'f Path,
+    after_proof: bool,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         let case = self.case;
+        if self.after_proof {
+            eprintln!("\ncase {case} failed; run it again: cargo xtask fuzz --after-proof 1 --seed {case}");
+            return;
+        }
         eprintln!("\ncase {case} failed; run it again: cargo xtask fuzz --cases 1 --seed {case}");
         match save_case(case, self.failures) {
             Ok(path) => {
@@ -197,14 +233,31 @@ fn write(path: &Path, words: &[u32]) -> Result<()> {
     std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
+fn read(file: &Path) -> Result<Vec<u32>> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect())
+}
+
 /// Runs a file like the fuzzers do: a case saved by this command or by the guided fuzzer.
 fn replay(file: &Path) -> Result<()> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut words: Vec<u32> = bytes.as_chunks().0.iter().map(|four| u32::from_le_bytes(*four)).collect();
+    let mut words = read(file)?;
     let len = words.len();
     let mut arena = Box::new(Arena::<MEMORY>::new());
     println!("{}: {:x?}", file.display(), run_twice(&mut words, len, arena.as_mut_slice()));
     Ok(())
+}
+
+fn report_after_proof(after: &AfterProof, seconds: f64) {
+    let runs = after.runs();
+    let share = |count: u64| 100.0 * count as f64 / runs.max(1) as f64;
+    println!("{runs} runs of blobs that changed after their proof in {seconds:.1} s, digest {:08x}", after.digest);
+    println!("ran, as long as proved  {:>10} {:6.2} %", after.ran, share(after.ran));
+    println!("stopped                 {:>10} {:6.2} %", after.stopped, share(after.stopped));
+    println!("refused                 {:>10} {:6.2} %", after.refused, share(after.refused));
+    println!(
+        "the slowest took {:.1} times its proved time, of {SLOWER} that are allowed",
+        after.slowest as f64 / 100.0
+    );
 }
 
 fn report(counts: &Counts, seconds: f64) {

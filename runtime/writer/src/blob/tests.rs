@@ -47,8 +47,8 @@ fn golden_blob() {
     let words = blob.finish();
     let header = [MAGIC, FORMAT_VERSION, 51, words[3], 8, 1, 2, 1, 1, 0, 9, 0];
     assert_eq!(words[..12], header);
-    // The program: kind, its operation, its tensors, input and output, work 1 + 2 + 1, two products.
-    assert_eq!(words[12..24], [2, 0, 1, 0, 2, 0xFFFF_0000, 0xFFFF_0001, 0, 4, 0, 2, 0]);
+    // The program: kind, its operation, its tensors, input and output, the work of a row of one word, two products.
+    assert_eq!(words[12..24], [2, 0, 1, 0, 2, 0xFFFF_0000, 0xFFFF_0001, 0, 129, 0, 2, 0]);
     // z and y: type, scale and bound; length; place; lifetime.
     assert_eq!(words[24..32], [1 | 12 << 8 | 4096 << 16, 2, 0, 1 << 16, 1 | 10 << 8 | 7169 << 16, 1, 4, 1 | 2 << 16]);
     // A dense layer that writes tensor 1 from tensor 0 by matrix 0.
@@ -64,7 +64,7 @@ fn metadata_of_any_length_are_padded_to_words() {
         decoder(&mut blob).unwrap();
         blob.meta(&meta(name)).unwrap();
         let words = blob.finish();
-        let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).unwrap();
+        let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
         assert_eq!(model.meta().map(|meta| (meta.name, meta.latent)), Ok((name, 2)));
     }
 }
@@ -110,7 +110,7 @@ fn changed_records_are_sealed_as_they_are() {
     decoder(&mut blob).unwrap();
     blob.records_mut().programs[0].work += 1;
     let words = blob.finish();
-    let refused = Model::load(bytemuck::cast_slice(&words), Limits::default()).err();
+    let refused = Model::load(bytemuck::cast_slice(&words), Limits::host()).err();
     assert_eq!(refused, Some(LoadError::Work { program: 0 }));
 }
 
@@ -128,7 +128,7 @@ fn programs_follow_each_other_and_share_the_largest_arena() {
     let second = records.programs[1];
     assert_eq!((second.ops_start, second.tensors_start, records.arena_len), (1, 2, 104));
     let words = blob.finish();
-    assert!(Model::load(bytemuck::cast_slice(&words), Limits::default()).is_ok());
+    assert!(Model::load(bytemuck::cast_slice(&words), Limits::host()).is_ok());
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn packing_never_changes_a_bit() {
 #[test]
 fn runs_take_exactly_the_proven_work() {
     let (compiled, rows) = compiled(Likelihood::Gaussian, Activation::Tanh, Packing::Dsp4, &[16]);
-    let model = compiled.blob.load(Limits::default()).unwrap();
+    let model = compiled.blob.load(Limits::host()).unwrap();
     let mut arena = HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice()).unwrap();
     let info = model.program(ProgramKind::ScoreImportance).unwrap();

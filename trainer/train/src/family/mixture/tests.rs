@@ -97,7 +97,7 @@ fn integers_are_the_density_and_the_posterior() {
         let exact = truth.nll(&within(x));
         assert!((score.to_f64() - exact).abs() < 0.02 + 2e-3 * exact, "{x:?}: {} {exact}", score.to_f64());
     }
-    let model = compilation.compiled.blob.load(Limits::default()).unwrap();
+    let model = compilation.compiled.blob.load(Limits::host()).unwrap();
     let info = model.program(ProgramKind::Classify).unwrap().inputs[0].unwrap();
     let mut arena = elbo_compiler::host::HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice()).unwrap();
@@ -161,7 +161,7 @@ fn float_draws_are_the_mixtures() {
 #[test]
 fn integer_draws_are_the_mixtures() {
     let compilation = compiled(&model(), &drawn(500));
-    let model: Program<'_> = compilation.compiled.blob.load(Limits::default()).unwrap();
+    let model: Program<'_> = compilation.compiled.blob.load(Limits::host()).unwrap();
     let info = model.program(ProgramKind::Sample).unwrap().outputs[0].unwrap();
     let mut arena = elbo_compiler::host::HostArena::new(&model);
     let mut session = model.session(arena.as_mut_slice()).unwrap();
@@ -206,7 +206,7 @@ fn a_lone_component_is_the_mahalanobis_distance() {
         assert!((mixture.nll(x) - constant - 0.5 * distance(x)).abs() < 1e-4, "{x:?}");
     }
     let compilation = compiled(&model, &dataset);
-    let program = compilation.compiled.blob.load(Limits::default()).unwrap();
+    let program = compilation.compiled.blob.load(Limits::host()).unwrap();
     assert!(program.program(ProgramKind::Classify).is_none() && program.program(ProgramKind::Sample).is_some());
 }
 
