@@ -75,7 +75,7 @@ fn how_rows_are_read_stands_behind_the_description() {
     decoder(&mut blob).unwrap();
     blob.meta(&meta("m")).unwrap();
     let without = blob.finish();
-    let model = Model::load(bytemuck::cast_slice(&without), Limits::default()).unwrap();
+    let model = Model::load(bytemuck::cast_slice(&without), Limits::host()).unwrap();
     assert_eq!(model.reading(), Ok(None));
     let reading = Reading {
         kind: DataKind::Table,
@@ -92,7 +92,7 @@ fn how_rows_are_read_stands_behind_the_description() {
     };
     blob.reading(&encode_reading(&reading));
     let words = blob.finish();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).unwrap();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
     assert_eq!((model.meta().map(|meta| meta.name), model.reading()), (Ok("m"), Ok(Some(reading))));
     let names = |list| Reading::names(list).collect::<Vec<_>>();
     assert_eq!((names(reading.columns), names(reading.label)), (vec!["temp, C", "", "flow"], vec![]));
@@ -100,7 +100,7 @@ fn how_rows_are_read_stands_behind_the_description() {
     blob.meta(&meta("m")).unwrap();
     blob.reading(&[9, 9]);
     let words = blob.finish();
-    let model = Model::load(bytemuck::cast_slice(&words), Limits::default()).unwrap();
+    let model = Model::load(bytemuck::cast_slice(&words), Limits::host()).unwrap();
     assert_eq!((model.meta().map(|meta| meta.name), model.reading()), (Ok("m"), Err(LoadError::Metadata)));
 }
 
