@@ -6,6 +6,7 @@
 //! finite, images lie in \[0, 1\], and tables are standardised by their train split. What was guessed is in
 //! [`Dataset::notes`], and what a model must keep to read other rows alike in [`Dataset::reading`].
 
+mod advice;
 mod columns;
 mod dataset;
 mod dialect;
