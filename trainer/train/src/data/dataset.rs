@@ -256,7 +256,7 @@ impl<'a> Source<'a> {
             for w in found.iter().take(3) {
                 self.notes.push(format!(
                     "{}: {} of {} train rows are far out in column `{}`, {} for example, where half of the values lie \
-                     between {} and {}; they widen its scale: leave such rows out, or give --scaling robust",
+                     between {} and {}; they widen its scale: if they are glitches, leave such rows out or give --scaling robust",
                     self.path.display(),
                     w.count,
                     indices.train.len(),
