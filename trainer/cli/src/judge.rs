@@ -76,7 +76,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
-    let reading = Some(Reading::of_blob(&model.meta()?, model.reading()?.as_ref()));
+    let meta = model.meta()?;
+    let reading = model.reading()?.map(|record| Reading::of_blob(&meta, Some(&record)));
     let options = DataOptions { reading, ..DataOptions::default() };
     let dataset = data::load(spec, args.data_dir.as_deref(), &options)?;
     let images = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?.concat();

@@ -5,7 +5,7 @@ use elbo::program::ProgramKind;
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::{Compiled, FloatModel, ModelDescription, Options};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, WIDEST};
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::rows::model_rows;
@@ -18,20 +18,14 @@ pub enum CompileError {
     /// The compiler refuses the model.
     #[error(transparent)]
     Compiler(#[from] elbo_compiler::CompileError),
-    /// Rows so wide that the mean over the draws of their score could overflow.
+    /// Rows so wide that the sums over them could overflow.
     #[error(
-        "rows of {width} values are too wide for a Monte Carlo score over {draws} draws; give --monte-carlo-samples {most} or \
-         fewer, or leave columns out of the training with --drop-columns"
+        "rows of {width} values are too wide for the programs of this model, whose sums hold at most {WIDEST} values; \
+         train on fewer, a table with --drop-columns for example"
     )]
     Wide {
         /// Values of a row.
         width: usize,
-        /// Draws of the score.
-        draws: usize,
-        /// Draws that would do.
-        most: usize,
-        /// What the compiler says.
-        source: elbo_compiler::CompileError,
     },
     /// A program that the blob shall contain is none of the model.
     #[error("the model has no program `{name}`. It has: {available}.")]
@@ -165,7 +159,7 @@ pub fn compile(
     };
     let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
     let compiled = compiled.map_err(|source| match source {
-        elbo_compiler::CompileError::Plan(_) => too_wide(dataset.dim, export.monte_carlo_samples, source),
+        elbo_compiler::CompileError::Plan(_) if dataset.dim > WIDEST => CompileError::Wide { width: dataset.dim },
         other => other.into(),
     })?;
     Ok(Compilation { compiled, test })
@@ -185,36 +179,24 @@ fn lowered(
         ..export.clone()
     };
     let mut float = model.lower(&least)?;
-    let names =
-        |kinds: &mut dyn Iterator<Item = ProgramKind>| kinds.map(ProgramKind::name).collect::<Vec<_>>().join(", ");
-    let available = names(&mut float.programs.iter().map(|program| program.kind));
-    let draws = |kind: ProgramKind| match kind {
-        ProgramKind::ScoreMonteCarlo => (monte_carlo, "--monte-carlo-samples"),
-        ProgramKind::ScoreImportance => (importance, "--importance-samples"),
-        _ => (1, ""),
-    };
+    let available: Vec<&str> = float.programs.iter().map(|program| program.kind.name()).collect();
+    let available = available.join(", ");
+    let scores = [
+        (ProgramKind::ScoreMonteCarlo, monte_carlo, "--monte-carlo-samples"),
+        (ProgramKind::ScoreImportance, importance, "--importance-samples"),
+    ];
+    let undrawn = |kind: ProgramKind| scores.iter().find(|(of, draws, _)| *of == kind && *draws == 0);
     for kind in wanted.unwrap_or_default() {
         if float.program(*kind).is_none() {
             return Err(CompileError::NoProgram { name: kind.name(), available });
         }
-        if let (0, option) = draws(*kind) {
+        if let Some((.., option)) = undrawn(*kind) {
             return Err(CompileError::NoDraws { name: kind.name(), option });
         }
     }
-    float
-        .programs
-        .retain(|program| draws(program.kind).0 > 0 && wanted.is_none_or(|wanted| wanted.contains(&program.kind)));
+    let kept = |kind: ProgramKind| undrawn(kind).is_none() && wanted.is_none_or(|wanted| wanted.contains(&kind));
+    float.programs.retain(|program| kept(program.kind));
     Ok(float)
-}
-
-/// The sum of the likelihood's terms over a row and over the draws must stay below 2^17 terms.
-fn too_wide(width: usize, draws: usize, source: elbo_compiler::CompileError) -> CompileError {
-    let most = (1 << 17) / width.next_power_of_two().max(1);
-    if draws.next_power_of_two() <= most || most == 0 {
-        source.into()
-    } else {
-        CompileError::Wide { width, draws, most, source }
-    }
 }
 
 fn rounded(values: &[f64]) -> Vec<f32> {

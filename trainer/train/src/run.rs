@@ -290,7 +290,7 @@ fn readme(recipe: &Recipe) -> String {
     format!(
         "A training run of Elbo: {name}\n\n\
          recipe.toml             the recipe of the run, with every default written out\n\
-         data.toml               the data: source, CRC-32, rows of each split, standardisation\n\
+         data.toml               the data: source, CRC-32, rows of each split, how they were read, standardisation\n\
          metrics.csv             one line for each validation; bounds, and losses that are bounds, in nats per row\n\
          curve.svg               the metrics as a picture\n\
          samples.png             samples of the best model (only for images): means of p(x|z), with z from the prior\n\

@@ -134,6 +134,29 @@ fn labels_that_are_no_classes_are_refused_in_one_line() {
 }
 
 #[test]
+fn rows_that_are_too_wide_to_compile_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = npy(&dir.path().join("wide.npy"), "(30, 16500)", (0..30 * 16_500).map(|i| (i * 37 % 1013) as f32));
+    let (run, blob) = (dir.path().join("run"), dir.path().join("wide.elbo"));
+    let train = ["train", "--data", text(&data), "--steps", "2", "--hidden", "4", "--latent", "1", "--out", text(&run)];
+    assert!(succeeds(&train).contains("rows of 16500 values are wider than 16384"));
+    fails(&["compile", text(&run), "-o", text(&blob)], &["rows of 16500 values", "at most 16384", "--drop-columns"]);
+}
+
+#[test]
+fn columns_of_text_are_all_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("t.csv");
+    let row = |i: u32| format!("t{i},{},\"a, b\",{},{}\n", i % 7, i.is_multiple_of(2), i % 5);
+    std::fs::write(&data, "time,a,\"site, hall\",on,b\n".to_owned() + &(0..60).map(row).collect::<String>()).unwrap();
+    let out = dir.path().join("run");
+    let train = ["train", "--data", text(&data), "--steps", "2", "--out", text(&out)];
+    fails(&train, &["line 2", "`time`", "`t0`", "--drop-columns 'time,\"site, hall\"'"]);
+    let said = succeeds(&[&train[..], &["--drop-columns", "time,\"site, hall\""]].concat());
+    assert!(said.contains("3 columns: a, on, b"), "{said}");
+}
+
+#[test]
 fn no_backtrace_is_shown() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("odd.idx");

@@ -231,8 +231,18 @@ impl Columns {
         Some(found)
     }
 
+    /// The feature at a place and, if it is one of text, all others of text.
+    fn of_text(&self, at: usize, features: &[usize]) -> Vec<String> {
+        let text = |i: &usize| match &self.list[*i].cells {
+            Cells::Numbers { bad, .. } => bad.as_ref().is_some_and(|bad| !bad.number && !labels::missing(&bad.found)),
+            Cells::Text(texts) => texts.iter().any(|text| text.parse::<f64>().is_err() && !labels::missing(text)),
+        };
+        let all = features.iter().filter(|i| **i == at || text(&at) && text(i));
+        all.map(|i| self.list[*i].name.clone()).collect()
+    }
+
     /// The numbers of a feature.
-    fn feature(&self, path: &Path, at: usize) -> Result<Vec<f64>, DataError> {
+    fn feature(&self, path: &Path, at: usize, features: &[usize]) -> Result<Vec<f64>, DataError> {
         let Column { name, cells, .. } = &self.list[at];
         let texts;
         let cells = match cells {
@@ -248,7 +258,10 @@ impl Columns {
                 let (path, column, found) = (path.to_owned(), name.clone(), bad.found.clone());
                 Err(match bad.number {
                     true => DataError::NonFinite { path, row: bad.line, column, found },
-                    false => DataError::NotNumeric { path, line: bad.line, column, found },
+                    false => {
+                        let drop = self.of_text(at, features);
+                        DataError::NotNumeric { path, line: bad.line, column, found, drop }
+                    }
                 })
             }
             Cells::Text(_) => Ok(Vec::new()),
@@ -311,7 +324,7 @@ impl Columns {
                 hint: "every column is dropped or a label or split column",
             });
         }
-        let columns = features.iter().map(|at| self.feature(path, *at)).collect::<Result<Vec<_>, _>>()?;
+        let columns = features.iter().map(|at| self.feature(path, *at, &features)).collect::<Result<Vec<_>, _>>()?;
         let dim = columns.len();
         let values = (0..self.n * dim).map(|i| columns[i % dim][i / dim]).collect();
         let texts = |at: usize| match &self.list[at].cells {

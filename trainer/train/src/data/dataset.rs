@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::WIDEST;
 use super::columns::quoted;
 use super::error::DataError;
 use super::kind::{self, Array, Element, Kind, Laid};
@@ -150,6 +151,13 @@ impl<'a> Source<'a> {
             });
         }
         let n = values.len() / dim;
+        if dim > WIDEST && options.reading.is_none() {
+            self.notes.push(format!(
+                "{}: rows of {dim} values are wider than {WIDEST}, beyond which most models cannot be compiled; \
+                 --drop-columns leaves columns of a table out",
+                self.path.display()
+            ));
+        }
         let mut indices = split::assign(self.path, n, self.parts.as_deref(), options)?;
         self.leave_out(&mut indices, options)?;
         let mut record = std::mem::take(&mut self.record);
@@ -167,8 +175,9 @@ impl<'a> Source<'a> {
                 if record.columns.len() > names.len() {
                     names.push("...".to_owned());
                 }
-                let of = if names.is_empty() { "without names".to_owned() } else { names.join(", ") };
-                let taken = format!("a table of {n} rows and {dim} columns: {of}; --kind image reads rows as images");
+                let of = if names.is_empty() { " without names".to_owned() } else { format!(": {}", names.join(", ")) };
+                let columns = if dim == 1 { "column" } else { "columns" };
+                let taken = format!("a table of {n} rows and {dim} {columns}{of}; --kind image reads rows as images");
                 self.notes.insert(0, format!("{}: {taken}", self.path.display()));
             }
         }
@@ -258,7 +267,7 @@ impl<'a> Source<'a> {
             for w in found.iter().take(3) {
                 self.notes.push(format!(
                     "{}: {} of {} train rows are far out in column `{}`, {} for example, where half of the values lie \
-                     between {} and {}; they widen its scale: leave such rows out, or give --scaling robust",
+                     between {} and {}; they widen its scale: if they are glitches, leave such rows out or give --scaling robust",
                     self.path.display(),
                     w.count,
                     indices.train.len(),

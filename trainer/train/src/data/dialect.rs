@@ -31,8 +31,11 @@ pub(super) struct Dialect {
 impl Dialect {
     const PLAIN: Self = Self { delimiter: Delimiter::Byte(b','), decimal: '.' };
 
-    /// The number that a field is.
+    /// The number that a field is; `true` and `false` are 1 and 0.
     pub(super) fn number(self, field: &str) -> Option<f64> {
+        if field.eq_ignore_ascii_case("true") || field.eq_ignore_ascii_case("false") {
+            return Some(f64::from(u8::from(field.len() == 4)));
+        }
         if self.decimal == '.' {
             return field.parse().ok();
         }

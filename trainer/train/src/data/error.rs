@@ -1,7 +1,9 @@
 //! What can go wrong while loading data, with the place and the remedy.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use super::advice::{found_text, one_line, shell, shell_list};
 
 /// An error of [`load`](super::load). Each message names the file, the place in it, what was
 /// expected, what was found and what to do.
@@ -76,8 +78,9 @@ pub enum DataError {
     /// A CSV field that should be a number is not one.
     #[error(
         "{}: line {line}, column `{}`: expected a number, found {}; \
-         leave the column out with --drop-columns {}, or encode it, or fill the gap",
-        path.display(), one_line(column), found_text(found), shell(column)
+         leave out {} with --drop-columns {}, or encode it, or fill the gap",
+        path.display(), one_line(column), found_text(found),
+        if drop.len() > 1 { "the columns of text" } else { "the column" }, shell_list(drop)
     )]
     NotNumeric {
         /// The file.
@@ -88,6 +91,8 @@ pub enum DataError {
         column: String,
         /// The field's text.
         found: String,
+        /// This and all other columns of text.
+        drop: Vec<String>,
     },
     /// A value is NaN, infinite, or too large for `f32`.
     #[error(
@@ -430,58 +435,4 @@ pub enum DataError {
         /// What is wrong, and what to do.
         reason: String,
     },
-}
-
-/// A name without line breaks.
-fn one_line(name: &str) -> String {
-    name.replace(['\n', '\r'], " ")
-}
-
-/// What was found in a field; text without an end is cut.
-fn found_text(found: &str) -> String {
-    let short: String = one_line(found).chars().take(40).collect();
-    let rest = if found.chars().count() > 40 { "..." } else { "" };
-    format!("`{short}{rest}`")
-}
-
-/// A column's name as a shell passes it on.
-fn shell(name: &str) -> String {
-    let name = one_line(name);
-    let plain = |c: char| c.is_alphanumeric() || "_-./:%+@".contains(c);
-    match name {
-        name if !name.is_empty() && name.chars().all(plain) => name,
-        name if name.contains('\'') => format!("\"{name}\""),
-        name => format!("'{name}'"),
-    }
-}
-
-impl DataError {
-    /// A file of no known format, named for what it is where its first bytes tell.
-    pub(super) fn unknown(path: &Path, bytes: &[u8]) -> Self {
-        const KNOWN: [(&[u8], &str); 13] = [
-            (b"\x89HDF", "an HDF5 file"),
-            (b"SQLite format 3", "an SQLite database"),
-            (b"MATLAB 5.0", "a MATLAB file"),
-            (b"\x89PNG", "a PNG picture"),
-            (b"\xff\xd8\xff", "a JPEG picture"),
-            (b"RIFF", "a WAV or AVI file"),
-            (b"BZh", "a file packed by bzip2"),
-            (b"\xfd7zXZ", "a file packed by xz"),
-            (b"\x28\xb5\x2f\xfd", "a file packed by zstd"),
-            (b"PAR1", "a Parquet file, which this build does not read"),
-            (b"ARROW1", "an Arrow file, which this build does not read"),
-            (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
-            (b"\x80\x04", "a pickled Python object"),
-        ];
-        let name = if bytes.starts_with(b"PK\x03\x04") {
-            let inside = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-            let workbook = inside(b"xl/workbook") || inside(b"xl/worksheets");
-            if workbook { "an Excel workbook" } else { "a ZIP archive without arrays of NumPy, or a damaged one" }
-        } else {
-            KNOWN.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("binary data", |(_, name)| name)
-        };
-        let first = &bytes[..bytes.len().min(8)];
-        let hex: Vec<String> = first.iter().map(|b| format!("{b:02x}")).collect();
-        Self::UnknownFormat { path: path.to_owned(), found: format!("{name} ({})", hex.join(" ")) }
-    }
 }

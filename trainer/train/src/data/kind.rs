@@ -31,6 +31,12 @@ pub enum Colour {
     Grey,
 }
 
+impl Colour {
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The type of an array's numbers, as far as it tells images from tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {

@@ -8,8 +8,8 @@ use super::error::DataError;
 const MOST_TEXTS: usize = 1000;
 
 /// Words for rows without a fault. A text among them is label 0 where there are two.
-const NORMAL: [&str; 11] =
-    ["normal", "ok", "good", "healthy", "false", "no", "benign", "nominal", "negative", "inlier", "pass"];
+const NORMAL: [&str; 12] =
+    ["normal", "ok", "good", "healthy", "false", "no", "none", "benign", "nominal", "negative", "inlier", "pass"];
 
 /// Labels and the texts they stand for; none where they are numbers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +32,11 @@ pub(super) fn missing(text: &str) -> bool {
     WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
+/// Whether a field stands for a label that is missing; `none` may be one, of rows without a fault.
+fn unlabelled(text: &str) -> bool {
+    missing(text) && !text.eq_ignore_ascii_case("none")
+}
+
 /// Whether all texts are the numbers 0 and 1.
 pub(super) fn binary(texts: &[String]) -> bool {
     !texts.is_empty() && texts.iter().all(|text| number(text).is_some_and(|value| value < 2))
@@ -39,7 +44,7 @@ pub(super) fn binary(texts: &[String]) -> bool {
 
 /// Whether no text is a number and there are few different ones.
 pub(super) fn words(texts: &[String]) -> bool {
-    let wordy = texts.iter().all(|text| text.parse::<f64>().is_err() && !missing(text));
+    let wordy = texts.iter().all(|text| text.parse::<f64>().is_err() && !unlabelled(text));
     wordy && distinct(texts).len() <= 100.min(texts.len() / 2 + 1)
 }
 
@@ -90,7 +95,7 @@ pub(super) fn read(
         column: column.to_owned(),
         found: texts[row].clone(),
     };
-    if let Some(row) = texts.iter().position(|text| missing(text)) {
+    if let Some(row) = texts.iter().position(|text| unlabelled(text)) {
         return Err(bad(row));
     }
     let classes = match known {
@@ -138,6 +143,7 @@ mod tests {
         let three = labels(&["walk", "run", "sit", "run"], None).unwrap();
         assert_eq!((three.values, three.classes.join(" ")), (vec![2, 0, 1, 0], "run sit walk".to_owned()));
         assert_eq!(labels(&["True", "False"], None).unwrap().values, [1, 0]);
+        assert_eq!(labels(&["crack", "none", "none"], None).unwrap().values, [1, 0, 0]);
         let known = ["run".to_owned(), "sit".to_owned()];
         assert_eq!(labels(&["sit"], Some(&known)).unwrap().values, [1]);
     }

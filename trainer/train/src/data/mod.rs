@@ -6,6 +6,7 @@
 //! finite, images lie in \[0, 1\], and tables are standardised by their train split. What was guessed is in
 //! [`Dataset::notes`], and what a model must keep to read other rows alike in [`Dataset::reading`].
 
+mod advice;
 mod columns;
 mod dataset;
 mod dialect;
@@ -44,6 +45,9 @@ pub use options::{DataOptions, Reading};
 pub use scaling::{Scaling, Standardise};
 use split::Part;
 pub use split::Split;
+
+/// Values of a row with which every program of every family can be proved; wider rows may be refused by the compiler.
+pub const WIDEST: usize = 1 << 14;
 
 /// Largest file, packed or unpacked, that is read.
 const MAX_BYTES: u64 = 8 << 30;

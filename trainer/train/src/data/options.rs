@@ -88,7 +88,7 @@ pub struct Reading {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub white: Option<f64>,
     /// What became of colour images.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Colour::is_default")]
     pub colour: Colour,
     /// Names of a table's features, in the model's order; empty where the source had none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -33,7 +33,7 @@ pub(super) fn parse(path: &Path, bytes: Vec<u8>, as_text: &dyn Fn(&str) -> bool)
     let fail = |error: &dyn std::fmt::Display| DataError::Columnar {
         path: path.to_owned(),
         format,
-        reason: format!("{error}; write the file again"),
+        reason: format!("{error}; write the file again, packed by snappy, zstd, lz4 or gzip, or not packed"),
     };
     let batches: Vec<RecordBatch> = if parquet {
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(|e| fail(&e))?;

@@ -141,7 +141,7 @@ fn robust(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     if deviation > 0.0 { (median, deviation) } else { (median, moments(values).1) }
 }
 
-/// The features whose standard deviation is mostly that of a few wild values, at most one row in twenty.
+/// The features whose standard deviation is mostly that of a few wild values, at most one row in fifty.
 pub(super) fn widened(x: &Values, dim: usize, rows: &[usize]) -> Vec<Widened> {
     let of = |at: usize| {
         let mut sorted: Vec<f64> = column(x, dim, rows, at).collect();
@@ -157,7 +157,7 @@ pub(super) fn widened(x: &Values, dim: usize, rows: &[usize]) -> Vec<Widened> {
         let wild = || sorted.iter().copied().filter(|v| (v - median).abs() > WILD * unit);
         let count = wild().count();
         let farthest = wild().max_by(|a, b| (a - median).abs().total_cmp(&(b - median).abs()))?;
-        (count * 20 <= sorted.len()).then_some(Widened { column: at, count, farthest, quartiles: [low, high] })
+        (count * 50 <= sorted.len()).then_some(Widened { column: at, count, farthest, quartiles: [low, high] })
     };
     (0..dim).filter_map(of).collect()
 }

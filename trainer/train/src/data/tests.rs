@@ -263,6 +263,11 @@ fn table_errors() {
     for text in ["", "a,b\n", "label,split\n1,train\n", "a,split\n1,test\n", "\n\n"] {
         assert!(matches!(fails("a.csv", text, &["no "]), DataError::Empty { .. }));
     }
+    for (text, name) in
+        [("{\"a\": [1]}", "JSON"), ("[[1, 2], [3, 4]]", "JSON"), ("<html>", "HTML"), ("@relation x", "ARFF")]
+    {
+        assert!(matches!(fails("a.csv", text, &[name, "CSV"]), DataError::UnknownFormat { .. }));
+    }
     let e = fails("a.csv", b"PK\x03\x04\x14\x00", &["50 4b 03 04"]);
     assert!(matches!(e, DataError::UnknownFormat { .. }));
     let e = fails("a.csv", &gzip(b"a,b\n1,2\n")[..15], &["gzip"]);

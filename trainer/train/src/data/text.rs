@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::advice;
 use super::columns::{Bad, Cells, Column, Columns};
 use super::dialect::{self, Delimiter, Dialect};
 use super::error::DataError;
@@ -37,6 +38,9 @@ pub(super) fn parse(
     let (text, encoding) = dialect::decode(bytes);
     if text.contains('\0') {
         return Err(DataError::unknown(path, bytes));
+    }
+    if let Some(found) = advice::of_text(&text) {
+        return Err(DataError::UnknownFormat { path: path.to_owned(), found: found.to_owned() });
     }
     let mut notes = Vec::new();
     let plan = plan(path, &text, options, &mut notes)?;
