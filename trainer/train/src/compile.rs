@@ -20,8 +20,8 @@ pub enum CompileError {
     Compiler(#[from] elbo_compiler::CompileError),
     /// Rows so wide that the sums over them could overflow.
     #[error(
-        "rows of {width} values are too wide for the programs of this model, whose sums hold at most {WIDEST} values; \
-         train on fewer, a table with --drop-columns for example"
+        "rows of {width} values are too wide for a program of this model, whose sums hold at most {WIDEST} values; leave \
+         programs out, with --programs score or --monte-carlo-samples 0, or train on fewer columns, with --drop-columns"
     )]
     Wide {
         /// Values of a row.
@@ -139,6 +139,8 @@ pub fn compile(
         };
         (calibration, test) = (draws(0)?, draws(1)?);
     }
+    // A description states the draws of the scores that the blob has.
+    let draws = |kind: ProgramKind, count: usize| float.program(kind).map_or(0, |_| count as u32);
     let description = ModelDescription {
         family: names.family.to_owned(),
         likelihood,
@@ -151,8 +153,8 @@ pub fn compile(
         shape: dataset.shape.map(|n| n as u16),
         standardise: dataset.standardise().map(|s| (rounded(&s.mean), rounded(&s.std))),
         reading: if dataset.train.n == 0 { Vec::new() } else { dataset.reading.encode() },
-        monte_carlo: export.monte_carlo_samples as u32,
-        importance: export.importance_samples.unwrap_or(0) as u32,
+        monte_carlo: draws(ProgramKind::ScoreMonteCarlo, export.monte_carlo_samples),
+        importance: draws(ProgramKind::ScoreImportance, export.importance_samples.unwrap_or(0)),
         packing: options.packing,
         weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
         seed,
