@@ -170,7 +170,7 @@ impl Recipe {
     /// # Errors
     /// Every variant of [`DataError`].
     pub fn dataset_as(&self, reading: Option<Reading>) -> Result<Dataset, DataError> {
-        let load = || self.data.load(self.family.learns_labels(), reading);
+        let load = || self.data.load_with(&self.data.options(self.family.learns_labels(), reading));
         self.family.without_data().map_or_else(load, Ok)
     }
 

@@ -156,12 +156,20 @@ impl DataRecipe {
         }
     }
 
-    /// Loads the data set as [`options`](Self::options) says.
+    /// Loads the data set for a model that does not learn its labels.
     ///
     /// # Errors
     /// Every variant of [`DataError`].
-    pub fn load(&self, learns_labels: bool, reading: Option<Reading>) -> Result<Dataset, DataError> {
-        crate::data::load(&self.spec, self.data_dir.as_deref(), &self.options(learns_labels, reading))
+    pub fn load(&self) -> Result<Dataset, DataError> {
+        self.load_with(&self.options(false, None))
+    }
+
+    /// Loads the data set with these options.
+    ///
+    /// # Errors
+    /// Every variant of [`DataError`].
+    pub fn load_with(&self, options: &DataOptions) -> Result<Dataset, DataError> {
+        crate::data::load(&self.spec, self.data_dir.as_deref(), options)
     }
 }
 
