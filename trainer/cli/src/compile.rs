@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let monte_carlo_samples = draws("--monte-carlo-samples", args.monte_carlo_samples)?;
     let importance_samples = draws("--importance-samples", args.importance_samples)?;
-    let calibration_rows = counts::count("--calibration-rows", args.calibration_rows, &counts::ROWS)?;
+    let calibration_rows = counts::count("--calibration-rows", args.calibration_rows, &counts::SAMPLES)?;
     args.test_rows.map(|rows| counts::count("--test-rows", rows, &counts::ROWS)).transpose()?;
     let mut run = Run::open(&args.run)?;
     args.moved.apply(&mut run);

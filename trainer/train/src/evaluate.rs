@@ -120,7 +120,8 @@ pub fn error_rate(
     }
     let mut noise = generator(seed, Purpose::TestLatents, 0);
     let mut wrong = 0;
-    for part in rows.chunks(ROWS) {
+    // All samples of a part are in memory at once.
+    for part in rows.chunks((100 * ROWS / samples.max(1)).clamp(1, ROWS)) {
         let x: Vec<f32> = part.iter().flat_map(|row| split.row(*row)).copied().collect();
         let x = Tensor::from_vec(x, (part.len(), model.input()), &Device::Cpu)?;
         let classes = classifier.classify(&x, samples, &mut noise)?.argmax(1)?.to_vec1::<u32>()?;

@@ -164,6 +164,7 @@ fn counts_out_of_range_are_told_their_limits() {
     draws(&compile, "--monte-carlo-samples", false);
     draws(&compile, "--importance-samples", false);
     fails(&[&compile[..], &["--calibration-rows", "0"]].concat(), &["--calibration-rows", "at least 1"]);
+    fails(&[&compile[..], &["--calibration-rows", "4294967297"]].concat(), &["--calibration-rows", "at most"]);
     fails(&[&compile[..], &["--test-rows", "0"]].concat(), &["--test-rows", "at least 1"]);
     for option in ["--binarisations", "--importance", "--importance-binarisations", "--samples"] {
         draws(&["eval", text(&run)], option, true);
