@@ -298,7 +298,7 @@ fn readme(recipe: &Recipe) -> String {
         \x20                       samples, on the square from -4 to 4, with the second column upwards\n\
          model.safetensors       the best weights; the weight of a layer is [out, in]\n\
          checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\
-         lock                    locked while a process trains into this folder; holds the number of the process\n\n\
+         elbo.lock               locked while a process trains into this folder; holds the number of the process\n\n\
          Resume:     elbo train --resume THIS_FOLDER\n\
          Evaluate:   elbo eval THIS_FOLDER --binarisations 100\n\
          Repeat:     elbo train THIS_FOLDER/recipe.toml --out ANOTHER_FOLDER\n",

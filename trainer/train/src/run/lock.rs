@@ -1,4 +1,4 @@
-//! One run folder, one process: the file `lock` of a run folder is locked while a process trains into it.
+//! One run folder, one process: the file `elbo.lock` of a run folder is locked while a process trains into it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::RunError;
 
 /// The file that is locked. It holds the number of the process that trains, or trained last.
-pub(super) const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "elbo.lock";
 
 /// A run folder that this process alone writes to. The operating system ends the lock with the process, however the
 /// process ends.
