@@ -44,7 +44,7 @@ impl Transform for Couplings {
         }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
         if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
-            let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac()));
+            let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac().min(FRAC)));
             write_scalar(machine.arena, log_det, nats.unwrap_or_default());
         }
     }
