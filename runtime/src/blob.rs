@@ -23,7 +23,7 @@ compile_error!("blobs are read in place as little-endian words");
 /// "ELBO" as a little-endian word.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ELBO");
 /// The version of the format that this runtime reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// Number of words of the header.
 pub const HEADER_WORDS: usize = 12;
 /// First word that the checksum covers.
@@ -90,6 +90,11 @@ impl<'b> Blob<'b> {
             return Err(LoadError::Checksum);
         }
         Self::divide(words).ok_or(LoadError::Layout)
+    }
+
+    /// Number of words.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
     }
 
     /// Divides the words of a blob into its sections. `None` if they do not fill it exactly.

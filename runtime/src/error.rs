@@ -59,7 +59,7 @@ pub enum LoadError {
         /// The program.
         program: u16,
     },
-    /// A program's operations or tensors lie outside their section.
+    /// A program's operations or tensors lie outside their section, or do not follow those of the program before it.
     ProgramRange {
         /// The program.
         program: u16,
@@ -79,7 +79,13 @@ pub enum LoadError {
         /// The tensor.
         tensor: u16,
     },
-    /// A tensor's lifetime is wrong: the operation that its record names does not write it, the lifetime is empty or extends
+    /// The proof of a program would take too long for the length of the blob: too many tensors are alive at the same
+    /// time, or too many operations read the same matrices.
+    TooManyChecks {
+        /// The program.
+        program: u16,
+    },
+    /// A tensor's lifetime is wrong: the tensors are not in the order in which they are written, the operation that its record names does not write it, the lifetime is empty or extends
     /// beyond its loop, or the tensor is the scratch of a convolution and lives longer than the convolution.
     Lifetime {
         /// The tensor.
@@ -229,7 +235,8 @@ impl fmt::Display for LoadError {
             E::Padding { matrix } => ("matrix", matrix, "its padding is not zero"),
             E::OutputBound { matrix } => ("matrix", matrix, "its output bound differs from its rows' bound"),
             E::ProgramKind { program } => ("program", program, "its kind is unknown or occurs twice"),
-            E::ProgramRange { program } => ("program", program, "its records lie outside their section"),
+            E::ProgramRange { program } => ("program", program, "its records are not next in their section"),
+            E::TooManyChecks { program } => ("program", program, "its proof takes too long"),
             E::Signature { program } => ("program", program, "its inputs or outputs do not fit its kind"),
             E::Tensor { tensor } => ("tensor", tensor, "its type, scale, bound or length is out of range"),
             E::TensorPlace { tensor } => ("tensor", tensor, "it lies outside the arena or is not aligned"),
@@ -355,6 +362,7 @@ mod tests {
             E::OutputBound { matrix },
             E::ProgramKind { program },
             E::ProgramRange { program },
+            E::TooManyChecks { program },
             E::Signature { program },
             E::Tensor { tensor },
             E::TensorPlace { tensor },

@@ -44,7 +44,7 @@ pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use form::{Extra, Form, ScaleRule};
 
 use crate::normal;
-use crate::ops::record::{Matrix, Op};
+use crate::ops::record::{Matrix, Op, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
 use bounds::{EXP_FRAC, FINE, OperandError};
 use machine::{Machine, Step, Values};
@@ -58,21 +58,35 @@ pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
 /// The cost of one execution of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Elementary steps: 1 for the operation, plus the multiply-accumulates and rows of matrices, or the elements of
-    /// other operations.
+    /// Steps, which predict the time: one takes about five instructions of a Cortex-M4.
     pub work: u64,
     /// Multiply-accumulates of matrices, without the padding to whole words.
     pub macs: u64,
 }
 
-impl Cost {
-    fn elements(count: u64) -> Self {
-        Self { work: count, macs: 0 }
+/// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
+/// bench --work` compares the steps of all operations with the instructions that they take.
+#[derive(Clone, Copy, Debug)]
+struct Steps(u16);
+
+impl Steps {
+    /// `each` steps for an element, and `fixed`, a multiple of four, for the execution itself.
+    const fn of(fixed: u16, each: u16) -> Self {
+        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
+        Self((fixed / 4) << 8 | each)
+    }
+
+    /// The steps of an execution, and those of an element.
+    fn parts(self) -> (u32, u32) {
+        (u32::from(self.0 >> 8) * 4, u32::from(self.0 & 0xFF))
     }
 }
 
 /// The requirements of an operation that its line in the table does not state, the bound of its result, and its cost.
 trait Operation {
+    /// What an execution costs.
+    const STEPS: Steps;
+
     /// The bound of the second tensor that it writes: the largest |q| of activations, or log2 of the largest magnitude
     /// of nats.
     const EXTRA_BOUND: u16 = 0;
@@ -85,11 +99,16 @@ trait Operation {
         None
     }
 
-    /// Elementary steps, without the one for the operation itself. `first` is the length of the first input, or of the
-    /// output if there is no input. `second` is the length of the second input.
-    fn cost(_op: &Op, first: u32, _second: u32, _matrices: &Matrices<'_>) -> Cost {
-        Cost::elements(first.into())
+    /// What an execution costs besides [`STEPS`](Self::STEPS).
+    fn cost(_: &Step, _: &Matrices<'_>) -> Cost {
+        Cost::default()
     }
+}
+
+/// The cost of one execution of `op` with the given operands.
+pub fn op_cost(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrices: &Matrices<'_>) -> Cost {
+    let [a, b, c] = *inputs;
+    cost(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)
 }
 
 /// An operation that works on the arena.
@@ -170,6 +189,19 @@ macro_rules! operations {
                 }
             }
 
+            #[inline]
+            fn steps(self) -> Steps {
+                static STEPS: [Steps; Opcode::ALL.len() + 1] = {
+                    let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
+                    $($(
+                        #[cfg($cfg)]
+                        { steps[$code] = $group::$name::STEPS; }
+                    )+)+
+                    steps
+                };
+                STEPS.get(self as usize).copied().unwrap_or(Steps::of(0, 0))
+            }
+
             /// The features each of which enables it; none if every build has it.
             pub fn features(self) -> impl Iterator<Item = &'static str> {
                 let cfg = match self {
@@ -231,20 +263,21 @@ macro_rules! operations {
             }
         }
 
-        /// The cost of one execution of `op`. `first` is the length of its first input, or of its output if it has no
-        /// input. `second` is the length of its second input.
+        /// The cost of one execution.
         #[inline(never)]
-        pub fn op_cost(op: &Op, first: u32, second: u32, matrices: &Matrices<'_>) -> Cost {
-            let Cost { work, macs } = match op.opcode {
+        fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+            let (fixed, each) = o.op.opcode.steps().parts();
+            let steps = u64::from(o.elements()) * u64::from(each) + u64::from(fixed);
+            let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(
                     #[cfg($cfg)]
-                    Opcode::$name => $group::$name::cost(op, first, second, matrices),
+                    Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
                     Opcode::$name => Cost::default(),
                 )+)+
             };
-            Cost { work: work.saturating_add(1), macs }
+            Cost { work: work.saturating_add(steps), macs }
         }
 
         /// Runs one operation of a verified program.
@@ -327,8 +360,8 @@ operations! {
     [all()] control {
         /// independent draws of N(0, 1)
         Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
-        /// repeats the operations up to its End; the output collects the results of all iterations
-        Loop = 16, transform, Form::vectors(0).any_kind().imm(),
+        /// repeats the operations up to its End, whose number is in word 2; the output collects the results of all iterations
+        Loop = 16, transform, Form::vectors(0).any_kind().arg().imm(),
             Facts::NONE.opening_a_loop().holding(Immediate::Iterations).passing_elements();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
         End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
@@ -424,6 +457,12 @@ impl Opcode {
         Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
     }
 
+    /// The part of its work that is linear in a length: the steps of an execution, and those of an element of the first
+    /// input, or of the output if there is no input.
+    pub fn work(self) -> (u32, u32) {
+        self.steps().parts()
+    }
+
     /// Number of input tensors.
     pub fn inputs(self) -> usize {
         self.form().inputs()
@@ -444,6 +483,7 @@ impl Opcode {
 mod tests {
     use super::*;
     use crate::kernel::Packing;
+    use crate::ops::record::TensorKind;
 
     #[test]
     fn codes_count_from_one() {
@@ -464,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn work_is_what_an_operation_touches() {
+    fn work_grows_with_what_an_operation_touches() {
         let matrix = |rows, cols| {
             move |_: u16| {
                 let (packing, input_bound, output_bound) = (Some(Packing::RowMajor), 1, 1);
@@ -472,18 +512,24 @@ mod tests {
             }
         };
         let op = |opcode| Op { opcode, param: 0, output: 0, inputs: [0; 3], arg: 0, imm: 0 };
-        let cost = |opcode| op_cost(&op(opcode), 10, 100, &matrix(3, 5));
-        let work = |opcode| cost(opcode).work;
-        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (11, 1, 10));
-        assert_eq!(op_cost(&op(Opcode::End), 1, 0, &matrix(3, 5)).work, 1);
-        assert_eq!(work(Opcode::Concat), 111);
+        let vector = |len| Tensor { kind: TensorKind::I16, len, ..Tensor::default() };
+        let cost = |opcode, rows, cols| {
+            op_cost(&op(opcode), &[vector(10), vector(100), vector(9)], &vector(2), &matrix(rows, cols))
+        };
+        let work = |opcode| cost(opcode, 3, 5).work;
+        assert_eq!((work(Opcode::Relu), work(Opcode::Loop), work(Opcode::End)), (92 + 3 * 10, 72, 72 + 3 * 10));
+        assert_eq!(work(Opcode::Concat), 72 + 3 * (10 + 100));
+        let scalars = Tensor { kind: TensorKind::Nats, ..vector(10) };
+        assert_eq!(op_cost(&op(Opcode::End), &[scalars; 3], &scalars, &matrix(3, 5)).work, 72 + 12 * 10);
         if cfg!(feature = "flow") {
-            assert_eq!((work(Opcode::Radial), work(Opcode::Planar)), (101, 101));
-            assert_eq!(op_cost(&Op { param: 1, ..op(Opcode::Planar) }, 10, 100, &matrix(3, 5)).work, 3201);
+            // A step of two coordinates has five parameters, or four if it is radial.
+            assert_eq!(work(Opcode::Planar), 128 + 20 * 280 + 100 * 18);
+            assert_eq!(work(Opcode::Radial), 128 + 25 * 400 + 100 * 36);
         }
-        assert_eq!(cost(Opcode::Dense), Cost { work: 19, macs: 15 });
+        // The columns fill two words.
+        assert_eq!(cost(Opcode::Dense, 3, 5), Cost { work: 120 + 3 * (8 + 5), macs: 15 });
         // The number of weights exceeds 32 bits.
-        let most = op_cost(&op(Opcode::Dense), 1, 0, &matrix(1 << 16, 1 << 16));
-        assert_eq!(most, Cost { work: (1 << 32) + (1 << 16) + 1, macs: 1 << 32 });
+        let most = cost(Opcode::Dense, 1 << 16, 1 << 16);
+        assert_eq!(most, Cost { work: (1 << 32) + (5 << 16) + 120, macs: 1 << 32 });
     }
 }

@@ -4,6 +4,12 @@
 //! checked. Its tensors lie in the arena, are written once before they are read, and share no memory while alive. The
 //! operands of every operation fit, and the declared bound of the result is the one that follows from them. Loops are
 //! nested, and the work is the declared amount.
+//!
+//! The time is linear in the length of the blob. Every record is checked once, because programs share no records. The
+//! checks of which a record can need many, such as that of two tensors that are alive at the same time, are counted: see
+//! [`Checks`].
+
+use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
@@ -46,29 +52,66 @@ impl Proof {
 /// there is no fault.
 #[inline(never)]
 pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Result<(), LoadError> {
-    verify_matrices(blob)?;
-    let mut seen = 0u32;
     let programs = blob.programs();
+    verify_matrices(blob)?;
+    let checks = Checks::of(blob);
+    let (mut seen, mut ops_end, mut tensors_end) = (0u32, 0, 0);
     for index in 0..blob.program_count() {
         let program = index as u16;
         let record = ProgramRecord::read(programs, index);
         let kind = ProgramKind::from_code(record.kind).filter(|kind| seen & 1 << *kind as u32 == 0);
         let kind = kind.ok_or(LoadError::ProgramKind { program })?;
         seen |= 1 << kind as u32;
-        let scope = blob.scope(&record).ok_or(LoadError::ProgramRange { program })?;
+        // More work than the caller can afford needs no proof.
+        let declared = usize::try_from(record.work).ok().filter(|_| record.work <= max_work);
+        let declared = declared.ok_or(LoadError::Work { program })?;
+        let scope = blob.scope(&record).filter(|_| record.ops_start == ops_end && record.tensors_start == tensors_end);
+        let scope = scope.ok_or(LoadError::ProgramRange { program })?;
+        (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
         proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record)?);
-        scope.verify_overlaps()?;
-        let (work, macs) = scope.verify_ops(kind)?;
+        let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(kind, &checks));
+        // A check that could not be made proves nothing, whatever follows from it.
+        let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
         // A saturated sum proves nothing.
-        let counted = usize::try_from(work).ok().filter(|_| work <= max_work && work != u64::MAX);
-        let counted = counted.filter(|_| work == record.work && macs == record.macs);
-        let counted = counted.ok_or(LoadError::Work { program })?;
+        if cost.work != record.work || cost.macs != record.macs || cost.work == u64::MAX {
+            return Err(LoadError::Work { program });
+        }
         if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
-            *proved = counted;
+            *proved = declared;
         }
     }
     Ok(())
+}
+
+/// The number of checks that may still be made, for checks of which one record can need many.
+///
+/// A blob may need [`Checks::PER_WORD`] of them for each of its words. This is enough for 64 tensors that are alive at
+/// the same time as any other, and for every matrix to be read by each of twelve programs.
+struct Checks {
+    left: Cell<usize>,
+}
+
+impl Checks {
+    const PER_WORD: usize = 8;
+    /// The number of checks that reading a matrix counts as, because it takes longer than comparing two tensors.
+    const MATRIX: usize = 8;
+
+    fn of(blob: &Blob<'_>) -> Self {
+        Self { left: Cell::new(blob.len().saturating_mul(Self::PER_WORD)) }
+    }
+
+    /// Counts `count` checks, or returns `None` if there are not that many left.
+    #[inline]
+    fn spend(&self, count: usize) -> Option<()> {
+        let left = self.left.get().checked_sub(count);
+        self.left.set(left.unwrap_or(0));
+        left.map(|_| ())
+    }
+
+    fn exhausted(&self) -> bool {
+        self.left.get() == 0
+    }
 }
 
 fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
@@ -192,7 +235,7 @@ impl Scope<'_> {
 
     /// Checks every tensor and returns the halfwords of arena that they take.
     fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
-        let mut arena_len = 0;
+        let (mut arena_len, mut previous) = (0, 0);
         for index in 0..self.tensor_count() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Tensor::read(self.tensors, index);
@@ -211,41 +254,39 @@ impl Scope<'_> {
                 None => record.inputs.contains(&(index as u16)),
                 Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
             };
-            if !written || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
+            // In the order in which they are written, so that the tensors alive at the same time follow each other.
+            if !written || t.first < previous || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
             }
+            previous = t.first;
         }
         Ok(arena_len)
     }
 
-    fn verify_overlaps(&self) -> Result<(), LoadError> {
-        for first in 0..self.tensor_count() {
-            let a = Tensor::read(self.tensors, first);
-            let end = a.offset + a.extent();
-            let records = self.tensors.as_chunks().0.iter().enumerate();
-            for (second, record) in records.skip(first + 1) {
-                // Most pairs do not overlap in time, and one word shows it.
-                let (b_first, b_last) = Tensor::lifetime(record);
-                if b_first > a.last || a.first > b_last {
-                    continue;
-                }
-                let b = Tensor::read(self.tensors, second);
-                if end <= b.offset || b.offset + b.extent() <= a.offset {
-                    continue;
-                }
-                if !self.replaces(&a, &b) && !self.replaces(&b, &a) {
-                    return Err(LoadError::Overlap {
-                        tensor: self.tensors_start.wrapping_add(first as u16),
-                        with: self.tensors_start.wrapping_add(second as u16),
-                    });
+    fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
+        let records = self.tensors.as_chunks().0;
+        for (first, record) in records.iter().enumerate() {
+            let (_, last_read) = Tensor::lifetime(record);
+            let (start, end) = Tensor::place(record);
+            let later = records.iter().enumerate().skip(first + 1);
+            for (second, other) in later.take_while(|(_, other)| Tensor::lifetime(other).0 <= last_read) {
+                let overlap = || LoadError::Overlap {
+                    tensor: self.tensors_start.wrapping_add(first as u16),
+                    with: self.tensors_start.wrapping_add(second as u16),
+                };
+                checks.spend(1).ok_or_else(overlap)?;
+                let (other_start, other_end) = Tensor::place(other);
+                if start < other_end && other_start < end && !self.replaces(first, second) {
+                    return Err(overlap());
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether `new` takes exactly the place of `old` in the operation that reads `old` last.
-    fn replaces(&self, old: &Tensor, new: &Tensor) -> bool {
+    /// Whether tensor `new` takes exactly the place of tensor `old` in the operation that reads `old` last.
+    fn replaces(&self, old: usize, new: usize) -> bool {
+        let (old, new) = (Tensor::read(self.tensors, old), Tensor::read(self.tensors, new));
         let same_place = (old.kind, old.offset, old.len) == (new.kind, new.offset, new.len);
         let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
         same_place
@@ -254,13 +295,13 @@ impl Scope<'_> {
             && usize::from(new.first).checked_sub(1).is_some_and(in_place)
     }
 
-    /// Checks every operation and returns the elementary steps and multiply-accumulates of a run.
-    fn verify_ops(&self, kind: ProgramKind) -> Result<(u64, u64), LoadError> {
-        let mut loops = Loops::default();
+    /// Checks every operation and returns the cost of a run.
+    fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
+        let mut loops = Loops { ops: self.ops, starts: [0; MAX_LOOP_DEPTH] };
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
-            let cost = self.verify_op(index, kind, &mut loops).map_err(|fault| match fault {
+            let cost = self.verify_op(index, kind, &mut loops, checks).map_err(|fault| match fault {
                 Fault::Operation => LoadError::Operation { op },
                 Fault::Unsupported => LoadError::Unsupported { op },
                 Fault::Operand => LoadError::Operand { op },
@@ -276,13 +317,19 @@ impl Scope<'_> {
             work = work.saturating_add(cost.work);
             macs = macs.saturating_add(cost.macs);
         }
-        match loops.innermost() {
-            Some(start) => Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) }),
-            None => Ok((work, macs)),
+        if let Some(start) = loops.innermost() {
+            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
         }
+        Ok(Cost { work, macs })
     }
 
-    fn verify_op(&self, index: usize, kind: ProgramKind, loops: &mut Loops) -> Result<Cost, Fault> {
+    fn verify_op(
+        &self,
+        index: usize,
+        kind: ProgramKind,
+        loops: &mut Loops<'_>,
+        checks: &Checks,
+    ) -> Result<Cost, Fault> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let form = step.op.opcode.form();
@@ -302,15 +349,13 @@ impl Scope<'_> {
             if written {
                 require(input.first == here && tensor != step.op.output, Fault::Operand)?;
                 // Scratch is not filled completely, so reading it could reveal what the arena held before.
-                let scratch = form.extra() == Extra::Scratch;
-                require(
-                    !scratch || input.last == here,
-                    Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) },
-                )?;
+                let last = if form.extra() == Extra::Scratch { here } else { loops.end() };
+                require(input.last <= last, self.lifetime(tensor))?;
                 continue;
             }
             let alive = input.first < here && here <= input.last && !loops.hides(input);
             require(alive, Fault::NotAlive)?;
+            require(input.last >= loops.read_until(input), self.lifetime(tensor))?;
         }
 
         require(!form.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
@@ -318,21 +363,26 @@ impl Scope<'_> {
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
         let repeat = loops.repeat();
         let mut written = step.op.output;
+        // What is written inside a loop must die inside it.
+        let mut lives = 0..=loops.end();
         if step.op.opcode == Opcode::Loop {
-            loops.open(here, step.op.imm).ok_or(Fault::Loop)?;
+            require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
+            loops.open(here).ok_or(Fault::Loop)?;
+            // Every iteration writes a part of the loop's output.
+            lives = step.op.arg..=*lives.end();
         } else if step.op.opcode == Opcode::End {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
-            let start = loops.close().ok_or(Fault::Loop)?;
-            self.verify_loop_lifetimes(start, here)?;
-            let opening = Op::read(self.ops, usize::from(start) - 1);
+            let opening = loops.close(here).ok_or(Fault::Loop)?;
             written = opening.output;
             step.tensors[3] = self.tensor(written);
+            lives = here..=u16::MAX;
             let slots = u64::from(step.a().len) * u64::from(opening.imm);
             require(slots == u64::from(step.y().len), Fault::Shape)?;
         }
         require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
         require(step.op.opcode == Opcode::End || step.y().first == here, Fault::Operand)?;
-        let matrices = |index: u16| self.matrix(index);
+        require(lives.contains(&step.y().last), self.lifetime(written))?;
+        let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
         let bound = output_bound(&step, &matrices).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
@@ -342,22 +392,12 @@ impl Scope<'_> {
         require(bound == step.y().bound, Fault::Bound)?;
         require(!form.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
 
-        let cost = self.cost(&step);
+        let cost = step.cost(&matrices);
         Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
     }
 
-    /// A tensor that is written inside a loop must die inside it. The loop's output must live at least until the loop's
-    /// end. A tensor that is written before the loop and read inside must also live until the end, because every
-    /// iteration reads it again.
-    fn verify_loop_lifetimes(&self, start: u16, end: u16) -> Result<(), Fault> {
-        for (index, record) in self.tensors.as_chunks().0.iter().enumerate() {
-            let (first, last) = Tensor::lifetime(record);
-            let before = first <= start;
-            let alive_inside = last > start && last < end;
-            let wrong = if before { alive_inside || (first == start && last < end) } else { first < end && last > end };
-            require(!wrong, Fault::Lifetime { tensor: self.tensors_start.wrapping_add(index as u16) })?;
-        }
-        Ok(())
+    fn lifetime(&self, tensor: u16) -> Fault {
+        Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) }
     }
 }
 
@@ -380,47 +420,70 @@ fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
+/// Largest number of iterations of a loop.
+const MAX_ITERATIONS: u32 = 1 << 16;
+
 /// `steps` times `repeat`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
 #[inline(never)]
 fn repeated(steps: u64, repeat: u64) -> u64 {
     if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
 }
 
-/// The loops around an operation, outermost first.
-#[derive(Default)]
-struct Loops {
-    /// Their `Loop` operations, counted from 1, and their iterations minus one; zeros where there is no loop.
-    frames: [(u16, u16); MAX_LOOP_DEPTH],
+/// The loops around an operation: the numbers of their `Loop` operations, outermost first, and zeros. The operations
+/// tell the rest.
+struct Loops<'b> {
+    ops: &'b [u32],
+    starts: [u16; MAX_LOOP_DEPTH],
 }
 
-impl Loops {
-    fn around(&self) -> impl Iterator<Item = &(u16, u16)> {
-        self.frames.iter().take_while(|(start, _)| *start != 0)
+impl Loops<'_> {
+    fn around(&self) -> impl Iterator<Item = u16> {
+        self.starts.into_iter().take_while(|start| *start != 0)
+    }
+
+    /// The number of the last operation of a loop, and how often it runs.
+    fn read(&self, start: u16) -> (u16, u32) {
+        Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1))
     }
 
     /// How often the body of the innermost loop runs, saturated.
     fn repeat(&self) -> u64 {
-        self.around().fold(1u64, |product, (_, more)| repeated(u64::from(*more) + 1, product))
+        self.around().fold(1u64, |product, start| repeated(self.read(start).1.into(), product))
     }
 
-    fn open(&mut self, start: u16, count: u32) -> Option<()> {
-        let more = u16::try_from(count.checked_sub(1)?).ok()?;
-        *self.frames.iter_mut().find(|(start, _)| *start == 0)? = (start, more);
+    /// Opens the loop of operation `start`, which must end inside the innermost one.
+    fn open(&mut self, start: u16) -> Option<()> {
+        let (end, iterations) = self.read(start);
+        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end()).contains(&end);
+        *self.starts.iter_mut().find(|start| **start == 0).filter(|_| valid)? = start;
         Some(())
     }
 
-    fn close(&mut self) -> Option<u16> {
-        let frame = self.frames.iter_mut().rfind(|(start, _)| *start != 0)?;
-        Some(core::mem::take(frame).0)
+    /// Closes the innermost loop, which must end at operation `here`, and returns its `Loop` operation.
+    fn close(&mut self, here: u16) -> Option<Op> {
+        let start = self.starts.iter_mut().rfind(|start| **start != 0)?;
+        let opening = Op::read(self.ops, usize::from(core::mem::take(start)).wrapping_sub(1));
+        Some(opening).filter(|opening| opening.arg == here)
     }
 
     fn innermost(&self) -> Option<u16> {
-        self.around().last().map(|(start, _)| *start)
+        self.around().last()
+    }
+
+    /// The last operation of the innermost loop.
+    fn end(&self) -> u16 {
+        self.innermost().map_or(u16::MAX, |start| self.read(start).0)
     }
 
     /// Whether `tensor` is the output of an open loop, which is not yet completely written.
     fn hides(&self, tensor: &Tensor) -> bool {
-        self.around().any(|(start, _)| *start == tensor.first)
+        self.around().any(|start| start == tensor.first)
+    }
+
+    /// The last operation of the outermost loop that began after `tensor` was written. Every iteration reads what the
+    /// first one reads, so the tensor must live until then.
+    fn read_until(&self, tensor: &Tensor) -> u16 {
+        self.around().find(|start| *start > tensor.first).map_or(0, |start| self.read(start).0)
     }
 }
 

@@ -10,7 +10,7 @@ const INPUTS: [&str; 3] = ["a", "b", "c"];
 /// The rows of the table of operations in `docs/blob-format.md`.
 fn table() -> String {
     let mut rows = String::from(
-        "| code | operation | feature | inputs | output | computes | requires |\n|---|---|---|---|---|---|---|\n",
+        "| code | operation | feature | inputs | output | computes | requires | work |\n|---|---|---|---|---|---|---|---|\n",
     );
     for opcode in Opcode::ALL {
         let form = opcode.form();
@@ -40,17 +40,26 @@ fn table() -> String {
         let asks: Vec<String> = rules.filter_map(|(name, rule)| asks(name, rule)).collect();
         writeln!(
             rows,
-            "| {} | {} | {} | {} | {gives}{extra}{in_place} | {} | {} |",
+            "| {} | {} | {} | {} | {gives}{extra}{in_place} | {} | {} | {} |",
             opcode as u8,
             opcode.name(),
             opcode.features().collect::<Vec<_>>().join(", "),
             takes.join(", "),
             opcode.description().trim().replace('|', "\\|"),
             asks.join(", "),
+            work(opcode),
         )
         .expect("a string takes everything");
     }
     rows
+}
+
+fn work(opcode: Opcode) -> String {
+    match opcode.work() {
+        (fixed, 0) => format!("{fixed}"),
+        (fixed, each) if opcode.inputs() == 0 => format!("{fixed} + {each} n(y)"),
+        (fixed, each) => format!("{fixed} + {each} n(a)"),
+    }
 }
 
 fn asks(name: &str, rule: ScaleRule) -> Option<String> {

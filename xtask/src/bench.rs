@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: counts instructions on every emulated core, and compares training with stock candle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -44,6 +44,80 @@ pub fn cores(model: Option<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prints the instructions for each unit of work, for every operation at its extremes, the largest first.
+pub fn work() -> Result<()> {
+    crate::setup::run()?;
+    for board in [Board::find("mps2-an386")?, Board::find("microbit")?] {
+        let folder = root().join("target/bench");
+        std::fs::create_dir_all(&folder)?;
+        let mut measured = elbo_fuzz_blobs::measure::operations(board, &folder)?;
+        measured.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
+        println!("\n{} ({}), instructions under emulation", board.name, board.core);
+        println!("  {:<40} {:>12} {:>10} {:>9}", "operation", "instructions", "work", "ratio");
+        for one in &measured {
+            println!("  {:<40} {:>12.0} {:>10.0} {:>9.2}", one.name, one.instructions, one.work, one.ratio());
+        }
+        if let [most, .., least] = &measured[..] {
+            println!("  largest ratio over smallest: {:.2}", most.ratio() / least.ratio());
+        }
+    }
+    Ok(())
+}
+
+/// Prints the instructions of loading each byte of the models of the tests, and of the blobs that take longest.
+pub fn loads() -> Result<()> {
+    crate::setup::run()?;
+    let folder = root().join("target/bench");
+    std::fs::create_dir_all(&folder)?;
+    let mut models = Vec::new();
+    for name in ["tests/data/digits.elbo", "tests/data/families"] {
+        let path = root().join(name);
+        let mut files = vec![path.clone()];
+        if path.is_dir() {
+            files = std::fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+            files.sort();
+        }
+        for file in files {
+            let bytes = std::fs::read(&file)?;
+            let words = bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+            models.push((file.file_name().unwrap_or_default().to_string_lossy().into_owned(), words));
+        }
+    }
+    let [large, small] = [Board::find("mps2-an386")?, Board::find("microbit")?];
+    print_loads(large, &models, &folder)?;
+    print_loads(small, &models, &folder)?;
+    let worst = elbo_fuzz_blobs::worst::all();
+    let order = print_loads(large, &worst, &folder)?;
+    // The flash of the small board has room for the worst of them.
+    let mut placed: Vec<_> = order.into_iter().zip(worst).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    let mut worst: Vec<_> = placed.into_iter().map(|(_, blob)| blob).collect();
+    let mut room = (small.flash / 2) as usize;
+    worst.retain(|(_, words)| {
+        let fits = words.len() * 4 <= room;
+        room -= if fits { words.len() * 4 } else { 0 };
+        fits
+    });
+    print_loads(small, &worst, &folder).map(|_| ())
+}
+
+/// Prints the instructions for each byte, the largest number first, and returns the place of each blob in this order.
+fn print_loads(board: &'static Board, blobs: &[(String, Vec<u32>)], folder: &Path) -> Result<Vec<usize>> {
+    let words: Vec<Vec<u32>> = blobs.iter().map(|(_, words)| words.clone()).collect();
+    let loads = elbo_fuzz_blobs::measure::loads(board, &words, folder)?;
+    let per_byte = |at: usize| loads[at] / (blobs[at].1.len() * 4) as f64;
+    let mut order: Vec<usize> = (0..blobs.len()).collect();
+    order.sort_by(|a, b| per_byte(*b).total_cmp(&per_byte(*a)));
+    println!("\n{} ({}), instructions under emulation of loading a blob", board.name, board.core);
+    for &at in &order {
+        let (name, words) = &blobs[at];
+        println!("  {name:<50} {:>7} bytes {:>12.0} {:>8.2} per byte", words.len() * 4, loads[at], per_byte(at));
+    }
+    let mut places = vec![0; blobs.len()];
+    order.into_iter().enumerate().for_each(|(place, at)| places[at] = place);
+    Ok(places)
 }
 
 fn kernels(client: &mut Client, board: &Board) -> Result<()> {

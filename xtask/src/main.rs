@@ -41,8 +41,14 @@ enum Task {
         /// Compare the training step with stock candle instead
         #[arg(long)]
         train: bool,
+        /// Compare the instructions of every operation with the work that it counts instead
+        #[arg(long, conflicts_with = "train")]
+        work: bool,
+        /// Count the instructions of loading models, and of the blobs that take the longest, instead
+        #[arg(long, conflicts_with_all = ["train", "work"])]
+        load: bool,
         /// Measure the programs of this blob instead of those of a VAE of digits
-        #[arg(long, value_name = "BLOB", conflicts_with = "train")]
+        #[arg(long, value_name = "BLOB", conflicts_with_all = ["train", "work", "load"])]
         model: Option<PathBuf>,
     },
     /// Run mutated blobs, which must run as proved if the verifier accepts them
@@ -64,6 +70,8 @@ fn main() -> Result<()> {
         Task::Demo { family } => demo::run(&family),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Bench { train: true, .. } => bench::training(),
+        Task::Bench { work: true, .. } => bench::work(),
+        Task::Bench { load: true, .. } => bench::loads(),
         Task::Bench { model, .. } => bench::cores(model),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Firmware { check } => {

@@ -6,6 +6,7 @@ use elbo::Model;
 use elbo::kernel::{DenseMatrix, Packing, dense, params_len, weights_len};
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
+use elbo::{ProgramKind, VectorInfo};
 use elbo_link::Bench;
 use rand_core::{Rng, SeedableRng};
 
@@ -34,8 +35,40 @@ pub fn run<B: Board>(board: &mut B, blob: &[u8], scratch: &mut [u32], bench: Ben
             let mut operands = Operands::new(rows.into(), cols.into(), packing, scratch)?;
             Some(timed(board, repeat, |_| operands.run()))
         }
+        Bench::LoadAt { offset } => {
+            let blob = blob.get(offset as usize..)?;
+            Some(timed(board, repeat, |_| {
+                let _ = black_box(Model::load(black_box(blob), Limits::default()));
+            }))
+        }
         _ => None,
     }
+}
+
+/// Returns the ticks of `repeat` runs of a program on zeros, or `None` if the blob is refused or does not fit `scratch`.
+pub fn program<B: Board>(
+    board: &mut B,
+    blob: &[u8],
+    scratch: &mut [u32],
+    kind: ProgramKind,
+    repeat: u32,
+) -> Option<u32> {
+    let model = Model::load(blob, Limits::default()).ok()?;
+    let skip = scratch.as_ptr().addr() / 4 % 2;
+    let memory: &mut [i16] = bytemuck::cast_slice_mut(scratch.get_mut(skip..)?);
+    let (arena, vectors) = memory.split_at_mut_checked(model.arena_len().next_multiple_of(4))?;
+    let info = model.program(kind)?;
+    let split = |vectors: [Option<VectorInfo>; 2]| vectors.map(|vector| vector.map_or(0, |vector| vector.len));
+    let ([x, other], [first, second]) = (split(info.inputs), split(info.outputs));
+    let (x, rest) = vectors.split_at_mut_checked(x)?;
+    let (other, rest) = rest.split_at_mut_checked(other)?;
+    let (first, rest) = rest.split_at_mut_checked(first)?;
+    let second = rest.get_mut(..second)?;
+    let mut session = model.session(arena).ok()?;
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(1);
+    Some(timed(board, repeat, |_| {
+        let _ = black_box(session.run(kind, &[&*x, &*other], &mut [&mut *first, &mut *second], &mut rng));
+    }))
 }
 
 fn timed<B: Board>(board: &mut B, repeat: u32, mut body: impl FnMut(&mut B)) -> u32 {

@@ -269,6 +269,10 @@ impl<B: Board> Console<'_, '_, B> {
                 }
                 Some(self.board.ticks().wrapping_sub(start))
             }
+            Bench::ProgramAt { offset, program } => {
+                let blob = self.blob.get(offset as usize..).unwrap_or_default();
+                bench::program(self.board, blob, self.memory.scratch, program, repeat)
+            }
             _ => bench::run(self.board, self.blob, self.memory.scratch, bench, repeat),
         };
         match ticks {

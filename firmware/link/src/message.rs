@@ -189,6 +189,19 @@ pub enum Bench {
         /// Whether weights are packed for the DSP extension.
         dsp: bool,
     },
+    /// Loading one of several blobs that were linked one after another.
+    LoadAt {
+        /// Bytes before the blob.
+        offset: u32,
+    },
+    /// One run of a program of such a blob, on an input of zeros.
+    ProgramAt {
+        /// Bytes before the blob.
+        offset: u32,
+        /// The program.
+        #[serde(with = "program_code")]
+        program: ProgramKind,
+    },
 }
 
 /// Memory in bytes.

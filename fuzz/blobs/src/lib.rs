@@ -10,13 +10,19 @@ mod case;
 #[cfg(feature = "device")]
 pub mod device;
 #[cfg(feature = "std")]
+pub mod extremes;
+#[cfg(feature = "std")]
 mod failure;
+#[cfg(feature = "device")]
+pub mod measure;
 mod mutate;
 mod repair;
 mod run;
 mod seed;
 #[cfg(feature = "std")]
 pub mod seeds;
+#[cfg(feature = "std")]
+pub mod worst;
 
 pub use after::{AfterProof, Clock, SLOWER, run_after_proof, run_changed};
 pub use case::{MEMORY, SPACE, Tally, WORK, run_case, run_cases, run_twice, scratch_len, split_scratch, write_case};

@@ -214,7 +214,12 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
             op.imm ^= 1 << random.pick(&[0, 8, 16, 17, 18, 19, 19, 20])
         }
         2 if op.opcode == Opcode::Conv && !random.one_in(3) => op.imm = geometry(op.imm, random),
-        2 if op.opcode.form().uses_imm() && !op.opcode.form().uses_arg() => op.imm = changed(op.imm, random),
+        2 if op.opcode.facts().opens_loop() && random.one_in(4) => {
+            op.arg = op.arg.wrapping_add(random.pick(&[1, u16::MAX]))
+        }
+        2 if op.opcode.form().uses_imm() && (op.opcode.facts().opens_loop() || !op.opcode.form().uses_arg()) => {
+            op.imm = changed(op.imm, random)
+        }
         2 => op.arg = random.below(sections.count(8) + 1) as u16,
         _ => op.output = random.below(sections.count(6).min(24)) as u16,
     }

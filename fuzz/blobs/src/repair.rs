@@ -127,13 +127,13 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         let there = usize::from(index) < sections.count(8);
         there.then(|| Matrix::read(&words[sections.matrices..sections.meta], usize::from(index)))
     };
-    // The open loops with their iterations and outputs. Deeper nests are refused anyway.
-    let (mut loops, mut depth) = ([(1u32, u16::MAX); 8], 0usize);
+    // The open loops with their iterations, outputs and operations. Deeper nests are refused anyway.
+    let (mut loops, mut depth) = ([(1u32, u16::MAX, 0usize); 8], 0usize);
     let mut counter = WorkCounter::default();
-    for op in 0..record.ops_len as usize {
-        let op = op_at(words, op);
+    for here in 0..record.ops_len as usize {
+        let op = op_at(words, here);
         let mut inputs = op.inputs.map(|input| tensor(words, input));
-        let (iterations, vector) = loops[depth];
+        let (iterations, vector, opening) = loops[depth];
         let facts = op.opcode.facts();
         let written = if facts.closes_loop() { vector } else { op.output };
         let mut output = tensor(words, written);
@@ -160,9 +160,13 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
         }
         if facts.opens_loop() && depth < 7 {
             depth += 1;
-            loops[depth] = (op.imm, op.output);
+            loops[depth] = (op.imm, op.output, here);
         } else if facts.closes_loop() {
             depth = depth.checked_sub(1)?;
+            // A loop names its end, counted from 1.
+            let at = sections.ops + (ops_start + opening) * OP_WORDS;
+            let named = Op { arg: here as u16 + 1, ..op_at(words, opening) };
+            words[at..at + OP_WORDS].copy_from_slice(&named.encode());
         }
         // A program with too deep loops is refused regardless of its work.
         let _ = counter.count(&op, &inputs, &output, &|index| matrices(words, index));

@@ -2,7 +2,7 @@
 
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, map_q16, moved};
-use super::{Matrices, Operation, Transform};
+use super::{Matrices, Operation, Steps, Transform};
 use crate::{exact, fixed};
 
 pub(super) struct Relu;
@@ -13,6 +13,7 @@ pub(super) struct Exp;
 pub(super) struct Clamp;
 
 impl Operation for Relu {
+    const STEPS: Steps = Steps::of(92, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound)
     }
@@ -26,6 +27,7 @@ impl Transform for Relu {
 }
 
 impl Operation for LeakyRelu {
+    const STEPS: Steps = Steps::of(84, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.op.imm <= i16::MAX as u32, OperandError::Bound)?;
         Ok(o.a().bound)
@@ -42,6 +44,7 @@ impl Transform for LeakyRelu {
 }
 
 impl Operation for Tanh {
+    const STEPS: Steps = Steps::of(92, 8);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -54,6 +57,7 @@ impl Transform for Tanh {
 }
 
 impl Operation for Sigmoid {
+    const STEPS: Steps = Steps::of(92, 10);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -66,6 +70,7 @@ impl Transform for Sigmoid {
 }
 
 impl Operation for Exp {
+    const STEPS: Steps = Steps::of(92, 16);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))
@@ -85,6 +90,7 @@ fn saturate(value: u64) -> u16 {
 }
 
 impl Operation for Clamp {
+    const STEPS: Steps = Steps::of(92, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (low, high) = o.op.interval();
         require(low <= high, OperandError::Bound)?;

@@ -6,7 +6,7 @@
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
 use super::probabilities::{Share, WEIGHT_FRAC};
-use super::{Matrices, Operation, Reduction, Transform};
+use super::{Cost, Matrices, Operation, Reduction, Steps, Transform};
 use crate::fixed;
 
 pub(super) struct OneHot;
@@ -15,6 +15,7 @@ pub(super) struct MeanVec;
 pub(super) struct FreeEnergy;
 
 impl Operation for OneHot {
+    const STEPS: Steps = Steps::of(64, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((1..=i16::MAX as u32).contains(&o.op.imm), OperandError::Bound)?;
         Ok(o.op.imm as u16)
@@ -33,6 +34,7 @@ impl Transform for OneHot {
 }
 
 impl Operation for Softmax {
+    const STEPS: Steps = Steps::of(264, 40);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -47,9 +49,15 @@ impl Transform for Softmax {
 }
 
 impl Operation for MeanVec {
+    const STEPS: Steps = Steps::of(80, 2);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.a().len.checked_rem(o.y().len) == Some(0), OperandError::Shape)?;
         Ok(o.a().bound)
+    }
+
+    /// One division for each element of the mean.
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        Cost { work: u64::from(o.y().len) * 177, macs: 0 }
     }
 }
 
@@ -66,6 +74,7 @@ impl Transform for MeanVec {
 }
 
 impl Operation for FreeEnergy {
+    const STEPS: Steps = Steps::of(872, 29);
     /// The sum of a mean of values clamped to 2^46 and an entropy below 12.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.clamp(20, 46) + 2)

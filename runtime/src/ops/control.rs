@@ -2,7 +2,7 @@
 
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy, vector_mut};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::normal;
 use crate::ops::record::{Op, TensorKind};
 
@@ -11,6 +11,7 @@ pub(super) struct Loop;
 pub(super) struct End;
 
 impl Operation for Normal {
+    const STEPS: Steps = Steps::of(72, 7);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(normal::MAX as u16)
     }
@@ -30,13 +31,10 @@ impl Transform for Normal {
 }
 
 impl Operation for Loop {
+    const STEPS: Steps = Steps::of(72, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.y().len.checked_rem(o.op.imm) == Some(0), OperandError::Shape)?;
         Ok(o.y().bound)
-    }
-
-    fn cost(_: &Op, _: u32, _: u32, _: &Matrices<'_>) -> Cost {
-        Cost::default()
     }
 }
 
@@ -48,13 +46,15 @@ impl Transform for Loop {
 }
 
 impl Operation for End {
+    const STEPS: Steps = Steps::of(72, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound)
     }
 
-    /// A scalar is covered by the step of the operation itself; a vector is copied.
-    fn cost(_: &Op, first: u32, _: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(first.saturating_sub(1).into())
+    /// A scalar in nats has four halfwords.
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        let more = if o.a().kind == TensorKind::Nats { 9 } else { 0 };
+        Cost { work: u64::from(o.a().len) * more, macs: 0 }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, range};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::kernel::{self, ConvGeometry, DenseMatrix};
 use crate::ops::record::Op;
 
 pub(super) struct Conv;
 
 impl Operation for Conv {
+    const STEPS: Steps = Steps::of(184, 0);
     const EXTRA_BOUND: u16 = FULL;
 
     /// The largest bound of the matrices of its phases. The matrices must fit together.
@@ -38,15 +39,28 @@ impl Operation for Conv {
         geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
     }
 
-    fn cost(op: &Op, _: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+        let op = &o.op;
         matrices(op.arg).map_or(Cost::default(), |matrix| {
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
             let macs = geometry.macs(channels, matrix.rows);
-            Cost { work: macs.saturating_add(u64::from(geometry.output_len(matrix.rows).unwrap_or(0))), macs }
+            let gathered = geometry.macs(channels, 1).saturating_mul(3).saturating_add(geometry.macs(1, 1) * TAP);
+            let pixels = u64::from(geometry.output_len(1).unwrap_or(0));
+            let patches = pixels * (PATCH + u64::from(matrix.rows) * ROW) + u64::from(geometry.phases()) * PHASE;
+            Cost { work: macs.saturating_add(gathered).saturating_add(patches), macs }
         })
     }
 }
+
+/// Steps of each pixel of a gathered patch.
+const TAP: u64 = 10;
+/// Steps of each phase.
+const PHASE: u64 = 42;
+/// Steps of each output pixel.
+const PATCH: u64 = 86;
+/// Steps of each channel of an output pixel, besides those of its weights.
+const ROW: u64 = 9;
 
 impl Transform for Conv {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
@@ -71,7 +85,7 @@ impl Transform for Conv {
 mod tests {
     use super::*;
     use crate::kernel::Packing;
-    use crate::ops::record::Matrix;
+    use crate::ops::record::{Matrix, Op, Tensor};
     use crate::ops::{Opcode, op_cost};
 
     #[test]
@@ -84,7 +98,7 @@ mod tests {
             let packing = Some(Packing::RowMajor);
             let matrix =
                 Matrix { rows: size, cols: size, packing, input_bound: 1, output_bound: 1, params: 0, weights: 0 };
-            let cost = op_cost(&op, 1, 0, &|_| Some(matrix));
+            let cost = op_cost(&op, &[Tensor::default(); 3], &Tensor::default(), &|_| Some(matrix));
             assert!(cost.work > cost.macs || cost.macs == u64::MAX, "{cost:?}");
         }
     }

@@ -8,7 +8,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
@@ -17,6 +17,7 @@ use crate::ops::record::Op;
 pub(super) struct Couplings;
 
 impl Operation for Couplings {
+    const STEPS: Steps = Steps::of(248, 0);
     /// Half of 2^22 for each of 2^15 coordinates, plus the bound of a log-determinant.
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
@@ -28,9 +29,8 @@ impl Operation for Couplings {
         Ok(FULL)
     }
 
-    fn cost(op: &Op, first: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
-        needs(op, first, matrices)
-            .map_or(Cost::default(), |needs| Cost { work: needs.macs.saturating_add(needs.rows), macs: needs.macs })
+    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+        needs(&o.op, o.a().len, matrices).map_or(Cost::default(), |needs| Cost { work: needs.work, macs: needs.macs })
     }
 }
 
@@ -63,6 +63,11 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 /// Bits of the lower part of a number. Both the upper part and this part (with a sign bit) are halfwords.
 const LOWER: u32 = 15;
 
+/// Steps of four rows of a matrix, besides those of its weights.
+const GROUP: u64 = 165;
+/// Further steps of one row: its activation function, or a part of those of a coordinate.
+const ROW: u64 = 30;
+
 /// What a stack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Needs {
@@ -70,8 +75,8 @@ struct Needs {
     len: u32,
     /// Multiply-accumulates.
     macs: u64,
-    /// Rows of all matrices.
-    rows: u64,
+    /// Steps.
+    work: u64,
     /// Largest |q| that all matrices take.
     input_bound: u16,
 }
@@ -80,7 +85,7 @@ struct Needs {
 fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
     let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| d >= 2)?;
     let halves = [d.div_ceil(2), d / 2];
-    let (mut widest, mut macs, mut rows, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
+    let (mut widest, mut macs, mut work, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
     let mut next = op.arg;
     for k in 0..usize::from(stack.couplings) {
         let mut inputs = halves[k % 2];
@@ -93,8 +98,10 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
             if !fits {
                 return None;
             }
-            macs += u64::from(matrix.rows) * u64::from(matrix.cols);
-            rows += u64::from(matrix.rows);
+            let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
+            macs = macs.saturating_add(rows * u64::from(matrix.cols));
+            // A weight is multiplied with both parts of a number, and four rows are computed together.
+            work = work.saturating_add(rows.saturating_mul(8 * words + ROW) + rows.div_ceil(LANES as u64) * GROUP);
             input_bound = input_bound.min(matrix.input_bound);
             if !ends {
                 inputs = matrix.rows;
@@ -103,7 +110,7 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
         }
     }
     let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
-    Some(Needs { len, macs, rows, input_bound })
+    Some(Needs { len, macs, work, input_bound })
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.

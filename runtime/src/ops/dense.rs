@@ -2,13 +2,14 @@
 
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::kernel;
-use crate::ops::record::{Matrix, Op};
+use crate::ops::record::Matrix;
 
 pub(super) struct Dense;
 
 impl Operation for Dense {
+    const STEPS: Steps = Steps::of(120, 0);
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
         require(o.a().len == matrix.cols && o.y().len == matrix.rows, OperandError::Shape)?;
@@ -16,17 +17,19 @@ impl Operation for Dense {
         Ok(matrix.output_bound)
     }
 
-    fn cost(op: &Op, _: u32, _: u32, matrices: &Matrices<'_>) -> Cost {
-        matrices(op.arg).map_or(Cost::default(), |matrix| {
-            let macs = macs(&matrix);
-            Cost { work: macs + u64::from(matrix.rows), macs }
-        })
+    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+        matrices(o.op.arg).map_or(Cost::default(), |matrix| rows_cost(&matrix))
     }
 }
 
-/// Multiply-accumulates without padding. A host may load 2^32 weights, so 32 bits are not enough.
-fn macs(matrix: &Matrix) -> u64 {
-    u64::from(matrix.rows) * u64::from(matrix.cols)
+/// Steps of a row of a matrix, besides those of its weights.
+const ROW: u64 = 5;
+
+/// The cost of all rows of a matrix. A host may load 2^32 weights, so 32 bits are not enough.
+pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
+    let rows = u64::from(matrix.rows);
+    let row = u64::from(matrix.row_words()) * 4 + ROW;
+    Cost { work: rows.saturating_mul(row), macs: rows * u64::from(matrix.cols) }
 }
 
 impl Transform for Dense {

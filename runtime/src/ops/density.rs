@@ -4,7 +4,7 @@
 
 use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2, to_q16};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
+use super::{Matrices, Operation, Reduction, Steps};
 use crate::{exact, fixed};
 
 pub(super) struct BernoulliNll;
@@ -14,6 +14,7 @@ pub(super) struct HalfSumSq;
 pub(super) struct Sum;
 
 impl Operation for BernoulliNll {
+    const STEPS: Steps = Steps::of(116, 11);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac) + u32::from(o.b().frac));
         Ok(sum_log2(o.a().len, fit.max(32)) + 1)
@@ -28,6 +29,7 @@ impl Reduction for BernoulliNll {
 }
 
 impl Operation for GaussianNll {
+    const STEPS: Steps = Steps::of(120, 28);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, GAUSSIAN_TERM_LOG2 + 1))
     }
@@ -41,6 +43,7 @@ impl Reduction for GaussianNll {
 }
 
 impl Operation for Kl {
+    const STEPS: Steps = Steps::of(124, 19);
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)
@@ -55,6 +58,7 @@ impl Reduction for Kl {
 }
 
 impl Operation for HalfSumSq {
+    const STEPS: Steps = Steps::of(112, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a())))
     }
@@ -67,6 +71,7 @@ impl Reduction for HalfSumSq {
 }
 
 impl Operation for Sum {
+    const STEPS: Steps = Steps::of(112, 1);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, q16_log2(bits(o.a()), o.read())))
     }

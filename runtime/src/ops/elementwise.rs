@@ -2,7 +2,7 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
-use super::{Matrices, Operation, Transform};
+use super::{Matrices, Operation, Steps, Transform};
 use crate::exact;
 use crate::ops::record::Tensor;
 
@@ -36,6 +36,7 @@ impl Terms {
 }
 
 impl Operation for Fma {
+    const STEPS: Steps = Steps::of(72, 7);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::ProductPlus)
     }
@@ -49,6 +50,7 @@ impl Transform for Fma {
 }
 
 impl Operation for Mul {
+    const STEPS: Steps = Steps::of(72, 7);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Product)
     }
@@ -62,6 +64,7 @@ impl Transform for Mul {
 }
 
 impl Operation for AddVec {
+    const STEPS: Steps = Steps::of(72, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Sum)
     }
@@ -75,6 +78,7 @@ impl Transform for AddVec {
 }
 
 impl Operation for SubVec {
+    const STEPS: Steps = Steps::of(72, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Difference)
     }

@@ -13,9 +13,8 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
-use super::{Cost, Matrices, Operation, Transform};
+use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::fixed::{self, divide};
-use crate::ops::record::Op;
 
 #[cfg(test)]
 mod tests;
@@ -29,15 +28,17 @@ const MAX_LEN: u32 = 1024;
 pub(super) const LOG_DET_LOG2: u16 = 52;
 
 impl Operation for Planar {
+    const STEPS: Steps = Steps::of(128, 0);
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, planar_width)
     }
 
-    /// An inverted step searches for its root by bisection, which counts as 32 steps.
-    fn cost(op: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(if op.param != 0 { u64::from(params) << 5 } else { params.into() })
+    /// An inverted step searches for its root.
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        let step = if o.op.param == 0 { 280 } else { 540 };
+        cost_of(o, planar_width, step, 18)
     }
 }
 
@@ -48,14 +49,16 @@ impl Transform for Planar {
 }
 
 impl Operation for Radial {
+    const STEPS: Steps = Steps::of(128, 0);
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, radial_width)
     }
 
-    fn cost(_: &Op, _: u32, params: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(params.into())
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        let step = if o.op.param == 0 { 400 } else { 520 };
+        cost_of(o, radial_width, step, 36)
     }
 }
 
@@ -75,10 +78,17 @@ const fn radial_width(dimensions: usize) -> usize {
     dimensions + 2
 }
 
+/// `step` for each step of the flow, and `each` for each parameter.
+fn cost_of(o: &Step, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
+    let params = o.b().len;
+    let steps = params.checked_div(width(o.y().len as usize) as u32).unwrap_or(0);
+    Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
+}
+
 fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
     require(o.op.param == 0 || o.op.param == 1, OperandError::Scale)?;
     require(o.a().len <= MAX_LEN, OperandError::Shape)?;
-    require(o.b().len.checked_rem(width(o.a().len as usize) as u32) == Some(0), OperandError::Shape)?;
+    require(o.b().len.checked_rem(width(o.y().len as usize) as u32) == Some(0), OperandError::Shape)?;
     Ok(FULL)
 }
 
@@ -94,7 +104,7 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32
 }
 
 /// Fractional bits of the scalars of a step.
-const FRAC: u32 = 24;
+pub const FRAC: u32 = 24;
 /// 1.0 at [`FRAC`] bits.
 const ONE: i64 = 1 << FRAC;
 /// Fractional bits of the distance from a radial step's centre.

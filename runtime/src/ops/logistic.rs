@@ -2,12 +2,13 @@
 
 use super::bounds::{OperandError, sum_log2, to_q16};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
+use super::{Matrices, Operation, Reduction, Steps};
 use crate::fixed;
 
 pub(super) struct LogisticNll;
 
 impl Operation for LogisticNll {
+    const STEPS: Steps = Steps::of(108, 59);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, TERM_LOG2))
     }

@@ -5,6 +5,7 @@
 use core::ops::Range;
 
 use super::bounds::to_q16;
+use super::{Cost, Matrices};
 use crate::noise::Noise;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, Tensor};
 use crate::ops::scope::Scope;
@@ -96,6 +97,20 @@ impl Step {
     #[inline(always)]
     pub fn y(&self) -> &Tensor {
         &self.tensors[3]
+    }
+
+    /// The number of elements that an execution goes through: those of the first input, or of the output if they are as
+    /// many in a proved program.
+    #[inline]
+    pub fn elements(&self) -> u32 {
+        let output = if self.op.opcode.form().fills_output() { self.y().len } else { 0 };
+        self.a().len.max(output)
+    }
+
+    /// The cost of one execution.
+    #[inline]
+    pub fn cost(&self, matrices: &Matrices<'_>) -> Cost {
+        super::cost(self, matrices)
     }
 
     /// Fractional bits of an input.

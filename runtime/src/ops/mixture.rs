@@ -7,14 +7,15 @@
 use super::bounds::{OperandError, bits, q16_log2, require, square_log2, sum_log2};
 use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
-use super::{Cost, Matrices, Operation, Transform, density};
-use crate::ops::record::{Op, Tensor};
+use super::{Cost, Matrices, Operation, Steps, Transform, density};
+use crate::ops::record::Tensor;
 use crate::{exact, fixed};
 
 pub(super) struct GaussianLogits;
 pub(super) struct Posterior;
 
 impl Operation for GaussianLogits {
+    const STEPS: Steps = Steps::of(64, 30);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (a, b) = (o.a(), o.b());
         require(b.len.checked_rem(a.len) == Some(0), OperandError::Shape)?;
@@ -22,8 +23,8 @@ impl Operation for GaussianLogits {
         Ok(peak.max(sum_log2(part_of(b, a), square_log2(b))) + 1)
     }
 
-    fn cost(_: &Op, first: u32, second: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(u64::from(first) + u64::from(second))
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        Cost { work: o.b().len.into(), macs: 0 }
     }
 }
 
@@ -43,6 +44,7 @@ impl Transform for GaussianLogits {
 }
 
 impl Operation for Posterior {
+    const STEPS: Steps = Steps::of(240, 57);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }

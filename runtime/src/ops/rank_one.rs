@@ -9,7 +9,7 @@
 
 use super::bounds::{FULL, OperandError, square_log2, sum_log2};
 use super::machine::{Machine, Step, Values, apart_exact, moved};
-use super::{Matrices, Operation, Reduction, Transform};
+use super::{Matrices, Operation, Reduction, Steps, Transform};
 use crate::fixed::{self, divide};
 
 pub(super) struct RankOne;
@@ -20,6 +20,7 @@ pub(super) struct RankOneKl;
 const LOG_DET_LOG2: u16 = 22;
 
 impl Operation for RankOne {
+    const STEPS: Steps = Steps::of(424, 10);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(FULL)
     }
@@ -36,6 +37,7 @@ impl Transform for RankOne {
 }
 
 impl Operation for HalfLogDet {
+    const STEPS: Steps = Steps::of(124, 1);
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(LOG_DET_LOG2)
     }
@@ -48,6 +50,7 @@ impl Reduction for HalfLogDet {
 }
 
 impl Operation for RankOneKl {
+    const STEPS: Steps = Steps::of(316, 4);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.b())).max(LOG_DET_LOG2) + 1)
     }

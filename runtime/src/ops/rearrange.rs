@@ -2,20 +2,21 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, copy};
-use super::{Cost, Matrices, Operation, Transform};
-use crate::ops::record::{Op, Tensor};
+use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::ops::record::Tensor;
 
 pub(super) struct Concat;
 pub(super) struct Slice;
 
 impl Operation for Concat {
+    const STEPS: Steps = Steps::of(72, 3);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.a().len.checked_add(o.b().len) == Some(o.y().len), OperandError::Shape)?;
         Ok(rounded_bound(o.a(), o.output_frac()).max(rounded_bound(o.b(), o.output_frac())))
     }
 
-    fn cost(_: &Op, first: u32, second: u32, _: &Matrices<'_>) -> Cost {
-        Cost::elements(u64::from(first) + u64::from(second))
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        Cost { work: u64::from(o.b().len) * 3, macs: 0 }
     }
 }
 
@@ -37,6 +38,11 @@ impl Transform for Concat {
 }
 
 impl Operation for Slice {
+    const STEPS: Steps = Steps::of(64, 0);
+    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+        Cost { work: u64::from(o.y().len) * 3, macs: 0 }
+    }
+
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.a().len.checked_sub(o.op.imm).is_some_and(|rest| o.y().len <= rest), OperandError::Shape)?;
         Ok(o.a().bound)

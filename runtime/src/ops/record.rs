@@ -66,6 +66,13 @@ impl Op {
         output == tensor || Self::read(ops, index).writes(tensor)
     }
 
+    /// The fields `arg` and `imm` of a record: the end and the iterations of a `Loop`.
+    #[inline]
+    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u32) {
+        let [_, _, w2, imm] = *record::<OP_WORDS>(ops, index);
+        ((w2 >> 16) as u16, imm)
+    }
+
     /// The lower and the upper end of a `Clamp`'s interval.
     #[inline]
     pub fn interval(&self) -> (i16, i16) {
@@ -167,6 +174,12 @@ impl Tensor {
         (first, last)
     }
 
+    /// The first halfword of the arena that a record's tensor occupies, and the first after it.
+    #[inline(always)]
+    pub(crate) fn place([w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
+        (*offset, offset.saturating_add(extent(w0 & 0xFF, *len)))
+    }
+
     /// The record's words.
     pub fn encode(&self) -> [u32; TENSOR_WORDS] {
         [
@@ -180,12 +193,13 @@ impl Tensor {
     /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
     #[inline(never)]
     pub fn extent(&self) -> u32 {
-        match self.kind {
-            TensorKind::I16 => self.len.saturating_add(3) & !3,
-            TensorKind::Nats => self.len.saturating_mul(4),
-            TensorKind::Invalid => 0,
-        }
+        extent(self.kind as u32, self.len)
     }
+}
+
+#[inline(always)]
+fn extent(kind: u32, len: u32) -> u32 {
+    if kind == TensorKind::Nats as u32 { len.saturating_mul(4) } else { len.saturating_add(3) & !3 }
 }
 
 /// Number of words of a matrix's record.

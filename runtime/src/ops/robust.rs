@@ -3,7 +3,7 @@
 use super::bounds::{OperandError, require, sum_log2, to_q16};
 use super::density::scaled_square;
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
+use super::{Matrices, Operation, Reduction, Steps};
 use crate::fixed;
 
 pub(super) struct StudentTNll;
@@ -17,6 +17,7 @@ const TERM_LOG2: u32 = 26;
 const NORMALISER: [i32; 7] = [75_021, 68_139, 64_280, 62_266, 61_247, 60_735, 60_480];
 
 impl Operation for StudentTNll {
+    const STEPS: Steps = Steps::of(112, 46);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((0..NORMALISER.len() as i8).contains(&o.op.param), OperandError::Scale)?;
         Ok(sum_log2(o.a().len, TERM_LOG2))

@@ -2,7 +2,7 @@
 
 use super::bounds::{MAX_LOG2, OperandError, require, sum_log2};
 use super::machine::{Step, Values};
-use super::{Matrices, Operation, Reduction};
+use super::{Matrices, Operation, Reduction, Steps};
 use crate::{exact, fixed};
 
 pub(super) struct Add;
@@ -13,6 +13,7 @@ pub(super) struct Mean;
 pub(super) struct LogMeanExp;
 
 impl Operation for Add {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(o.b().bound) + 1)
     }
@@ -25,6 +26,7 @@ impl Reduction for Add {
 }
 
 impl Operation for Sub {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(o.b().bound) + 1)
     }
@@ -37,6 +39,7 @@ impl Reduction for Sub {
 }
 
 impl Operation for Neg {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound)
     }
@@ -49,6 +52,7 @@ impl Reduction for Neg {
 }
 
 impl Operation for Offset {
+    const STEPS: Steps = Steps::of(100, 0);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(31) + 1)
     }
@@ -61,6 +65,7 @@ impl Reduction for Offset {
 }
 
 impl Operation for Mean {
+    const STEPS: Steps = Steps::of(272, 6);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(sum_log2(o.a().len, o.a().bound.into()) <= MAX_LOG2, OperandError::Bound)?;
         Ok(o.a().bound)
@@ -74,6 +79,7 @@ impl Reduction for Mean {
 }
 
 impl Operation for LogMeanExp {
+    const STEPS: Steps = Steps::of(140, 29);
     /// Rounding can exceed the range of the terms by a few LSB.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound + 1)

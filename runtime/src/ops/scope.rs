@@ -1,8 +1,8 @@
 //! The records of one program, and the constants that its operations use.
 
+use super::Cost;
 use super::machine::Step;
 use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
-use super::{Cost, op_cost};
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
@@ -42,12 +42,10 @@ impl<'b> Scope<'b> {
         self.ops.len() / OP_WORDS
     }
 
-    /// The cost of one execution of an operation, from the lengths that it goes through. In a proved program the lengths
-    /// of the first input and of an output that must equal it are the same.
+    /// The cost of one execution of an operation.
     #[inline]
     pub fn cost(&self, step: &Step) -> Cost {
-        let output = if step.op.opcode.form().fills_output() { step.y().len } else { 0 };
-        op_cost(&step.op, step.a().len.max(output), step.b().len, &|index| self.matrix(index))
+        step.cost(&|index| self.matrix(index))
     }
 
     /// A matrix, or `None` if it does not exist or its sides are beyond the proof's limits.

@@ -2,11 +2,12 @@
 
 use super::bounds::OperandError;
 use super::machine::{Machine, Step, at, put};
-use super::{Matrices, Operation, Transform};
+use super::{Matrices, Operation, Steps, Transform};
 
 pub(super) struct Select;
 
 impl Operation for Select {
+    const STEPS: Steps = Steps::of(64, 5);
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.max(o.b().bound))
     }

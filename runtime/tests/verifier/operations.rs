@@ -45,6 +45,10 @@ fn loops() {
     // The count is checked before the length of the output, because a count above 65536 can match no length.
     breaks(E::Loop { op: 2 }, |p| p.ops[2].imm = 0);
     breaks(E::Loop { op: 2 }, |p| p.ops[2].imm = 65537);
+    // A loop ends where its record says, which is inside the program.
+    breaks(E::Loop { op: 2 }, |p| p.ops[2].arg = 100);
+    breaks(E::Loop { op: 2 }, |p| p.ops[2].arg = 0);
+    breaks(E::Lifetime { tensor: 3 }, |p| p.ops[2].arg += 1);
     // Without its loop, operation 2 is another operation that writes nats.
     let score = |write: fn(&mut elbo_fuzz_blobs::builder::Program<'_>)| {
         let mut parts = Parts::new();
@@ -93,18 +97,26 @@ fn loops() {
     };
     let mut deepest = deep(4);
     assert_eq!(load(&deepest.words()), Ok(()));
-    // A fifth loop around all others. Its end would come too late to matter.
-    let outermost = Op { output: deepest.tensors.len() as u16, ..deepest.ops[0] };
-    deepest.ops.insert(0, outermost);
+    // A fifth loop around all others. The tensor that it writes follows the input.
+    let end = deepest.ops.len() as u16 + 1;
+    for op in &mut deepest.ops {
+        for reference in op.inputs.iter_mut().chain([&mut op.output]).filter(|tensor| **tensor != NO_TENSOR) {
+            *reference += u16::from(*reference > 0);
+        }
+        op.arg += u16::from(op.arg > 0);
+    }
     for tensor in &mut deepest.tensors {
         tensor.first += u16::from(tensor.first != 0);
         tensor.last += 1;
     }
-    let vector = elbo::program::Tensor { offset: deepest.arena_len, first: 1, ..deepest.tensors[1] };
-    deepest.tensors.push(vector);
+    let outermost = Op { output: 1, arg: end, ..deepest.ops[0] };
+    deepest.ops.insert(0, outermost);
+    let vector = elbo::program::Tensor { offset: deepest.arena_len, first: 1, last: end, ..deepest.tensors[1] };
+    deepest.tensors.insert(1, vector);
     deepest.arena_len += vector.extent();
     deepest.programs[0].ops_len += 1;
     deepest.programs[0].tensors_len += 1;
+    deepest.programs[0].outputs[0] += 1;
     assert_eq!(load(&deepest.words()), Err(E::Loop { op: 4 }));
     // The output of a loop has the type of its iterations' values.
     let vectors = || {

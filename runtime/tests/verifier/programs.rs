@@ -15,6 +15,9 @@ fn programs() {
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind |= 1 << 8);
     words_break(E::ProgramKind { program: 2 }, |words| words[HEADER_WORDS + 2 * PROGRAM_WORDS + 7] = 1);
     let range = E::ProgramRange { program: 2 };
+    // Two programs share an operation, or one belongs to none.
+    breaks(range, |p| (p.programs[2].ops_start, p.programs[2].ops_len) = (7, 2));
+    breaks(range, |p| p.programs[2].tensors_start -= 1);
     for wrong in [9, u32::MAX] {
         breaks(range, |p| p.programs[2].ops_start = wrong);
         breaks(range, |p| p.programs[2].ops_len = wrong);

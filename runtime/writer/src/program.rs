@@ -50,8 +50,8 @@ pub struct ProgramWriter<'m> {
     tensors: Vec<Tensor>,
     inputs: [u16; 2],
     outputs: [u16; 2],
-    /// Outputs of the open loops, innermost last.
-    open: Vec<u16>,
+    /// The open loops, innermost last: their outputs and the indices of their operations.
+    open: Vec<(u16, usize)>,
     work: WorkCounter,
     /// First free halfword of the arena.
     free: u32,
@@ -183,7 +183,7 @@ impl<'m> ProgramWriter<'m> {
     /// [`WriteError::NoLoop`], or an error if `item` does not fit the loop's output.
     pub fn end(&mut self, item: u16) -> Result<u16, WriteError> {
         let op = operation(Opcode::End, &[item]);
-        let vector = self.open.last().copied().ok_or(WriteError::NoLoop { op: self.ops.len() })?;
+        let (vector, start) = self.open.last().copied().ok_or(WriteError::NoLoop { op: self.ops.len() })?;
         self.check_references(&op)?;
         let (operands, output) = (self.operands(&op), self.tensor(vector));
         let bounds = output_bounds(&op, &operands, &output, &|index| self.matrix(index))
@@ -194,6 +194,10 @@ impl<'m> ProgramWriter<'m> {
         }
         self.open.pop();
         self.ops.push(op);
+        let number = self.ops.len() as u16;
+        if let Some(opening) = self.ops.get_mut(start) {
+            opening.arg = number;
+        }
         Ok(vector)
     }
 
@@ -202,8 +206,8 @@ impl<'m> ProgramWriter<'m> {
     /// # Errors
     /// [`WriteError::OpenLoop`] or [`WriteError::LeavesLoop`].
     pub fn finish(mut self) -> Result<Program, WriteError> {
-        if let Some(vector) = self.open.last() {
-            return Err(WriteError::OpenLoop { vector: *vector });
+        if let Some(&(vector, _)) = self.open.last() {
+            return Err(WriteError::OpenLoop { vector });
         }
         lifetimes::settle(&mut self.tensors, &self.ops, &self.outputs)?;
         let total = self.work.total();
@@ -245,7 +249,7 @@ impl<'m> ProgramWriter<'m> {
             *reference = extra;
         }
         if op.opcode == Opcode::Loop {
-            self.open.push(op.output);
+            self.open.push((op.output, self.ops.len()));
         }
         self.ops.push(op);
         Ok(op.output)
@@ -299,7 +303,8 @@ impl<'m> ProgramWriter<'m> {
     fn check_references(&self, op: &Op) -> Result<(), WriteError> {
         for (slot, tensor) in op.inputs.into_iter().enumerate() {
             let read = slot < op.opcode.inputs();
-            let filled = usize::from(tensor) < self.tensors.len() && !self.open.contains(&tensor);
+            let filled =
+                usize::from(tensor) < self.tensors.len() && !self.open.iter().any(|(vector, _)| *vector == tensor);
             let wrong = if read { !filled } else { tensor != NO_TENSOR };
             if wrong {
                 return Err(WriteError::Reference { op: self.ops.len(), opcode: op.opcode, tensor });

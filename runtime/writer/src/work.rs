@@ -44,9 +44,7 @@ impl WorkCounter {
         output: &Tensor,
         matrices: &dyn Fn(u16) -> Option<Matrix>,
     ) -> Result<(), TooDeep> {
-        let [a, b, _] = inputs;
-        let len = if op.opcode.inputs() == 0 { output.len } else { a.len };
-        let cost = op_cost(op, len, b.len, matrices);
+        let cost = op_cost(op, inputs, output, matrices);
         let repeat = self.repeats.get(self.depth).copied().unwrap_or(1);
         if op.opcode == Opcode::Loop {
             let inside = self.repeats.get_mut(self.depth + 1).ok_or(TooDeep)?;
@@ -87,9 +85,8 @@ mod tests {
         count(&mut counter, Opcode::End, 0, 1).unwrap();
         count(&mut counter, Opcode::End, 0, 3).unwrap();
         count(&mut counter, Opcode::Relu, 0, 10).unwrap();
-        // Every operation counts one for itself. In addition a dense layer counts 15 + 3, a vector at a loop's end 2,
-        // and a map its elements.
-        let work = 1 + 7 + 14 * (1 + 15 + 3) + 14 + 7 * (1 + 2) + 11;
+        // The outer loop, the inner one, three rows of two words, the ends with one and with three elements, a map.
+        let work = 72 + 7 * 72 + 14 * (120 + 3 * (8 + 5)) + 14 * (72 + 3) + 7 * (72 + 9) + (92 + 10 * 3);
         assert_eq!(counter.total(), Cost { work, macs: 14 * 15 });
     }
 

@@ -10,7 +10,7 @@ use elbo::{Limits, Meta, Model};
 use elbo_compiler::host::{Blob, Runner, draws, quantize};
 use elbo_compiler::report;
 use elbo_compiler::stimulus::generator;
-use elbo_compiler::{Likelihood, roc};
+use elbo_compiler::{Likelihood, quantile, roc};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
 
@@ -247,8 +247,7 @@ pub fn score(args: &Score) -> Result<()> {
     let values: Vec<f64> = scores.iter().map(|s| s.to_f64()).collect();
     let mut sorted = values.clone();
     sorted.sort_unstable_by(f64::total_cmp);
-    let at =
-        |share: f64| sorted.get((share * sorted.len().saturating_sub(1) as f64) as usize).copied().unwrap_or(f64::NAN);
+    let at = |share: f64| quantile(&sorted, share).unwrap_or(f64::NAN);
     let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64;
     println!(
         "{} rows, -ELBO in nats: mean {mean:.3}, median {:.3}, 95 % {:.3}, largest {:.3}",

@@ -121,7 +121,7 @@ fn report(images: &[f32], dataset: &Dataset, args: &Args) -> anyhow::Result<()> 
             eprintln!("step {step}/{STEPS}  loss {loss:.4}");
         }
     };
-    let classifier = on_pool(|| Classifier::of(dataset, &args.judge, watch))?;
+    let classifier = on_pool(|| Classifier::load_or_train(dataset, &args.judge, watch))?;
     println!("{}", on_pool(|| Judgement::of(images, dataset, &classifier))?);
     Ok(())
 }

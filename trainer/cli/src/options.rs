@@ -54,7 +54,7 @@ fn about(entry: &Entry, key: &str) -> String {
     table::fields(entry)
         .into_iter()
         .find(|field| field.key == key)
-        .map_or_else(String::new, |field| field.about.trim_end_matches('.').to_owned())
+        .map_or_else(String::new, |field| field.description.trim_end_matches('.').to_owned())
 }
 
 impl Args for Options {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use elbo_trainer::family;
-use elbo_trainer::fields::plain;
+use elbo_trainer::fields::value_text;
 use elbo_trainer::recipe::{Recipe, built_in, table};
 
 use super::options::assignment;
@@ -45,19 +45,19 @@ fn text(args: &Args) -> anyhow::Result<String> {
     let mut out = String::new();
     if let Some(name) = &args.fields {
         let entry = family::find(name)?;
-        writeln!(out, "Fields of a recipe of family `{}`: {}\n", entry.name, entry.about)?;
+        writeln!(out, "Fields of a recipe of family `{}`: {}\n", entry.name, entry.description)?;
         for field in table::fields(entry) {
-            let default = field.default.as_ref().map_or("none".to_owned(), |value| match plain(value) {
+            let default = field.default.as_ref().map_or("none".to_owned(), |value| match value_text(value) {
                 empty if empty.is_empty() => "empty".to_owned(),
                 text => text,
             });
-            writeln!(out, "{}\n    {}; default {default}\n    {}\n", field.key, field.kind, field.about)?;
+            writeln!(out, "{}\n    {}; default {default}\n    {}\n", field.key, field.kind, field.description)?;
         }
         return Ok(out);
     }
     let Some(name) = &args.name else {
         for entry in family::ALL {
-            writeln!(out, "{}: {}", entry.name, entry.about)?;
+            writeln!(out, "{}: {}", entry.name, entry.description)?;
             for (name, text) in entry.recipes {
                 let about = text.lines().next().unwrap_or_default().trim_start_matches("# ");
                 writeln!(out, "    {name:<18} {about}")?;

@@ -60,7 +60,7 @@ pub(super) struct Args {
 
 /// The help of `--family`, with one line for each family.
 fn families() -> String {
-    let line = |entry: &family::Entry| format!("\n  {:<8} {}", entry.name, entry.about);
+    let line = |entry: &family::Entry| format!("\n  {:<8} {}", entry.name, entry.description);
     let lines: String = family::ALL.iter().map(line).collect();
     format!(
         "Family of the model. With --data, its own defaults are used. With a recipe, the recipe is changed to this \

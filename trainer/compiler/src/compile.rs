@@ -5,6 +5,7 @@ use crate::calibrate::{Ranges, calibrate};
 use crate::graph::FloatModel;
 use crate::host::{Blob, RunError, quantize_row, self_test};
 use crate::likelihood::Likelihood;
+use crate::quantile::quantile;
 use crate::quantize::WeightBits;
 use crate::scales::{Scales, assign};
 use crate::stimulus::InputRange;
@@ -87,7 +88,7 @@ pub struct Compiled {
 
 /// The description of a model that its blob contains.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct ModelDescription {
     /// Model family, "vae" for example.
     pub family: String,
     /// Distribution of the data given the latent.
@@ -107,7 +108,7 @@ pub struct About {
 /// [`CompileError`].
 pub fn compile(
     float: FloatModel,
-    about: &About,
+    description: &ModelDescription,
     calibration: &[Vec<f32>],
     held_out: &[Vec<f32>],
     options: &Options,
@@ -118,7 +119,7 @@ pub fn compile(
     let mut float = fold::fold(float);
     quantize::set_weight_bits(&mut float, options.weight_bits);
     let ranges = calibrate(&float, calibration, options.seed);
-    let scales = assign(&float, &ranges, about.data);
+    let scales = assign(&float, &ranges, description.data);
     check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
@@ -141,11 +142,11 @@ pub fn compile(
     let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
     let meta = Meta {
         name: &options.name,
-        family: &about.family,
-        likelihood: about.likelihood.into(),
+        family: &description.family,
+        likelihood: description.likelihood.into(),
         shape: options.shape,
-        latent: about.latent as u16,
-        classes: about.classes as u16,
+        latent: description.latent as u16,
+        classes: description.classes as u16,
         monte_carlo_samples: options.monte_carlo as u16,
         importance_samples: options.importance as u16,
         feature_mean: &mean,
@@ -179,11 +180,10 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
     Ok(())
 }
 
-/// The 50, 90, 95, 99 and 99.9 % quantiles of the deterministic score over `rows`, in Q16 nats; zeros if there are no
-/// rows.
+/// The 50, 90, 95, 99 and 99.9 % quantiles (see [`quantile`]) of the deterministic score over `rows`, in Q16 nats.
+/// Zeros if there are no rows.
 fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<[i64; 5], CompileError> {
     let mut scores: Vec<i64> = blob.scores(rows)?.iter().map(|nats| nats.to_bits()).collect();
     scores.sort_unstable();
-    let at = |share: f64| scores.get(((scores.len() as f64 * share) as usize).min(scores.len().saturating_sub(1)));
-    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| at(share).copied().unwrap_or(0)))
+    Ok([0.5, 0.9, 0.95, 0.99, 0.999].map(|share| quantile(&scores, share).unwrap_or(0)))
 }

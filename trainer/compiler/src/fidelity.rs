@@ -2,6 +2,7 @@
 
 use crate::compile::Compiled;
 use crate::host::{Runner, dequantize, quantize};
+use crate::quantile::quantile;
 use crate::roc;
 use crate::stimulus::{generator, inputs};
 use elbo::normal::{FRAC, fill_normal};
@@ -51,7 +52,7 @@ pub struct Differences {
     pub mean: f64,
     /// Root mean square of the differences.
     pub rms: f64,
-    /// 99th percentile of the differences' magnitudes.
+    /// 99 % [`quantile`] of the differences' magnitudes.
     pub p99: f64,
     /// Largest magnitude of a difference.
     pub worst: f64,
@@ -68,7 +69,7 @@ impl Differences {
         }
         let count = magnitudes.len().max(1) as f64;
         magnitudes.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| magnitudes.get((share * (count - 1.0)).round() as usize).copied().unwrap_or(0.0);
+        let at = |share: f64| quantile(&magnitudes, share).unwrap_or(0.0);
         let [float, integer] = sums.map(|sum| sum / count);
         Self { float, integer, mean: integer - float, rms: (squares / count).sqrt(), p99: at(0.99), worst: at(1.0) }
     }

@@ -1,9 +1,9 @@
 //! The compiler of Elbo turns a model in floating point into a verified program of integer operations.
 //!
 //! [`compile`] takes a [`FloatModel`] (layers and the programs that use them), the description of the model
-//! ([`About`]), rows of data in the form that the model reads, and [`Options`]. It returns a [`Compiled`]: the blob,
-//! which the runtime has proved, and the contents of the reports. Each pass is a module that reads one representation
-//! and returns the next:
+//! ([`ModelDescription`]), rows of data in the form that the model reads, and [`Options`]. It returns a [`Compiled`]:
+//! the blob, which the runtime has proved, and the contents of the reports. Each pass is a module that reads one
+//! representation and returns the next:
 //!
 //! ```text
 //! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
@@ -20,12 +20,14 @@ pub mod graph;
 pub mod host;
 mod likelihood;
 pub mod plan;
+mod quantile;
 pub mod quantize;
 pub mod report;
 pub mod roc;
 pub mod scales;
 pub mod stimulus;
 
-pub use compile::{About, CompileError, Compiled, Options, compile};
+pub use compile::{CompileError, Compiled, ModelDescription, Options, compile};
 pub use graph::{DenseLayer, FloatModel};
 pub use likelihood::{Likelihood, UnknownLikelihood};
+pub use quantile::quantile;

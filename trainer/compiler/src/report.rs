@@ -79,8 +79,9 @@ fn coupled_cost(model: &Model<'_>, kind: ProgramKind) -> Cost {
     let matrices = |index: u16| Some(Matrix::read(blob.matrices(), usize::from(index)));
     let ops = (0..program.ops_len).map(|op| Op::read(blob.ops(), (program.ops_start + op) as usize));
     let of = |op: Op| {
-        let input = Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(op.inputs[0]));
-        op_cost(&op, input.len, 0, &matrices)
+        let tensor =
+            |reference: u16| Tensor::read(blob.tensors(), program.tensors_start as usize + usize::from(reference));
+        op_cost(&op, &op.inputs.map(tensor), &tensor(op.output), &matrices)
     };
     let couplings = ops.filter(|op| op.opcode == Opcode::Couplings).map(of);
     couplings.fold(Cost::default(), |sum, cost| Cost { work: sum.work + cost.work, macs: sum.macs + cost.macs })
@@ -106,7 +107,8 @@ pub fn disassembly(model: &Model<'_>) -> String {
             let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
             operands.extend((facts.is_invertible() && op.param == 1).then(|| "inverse".into()));
             operands.extend(immediate(&op));
-            operands.extend(op.opcode.form().uses_arg().then(|| format!("matrix {}", op.arg)));
+            let reads_matrix = op.opcode.form().uses_arg() && !facts.opens_loop();
+            operands.extend(reads_matrix.then(|| format!("matrix {}", op.arg)));
             let indent = "  ".repeat(depth);
             let written = match op.opcode.writes_extra() {
                 true => format!("{}, {}", tensor(op.output), tensor(op.inputs[2])),

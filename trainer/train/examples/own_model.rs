@@ -1,5 +1,6 @@
-//! A model of one's own: a denoising autoencoder (Vincent et al. 2008) whose score is how badly it restores a row. It is
-//! trained in memory, compiled, and run as a board would run it: `cargo run -p elbo-trainer --example own_model`.
+//! A model of your own: a denoising autoencoder (Vincent et al. 2008). Its score measures how badly it restores a row.
+//! The example trains it in memory, compiles it, and runs it like a board: `cargo run -p elbo-trainer --example
+//! own_model`.
 
 use std::error::Error;
 
@@ -29,7 +30,7 @@ impl Denoiser {
         Ok(Self { params, encoder, decoder })
     }
 
-    /// Half the squared distance of each row of `x [b, d]` from what is restored of `seen [b, d]`, `[b]`.
+    /// Half the squared distance between each row of `x [b, d]` and the row restored from `seen [b, d]`: `[b]`.
     fn distance(&self, x: &Tensor, seen: &Tensor) -> Result<Tensor> {
         let h = self.encoder.apply(&self.params, seen, Activation::Tanh)?;
         (x - self.decoder.apply(&self.params, &h, Activation::Identity)?)?.sqr()?.sum(1)? * 0.5

@@ -1,17 +1,17 @@
-//! Named arrays of numbers in safetensors files.
+//! Named `f32` arrays in safetensors files.
 
 use std::collections::{BTreeMap, HashMap};
 
 use bytemuck::cast_slice;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-/// A tensor's shape and values.
+/// The shape and the values, row-major, of an array.
 pub(crate) type Array = (Vec<usize>, Vec<f32>);
 
-/// Tensors by name.
+/// Arrays by name.
 pub(crate) type Arrays = BTreeMap<String, Array>;
 
-/// A safetensors file of f32 arrays.
+/// The bytes of a safetensors file with these arrays and metadata.
 pub(crate) fn arrays_to_bytes(arrays: &Arrays, metadata: HashMap<String, String>) -> Result<Vec<u8>, String> {
     let mut views = Vec::with_capacity(arrays.len());
     for (name, (shape, values)) in arrays {
@@ -21,7 +21,7 @@ pub(crate) fn arrays_to_bytes(arrays: &Arrays, metadata: HashMap<String, String>
     safetensors::serialize(views, Some(metadata)).map_err(|e| e.to_string())
 }
 
-/// The f32 arrays and the metadata of a safetensors file.
+/// The arrays and the metadata of a safetensors file. All arrays must be `f32`.
 pub(crate) fn arrays_from_bytes(bytes: &[u8]) -> Result<(Arrays, HashMap<String, String>), String> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
     let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;

@@ -1,8 +1,8 @@
-//! From a trained model and its data to a blob.
+//! Compiling a trained model to a blob, with the data that calibrate it.
 
 use elbo::kernel::Packing;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{About, Compiled, Options};
+use elbo_compiler::{Compiled, ModelDescription, Options};
 
 use crate::data::Dataset;
 use crate::model::Model;
@@ -10,11 +10,11 @@ use crate::nn::Rng;
 use crate::rows::model_rows;
 use crate::settings::ExportRecipe;
 
-/// Why a model has not become a blob.
+/// Why a model cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileError {
-    /// The compiler refuses it.
+    /// The compiler refuses the model.
     #[error(transparent)]
     Compiler(#[from] elbo_compiler::CompileError),
     /// The tensor library reports an error.
@@ -22,20 +22,20 @@ pub enum CompileError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// What a compilation is told besides the model and what its blob carries.
+/// Options of a compilation. Those that are `None` have the values of the [`ExportRecipe`].
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
-    /// Order of the weights.
+    /// Order of the weights in the blob.
     pub packing: Packing,
-    /// Instead of [`ExportRecipe::weight_bits`].
+    /// Replaces [`ExportRecipe::weight_bits`].
     pub weight_bits: Option<WeightBits>,
-    /// Instead of [`ExportRecipe::monte_carlo_samples`].
+    /// Replaces [`ExportRecipe::monte_carlo_samples`].
     pub monte_carlo_samples: Option<usize>,
-    /// Instead of [`ExportRecipe::importance_samples`].
+    /// Replaces [`ExportRecipe::importance_samples`].
     pub importance_samples: Option<usize>,
-    /// Rows of the train split to calibrate with.
+    /// Number of train rows for the calibration.
     pub calibration_rows: usize,
-    /// Seed of binarisation, calibration's noise and self-test.
+    /// Seed of the binarisation, of the noise of the calibration and of the self-test.
     pub seed: u64,
 }
 
@@ -52,25 +52,27 @@ impl Default for CompileOptions {
     }
 }
 
-/// What a blob is called.
+/// The names that a blob contains.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'n> {
-    /// The model's name.
+    /// Name of the model.
     pub name: &'n str,
-    /// Its family, `vae` for example.
+    /// Name of the family, for example `vae`.
     pub family: &'n str,
 }
 
-/// A compiled model, and rows that it has not seen.
+/// A compiled model and the test rows.
 #[derive(Debug)]
 pub struct Compilation {
-    /// The blob and everything that reports show.
+    /// The blob and the contents of the reports.
     pub compiled: Compiled,
-    /// The test rows as the model sees them; of a model of an energy, its own draws.
+    /// The test rows in the form that the model reads. If the model learns from an energy, these are draws of the
+    /// model.
     pub test: Vec<Vec<f32>>,
 }
 
-/// Compiles a model: calibrated on the train rows of `dataset`, its score's quantiles those of the validation rows.
+/// Compiles a model. It is calibrated with the train rows of `dataset`, and the quantiles of its score are those of the
+/// validation rows.
 ///
 /// # Errors
 /// Every variant of [`CompileError`].
@@ -90,16 +92,19 @@ pub fn compile(
     let held_out = model_rows(&dataset.validation, likelihood, seed.wrapping_add(1));
     let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
-        // A model of an energy has no data but its own draws.
+        // A model that learns from an energy is calibrated with its own draws.
         let Some(sampler) = model.capabilities().sampler else {
-            return Err(candle_core::Error::Msg("neither rows nor draws to calibrate with".into()).into());
+            return Err(candle_core::Error::Msg(
+                "the calibration needs rows of data, or a model that draws samples".into(),
+            )
+            .into());
         };
         let draws = |purpose: u64| -> candle_core::Result<Vec<Vec<f32>>> {
             sampler.sample(options.calibration_rows, &mut Rng::new(seed.wrapping_add(purpose)))?.to_vec2()
         };
         (calibration, test) = (draws(0)?, draws(1)?);
     }
-    let about = About {
+    let description = ModelDescription {
         family: names.family.to_owned(),
         likelihood,
         data: model.data_range(),
@@ -116,6 +121,6 @@ pub fn compile(
         weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
         seed,
     };
-    let compiled = elbo_compiler::compile(model.lower(&export)?, &about, &calibration, &held_out, &options)?;
+    let compiled = elbo_compiler::compile(model.lower(&export)?, &description, &calibration, &held_out, &options)?;
     Ok(Compilation { compiled, test })
 }

@@ -1,4 +1,4 @@
-//! Bounds on the log-likelihood of held-out data.
+//! Evaluation on held-out data: bounds on the log-likelihood, error rates and scores.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -8,23 +8,23 @@ use crate::nn::Rng;
 use crate::noise::{Purpose, generator};
 use crate::rows::observe;
 
-/// Rows that are evaluated at once.
+/// Number of rows that are evaluated at once.
 const ROWS: usize = 1000;
 
-/// A mean over repetitions and the standard error of that mean, in nats per row.
+/// A mean over repetitions and the standard error of this mean, in nats per row.
 ///
-/// The error covers the draws (pixels and latents), not the choice of the rows.
+/// The standard error accounts for the drawn pixels and latents, not for the choice of the rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Mean over rows and repetitions.
+    /// The mean over all rows and repetitions.
     pub mean: f64,
-    /// Standard error of the mean over repetitions; 0 for a single one.
+    /// The standard error of the mean over the repetitions. It is 0 if there is only one.
     pub standard_error: f64,
 }
 
 impl Estimate {
-    /// From one mean for each repetition.
-    fn of(means: &[f64]) -> Self {
+    /// The estimate from the mean of each repetition.
+    fn from_means(means: &[f64]) -> Self {
         let n = means.len() as f64;
         let mean = means.iter().sum::<f64>() / n;
         let squares: f64 = means.iter().map(|m| (m - mean).powi(2)).sum();
@@ -33,16 +33,16 @@ impl Estimate {
     }
 }
 
-/// The family's bound on `log p(x)` with one sample (for a VAE equation 7 of arXiv 1312.6114), averaged over `count`
-/// fixed binarisations of the split with one noise each.
+/// The family's bound on `log p(x)` with one sample (for a VAE, equation 7 of arXiv 1312.6114). It is averaged over
+/// `count` fixed binarisations of the split, each with its own noise.
 ///
 /// # Errors
-/// Whatever candle reports; an empty split, a count of 0 or a family without a bound.
+/// An empty split, a count of 0, a family without a bound, or an error of candle.
 pub fn elbo_over_binarisations(model: &dyn Model, split: &Split, count: usize, seed: u64) -> Result<Estimate> {
     Ok(elbo_of_rows(model, split, count, seed)?.0)
 }
 
-/// As [`elbo_over_binarisations`], and every row's own mean over the drawings.
+/// Returns the result of [`elbo_over_binarisations`] and the mean of each row over the repetitions.
 ///
 /// # Errors
 /// As [`elbo_over_binarisations`].
@@ -55,18 +55,18 @@ pub fn elbo_of_rows(model: &dyn Model, split: &Split, count: usize, seed: u64) -
 /// binarisations of the split.
 ///
 /// # Errors
-/// Whatever candle reports; an empty split, a count of 0, no sample or a family without this bound.
+/// An empty split, a count of 0, `k = 0`, a family without this bound, or an error of candle.
 pub fn importance_weighted(model: &dyn Model, split: &Split, k: usize, count: usize, seed: u64) -> Result<Estimate> {
     let rows = (8 * ROWS / k.max(1)).max(1);
     let bounds = bounds(model)?;
     Ok(over_draws(model, split, count, rows, |x, noise| bounds.importance_bound(x, k, noise), seed)?.0)
 }
 
-/// The free energy `E[log q(z) + U(z)]` of a model that learns from an energy, over `draws` draws (nats); its standard
-/// error is that of the draws.
+/// The free energy `E[log q(z) + U(z)]` in nats of a model that learns from an energy, averaged over `draws` draws. The
+/// standard error is that of the mean over the draws.
 ///
 /// # Errors
-/// Whatever candle reports; no draw, or a model of rows.
+/// A model that learns from rows, no draw, or an error of candle.
 pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimate> {
     let mut noise = generator(seed, Purpose::TestLatents, 0);
     let Some(energy) = model.capabilities().energy else {
@@ -78,33 +78,34 @@ pub fn free_energy(model: &dyn Model, draws: usize, seed: u64) -> Result<Estimat
         values.extend(energy.free_energy(n, &mut noise)?.to_vec1::<f32>()?.into_iter().map(f64::from));
     }
     if values.is_empty() {
-        candle_core::bail!("nothing to evaluate: no draws");
+        candle_core::bail!("nothing to evaluate: ask for at least one draw");
     }
-    Ok(Estimate::of(&values))
+    Ok(Estimate::from_means(&values))
 }
 
-/// Rows that a model has classified.
+/// The number of rows that a model classifies wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorRate {
-    /// Rows whose likeliest class is not their label.
+    /// Number of rows whose most probable class is not their label.
     pub wrong: usize,
-    /// Rows in all.
+    /// Number of classified rows.
     pub rows: usize,
 }
 
 impl ErrorRate {
-    /// The share of wrong rows.
+    /// The share of rows that are classified wrong.
     #[must_use]
     pub fn rate(self) -> f64 {
         self.wrong as f64 / self.rows as f64
     }
 }
 
-/// How often the likeliest class is not the label, over the rows of the split but those with an index in `seen` (ascending).
-/// `None` for a model without classes or rows without labels. Grey values are taken as they are, not drawn.
+/// How often the most probable class differs from the label, over all rows of the split except those with an index in
+/// `seen`, which is in ascending order. `None` if the model does not classify or the rows have no labels. Grey values
+/// are not binarised.
 ///
 /// # Errors
-/// Whatever candle reports; no rows or no sample.
+/// No row to classify, no sample, or an error of candle.
 pub fn error_rate(
     model: &dyn Model,
     split: &Split,
@@ -115,7 +116,7 @@ pub fn error_rate(
     let (Some(labels), Some(classifier)) = (&split.labels, model.capabilities().classifier) else { return Ok(None) };
     let rows: Vec<usize> = (0..split.n).filter(|row| seen.binary_search(row).is_err()).collect();
     if rows.is_empty() {
-        candle_core::bail!("nothing to classify: all of {} rows are labelled", split.n);
+        candle_core::bail!("nothing to classify: the training used the labels of all {} rows", split.n);
     }
     let mut noise = generator(seed, Purpose::TestLatents, 0);
     let mut wrong = 0;
@@ -128,10 +129,11 @@ pub fn error_rate(
     Ok(Some(ErrorRate { wrong, rows: rows.len() }))
 }
 
-/// The family's anomaly score of rows `x [n, d]`, higher for stranger ones; `None` for a family that scores by its bound.
+/// The anomaly scores of rows `x [n, d]`; a higher score means a less likely row. `None` if the family's score is its
+/// bound.
 ///
 /// # Errors
-/// Whatever candle reports.
+/// Any error of candle.
 pub fn scores(model: &dyn Model, x: &[f32]) -> Result<Option<Vec<f64>>> {
     let Some(scorer) = model.capabilities().scorer else { return Ok(None) };
     let mut scores = Vec::with_capacity(x.len() / model.input().max(1));
@@ -148,7 +150,8 @@ fn bounds(model: &dyn Model) -> Result<&dyn Bounded> {
     model.capabilities().bounds.map_or_else(|| candle_core::bail!("{NO_BOUND}"), Ok)
 }
 
-/// A bound `[rows]`, its mean over the split and the repetitions, and every row's mean over the repetitions.
+/// A bound on the rows of a batch, `[rows]`, averaged over the split and the repetitions, and the mean of each row over
+/// the repetitions.
 fn over_draws(
     model: &dyn Model,
     split: &Split,
@@ -178,7 +181,7 @@ fn over_draws(
         }
         means.push(total / split.n as f64);
     }
-    Ok((Estimate::of(&means), of_rows))
+    Ok((Estimate::from_means(&means), of_rows))
 }
 
 #[cfg(test)]

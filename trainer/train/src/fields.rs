@@ -1,16 +1,16 @@
-//! The fields of a recipe: names, types, defaults and documentation, as the types that hold them declare them.
+//! The fields of a recipe: names, types, defaults and descriptions, derived from the types that hold the values.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
-/// What a field takes.
+/// The type of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
-    /// A whole number, of at least 0 unless it is signed.
+    /// A whole number.
     Whole {
-        /// Whether it may be below 0.
+        /// Whether negative numbers are allowed.
         signed: bool,
     },
     /// Any number.
@@ -21,12 +21,13 @@ pub enum Kind {
     Text,
     /// One of these values.
     Choice(Vec<toml::Value>),
-    /// Any number of values of a kind.
+    /// A list of values of one type.
     List(Box<Self>),
 }
 
 impl Kind {
-    /// The value that a text means, if it is of this kind. A list is written with commas, in brackets or without.
+    /// Parses a text. `None` if the text is not a value of this type. The elements of a list are separated by commas;
+    /// brackets around them are optional.
     #[must_use]
     pub fn parse(&self, text: &str) -> Option<toml::Value> {
         let text = text.trim();
@@ -35,7 +36,7 @@ impl Kind {
             Self::Number => text.parse().ok().map(toml::Value::Float),
             Self::Boolean => text.parse().ok().map(toml::Value::Boolean),
             Self::Text => Some(toml::Value::String(text.to_owned())),
-            Self::Choice(choices) => choices.iter().find(|choice| plain(choice) == text).cloned(),
+            Self::Choice(choices) => choices.iter().find(|choice| value_text(choice) == text).cloned(),
             Self::List(of) => {
                 let inside = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
                 let items = inside.split(',').filter(|item| !item.trim().is_empty());
@@ -44,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// Whether a value is of this kind.
+    /// Whether a value has this type.
     #[must_use]
     pub fn takes(&self, value: &toml::Value) -> bool {
         match self {
@@ -75,25 +76,25 @@ impl fmt::Display for Kind {
                     } else {
                         ", "
                     };
-                    write!(f, "{before}`{}`", plain(choice))?;
+                    write!(f, "{before}`{}`", value_text(choice))?;
                 }
                 Ok(())
             }
             Self::List(of) => match &**of {
-                Self::Whole { .. } => f.write_str("whole numbers of at least 0 with commas between"),
-                Self::Text => f.write_str("texts with commas between"),
-                other => write!(f, "a list with commas between, each of it {other}"),
+                Self::Whole { .. } => f.write_str("whole numbers of at least 0, separated by commas"),
+                Self::Text => f.write_str("texts, separated by commas"),
+                other => write!(f, "a list, separated by commas, of which each element is {other}"),
             },
         }
     }
 }
 
-/// A value as a person writes it on the command line.
+/// A value as text, in the form in which the command line accepts it.
 #[must_use]
-pub fn plain(value: &toml::Value) -> String {
+pub fn value_text(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
-        toml::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        toml::Value::Array(items) => items.iter().map(value_text).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
 }
@@ -101,17 +102,17 @@ pub fn plain(value: &toml::Value) -> String {
 /// One field of a recipe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// Its tables and its name with dots between, `train.steps` for example.
+    /// The names of the tables and of the field, separated by dots, for example `train.steps`.
     pub key: String,
-    /// What it takes.
+    /// The type of the field.
     pub kind: Kind,
-    /// What it is for.
-    pub about: String,
-    /// Its value where nothing is said; none for a field that may be absent.
+    /// What the field means.
+    pub description: String,
+    /// The default. `None` if the field is optional and absent by default.
     pub default: Option<toml::Value>,
 }
 
-/// The fields of a type, in alphabetical order; their keys begin with `prefix` and a dot, if it is not empty.
+/// The fields of a type in alphabetical order. If `prefix` is not empty, every key starts with `prefix` and a dot.
 #[must_use]
 pub fn of<T: JsonSchema>(prefix: &str) -> Vec<Field> {
     let schema = schemars::schema_for!(T);
@@ -130,15 +131,16 @@ fn collect(root: &Map<String, Value>, object: &Map<String, Value>, prefix: &str,
         if target.contains_key("properties") {
             collect(root, target, &key, fields);
         } else if let Some(kind) = kind(root, target) {
-            let about = declared.get("description").and_then(Value::as_str).unwrap_or_default();
-            let about = about.split_whitespace().collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`");
+            let description = declared.get("description").and_then(Value::as_str).unwrap_or_default();
+            let description =
+                description.split_whitespace().collect::<Vec<_>>().join(" ").replace("[`", "`").replace("`]", "`");
             let default = declared.get("default").and_then(|value| toml::Value::try_from(value).ok());
-            fields.push(Field { key, kind, about, default });
+            fields.push(Field { key, kind, description, default });
         }
     }
 }
 
-/// What a schema refers to, `null` left out.
+/// The schema that a reference, or an optional schema, stands for.
 fn resolved<'s>(root: &'s Map<String, Value>, mut schema: &'s Map<String, Value>) -> &'s Map<String, Value> {
     loop {
         let named = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
@@ -185,12 +187,13 @@ fn choices(schema: &Map<String, Value>) -> Vec<toml::Value> {
     found
 }
 
-/// The names that are written nearly as this one, nearest first.
+/// The names in `all` that are similar to `name`, the most similar first; at most three.
 #[must_use]
-pub fn near<'n>(name: &str, all: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+pub fn similar_names<'n>(name: &str, all: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let below = format!("{name}.");
-    // A table stands for the fields in it; among fields of the same name the one in the same table comes first.
+    // If `name` is a table, all of its fields are similar to it. Of fields with the same name, the one in the same
+    // table comes first.
     let likeness = |other: &str| match other.starts_with(&below) {
         true => 1.0,
         false => strsim::jaro_winkler(&last(name), &last(other)) + 0.01 * strsim::jaro_winkler(name, other),
@@ -225,9 +228,9 @@ mod tests {
     fn near_names_come_nearest_first() {
         let all =
             ["train.steps", "train.learning_rate", "flow.steps", "vae.latent", "vae.conv.channels", "vae.conv.kernel"];
-        assert_eq!(near("train.learningrate", all), ["train.learning_rate"]);
-        assert_eq!(near("train.step", all), ["train.steps", "flow.steps"]);
-        assert_eq!(near("vae.conv", all), ["vae.conv.channels", "vae.conv.kernel"]);
-        assert!(near("zebra", all).is_empty());
+        assert_eq!(similar_names("train.learningrate", all), ["train.learning_rate"]);
+        assert_eq!(similar_names("train.step", all), ["train.steps", "flow.steps"]);
+        assert_eq!(similar_names("vae.conv", all), ["vae.conv.channels", "vae.conv.kernel"]);
+        assert!(similar_names("zebra", all).is_empty());
     }
 }

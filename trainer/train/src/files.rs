@@ -10,7 +10,14 @@ pub(crate) fn temporary(path: &Path) -> PathBuf {
 }
 
 /// Writes a file whole or not at all: to a temporary file beside it, then by renaming.
+///
+/// # Errors
+/// `InvalidInput` for a path without a file name; otherwise the error of the system.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if path.file_name().is_none() {
+        let message = format!("{}: expected the path of a file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let temporary = temporary(path);
     let written = std::fs::File::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -34,5 +41,6 @@ mod tests {
         std::fs::create_dir(temporary(&path)).unwrap();
         assert!(write_atomic(&path, b"two").is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
+        assert_eq!(write_atomic(Path::new("/"), b"").unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -1,5 +1,6 @@
-//! Judging drawn images by a classifier of real ones: whether every class comes equally often, how sure the classifier is,
-//! and how far its features lie from those of real images.
+//! Judging generated images with a classifier of real images. The judgement states whether all classes occur equally
+//! often, how confident the classifier is, and how far the features of the generated images are from those of real
+//! images.
 
 mod classifier;
 pub mod frechet;
@@ -15,30 +16,30 @@ use frechet::Gaussian;
 
 use crate::data::Dataset;
 
-/// Why there is no judgement.
+/// Why images cannot be judged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JudgeError {
-    /// The data are not what a classifier can learn from.
-    #[error("the data set `{0}` cannot be judged by: expected images with labels of at least two classes")]
+    /// The data set has no images, or labels of fewer than two classes.
+    #[error("images cannot be judged by the data set `{0}`: expected images with labels of at least two classes")]
     Data(String),
-    /// The classifier's file cannot be read or written.
+    /// The file of the classifier cannot be read or written.
     #[error("{}: {source}; name a folder for the classifier that can be written", path.display())]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The classifier's file is not one.
-    #[error("{}: not a classifier of these data: {reason}; remove it to have another trained", path.display())]
+    /// The file does not contain a classifier of these data.
+    #[error("{}: not a classifier of these data: {reason}; remove it, so that another is trained", path.display())]
     Content {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// Too few images.
+    /// There are fewer than two images.
     #[error("{0} images to judge; expected at least 2")]
     Few(usize),
     /// The tensor library reports an error.
@@ -46,30 +47,31 @@ pub enum JudgeError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// What is said of a set of images.
+/// The statistics of a set of images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judgement {
     /// Number of images.
     pub count: usize,
     /// Accuracy of the classifier on the test rows.
     pub accuracy: f64,
-    /// Share of the images in each class.
+    /// Share of the images that the classifier puts into each class.
     pub histogram: Vec<f64>,
-    /// Mean probability of the class that an image is put in.
+    /// Mean probability of the class that the classifier puts an image into.
     pub confidence: f64,
-    /// The same for the test rows.
+    /// The same mean for the test rows.
     pub real_confidence: f64,
-    /// Frechet distance of the images' features to those of the test rows.
+    /// Frechet distance between the features of the images and those of the test rows.
     pub frechet: f64,
-    /// The same for as many train rows as there are test rows: what real images reach.
+    /// Frechet distance between as many train rows as there are test rows and the test rows. It shows what real images
+    /// reach.
     pub real_frechet: f64,
 }
 
 impl Judgement {
-    /// Judges images `[n, d]` against those of `dataset`.
+    /// Judges images `[n, d]` in comparison with those of `dataset`.
     ///
     /// # Errors
-    /// `Few`, and whatever candle reports.
+    /// `Few`, or any error of candle.
     pub fn of(images: &[f32], dataset: &Dataset, classifier: &Classifier) -> Result<Self, JudgeError> {
         let count = images.len() / dataset.dim;
         for n in [count, dataset.test.n, dataset.train.n] {
@@ -98,7 +100,7 @@ impl Judgement {
         })
     }
 
-    /// Total variation distance of the classes from uniform, in \[0, 1\].
+    /// Total variation distance between the shares of the classes and a uniform distribution, in \[0, 1\].
     #[must_use]
     pub fn total_variation(&self) -> f64 {
         let even = 1.0 / self.histogram.len() as f64;

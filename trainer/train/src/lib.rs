@@ -1,7 +1,10 @@
-//! The trainer of Elbo: deep generative models, learnt with candle and lowered for the compiler.
+//! The trainer of Elbo. It trains deep generative models with candle, and lowers them to the float graph that the
+//! compiler (crate `elbo-compiler`) turns into a blob.
 //!
-//! [`train::fit`] trains any [`model::Model`] in memory, and [`compile::compile`] makes it a blob: `examples/own_model.rs` shows
-//! a model of one's own. [`run`] trains by a [`recipe::Recipe`] into a folder, and [`run::Run::compile`] compiles from there.
+//! [`train::fit`] trains any [`model::Model`] in memory, and [`compile::compile`] turns it into a blob.
+//! `examples/own_model.rs` shows how to write a model of your own. [`run::train()`] trains the model of a
+//! [`recipe::Recipe`] and writes the results to a folder, the run folder. [`run::Run::compile`] compiles the model of
+//! such a folder.
 
 mod arrays;
 pub mod compile;
@@ -26,4 +29,6 @@ pub mod rows;
 pub mod run;
 pub mod settings;
 pub mod step;
+#[cfg(test)]
+mod testing;
 pub mod train;

@@ -1,35 +1,37 @@
-//! What follows from a likelihood: the heads of a decoder, and what they mean.
+//! Likelihoods as operations on tensors: the heads of a decoder, the log-likelihood, the mean and draws.
 
 use candle_core::{Result, Tensor, bail};
 use elbo_compiler::Likelihood;
 
 use crate::nn::{self, Rng};
 
-/// The Gaussian likelihood's log-variance is clamped from below to this value: the variance floor (nats).
+/// Lower limit of the log-variance of the Gaussian likelihood (nats).
 pub const HEAD_LOGVAR_MIN: f64 = -8.0;
-/// The Gaussian likelihood's log-variance is clamped from above to this value (nats).
+/// Upper limit of the log-variance of the Gaussian likelihood (nats).
 pub const HEAD_LOGVAR_MAX: f64 = 4.0;
-/// The logistic likelihood's mean is clamped from below to this value.
+/// Lower limit of the mean of the logistic likelihood. Together with the upper limit it bounds the mean to what Q14 can
+/// hold.
 pub const LOGISTIC_MEAN_MIN: f64 = -0.5;
-/// The logistic likelihood's mean is clamped from above to this value: with the lower one, what Q14 holds.
+/// Upper limit of the mean of the logistic likelihood.
 pub const LOGISTIC_MEAN_MAX: f64 = 1.5;
-/// The logistic likelihood's log-scale is clamped from below to this value: a quarter of a level.
+/// Lower limit of the log-scale of the logistic likelihood. It corresponds to about a quarter of a grey level.
 pub const LOG_SCALE_MIN: f64 = -7.0;
-/// The logistic likelihood's log-scale is clamped from above to this value.
+/// Upper limit of the log-scale of the logistic likelihood.
 pub const LOG_SCALE_MAX: f64 = 2.0;
 
-/// The parameters of a likelihood, `[b, d]` each: logits and nothing, mean and log-variance, or mean and log-scale.
+/// The parameters of a likelihood, `[b, d]` each: logits (Bernoulli), mean and log-variance (Gaussian), or mean and
+/// log-scale (logistic).
 pub type Heads = (Tensor, Option<Tensor>);
 
-/// A likelihood over tensors.
+/// The operations of a likelihood on tensors.
 pub trait Density: Sized {
-    /// The name of the decoder's second head, where there is one.
+    /// The name of the decoder's second head, if the likelihood has two parameters.
     fn second_head(self) -> Option<&'static str>;
 
-    /// What the affine heads stand for: clamped to the ranges of this module.
+    /// Clamps the outputs of the decoder's heads to the limits of this module.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn clamp(self, first: Tensor, second: Option<Tensor>) -> Result<Heads>;
 
     /// `-log p(x)` in nats, `[b]`.
@@ -38,16 +40,17 @@ pub trait Density: Sized {
     /// Shapes, types or devices that do not match.
     fn nll(self, heads: &Heads, x: &Tensor) -> Result<Tensor>;
 
-    /// The means, `[b, d]`; the logistic one's without what its ends cut off.
+    /// The means, `[b, d]`. For the logistic likelihood this is the location, without the effect of the lowest and
+    /// highest level.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn mean(self, heads: &Heads) -> Result<Tensor>;
 
     /// One draw of each value, `[b, d]`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn draw(self, heads: &Heads, noise: &mut Rng) -> Result<Tensor>;
 }
 
@@ -77,7 +80,7 @@ impl Density for Likelihood {
             (Self::Bernoulli, (logits, _)) => nn::bernoulli_nll(logits, x),
             (Self::Gaussian, (mean, Some(logvar))) => nn::gaussian_nll(mean, logvar, x),
             (Self::Logistic, (mean, Some(log_scale))) => nn::logistic_nll(mean, log_scale, x),
-            (_, (_, None)) => bail!("a decoder without its second head"),
+            (_, (_, None)) => bail!("this likelihood has two parameters, but the decoder has only one head"),
         }
     }
 
@@ -102,12 +105,12 @@ impl Density for Likelihood {
                 let logit = (u.log()? - (u.neg()? + 1.0)?.log()?)?;
                 levels(&(first + log_scale.exp()?.mul(&logit)?)?)
             }
-            (_, None) => bail!("a decoder without its second head"),
+            (_, None) => bail!("this likelihood has two parameters, but the decoder has only one head"),
         }
     }
 }
 
-/// The nearest of 256 levels on `[0, 1]`.
+/// The nearest of the 256 levels from 0 to 1.
 fn levels(x: &Tensor) -> Result<Tensor> {
     (x.clamp(0.0, 1.0)? * 255.0)?.round()? / 255.0
 }

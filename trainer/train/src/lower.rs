@@ -1,4 +1,5 @@
-//! What the lowering of every family needs: layers with variables become layers with numbers, to be applied to nodes.
+//! Lowering that all families share: layers with variables become layers with numbers, which are applied to nodes of
+//! the float graph.
 
 use candle_core::Result;
 use elbo::kernel::ConvGeometry;
@@ -25,8 +26,8 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Adds a layer of numbers.
-    pub fn of(model: &mut FloatModel, name: &str, layer: DenseLayer) -> Self {
+    /// Adds a layer given by its weights and biases.
+    pub fn add(model: &mut FloatModel, name: &str, layer: DenseLayer) -> Self {
         let out = layer.out;
         Self { index: model.layer(name, layer), out, geometry: None }
     }
@@ -34,33 +35,33 @@ impl Affine {
     /// Adds a dense layer.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn dense(model: &mut FloatModel, name: &str, params: &Params, layer: Dense) -> Result<Self> {
-        Ok(Self::of(model, name, layer.layer(params)?))
+        Ok(Self::add(model, name, layer.layer(params)?))
     }
 
-    /// Adds a linear map without a bias, of weights `[out, inp]`.
+    /// Adds a linear map with weights `[out, inp]` and without a bias.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn linear(model: &mut FloatModel, name: &str, params: &Params, weight: Slot) -> Result<Self> {
         let (w, (out, inp)) = (params.values(weight)?, params.get(weight).dims2()?);
-        Ok(Self::of(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
+        Ok(Self::add(model, name, DenseLayer { w, b: vec![0.0; out], out, inp }))
     }
 
     /// Adds a dense layer or a convolution.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn layer(model: &mut FloatModel, name: &str, params: &Params, layer: Layer) -> Result<Self> {
         Ok(Self::with_numbers(model, name, layer, &params.values(layer.weight())?, &params.values(layer.bias())?))
     }
 
-    /// Adds a dense layer or a convolution with these weights and biases.
+    /// Adds a dense layer or a convolution that has the shape of `layer` and these weights and biases.
     pub fn with_numbers(model: &mut FloatModel, name: &str, layer: Layer, w: &[f32], b: &[f32]) -> Self {
         match layer {
             Layer::Dense(dense) => {
-                Self::of(model, name, DenseLayer { w: w.to_vec(), b: b.to_vec(), out: dense.out, inp: dense.inp })
+                Self::add(model, name, DenseLayer { w: w.to_vec(), b: b.to_vec(), out: dense.out, inp: dense.inp })
             }
             Layer::Conv(conv) => {
                 let phases = conv.matrices(w, b).into_iter().enumerate();
@@ -71,7 +72,7 @@ impl Affine {
         }
     }
 
-    /// The layer applied to `x`.
+    /// Adds the node of the layer applied to `x`.
     pub fn apply(self, b: &mut Builder, x: NodeId) -> NodeId {
         match self.geometry {
             None => b.dense(self.index, self.out, x),
@@ -80,7 +81,7 @@ impl Affine {
     }
 }
 
-/// Layers after each other, each followed by the same activation.
+/// A sequence of layers, each followed by the same activation function.
 #[derive(Clone, Debug)]
 pub struct Tower {
     layers: Vec<Affine>,
@@ -91,7 +92,7 @@ impl Tower {
     /// Adds a stack of dense layers.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn mlp(model: &mut FloatModel, name: &str, params: &Params, mlp: &Mlp) -> Result<Self> {
         let layers = mlp.layers.iter().enumerate();
         let layers = layers.map(|(i, layer)| Affine::dense(model, &format!("{name}.{i}"), params, *layer));
@@ -101,14 +102,14 @@ impl Tower {
     /// Adds a stack of dense layers and convolutions.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn stack(model: &mut FloatModel, name: &str, params: &Params, stack: &Stack) -> Result<Self> {
         let layers = stack.layers.iter().enumerate();
         let layers = layers.map(|(i, layer)| Affine::layer(model, &format!("{name}.{i}"), params, *layer));
         Ok(Self { layers: layers.collect::<Result<_>>()?, activation: stack.activation })
     }
 
-    /// The last layer's activations.
+    /// Adds the nodes of all layers, and returns that of the last activations.
     pub fn apply(&self, b: &mut Builder, x: NodeId) -> NodeId {
         self.layers.iter().fold(x, |x, layer| {
             let pre = layer.apply(b, x);
@@ -117,7 +118,7 @@ impl Tower {
     }
 }
 
-/// An activation function.
+/// Adds the node of an activation function.
 pub fn activate(b: &mut Builder, activation: Activation, x: NodeId) -> NodeId {
     match activation {
         Activation::Relu => b.map(Opcode::Relu, 0, &[x]),

@@ -1,4 +1,4 @@
-//! What the rest of the trainer asks of a model.
+//! The traits that a model implements to be trained, evaluated and compiled.
 
 use std::ops::ControlFlow;
 
@@ -14,18 +14,19 @@ use crate::step::{Group, Rule, Step};
 
 /// A model that can be trained, evaluated and compiled.
 ///
-/// Rows are `[b, d]` in `f32` on the CPU, bounds and losses in nats.
+/// Rows are `[b, d]` in `f32` on the CPU. Bounds and losses are in nats.
 pub trait Model: Send + Sync {
-    /// Its variables.
+    /// The variables.
     fn params(&self) -> &Params;
 
     /// Number of values of a row.
     fn input(&self) -> usize;
 
-    /// How rows are read.
+    /// The likelihood, which determines the form in which the model reads rows.
     fn likelihood(&self) -> Likelihood;
 
-    /// How a device represents rows: pixels exactly, standardised features within 16 deviations.
+    /// The range of the data on a device. Pixels are represented exactly, and standardised features up to 16 standard
+    /// deviations.
     fn data_range(&self) -> InputRange {
         match self.likelihood() {
             Likelihood::Bernoulli | Likelihood::Logistic => InputRange::Unit,
@@ -36,125 +37,127 @@ pub trait Model: Send + Sync {
     /// Number of latent dimensions.
     fn latent(&self) -> usize;
 
-    /// Number of classes that the model knows, 0 of none.
+    /// Number of classes, or 0 for a model without classes.
     fn classes(&self) -> usize {
         0
     }
 
-    /// Whether its classes are the labels of the data, rather than found in it.
+    /// Whether the classes are the labels of the data. Otherwise the model finds the classes itself, like the
+    /// components of a mixture.
     fn classes_are_labels(&self) -> bool {
         true
     }
 
-    /// The variables that are optimised together, each group with its own optimiser. One group of all by default.
+    /// Groups of variables, each with its own optimiser. By default one group contains all variables.
     fn groups(&self) -> Vec<Group> {
         vec![Group { vars: (0..self.params().vars().len()).collect(), rule: Rule::Adam }]
     }
 
-    /// Takes one training step through [`Step::minimise`] and returns the loss.
+    /// Takes one training step with [`Step::minimise`], and returns the loss.
     ///
     /// # Errors
-    /// Whatever candle reports; a model that is fitted as a whole, by [`Fit`], which is the default.
+    /// Any error of candle. The default implementation always fails; it is for models that implement [`Fit`] instead.
     fn step(&self, _step: &mut Step<'_>) -> Result<f64> {
-        candle_core::bail!("this model is fitted as a whole, not by steps")
+        candle_core::bail!("this model is fitted as a whole and has no training steps")
     }
 
-    /// What it can do beside learning and being lowered.
+    /// What the model can do in addition to training and lowering.
     fn capabilities(&self) -> Capabilities<'_>;
 
-    /// What training shows.
+    /// How the training loss is displayed.
     fn objective(&self) -> Objective {
         Objective::default()
     }
 
-    /// Its programs in floating point, for the compiler.
+    /// Lowers the model to the float graph of its programs, which the compiler reads.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn lower(&self, export: &ExportRecipe) -> Result<FloatModel>;
 }
 
-/// What a model can do; nothing by default.
+/// The optional abilities of a model. By default it has none.
 #[derive(Clone, Copy, Default)]
 pub struct Capabilities<'m> {
-    /// Bounds the log-likelihood of rows.
+    /// The model has a bound on the log-likelihood of rows.
     pub bounds: Option<&'m dyn Bounded>,
-    /// Scores rows by something that is no bound.
+    /// The model has a score for anomalies that is not such a bound.
     pub scorer: Option<&'m dyn Scorer>,
-    /// Draws rows.
+    /// The model draws samples.
     pub sampler: Option<&'m dyn Sampler>,
-    /// Tells classes.
+    /// The model classifies rows.
     pub classifier: Option<&'m dyn Classifier>,
-    /// Learns from an energy instead of rows.
+    /// The model learns from an energy instead of rows.
     pub energy: Option<&'m dyn EnergyFit>,
-    /// Is fitted as a whole instead of by steps.
+    /// The model is fitted as a whole instead of by gradient steps.
     pub fit: Option<&'m dyn Fit>,
 }
 
 /// A model with a bound on the log-likelihood of a row.
 pub trait Bounded: Sync {
-    /// A lower bound on `log p(x)` of each row, one sample of noise each, or its exact value: `x [b, d]` to `[b]`.
+    /// A lower bound on `log p(x)` of each row with one noise sample per row, or its exact value: `x [b, d]` to `[b]`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn bound(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor>;
 
-    /// Whether [`Bounded::bound`] is `log p(x)` itself, without noise.
+    /// Whether [`Bounded::bound`] is the exact `log p(x)`, which needs no noise.
     fn exact(&self) -> bool {
         false
     }
 
-    /// The importance-weighted bound on `log p(x)` with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]` to `[b]`.
-    /// `None` where there is none, as beside an exact value.
+    /// The importance-weighted bound on `log p(x)` with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]` to
+    /// `[b]`. `None` if the model has no such bound, for example because its bound is exact.
     ///
     /// # Errors
-    /// Whatever candle reports; no sample.
+    /// `k = 0`, or any error of candle.
     fn importance_bound(&self, _x: &Tensor, _k: usize, _noise: &mut Rng) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }
 
-/// A model whose anomaly score is no bound.
+/// A model with an anomaly score that is not a bound on the log-likelihood.
 pub trait Scorer: Sync {
-    /// The score of each row, higher for stranger ones: `x [b, d]` to `[b]`.
+    /// The score of each row, which is higher for a less likely row: `x [b, d]` to `[b]`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn score(&self, x: &Tensor) -> Result<Tensor>;
 }
 
-/// A model that draws.
+/// A model that draws samples.
 pub trait Sampler: Sync {
-    /// The means of `p(x|...)` of `n` draws from the model, `[n, d]`: what pictures show.
+    /// Draws `n` samples of the latent variables, and returns the means of `p(x|...)`, `[n, d]`. Pictures show these
+    /// means.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor>;
 }
 
-/// A model of labelled rows.
+/// A model that classifies rows.
 pub trait Classifier: Sync {
-    /// The probability of each class given a row, averaged over `samples` samples of whatever else is latent: `x [b, d]` to
-    /// `[b, classes]`.
+    /// The probability of each class given a row, averaged over `samples` samples of the other latent variables: `x [b,
+    /// d]` to `[b, classes]`.
     ///
     /// # Errors
-    /// Whatever candle reports; no sample.
+    /// `samples` is 0, or any error of candle.
     fn classify(&self, x: &Tensor, samples: usize, noise: &mut Rng) -> Result<Tensor>;
 
-    /// The number of samples where nobody says.
+    /// The default number of samples.
     fn samples(&self) -> usize;
 }
 
-/// A model `q` that learns from an energy `U` instead of rows, `p(z)` being `exp(-U(z)) / Z`.
+/// A model `q` that learns from an energy `U` instead of rows, where `p(z) = exp(-U(z)) / Z`.
 pub trait EnergyFit: Sync {
-    /// The energy's name.
+    /// The name of the energy.
     fn energy_name(&self) -> &'static str;
 
-    /// `log q(z) + U(z)` of `n` draws `z ~ q`, `[n]` (nats): minus its mean is a lower bound on `ln Z`, and what validation
-    /// looks at.
+    /// `log q(z) + U(z)` in nats for `n` draws `z ~ q`: `[n]`. Minus the mean is a lower bound on `ln Z`, which
+    /// validations use.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn free_energy(&self, n: usize, noise: &mut Rng) -> Result<Tensor>;
 
     /// `U(z)` in nats: `z [n, d]` to `[n]`.
@@ -166,35 +169,36 @@ pub trait EnergyFit: Sync {
     /// `ln Z` in nats.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     fn log_z(&self) -> Result<f64>;
 }
 
-/// A model that is fitted as a whole, by expectation maximisation for example. It keeps what it learns in its variables.
+/// A model that is fitted as a whole, for example by expectation maximisation. It stores the result in its variables.
 pub trait Fit: Sync {
-    /// Fits the variables to the rows, as the settings' steps allow. After every pass it gives `watch` the number of passes so
-    /// far and the loss (nats per row), and ends at once where that says so. A fit that was ended goes on with `done`, the
-    /// number of passes that led to the present variables; 0 for a fresh one.
+    /// Fits the variables to the rows. The steps of the settings limit the number of passes. After every pass, calls
+    /// `watch` with the number of passes so far and the loss (nats per row), and stops if it returns `Break`. To
+    /// continue a fit that was stopped, `done` is the number of passes that led to the current variables; otherwise it
+    /// is 0.
     ///
     /// # Errors
-    /// Rows that cannot be fitted; whatever `watch` or candle report.
+    /// Rows to which the model cannot be fitted, or an error of `watch` or of candle.
     fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()>;
 }
 
-/// Is told the number of passes and the loss after each, and says whether to go on.
+/// Receives the number of passes and the loss after each pass, and returns whether to continue.
 pub type Watch<'w> = dyn FnMut(u64, f64) -> Result<ControlFlow<()>> + 'w;
 
-/// What a family's training loss is called, and how its curve is drawn: with the sign turned, so that it is what the
-/// family estimates.
+/// The name of the training loss of a family, and how its curve is drawn. The curve shows minus the loss, which is the
+/// quantity that the family estimates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Objective {
-    /// The curve's name.
+    /// The name of the curve.
     pub curve: &'static str,
-    /// Column of the curve in the table of metrics, beside the loss itself.
+    /// The column for this quantity in the table of metrics, which also has a column for the loss.
     pub column: Option<&'static str>,
-    /// What its values are in.
+    /// The unit of the values.
     pub unit: &'static str,
-    /// Validations over which the curve is median-filtered; 1 for as it is.
+    /// Number of validations over which the curve is median-filtered. With 1 it is not filtered.
     pub median: usize,
 }
 

@@ -1,11 +1,11 @@
-//! An independent generator for every purpose and step.
+//! An independent random generator for every purpose and step.
 //!
-//! Each is a function of `(seed, purpose, index)` rather than a state that is carried along, so that a run resumed at
-//! step `n` draws what the uninterrupted run would have drawn, whatever else drew before.
+//! A generator is a function of `(seed, purpose, index)`, and no state is carried from step to step. A training that is
+//! resumed at step `n` therefore draws the same numbers as an uninterrupted one.
 
 use crate::nn::Rng;
 
-/// What a generator is for. The numbers are part of reproducibility: never renumber them.
+/// What a generator is used for. The numbers are part of the reproducibility and must never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Order of the rows; the index is the epoch.
@@ -24,7 +24,7 @@ pub enum Purpose {
     TestLatents = 7,
     /// Latents of pictures.
     Pictures = 8,
-    /// Rows drawn beside the batch; the index is the step.
+    /// Rows that are drawn in addition to the batch; the index is the step.
     Rows = 9,
 }
 
@@ -33,12 +33,12 @@ pub fn generator(seed: u64, purpose: Purpose, index: u64) -> Rng {
     Rng::new([seed, purpose as u64, index].into_iter().fold(0, |state, word| mix(state ^ word)))
 }
 
-/// The seed of a start: that of the run for the first.
+/// The seed of a start, counted from 0. The first start has the seed of the run.
 pub fn seed_of_start(seed: u64, start: u64) -> u64 {
     if start == 0 { seed } else { mix(mix(seed) ^ start) }
 }
 
-/// SplitMix64's step (Steele, Lea and Flood 2014): a bijection that avalanches.
+/// A step of SplitMix64 (Steele, Lea and Flood 2014), a bijection in which every input bit affects every output bit.
 fn mix(x: u64) -> u64 {
     let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

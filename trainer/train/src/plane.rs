@@ -1,4 +1,4 @@
-//! Pictures of models in two dimensions: what was learnt from, densities and draws side by side.
+//! Pictures of two-dimensional models: the data or energy, the learnt density, and samples, side by side.
 
 use std::io;
 use std::path::Path;
@@ -10,21 +10,21 @@ use crate::model::Model;
 use crate::nn::Rng;
 use crate::plot;
 
-/// Cells along a side of a picture.
+/// Number of cells along a side of a picture.
 const CELLS: usize = 100;
-/// A picture covers plus and minus this.
-const HALF: f32 = 4.0;
-/// Points of which the draws of a model are shown.
+/// A picture covers the square from -4 to 4.
+const HALF_WIDTH: f32 = 4.0;
+/// Number of samples that a picture shows.
 pub const DRAWS: usize = 20_000;
 
 /// A value for every cell, row by row from the top.
 pub type Panel = Vec<f32>;
 
-const CELL: f32 = 2.0 * HALF / CELLS as f32;
+const CELL: f32 = 2.0 * HALF_WIDTH / CELLS as f32;
 
 /// The centres of the cells.
 pub fn centres() -> Vec<[f32; 2]> {
-    let at = |i: usize| (i as f32 + 0.5) * CELL - HALF;
+    let at = |i: usize| (i as f32 + 0.5) * CELL - HALF_WIDTH;
     (0..CELLS * CELLS).map(|i| [at(i % CELLS), -at(i / CELLS)]).collect()
 }
 
@@ -32,11 +32,11 @@ fn centres_as_rows() -> Result<Tensor> {
     Tensor::from_vec(centres().concat(), (CELLS * CELLS, 2), &Device::Cpu)
 }
 
-/// How many of the points, two values each, lie in every cell.
+/// The number of points in each cell. A point is two consecutive values.
 pub fn histogram(points: &[f32]) -> Panel {
     let mut counts = vec![0.0f32; CELLS * CELLS];
     for point in points.as_chunks::<2>().0 {
-        let [column, row] = [point[0], -point[1]].map(|v| ((v + HALF) / CELL).floor());
+        let [column, row] = [point[0], -point[1]].map(|v| ((v + HALF_WIDTH) / CELL).floor());
         if [column, row].iter().all(|v| (0.0..CELLS as f32).contains(v)) {
             counts[row as usize * CELLS + column as usize] += 1.0;
         }
@@ -44,10 +44,10 @@ pub fn histogram(points: &[f32]) -> Panel {
     counts
 }
 
-/// The density of an energy, or the train rows.
+/// The target of the training: the density of the energy, or a histogram of the train rows.
 ///
 /// # Errors
-/// Whatever candle reports.
+/// Any error of candle.
 pub fn target(model: &dyn Model, dataset: &Dataset) -> Result<Panel> {
     match model.capabilities().energy {
         Some(energy) => energy.potential(&centres_as_rows()?)?.neg()?.exp()?.to_vec1(),
@@ -55,32 +55,32 @@ pub fn target(model: &dyn Model, dataset: &Dataset) -> Result<Panel> {
     }
 }
 
-/// The density of a model that has an exact one.
+/// The density of a model with an exact density.
 ///
 /// # Errors
-/// A model without one, or whatever candle reports.
+/// A model without an exact density, or an error of candle.
 pub fn density(model: &dyn Model) -> Result<Panel> {
     match model.capabilities().bounds.filter(|bounds| bounds.exact()) {
         Some(bounds) => bounds.bound(&centres_as_rows()?, &mut Rng::new(0))?.exp()?.to_vec1(),
-        None => bail!("a model without an exact density"),
+        None => bail!("this model has no exact density to draw"),
     }
 }
 
-/// Draws of a model.
+/// Samples of a model, two consecutive values each.
 ///
 /// # Errors
-/// Whatever candle reports.
+/// Any error of candle.
 pub fn draws(model: &dyn Model, rng: &mut Rng) -> Result<Vec<f32>> {
     match model.capabilities().sampler {
         Some(sampler) => sampler.sample(DRAWS, rng)?.flatten_all()?.to_vec1(),
-        None => bail!("a model that draws nothing"),
+        None => bail!("this model cannot draw samples"),
     }
 }
 
-/// Writes panels from left to right as a PNG, each in shares of its largest value.
+/// Writes panels side by side as a PNG. Each panel is scaled to its largest value.
 ///
 /// # Errors
-/// What writing the file gives.
+/// The error of writing the file.
 pub fn write(path: &Path, panels: Vec<Panel>) -> io::Result<()> {
     let shares = |panel: Panel| {
         let most = panel.iter().copied().fold(f32::MIN_POSITIVE, f32::max);

@@ -1,50 +1,32 @@
-//! Pictures of a run: sample grids (PNG), training curves and scatter plots (SVG) and images as text.
+//! Pictures of a run: grids of samples (PNG), training curves and scatter plots (SVG), and images as text.
 
 mod scatter;
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 
 pub use scatter::scatter;
 
-/// Grey of the gaps in a sample grid.
+use crate::files::write_atomic;
+
+/// Grey value of the gaps between the samples of a grid.
 const GAP: u8 = 64;
 
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// Writes a file whole or not at all: to a temporary file beside it, then by renaming.
-fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        return Err(invalid(format!("{}: expected a file name", path.display())));
-    };
-    let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to report; the temporary file may not even exist.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// Writes images as an 8-bit grey PNG of `columns` images a row, each pixel `scale` wide and high,
-/// with gaps of `scale` pixels between the images.
+/// Writes images as an 8-bit greyscale PNG with `columns` images per row. Each pixel becomes a square with sides of
+/// `scale` pixels, and the gaps between the images are `scale` pixels wide.
 ///
-/// Each image holds `shape[0] * shape[1]` values in \[0, 1\], row-major; values beyond are clamped
-/// and NaN is black. The file is replaced atomically.
+/// Each image has `shape[0] * shape[1]` values in \[0, 1\], row-major. Values outside this range are clamped, and NaN
+/// becomes black. The file is replaced atomically.
 ///
 /// # Errors
-/// `InvalidInput` for no images, a zero dimension, a grid beyond `u32`, or an image of another
-/// length; else what writing the file gives.
+/// `InvalidInput` if there are no images, if a size is 0, if the picture is larger than `u32` allows, or if an image
+/// has another length than `shape` requires. Otherwise the error of writing the file.
 pub fn sample_grid(
     path: &Path,
     images: &[Vec<f32>],
@@ -55,7 +37,8 @@ pub fn sample_grid(
     let [rows, cols] = shape;
     if images.is_empty() || rows == 0 || cols == 0 || columns == 0 || scale == 0 {
         return Err(invalid(format!(
-            "sample grid: expected images, shape, columns and scale above 0, found {} images, {shape:?}, {columns}, {scale}",
+            "sample grid: expected at least 1 image, row, column and scale, \
+             found {} images of {shape:?}, {columns} columns and scale {scale}",
             images.len()
         )));
     }
@@ -72,7 +55,7 @@ pub fn sample_grid(
     };
     let size = extent(columns, cols).zip(extent(images.len().div_ceil(columns), rows));
     let Some((width, height)) = size else {
-        return Err(invalid("sample grid: expected at most 4294967295 pixels a side".to_owned()));
+        return Err(invalid("sample grid: expected sides of at most 4294967295 pixels; draw fewer images".to_owned()));
     };
     let stride = width as usize;
     let mut pixels = vec![GAP; stride * height as usize];
@@ -99,7 +82,7 @@ pub fn sample_grid(
     write_atomic(path, &out)
 }
 
-/// The range of `values`, widened a little so that no curve lies on the frame.
+/// The range of `values`, with a margin of 3 % on both sides.
 fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     let margin = match high - low {
@@ -109,8 +92,8 @@ fn range(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     low - margin..high + margin
 }
 
-/// The median of each value and its neighbours, `window` of them where there are as many on both sides; fewer, as many on
-/// either side, near the ends.
+/// Replaces each value by the median of itself and its neighbours, `window` values in total. Near the ends the window
+/// shrinks symmetrically.
 #[must_use]
 pub fn median_filter(values: &[f64], window: usize) -> Vec<f64> {
     let reach = window / 2;
@@ -123,12 +106,12 @@ pub fn median_filter(values: &[f64], window: usize) -> Vec<f64> {
     (0..values.len()).map(median).collect()
 }
 
-/// Writes named series of `(x, y)` points as lines of an SVG, 800 x 500, with a legend.
+/// Writes named series of `(x, y)` points as the lines of an SVG of 800 x 500 pixels with a legend.
 ///
-/// Points that are not finite are left out. The file is replaced atomically.
+/// Points that are not finite are omitted. The file is replaced atomically.
 ///
 /// # Errors
-/// `InvalidInput` if no series has a finite point; else what drawing or writing the file gives.
+/// `InvalidInput` if no series has a finite point. Otherwise the error of drawing or writing.
 pub fn training_curve(
     path: &Path,
     title: &str,
@@ -172,11 +155,11 @@ pub fn training_curve(
     write_atomic(path, svg.as_bytes())
 }
 
-/// An image as text: one line a row, each value in \[0, 1\] as one of `" .:-=+*#%@"`, twice, so that
-/// the picture keeps its proportions in a terminal.
+/// An image as text with one line per row. Each value in \[0, 1\] becomes one of the characters `" .:-=+*#%@"`, written
+/// twice so that pixels are about square in a terminal.
 ///
-/// `image` holds `shape[0] * shape[1]` values, row-major; values beyond \[0, 1\] are clamped, and NaN
-/// and missing values are blank.
+/// `image` has `shape[0] * shape[1]` values, row-major. Values outside \[0, 1\] are clamped. NaN and missing values
+/// become blank.
 #[must_use]
 pub fn text_art(image: &[f32], shape: [usize; 2]) -> String {
     const RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
@@ -196,6 +179,8 @@ pub fn text_art(image: &[f32], shape: [usize; 2]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,8 @@
-//! Recipes: everything that decides a run, in one TOML file with every default written out.
+//! Recipes. A recipe determines a training run completely. As a file it is TOML with every default written out.
 //!
-//! A recipe names its family, whose options are in a table of the family's name; the tables `[data]`, `[train]` and `[export]`
-//! are those of every family. Which fields there are, [`mod@table`] knows from the types.
+//! A recipe names its model family. The options of the family are in a table with the family's name. The tables
+//! `[data]`, `[train]` and `[export]` exist for every family. [`mod@table`] derives the list of all fields from the
+//! types that hold them.
 
 pub mod table;
 
@@ -14,23 +15,23 @@ use crate::family::{self, Family};
 use crate::model::Model;
 use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
-/// The built-in recipes of all families: name and TOML text.
+/// Name and TOML text of the built-in recipes of all families.
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
     family::ALL.iter().flat_map(|entry| entry.recipes.iter().copied())
 }
 
-/// Everything that decides a run.
+/// Everything that determines a training run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// Names the run folder.
+    /// The name of the run folder, unless the command line gives another one.
     pub name: String,
-    /// The data set; none where an energy is learnt.
+    /// The data set. Its `spec` is empty if the family learns from an energy instead of data.
     pub data: DataRecipe,
-    /// The family, and the options of its own table.
+    /// The family with the options of its own table.
     pub family: Family,
-    /// The optimisation.
+    /// The settings of the optimisation.
     pub train: TrainRecipe,
-    /// What `elbo compile` puts into the blob.
+    /// The settings of `elbo compile`.
     pub export: ExportRecipe,
 }
 
@@ -52,16 +53,16 @@ impl Serialize for Recipe {
 }
 
 impl Recipe {
-    /// The default recipe for a data set, of the default family.
+    /// The default recipe of the default family for a data set. `spec` names the data set, see [`DataRecipe::spec`].
     #[must_use]
     pub fn for_data(spec: &str) -> Self {
         Self::of_entry(&family::ALL[0], spec)
     }
 
-    /// The default recipe of a family for a data set.
+    /// The default recipe of a family for a data set. `spec` names the data set, see [`DataRecipe::spec`].
     ///
     /// # Errors
-    /// `UnknownFamily`.
+    /// `UnknownFamily` if there is no family of this name.
     pub fn for_family(family: &str, spec: &str) -> Result<Self, RecipeError> {
         family::find(family).map(|entry| Self::of_entry(entry, spec))
     }
@@ -78,7 +79,7 @@ impl Recipe {
         }
     }
 
-    /// A built-in recipe by name, or one from a file.
+    /// The built-in recipe with this name, or the recipe in the file with this path.
     ///
     /// # Errors
     /// Every variant of [`RecipeError`].
@@ -103,7 +104,7 @@ impl Recipe {
         Self::parse(&path.display().to_string(), &text)
     }
 
-    /// A recipe from its TOML text, which came from `origin`.
+    /// Parses the TOML text of a recipe. `origin` is the file or built-in name that errors mention.
     ///
     /// # Errors
     /// `Parse` and `In`.
@@ -115,23 +116,23 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe as the text of a file.
+    /// The TOML text of the recipe.
     ///
     /// # Errors
-    /// `Table` for a number that TOML cannot hold.
+    /// `Table` if TOML cannot represent a number of the recipe.
     pub fn to_toml(&self) -> Result<String, RecipeError> {
         toml::to_string(self).map_err(|e| RecipeError::Table { table: self.name.clone(), reason: e.to_string() })
     }
 
-    /// What the family may look at beside its own options.
+    /// The settings that a family may read in addition to its own options.
     fn shared(&self) -> Shared<'_> {
         Shared { data: &self.data, train: &self.train }
     }
 
-    /// Checks every range that the types do not.
+    /// Checks that every value is in its range. Ranges that depend on the data are checked by [`Recipe::model`].
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         let at_least_1 = [
             ("export.monte_carlo_samples", self.export.monte_carlo_samples),
@@ -147,12 +148,16 @@ impl Recipe {
         self.train.check()?;
         self.family.check(self.shared())?;
         if self.data.spec.is_empty() && self.family.without_data().is_none() {
-            return Err(RecipeError::invalid("data.spec", "a data set, `digits` or a file for example", "none"));
+            return Err(RecipeError::invalid(
+                "data.spec",
+                "a data set, for example `digits` or the path of a file",
+                "none",
+            ));
         }
         Ok(())
     }
 
-    /// Loads the data set; one without rows where the family learns from something else.
+    /// Loads the data set. If the family learns from an energy, the result is a data set without rows.
     ///
     /// # Errors
     /// Every variant of [`DataError`].
@@ -160,18 +165,19 @@ impl Recipe {
         self.family.without_data().map_or_else(|| self.data.load(), Ok)
     }
 
-    /// The untrained model for data of this shape, its variables drawn from the recipe's seed.
+    /// Creates the untrained model for data of this shape. The seed of the recipe determines its initial weights.
     ///
     /// # Errors
-    /// `Invalid` for what does not fit the data, such as a Bernoulli likelihood of values outside \[0, 1\].
+    /// `Invalid` if an option does not suit the data, for example a Bernoulli likelihood for values outside \[0, 1\].
     pub fn model(&self, data: &DataShape) -> Result<Box<dyn Model>, RecipeError> {
         self.family.model(data, self.shared())
     }
 
-    /// Indices of the train rows whose labels the family learns from; `None` for one that learns from none.
+    /// Indices of the train rows whose labels the family uses. `None` if the family does not use labels.
     ///
     /// # Errors
-    /// `Invalid`: labels that are missing, outside the classes, or fewer than asked for.
+    /// `Invalid` if labels are missing, if a label is not below `classes`, or if there are fewer labelled rows than the
+    /// recipe requires.
     pub fn labelled_rows(&self, train: &Split, classes: usize) -> Result<Option<Vec<usize>>, RecipeError> {
         self.family.labelled_rows(train, classes, self.shared())
     }

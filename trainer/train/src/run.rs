@@ -1,4 +1,4 @@
-//! The run folder: what a training run leaves, in files that a stranger understands.
+//! The run folder, which contains the results of a training in documented files.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,57 +22,60 @@ pub use train::{TrainError, resume, train};
 
 /// The recipe with every default written out.
 const RECIPE: &str = "recipe.toml";
-/// What the data were.
+/// The record of the data.
 const DATA: &str = "data.toml";
-/// One line for each validation.
+/// The metrics, one line for each validation.
 const METRICS: &str = "metrics.csv";
 /// The best weights.
 const MODEL: &str = "model.safetensors";
-/// Everything needed to resume.
+/// Everything that is needed to resume the training.
 const CHECKPOINT: &str = "checkpoint.safetensors";
 
-/// What can be wrong with a run folder.
+/// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// The folder or a file in it cannot be written.
-    #[error("{}: cannot be written: {source}; choose another --out", path.display())]
+    #[error("{}: the run folder cannot be written: {source}; choose another --out", path.display())]
     Write {
-        /// The folder or file.
+        /// The path of the folder or file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A file cannot be read.
-    #[error("{}: {source}; expected a run folder, as `elbo train` writes it", path.display())]
+    #[error("{}: cannot be read: {source}; name a run folder that `elbo train` has written", path.display())]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The recipe is refused.
+    /// The recipe is not valid.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A file's content is not what it should be.
+    /// A file has invalid contents.
     #[error("{}: {reason}", path.display())]
     Content {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// The data cannot be loaded.
+    /// The data set cannot be loaded.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The data are not those of the training.
-    #[error("the data set `{spec}` has changed since the training: CRC-32 {found}, expected {expected}")]
+    /// The data set is not the one that the model was trained on.
+    #[error(
+        "the data set `{spec}` has changed since the training: its CRC-32 is {found}, expected {expected}; \
+         restore the data, or train again"
+    )]
     DataChanged {
-        /// The recipe's data set.
+        /// The data set as the recipe names it.
         spec: String,
-        /// As recorded.
+        /// The checksum at the time of the training.
         expected: String,
-        /// As loaded.
+        /// The checksum now.
         found: String,
     },
     /// The model cannot be compiled.
@@ -80,11 +83,11 @@ pub enum RunError {
     Compile(#[from] CompileError),
 }
 
-/// The record of the data, `data.toml`.
+/// The record of the data, the file `data.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecord {
-    /// The data set's name.
+    /// Name of the data set.
     pub name: String,
     /// The data set as the recipe names it.
     pub source: String,
@@ -92,29 +95,29 @@ pub struct DataRecord {
     pub kind: String,
     /// Rows and columns of one example.
     pub shape: [usize; 2],
-    /// CRC-32 of the source's unpacked bytes, in hexadecimal.
+    /// CRC-32 of the uncompressed source, in hexadecimal.
     pub crc32: String,
-    /// Train rows.
+    /// Number of train rows.
     pub train_rows: usize,
-    /// Validation rows.
+    /// Number of validation rows.
     pub validation_rows: usize,
-    /// Test rows.
+    /// Number of test rows.
     pub test_rows: usize,
-    /// Number of classes: one more than the largest label; 0 without labels.
+    /// Number of classes: the largest label plus 1, or 0 if the data have no labels.
     #[serde(default)]
     pub classes: usize,
-    /// What was applied to a table's features.
+    /// The standardisation of the features of a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardise: Option<StandardiseRecord>,
 }
 
-/// The features' standardisation, `(x - mean) / std`, fitted on the train rows.
+/// The standardisation of the features, `(x - mean) / std`, computed on the train rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StandardiseRecord {
-    /// Mean of each feature.
+    /// Mean of each feature, in the units of the data.
     pub mean: Vec<f32>,
-    /// Standard deviation of each feature.
+    /// Standard deviation of each feature, in the units of the data.
     pub std: Vec<f32>,
 }
 
@@ -138,10 +141,10 @@ impl DataRecord {
     }
 }
 
-/// A run folder that has been read.
+/// The contents of a run folder.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The folder.
+    /// The path of the folder.
     pub path: PathBuf,
     /// The recipe with every default.
     pub recipe: Recipe,
@@ -166,7 +169,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), recipe, data })
     }
 
-    /// Loads the data set, and checks that it is the one of the training.
+    /// Loads the data set, and checks that it is the one that the model was trained on.
     ///
     /// # Errors
     /// `Data` and `DataChanged`.
@@ -183,14 +186,14 @@ impl Run {
         Ok(dataset)
     }
 
-    /// What a model must know of the data.
+    /// The shape of the data.
     #[must_use]
     pub fn shape(&self) -> DataShape {
         let kind = if self.data.kind == "table" { Kind::Table } else { Kind::Image };
         DataShape { shape: self.data.shape, kind, classes: self.data.classes }
     }
 
-    /// The best model.
+    /// The model with the best weights.
     ///
     /// # Errors
     /// `Io`, `Recipe` and `Content`.
@@ -211,10 +214,11 @@ impl Run {
         Ok(model)
     }
 
-    /// Compiles the best model. Model and data come with it: reports need them.
+    /// Compiles the model with the best weights. The model and the data are part of the result because reports need
+    /// them.
     ///
     /// # Errors
-    /// Those of [`Run::dataset`] and [`Run::model`]; `Compile`.
+    /// The errors of [`Run::dataset`] and [`Run::model`], and `Compile`.
     pub fn compile(&self, options: &CompileOptions) -> Result<CompiledRun, RunError> {
         let (dataset, model) = (self.dataset()?, self.model()?);
         let names = Names { name: &self.recipe.name, family: self.recipe.family.name() };
@@ -225,15 +229,15 @@ impl Run {
 
 /// A compiled run.
 pub struct CompiledRun {
-    /// The blob, what reports show, and the test rows.
+    /// The compiled model and the test rows.
     pub compilation: Compilation,
     /// The model that was compiled.
     pub model: Box<dyn Model>,
-    /// The data of its training.
+    /// The data set of the training.
     pub dataset: Dataset,
 }
 
-/// Makes the folder with the files that do not change.
+/// Creates the folder with the files that do not change during the training.
 fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunError> {
     let text = |file: &str, e: toml::ser::Error| RunError::Content { path: path.join(file), reason: e.to_string() };
     let recipe_text = toml::to_string(recipe).map_err(|e| text(RECIPE, e))?;
@@ -250,16 +254,16 @@ fn create(path: &Path, recipe: &Recipe, dataset: &Dataset) -> Result<(), RunErro
 fn readme(recipe: &Recipe) -> String {
     format!(
         "A training run of Elbo: {name}\n\n\
-         recipe.toml             what was trained, with every default written out\n\
+         recipe.toml             the recipe of the run, with every default written out\n\
          data.toml               the data: source, CRC-32, rows of each split, standardisation\n\
          metrics.csv             one line for each validation; bounds, and losses that are bounds, in nats per row\n\
-         curve.svg               the same as a picture\n\
-         samples.png             draws from the best model (images only): the means of p(x|z), z from the prior\n\
-         density.png             flows in two dimensions only: what was learnt from, the model's density, its draws,\n\
-        \x20                       each of [-4, 4] squared, the second column upwards\n\
-         model.safetensors       the best weights; a layer's weight is [out, in]\n\
-         checkpoint.safetensors  weights, optimiser, average and counters, to resume from\n\n\
-         Go on:      elbo train --resume THIS_FOLDER\n\
+         curve.svg               the metrics as a picture\n\
+         samples.png             samples of the best model (only for images): means of p(x|z), with z from the prior\n\
+         density.png             only for flows in two dimensions: the data or energy, the density of the model, and\n\
+        \x20                       samples, on the square from -4 to 4, with the second column upwards\n\
+         model.safetensors       the best weights; the weight of a layer is [out, in]\n\
+         checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\n\
+         Resume:     elbo train --resume THIS_FOLDER\n\
          Evaluate:   elbo eval THIS_FOLDER --binarisations 100\n\
          Repeat:     elbo train THIS_FOLDER/recipe.toml --out ANOTHER_FOLDER\n",
         name = recipe.name

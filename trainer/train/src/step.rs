@@ -1,4 +1,4 @@
-//! What a family may use in one training step.
+//! The interface between a family and one training step.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -10,16 +10,16 @@ use crate::noise::{Purpose, generator};
 use crate::rows::observe;
 use crate::settings::TrainRecipe;
 
-/// One training step: its rows, its noise and its optimisers. Everything random is a function of seed and step, so that
-/// a resumed run draws what the uninterrupted one would have drawn.
+/// One training step: its rows, its noise and its optimisers. All randomness is a function of the seed and the step, so
+/// that a resumed run draws the same numbers as an uninterrupted one.
 pub struct Step<'s> {
     /// The step, counted from 0.
     pub index: u64,
-    /// The optimisation's settings.
+    /// The settings of the optimisation.
     pub recipe: &'s TrainRecipe,
-    /// Noise of the latents.
+    /// Generator of the latent noise.
     pub noise: Rng,
-    /// The train rows; none for a model that learns from a density.
+    /// The train rows. There are none if the model learns from an energy.
     pub rows: &'s Split,
     pixels: Rng,
     draws: Rng,
@@ -48,38 +48,40 @@ impl<'s> Step<'s> {
         }
     }
 
-    /// The step's rows as the model sees them, `[b, d]`; every row of the split comes once an epoch.
+    /// The rows of this step's batch in the form that the model reads, `[b, d]`. Every epoch uses each row of the split
+    /// at most once.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn batch(&mut self, likelihood: Likelihood) -> Result<Tensor> {
         self.gather(self.batch, likelihood)
     }
 
-    /// Labels of the step's rows, where the source has labels.
+    /// The labels of the batch, or `None` if the data have no labels.
     #[must_use]
     pub fn labels(&self) -> Option<Vec<u32>> {
         self.labels_of(self.batch)
     }
 
-    /// `n` further rows, drawn with replacement from those with an index in `among`, and their indices: `[n, d]`.
+    /// Draws `n` further rows with replacement from the rows with an index in `among`. Returns the rows, `[n, d]`, and
+    /// their indices.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn draw(&mut self, among: &[usize], n: usize, likelihood: Likelihood) -> Result<(Tensor, Vec<usize>)> {
         let rows: Vec<usize> = (0..n).map(|_| among[self.draws.below(among.len())]).collect();
         Ok((self.gather(&rows, likelihood)?, rows))
     }
 
-    /// These rows as the model sees them, `[n, d]`.
+    /// The rows with these indices in the form that the model reads, `[n, d]`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn take(&mut self, rows: &[usize], likelihood: Likelihood) -> Result<Tensor> {
         self.gather(rows, likelihood)
     }
 
-    /// Labels of these rows, where the source has labels.
+    /// The labels of the rows with these indices, or `None` if the data have no labels.
     #[must_use]
     pub fn labels_of(&self, rows: &[usize]) -> Option<Vec<u32>> {
         let labels = self.rows.labels.as_ref()?;
@@ -92,11 +94,11 @@ impl<'s> Step<'s> {
         Tensor::from_vec(observe(likelihood, &mut self.pixels, &x), (rows.len(), dim), &Device::Cpu)
     }
 
-    /// Moves the variables of a group against the gradient of the scalar `loss`, and returns its value. A loss that is
-    /// not finite moves nothing.
+    /// Takes one optimiser step for a group of variables with the gradient of the scalar `loss`, and returns the value
+    /// of the loss. If the loss is not finite, the variables do not change.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn minimise(&mut self, group: usize, loss: &Tensor) -> Result<f64> {
         let value = f64::from(loss.to_dtype(DType::F32)?.to_scalar::<f32>()?);
         if value.is_finite() {
@@ -106,19 +108,19 @@ impl<'s> Step<'s> {
     }
 }
 
-/// Variables with an optimiser of their own.
+/// Variables that one optimiser updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Indices into [`Params::vars`](crate::layers::Params::vars).
     pub vars: Vec<usize>,
-    /// How they are updated.
+    /// The update rule.
     pub rule: Rule,
 }
 
-/// An optimiser's rule.
+/// The update rule of an optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Adam (arXiv 1412.6980), with the recipe's decoupled weight decay.
+    /// Adam (arXiv 1412.6980) with the decoupled weight decay of the recipe.
     Adam,
     /// RMSProp (Tieleman and Hinton 2012), without weight decay.
     RmsProp,

@@ -1,7 +1,8 @@
-//! The training loop: dynamic binarisation, validation on fixed noise, early stopping, restarts.
+//! The training loop: dynamic binarisation, validation with fixed noise, early stopping and restarts.
 //!
-//! A training is a function of its settings and data. It may be interrupted after any step and resumed, and ends with the same
-//! bits. [`fit`] trains a model in memory; [`crate::run`] keeps what it learns in a folder.
+//! The result of a training depends only on its settings and its data. A training may be interrupted after any step;
+//! when it is resumed, it ends with the same bits. [`fit`] trains a model in memory. [`crate::run`] trains a model and
+//! saves the results in a folder.
 
 mod checkpoint;
 mod learner;
@@ -23,29 +24,30 @@ use crate::noise::{Purpose, generator, seed_of_start};
 use crate::rows::observe;
 use crate::settings::{RecipeError, TrainRecipe};
 
-/// Watches a training, and may end it. `()` does neither.
+/// Is notified of the progress of a training, and may stop it. The implementation for `()` does nothing.
 pub trait Observer {
-    /// The loop begins, or goes on, after `step` of at most `steps` steps.
+    /// The loop starts, or continues after `step` steps. It takes at most `steps` steps.
     fn begin(&mut self, _step: u64, _steps: u64) {}
 
-    /// Whether to end here, after `step` steps. A run folder then has a checkpoint of them.
+    /// Returns whether to stop now, after `step` steps. If the training writes a run folder, the folder then contains a
+    /// checkpoint of this step.
     fn stop(&mut self, _step: u64) -> bool {
         false
     }
 
-    /// `step` steps are taken.
+    /// A step has been taken; `step` is the number of steps so far.
     fn step(&mut self, _step: u64) {}
 
-    /// The model was validated.
+    /// The model has been validated.
     fn metric(&mut self, _metric: &Metric, _objective: Objective) {}
 
-    /// The loop ends.
+    /// The loop has ended.
     fn end(&mut self) {}
 }
 
 impl Observer for () {}
 
-/// Ends a training after this many steps.
+/// Stops a training after this number of steps.
 #[derive(Clone, Copy, Debug)]
 pub struct StopAfter(pub u64);
 
@@ -55,17 +57,17 @@ impl Observer for StopAfter {
     }
 }
 
-/// Why a model in memory was not trained to the end.
+/// Why a model in memory could not be trained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FitError {
-    /// The settings are refused.
+    /// The settings are not valid.
     #[error(transparent)]
     Settings(#[from] RecipeError),
-    /// The loss or a weight is no longer a number.
-    #[error("step {step}: the loss or a weight is no longer a finite number; lower learning_rate")]
+    /// The loss or a weight is not finite.
+    #[error("step {step}: the loss or a weight is not a finite number; lower learning_rate")]
     Diverged {
-        /// The step, counted from 1.
+        /// The number of the step, counted from 1.
         step: u64,
     },
     /// The tensor library reports an error.
@@ -73,36 +75,36 @@ pub enum FitError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// Why a run ended.
+/// Why a training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All steps were taken.
+    /// All steps have been taken.
     Finished,
-    /// The validation bound stopped improving, in the last start where there are several.
+    /// The validation bound stopped improving. With restarts, this refers to the last one.
     Early,
-    /// It was stopped and can be resumed.
+    /// The observer stopped it. It can be resumed.
     Interrupted,
 }
 
-/// The result of a run.
+/// The result of a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Why it ended.
+    /// Why the training ended.
     pub end: End,
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// Best validation bound (nats per row), where there are validation rows.
+    /// The best validation bound (nats per row), or `None` if there are no validation rows.
     pub best_elbo: Option<f64>,
-    /// The step it was reached at.
+    /// The step at which the best validation bound was reached.
     pub best_step: u64,
-    /// Seconds of training, over all sessions.
+    /// Seconds of training, including those before interruptions.
     pub seconds: f64,
-    /// A line for each validation.
+    /// One entry for each validation.
     pub metrics: Vec<Metric>,
 }
 
-/// Trains a model in memory on the train rows of `dataset`; what it validates on are the validation rows. At the end the model
-/// has the weights of the best validation.
+/// Trains a model in memory on the train rows of `dataset`, and validates it on the validation rows. At the end the
+/// model has the weights with the best validation bound.
 ///
 /// # Errors
 /// Every variant of [`FitError`].
@@ -118,44 +120,44 @@ pub fn fit(
     }
     let learner = Learner::new(&*model, settings)?;
     let state = State { seed: settings.seed, ..State::default() };
-    let (outcome, Memory) = Trainer::new(settings, dataset, learner, state, Memory)?.run(observer)?;
+    let (outcome, NoStore) = Trainer::new(settings, dataset, learner, state, NoStore)?.run(observer)?;
     Ok(outcome)
 }
 
 fn no_restarts(settings: &TrainRecipe) -> FitError {
-    let expected = "0 for a model that is trained in memory: make it again from another seed instead";
+    let expected = "0 for a model in memory; to restart, create the model again from another seed";
     RecipeError::invalid("train.restarts", expected, settings.restarts).into()
 }
 
-/// What a loop must not lose, and who keeps it.
-pub(crate) trait Keeper {
-    /// Why the training ended before its time.
+/// Where a training saves its progress.
+pub(crate) trait ProgressStore {
+    /// Why the training failed.
     type Error: From<candle_core::Error>;
 
-    /// The loss or a weight is no longer a number.
+    /// The error for a loss or a weight that is not finite.
     fn diverged(&self, step: u64) -> Self::Error;
 
-    /// Another untrained model, for a start with these settings.
-    fn again(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, Self::Error>;
+    /// Creates another untrained model for a restart with these settings.
+    fn new_model(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, Self::Error>;
 
-    /// Keeps all metrics so far.
+    /// Saves all metrics so far.
     fn metrics(&mut self, metrics: &[Metric], objective: Objective) -> Result<(), Self::Error>;
 
-    /// Keeps a checkpoint and the weights of the best model so far.
+    /// Saves a checkpoint and the weights of the best model so far.
     fn save(&mut self, checkpoint: &Checkpoint, best: &Arrays) -> Result<(), Self::Error>;
 }
 
-/// Keeps nothing but what the model itself holds.
-struct Memory;
+/// Saves nothing. The result of the training remains in the model.
+struct NoStore;
 
-impl Keeper for Memory {
+impl ProgressStore for NoStore {
     type Error = FitError;
 
     fn diverged(&self, step: u64) -> FitError {
         FitError::Diverged { step }
     }
 
-    fn again(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, FitError> {
+    fn new_model(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, FitError> {
         Err(no_restarts(start))
     }
 
@@ -168,28 +170,28 @@ impl Keeper for Memory {
     }
 }
 
-/// The optimisation's settings in a start, counted from 0.
-pub(crate) fn table_of_start(train: &TrainRecipe, start: u64) -> TrainRecipe {
+/// The settings of a start, counted from 0. Only the seed differs from that of the first start.
+pub(crate) fn settings_of_start(train: &TrainRecipe, start: u64) -> TrainRecipe {
     TrainRecipe { seed: seed_of_start(train.seed, start), ..train.clone() }
 }
 
-/// A training under way.
+/// The state of the training loop.
 pub(crate) struct Trainer<'t, K> {
     settings: &'t TrainRecipe,
-    /// The settings of the present start: with the seed of that start.
+    /// The settings of the current start, with its seed.
     train: TrainRecipe,
     dataset: &'t Dataset,
     learner: Learner<'t>,
     state: State,
-    keeper: K,
-    /// For every draw, the validation rows in parts.
+    store: K,
+    /// The validation rows in batches, for each draw of the pixels.
     validation: Vec<Vec<Tensor>>,
-    /// The order of the rows, and the epoch it belongs to.
+    /// The epoch and its order of the rows.
     order: (u64, Vec<usize>),
 }
 
-impl<'t, K: Keeper> Trainer<'t, K> {
-    /// Rows that are validated at once.
+impl<'t, K: ProgressStore> Trainer<'t, K> {
+    /// Number of rows in a validation batch.
     const ROWS: usize = 1000;
 
     pub fn new(
@@ -197,7 +199,7 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         dataset: &'t Dataset,
         learner: Learner<'t>,
         state: State,
-        keeper: K,
+        store: K,
     ) -> candle_core::Result<Self> {
         let mut validation = Vec::new();
         let (input, likelihood) = (learner.model.input(), learner.model.likelihood());
@@ -210,11 +212,11 @@ impl<'t, K: Keeper> Trainer<'t, K> {
             let parts = dataset.validation.x.chunks(Self::ROWS * input).map(&mut rows);
             validation.push(parts.collect::<candle_core::Result<_>>()?);
         }
-        let train = table_of_start(settings, state.start);
-        Ok(Self { settings, train, dataset, learner, state, keeper, validation, order: (u64::MAX, Vec::new()) })
+        let train = settings_of_start(settings, state.start);
+        Ok(Self { settings, train, dataset, learner, state, store, validation, order: (u64::MAX, Vec::new()) })
     }
 
-    /// Whether a checkpoint says that there is nothing left to do.
+    /// Whether the checkpoint is that of a finished training.
     pub fn finished(&self) -> bool {
         self.state.finished
     }
@@ -232,12 +234,13 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         observer.end();
         self.state.finished = end != End::Interrupted;
         self.save()?;
-        self.keeper.metrics(&self.state.metrics, self.learner.model.objective())?;
+        self.store.metrics(&self.state.metrics, self.learner.model.objective())?;
         self.learner.set(&self.best()?)?;
-        Ok((self.outcome(end), self.keeper))
+        Ok((self.outcome(end), self.store))
     }
 
-    /// Trains to the end of the present start. `begun` says when the session did, and after how many seconds of training.
+    /// Trains to the end of the current start. `begun` is the time at which this session started, and the seconds of
+    /// training before it.
     fn start(&mut self, observer: &mut dyn Observer, begun: (Instant, f64)) -> Result<End, K::Error> {
         if let Some(fit) = self.learner.model.capabilities().fit {
             return self.fit(fit, observer, begun);
@@ -255,8 +258,8 @@ impl<'t, K: Keeper> Trainer<'t, K> {
             let save = step.is_multiple_of(train.checkpoint_every) && step < train.steps;
             if validate {
                 let objective = self.learner.model.objective();
-                observer.metric(self.measure()?, objective);
-                self.keeper.metrics(&self.state.metrics, objective)?;
+                observer.metric(self.record_metrics()?, objective);
+                self.store.metrics(&self.state.metrics, objective)?;
                 if patience > 0 && self.state.stale >= patience {
                     return Ok(End::Early);
                 }
@@ -275,14 +278,14 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         let mut pass = |passes: u64, loss: f64| -> Result<Option<End>, K::Error> {
             self.state.step = self.state.start_step + passes;
             if !loss.is_finite() {
-                return Err(self.keeper.diverged(self.state.step));
+                return Err(self.store.diverged(self.state.step));
             }
             (self.state.loss_sum, self.state.loss_count) = (loss.to_bits(), 1);
             self.state.seconds = begun.1 + begun.0.elapsed().as_secs_f64();
             observer.step(self.state.step);
             let objective = self.learner.model.objective();
-            observer.metric(self.measure()?, objective);
-            self.keeper.metrics(&self.state.metrics, objective)?;
+            observer.metric(self.record_metrics()?, objective);
+            self.store.metrics(&self.state.metrics, objective)?;
             if train.patience > 0 && self.state.stale >= train.patience {
                 return Ok(Some(End::Early));
             }
@@ -303,17 +306,17 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         failure.map_or(Ok(end), Err)
     }
 
-    /// Begins anew from other initial weights; the best model so far stays.
+    /// Starts again from other initial weights. The best weights so far are kept.
     fn restart(&mut self) -> Result<(), K::Error> {
         self.state.restart();
-        self.train = table_of_start(self.settings, self.state.start);
-        let fresh = self.keeper.again(&self.train)?;
+        self.train = settings_of_start(self.settings, self.state.start);
+        let fresh = self.store.new_model(&self.train)?;
         self.learner.restart(&*fresh, &self.train)?;
         self.order = (u64::MAX, Vec::new());
         Ok(())
     }
 
-    /// Steps of the present start.
+    /// Number of steps taken in the current start.
     fn step_of_start(&self) -> u64 {
         self.state.step - self.state.start_step
     }
@@ -324,7 +327,7 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         let (learner, train, rows) = (&mut self.learner, &self.train, &self.dataset.train);
         let loss = crate::nn::on_pool(|| learner.step(train, step, rows, &batch))?;
         if !loss.is_finite() {
-            return Err(self.keeper.diverged(self.state.step + 1));
+            return Err(self.store.diverged(self.state.step + 1));
         }
         self.state.loss_sum = (f64::from_bits(self.state.loss_sum) + loss).to_bits();
         self.state.loss_count += 1;
@@ -332,7 +335,8 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         Ok(())
     }
 
-    /// The rows of a step. Every epoch has its own order; rows that do not fill a batch wait for another epoch.
+    /// The indices of the rows of a step's batch. Every epoch has its own order. The last rows of an epoch that do not
+    /// fill a batch are skipped.
     fn batch(&mut self, step: u64) -> Vec<usize> {
         let rows = &self.dataset.train;
         if rows.n == 0 {
@@ -348,14 +352,15 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         self.order.1[at * size..(at + 1) * size].to_vec()
     }
 
-    /// Adds a line of metrics, and keeps the weights if their validation bound is the best so far of all starts.
-    fn measure(&mut self) -> Result<&Metric, K::Error> {
+    /// Validates the model and adds an entry to the metrics. Keeps the weights if their validation bound is the best of
+    /// all starts.
+    fn record_metrics(&mut self) -> Result<&Metric, K::Error> {
         let averaged = self.learner.averaged()?;
         let elbo = self.validate(&averaged)?;
         let step = self.state.step;
         if let Some(elbo) = elbo {
             if !elbo.is_finite() {
-                return Err(self.keeper.diverged(step));
+                return Err(self.store.diverged(step));
             }
             let better = |than: Option<u64>| than.is_none_or(|best| elbo > f64::from_bits(best));
             if better(self.state.start_best) {
@@ -379,8 +384,8 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         Ok(&self.state.metrics[self.state.metrics.len() - 1])
     }
 
-    /// The mean bound over the validation rows and draws (nats); without rows minus the free energy of a model that has
-    /// one.
+    /// The mean bound over the validation rows and draws (nats). Without rows it is minus the free energy, if the model
+    /// learns from an energy, and otherwise `None`.
     fn validate(&self, weights: &Weights) -> Result<Option<f64>, K::Error> {
         let seed = self.settings.seed;
         let bound = self.learner.with_weights(weights, |model| -> candle_core::Result<Option<f64>> {
@@ -407,22 +412,22 @@ impl<'t, K: Keeper> Trainer<'t, K> {
         Ok(bound)
     }
 
-    /// Keeps the checkpoint and the best model so far.
+    /// Saves a checkpoint and the best weights so far.
     fn save(&mut self) -> Result<(), K::Error> {
         if !self.learner.is_finite()? {
-            return Err(self.keeper.diverged(self.state.step));
+            return Err(self.store.diverged(self.state.step));
         }
         let mut checkpoint = Checkpoint { state: self.state.clone(), ..Checkpoint::default() };
         self.learner.save(&mut checkpoint)?;
         let model = self.learner.with_weights(&self.best()?, arrays)??;
-        self.keeper.save(&checkpoint, &model)
+        self.store.save(&checkpoint, &model)
     }
 
     fn best(&self) -> Result<Weights, K::Error> {
         Ok(self.learner.best.clone().map_or_else(|| self.learner.averaged(), Ok)?)
     }
 
-    /// What came of it.
+    /// The result of the training.
     pub fn outcome(&self, end: End) -> Outcome {
         Outcome {
             end,

@@ -16,7 +16,13 @@ use static_cell::ConstStaticCell;
 
 const SEED: u64 = 1;
 /// Words for a blob to fuzz, and four kilobytes of memory to run it.
-const SCRATCH: usize = if cfg!(feature = "fuzz") { (1 << 10) + 1 + (1 << 10) } else { 0 };
+const SCRATCH: usize = if cfg!(feature = "fuzz") {
+    (1 << 10) + 1 + (1 << 10)
+} else if cfg!(feature = "bench") {
+    1 << 10
+} else {
+    0
+};
 
 static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
 static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);

@@ -47,8 +47,8 @@ fn golden_blob() {
     let words = blob.finish();
     let header = [MAGIC, FORMAT_VERSION, 51, words[3], 8, 1, 2, 1, 1, 0, 9, 0];
     assert_eq!(words[..12], header);
-    // The program: kind, its operation, its tensors, input and output, work 1 + 2 + 1, two products.
-    assert_eq!(words[12..24], [2, 0, 1, 0, 2, 0xFFFF_0000, 0xFFFF_0001, 0, 4, 0, 2, 0]);
+    // The program: kind, its operation, its tensors, input and output, the work of a row of one word, two products.
+    assert_eq!(words[12..24], [2, 0, 1, 0, 2, 0xFFFF_0000, 0xFFFF_0001, 0, 129, 0, 2, 0]);
     // z and y: type, scale and bound; length; place; lifetime.
     assert_eq!(words[24..32], [1 | 12 << 8 | 4096 << 16, 2, 0, 1 << 16, 1 | 10 << 8 | 7169 << 16, 1, 4, 1 | 2 << 16]);
     // A dense layer that writes tensor 1 from tensor 0 by matrix 0.

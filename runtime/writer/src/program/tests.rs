@@ -90,7 +90,10 @@ fn nested_loops_are_counted_as_the_runtime_counts_them() {
     // The proof compares work and lifetimes with those that it computes.
     loads(&blob);
     let record = blob.records().programs[0];
-    assert_eq!((record.work, record.macs), (1 + 5 + 15 * (5 + 5 + 5 + 1) + 5 * (4 + 1) + 6, 0));
+    // Noise, a sum, half the squares, the end; then the inner loop, a mean, the end; then the outer loop and the bound.
+    let inner = 15 * ((72 + 4 * 7) + (72 + 4 * 6) + (112 + 4) + (72 + 12));
+    let outer = 5 * (72 + (272 + 3 * 6) + (72 + 12));
+    assert_eq!((record.work, record.macs), (inner + outer + 72 + (140 + 5 * 29), 0));
     assert_eq!(blob.records().tensors[0].last, 8, "every iteration of both reads the input");
 }
 

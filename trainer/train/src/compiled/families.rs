@@ -4,12 +4,12 @@
 use candle_core::{DType, Device, Tensor};
 use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
-use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 use elbo_compiler::fidelity::{Labels, fidelity, paired};
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{About, CompileError, Compiled, Options, compile};
+use elbo_compiler::{CompileError, Compiled, ModelDescription, Options, compile};
 
+use super::run_graph;
 use crate::data::Kind;
 use crate::family::dlgm::DlgmRecipe;
 use crate::family::flow::posterior::PosteriorRecipe;
@@ -51,7 +51,7 @@ fn compiled_with(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) 
 fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) -> Result<Compiled, CompileError> {
     let mut export = Recipe::for_data("digits").export;
     (export.monte_carlo_samples, export.importance_samples) = (3, 5);
-    let about = About {
+    let description = ModelDescription {
         family: "test".into(),
         likelihood: model.likelihood(),
         data: model.data_range(),
@@ -68,15 +68,7 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         weight_bits,
         seed: 1,
     };
-    compile(model.lower(&export).unwrap(), &about, rows, rows, &options)
-}
-
-/// Runs a program of the float graph on one row with noise from `noise`.
-fn float(graph: &FloatModel, kind: ProgramKind, x: &[f32], noise: &[f32]) -> Vec<Vec<f32>> {
-    let mut draws = noise.iter();
-    let program = graph.program(kind).unwrap_or_else(|| panic!("no {}", kind.name()));
-    let inputs: &[&[f32]] = if kind.signature().inputs == 0 { &[] } else { &[x] };
-    graph.run(program, inputs, &mut |out| out.iter_mut().zip(&mut draws).for_each(|(out, draw)| *out = *draw))
+    compile(model.lower(&export).unwrap(), &description, rows, rows, &options)
 }
 
 /// All programs of the integer model against the float graph, within these many nats and steps of the output's scale.
@@ -114,10 +106,10 @@ fn flows_of_rows() {
         let bounds = model.capabilities().bounds.unwrap();
         let exact = bounds.bound(&x, &mut Rng::new(0)).unwrap().to_vec1::<f32>().unwrap();
         for (x, exact) in rows.iter().zip(&exact) {
-            close(kind, -float(&compiled.float, ProgramKind::Score, x, &[])[0][0], *exact);
+            close(kind, -run_graph(&compiled.float, ProgramKind::Score, x, &[])[0][0], *exact);
             // What a flow decodes, it inverts.
-            let x_of = float(&compiled.float, ProgramKind::Decode, x, &[]);
-            let z = float(&compiled.float, ProgramKind::Invert, &x_of[0], &[]);
+            let x_of = run_graph(&compiled.float, ProgramKind::Decode, x, &[]);
+            let z = run_graph(&compiled.float, ProgramKind::Invert, &x_of[0], &[]);
             x.iter().zip(&z[0]).for_each(|(z, back)| close(kind, *back, *z));
         }
         follows(&compiled, &rows, 0.1, 40.0);
@@ -217,7 +209,7 @@ fn sixteen_bits_of_a_weight_leave_a_fraction_of_the_error() {
         println!("{recipe}{eight:?}\n{sixteen:?}");
         assert!(!eight.is_empty());
         for ((eight, lsb), (sixteen, _)) in eight.iter().zip(&sixteen) {
-            // Hardly anything is left of an error that is one of rounding already.
+            // An error that only consists of rounding hardly shrinks.
             assert!(
                 sixteen.rms < (eight.rms / 3.0).max(*lsb) && sixteen.worst < eight.worst,
                 "{recipe}: {eight:?} {sixteen:?}"
@@ -226,7 +218,7 @@ fn sixteen_bits_of_a_weight_leave_a_fraction_of_the_error() {
     }
 }
 
-/// The score of what a flow drew is the density that it drew it with.
+/// The score of a point that a flow drew is the log-density that came with it.
 #[test]
 fn flows_of_an_energy() {
     for kind in ["realnvp", "nice", "planar", "radial"] {
@@ -237,8 +229,8 @@ fn flows_of_an_energy() {
         let rows = rows(&*model, 40);
         let compiled = compiled(&*model, &rows);
         for noise in &rows {
-            let drawn = float(&compiled.float, ProgramKind::SampleDensity, &[], noise);
-            close(kind, float(&compiled.float, ProgramKind::Score, &drawn[0], &[])[0][0], drawn[1][0]);
+            let drawn = run_graph(&compiled.float, ProgramKind::SampleDensity, &[], noise);
+            close(kind, run_graph(&compiled.float, ProgramKind::Score, &drawn[0], &[])[0][0], drawn[1][0]);
         }
         follows(&compiled, &rows, 0.05, 20.0);
     }
@@ -265,7 +257,7 @@ fn scaled_layers_are_lowered_as_they_act() {
     let layers = ModelRecipe { hidden: vec![16], latent: 4, ..ModelRecipe::default() };
     let dlgm = DlgmRecipe { model: layers, ..DlgmRecipe::default() }.model(64, likelihood, 0).unwrap();
     for model in [&vae as &dyn Model, &dlgm] {
-        // Away from what they start as.
+        // Change them from their initial values.
         let mut rng = Rng::new(7);
         for (_, var) in model.params().vars() {
             let noise = rng.normal(var.shape(), DType::F32, &CPU).unwrap();
@@ -277,10 +269,10 @@ fn scaled_layers_are_lowered_as_they_act() {
     let number = |t: Tensor| t.to_vec1::<f32>().unwrap()[0];
     let eps = Rng::new(6).normal((5, 1, 4), DType::F32, &CPU).unwrap();
     let noise: Vec<f32> = eps.flatten_all().unwrap().to_vec1().unwrap();
-    let importance = float(&compiled(&vae, &x).float, ProgramKind::ScoreImportance, &x[0], &noise)[0][0];
+    let importance = run_graph(&compiled(&vae, &x).float, ProgramKind::ScoreImportance, &x[0], &noise)[0][0];
     close("planar posterior", -importance, number(vae.iwae(&at, &eps).unwrap()));
     let none = [Tensor::zeros((1, 4), DType::F32, &CPU).unwrap(), Tensor::zeros((1, 4), DType::F32, &CPU).unwrap()];
-    let score = float(&compiled(&dlgm, &x).float, ProgramKind::Score, &x[0], &[])[0][0];
+    let score = run_graph(&compiled(&dlgm, &x).float, ProgramKind::Score, &x[0], &[])[0][0];
     close("DLGM", -score, number(dlgm.elbo(&at, &none).unwrap()));
 }
 
@@ -325,7 +317,7 @@ fn adversarial_networks() {
         let x = Tensor::new(rows.clone(), &CPU).unwrap();
         let values = model.capabilities().scorer.unwrap().score(&x).unwrap().to_vec1::<f32>().unwrap();
         for (x, value) in rows.iter().zip(values) {
-            close("critic", float(&compiled.float, ProgramKind::Score, x, &[])[0][0], value);
+            close("critic", run_graph(&compiled.float, ProgramKind::Score, x, &[])[0][0], value);
         }
         follows(&compiled, &rows, 0.01, 260.0);
     }

@@ -1,4 +1,4 @@
-//! What folding makes of the layers of a VAE.
+//! Folding the layers of a VAE.
 
 use candle_core::{DType, Device};
 use elbo::program::{Opcode, ProgramKind};
@@ -7,6 +7,7 @@ use elbo_compiler::graph::{Node, NodeKind};
 use elbo_compiler::stimulus::{fill_normal, generator};
 use elbo_compiler::{FloatModel, Likelihood};
 
+use super::run_graph;
 use crate::family::vae::{Vae, VaeSpec};
 use crate::model::Model;
 use crate::nn::Activation;
@@ -19,33 +20,28 @@ fn lowered(activation: Activation, likelihood: Likelihood, hidden: &[usize]) -> 
     vae.lower(&export).unwrap()
 }
 
-/// Runs every program of both models on the same inputs and noise.
+/// Asserts that every program of both models gives the same outputs for the same rows and noise.
 fn assert_same(before: &FloatModel, after: &FloatModel) {
-    for (program, folded) in before.programs.iter().zip(&after.programs) {
-        assert_eq!(program.kind, folded.kind);
+    let kinds = |model: &FloatModel| model.programs.iter().map(|program| program.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(before), kinds(after));
+    for program in &before.programs {
         for seed in 0..20 {
-            let x = match program.nodes[0] {
-                Node { kind: NodeKind::Input, len, .. } => {
-                    let mut x = vec![0.0; len];
-                    fill_normal(&mut generator(seed), &mut x);
-                    x
-                }
-                _ => Vec::new(),
-            };
-            let run = |model: &FloatModel, program: &elbo_compiler::graph::FloatProgram| {
-                let mut rng = generator(seed + 100);
-                model.run(program, &[&x], &mut |out| fill_normal(&mut rng, out))
-            };
-            let (a, b) = (run(before, program), run(after, folded));
+            let (mut x, mut noise) = (vec![0.0; 23], vec![0.0; 100]);
+            if let Node { kind: NodeKind::Input, len, .. } = program.nodes[0] {
+                x.resize(len, 0.0);
+            }
+            fill_normal(&mut generator(seed), &mut x);
+            fill_normal(&mut generator(seed + 100), &mut noise);
+            let [a, b] = [before, after].map(|model| run_graph(model, program.kind, &x, &noise).concat());
             assert_eq!(a.len(), b.len());
-            for (a, b) in a.iter().flatten().zip(b.iter().flatten()) {
+            for (a, b) in a.iter().zip(&b) {
                 assert!((a - b).abs() <= 1e-6 * a.abs().max(1.0), "{}: {a} {b}", program.kind.name());
             }
         }
     }
 }
 
-/// Weights of all layers.
+/// Number of weights of all layers.
 fn weights(model: &FloatModel) -> usize {
     model.layers.iter().map(|layer| layer.w.len()).sum()
 }
@@ -65,7 +61,7 @@ fn a_linear_vae_becomes_one_layer_each_way() {
         assert_eq!(after.layers.len(), 2 + heads, "{:?}", after.layer_names);
         assert_eq!(after.layer_names[0], "encoder.0+encoder.1+encoder.2+mu");
         assert_eq!((dense_nodes(&before, ProgramKind::Encode), dense_nodes(&after, ProgramKind::Encode)), (5, 2));
-        // mu is a latent that the decoder reads in other programs from elsewhere: it stays.
+        // The layer `mu` stays, because other programs give the decoder a latent that does not come from it.
         assert_eq!(dense_nodes(&after, ProgramKind::Reconstruct), 2);
         assert!(weights(&after) < weights(&before) / 3);
     }

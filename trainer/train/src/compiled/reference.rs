@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Linear, Module, loss::binary_cross_entropy_with_logit, ops};
 use elbo::program::ProgramKind;
-use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 
+use super::run_graph;
 use crate::family::vae::{LOGVAR_MAX, LOGVAR_MIN, Vae, VaeSpec};
 use crate::likelihood::{HEAD_LOGVAR_MAX, HEAD_LOGVAR_MIN};
 use crate::model::Model;
@@ -111,13 +111,6 @@ fn narrow(t: &Tensor) -> Vec<f32> {
     t.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The outputs of a program, fed with `noise` from its start.
-fn run(model: &FloatModel, kind: ProgramKind, input: &[f32], noise: &[f32]) -> Vec<Vec<f32>> {
-    let mut draws = noise.iter();
-    let program = model.program(kind).unwrap();
-    model.run(program, &[input], &mut |out| out.iter_mut().zip(&mut draws).for_each(|(out, draw)| *out = *draw))
-}
-
 fn close(what: &str, found: &[f32], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (found, expected) in found.iter().zip(expected) {
@@ -156,31 +149,31 @@ fn compare(spec: &VaeSpec, seed: u64) {
         let input = narrow(&x);
         let (mu, logvar) = reference.encode(&x);
 
-        let encoded = run(&graph, ProgramKind::Encode, &input, &[]);
+        let encoded = run_graph(&graph, ProgramKind::Encode, &input, &[]);
         close("mu", &encoded[0], &values(&mu));
         close("logvar", &encoded[1], &values(&logvar));
         let mean = values(&reference.mean(&eps[0]));
-        close("sample", &run(&graph, ProgramKind::Sample, &[], &noise)[0], &mean);
-        close("decode", &run(&graph, ProgramKind::Decode, &narrow(&eps[0]), &[])[0], &mean);
+        close("sample", &run_graph(&graph, ProgramKind::Sample, &[], &noise)[0], &mean);
+        close("decode", &run_graph(&graph, ProgramKind::Decode, &narrow(&eps[0]), &[])[0], &mean);
         let mean = values(&reference.mean(&mu));
-        close("reconstruct", &run(&graph, ProgramKind::Reconstruct, &input, &[])[0], &mean);
+        close("reconstruct", &run_graph(&graph, ProgramKind::Reconstruct, &input, &[])[0], &mean);
 
         let kl = reference.kl(&mu, &logvar);
         let score = reference.nll(&x, &mu) + kl;
-        close("score", &run(&graph, ProgramKind::Score, &input, &[])[0], &[score]);
+        close("score", &run_graph(&graph, ProgramKind::Score, &input, &[])[0], &[score]);
         let draws = eps[..MONTE_CARLO].iter().map(|eps| reference.nll(&x, &reference.draw(&mu, &logvar, eps)));
         let score = draws.sum::<f64>() / MONTE_CARLO as f64 + kl;
-        close("score_monte_carlo", &run(&graph, ProgramKind::ScoreMonteCarlo, &input, &noise)[0], &[score]);
+        close("score_monte_carlo", &run_graph(&graph, ProgramKind::ScoreMonteCarlo, &input, &noise)[0], &[score]);
         let weights: Vec<f64> = eps.iter().map(|eps| reference.log_weight(&x, &mu, &logvar, eps)).collect();
         let weights = Tensor::new(weights, &CPU).unwrap();
         let bound = scalar(&weights.log_sum_exp(0).unwrap()) - (IMPORTANCE as f64).ln();
-        close("score_importance", &run(&graph, ProgramKind::ScoreImportance, &input, &noise)[0], &[-bound]);
+        close("score_importance", &run_graph(&graph, ProgramKind::ScoreImportance, &input, &noise)[0], &[-bound]);
 
         // The trained path, fused and in single precision, at one draw.
         let one = vae.lower(&export(1, 1)).unwrap();
         let f32s = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
         let elbo = f64::from(vae.elbo(&f32s(&x), &f32s(&eps[0])).unwrap().to_vec1::<f32>().unwrap()[0]);
-        close("elbo", &run(&one, ProgramKind::ScoreMonteCarlo, &input, &noise)[0], &[-elbo]);
+        close("elbo", &run_graph(&one, ProgramKind::ScoreMonteCarlo, &input, &noise)[0], &[-elbo]);
     }
 }
 

@@ -13,8 +13,8 @@ use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
 pub use labels::choose;
 pub use net::{Class, Input, Net};
-pub use recipe::{AdgmRecipe, Entry};
-pub(super) use recipe::{labelled, make};
+
+pub use recipe::{AdgmRecipe, AuxiliaryFamily, Entry};
 
 use super::vae::{LOGVAR_MAX, LOGVAR_MIN};
 use crate::data::Split;
@@ -29,21 +29,23 @@ use crate::step::Step;
 use elbo_compiler::FloatModel;
 use elbo_compiler::Likelihood;
 
-/// At what scale a class acts in an ADGM: one input against the tens of the latent and the auxiliary variable, which Adam
-/// moves as fast each. Found on MNIST with 100 labels; half-moons of an SDGM are learnt worse with it.
+/// Scale of the weights of the class in an ADGM. The class is one input next to the tens of inputs from the latent and
+/// the auxiliary variable, and Adam changes the weights of all inputs equally fast. The value was found on MNIST with
+/// 100 labels. An SDGM learns half-moons worse with it.
 const CLASS_SCALE: f64 = 4.0;
 
-/// Rows of a network's input that [`Adgm::classify`] holds at once.
+/// Number of rows of a network's input that [`Adgm::classify`] processes at once.
 const CLASSIFY_ROWS: usize = 10_000;
 
-/// What the generative model looks like. The inference model is `q(a|x) q(y|a,x) q(z|a,x,y)` throughout.
+/// The structure of the generative model. The inference model is always `q(a|x) q(y|a,x) q(z|a,x,y)`, without `y` if
+/// there are no classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Structure {
     /// Auxiliary deep generative model: `p(z) p(y) p(x|z,y) p(a|x,z,y)` (equation 4 with equation 8).
     Adgm,
     /// Skip deep generative model: `p(z) p(y) p(a|z,y) p(x|a,z,y)` (section 2.4).
     Sdgm,
-    /// Auxiliary VAE, which knows no classes: `p(z) p(x|z) p(a|x,z)`, `q(a|x) q(z|a,x)` (section 2.2).
+    /// Auxiliary VAE, without classes: `p(z) p(x|z) p(a|x,z)` and `q(a|x) q(z|a,x)` (section 2.2).
     Avae,
 }
 
@@ -54,9 +56,9 @@ pub struct AdgmSpec {
     pub structure: Structure,
     /// Number of data dimensions.
     pub input: usize,
-    /// Number of classes; ignored by the auxiliary VAE.
+    /// Number of classes. The auxiliary VAE ignores it.
     pub classes: usize,
-    /// Widths of every network's hidden layers; at least one.
+    /// Widths of the hidden layers of every network. There is at least one.
     pub hidden: Vec<usize>,
     /// Dimensions of the auxiliary variable.
     pub auxiliary: usize,
@@ -68,30 +70,31 @@ pub struct AdgmSpec {
     pub likelihood: Likelihood,
 }
 
-/// Standard normal noise of `b` rows. Every class of a row sees the same, which costs nothing in bias and makes classes
+/// Standard normal noise for `b` rows. All classes of a row share it. This adds no bias, and makes the classes
 /// comparable.
 #[derive(Clone, Debug)]
 pub struct Noise {
-    /// Of the auxiliary variable, `[b, auxiliary]`.
+    /// Noise of the auxiliary variable, `[b, auxiliary]`.
     pub a: Tensor,
-    /// Of the latent variable, `[b, latent]`.
+    /// Noise of the latent variable, `[b, latent]`.
     pub z: Tensor,
 }
 
-/// How a bound is computed.
+/// Options of a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Terms {
-    /// Weight of what ties `a` and `z` to their priors: 1 for the bound.
+    /// Weight of the terms that tie `a` and `z` to their priors. It is 1 for the bound.
     pub beta: f64,
-    /// Whether the divergence of `q(z|a,x,y)` is analytic (B) or sampled (A); that of `a` is always sampled.
+    /// Whether the divergence of `q(z|a,x,y)` is analytic (B) or sampled (A). The divergence of `a` is always sampled.
     pub estimator: Estimator,
-    /// See [`AdgmRecipe::least_class`]; 0 for the bound.
+    /// See [`AdgmRecipe::least_class`]. It is 0 for the bound.
     pub least_class: f64,
 }
 
 /// An auxiliary deep generative model with dense networks (arXiv 1602.05473).
 ///
-/// All conditionals of `a` and `z` are diagonal Gaussians, `q(y|a,x)` is categorical, `p(y)` uniform, `p(z) = N(0, I)`.
+/// All conditional distributions of `a` and `z` are diagonal Gaussians. `q(y|a,x)` is categorical, `p(y)` is uniform,
+/// and `p(z) = N(0, I)`.
 pub struct Adgm {
     spec: AdgmSpec,
     options: AdgmRecipe,
@@ -106,11 +109,11 @@ pub struct Adgm {
 }
 
 impl Adgm {
-    /// A model whose variables are drawn from `seed`, as [`Net::new`] says. `options` and `split_seed` say
-    /// which rows are labelled.
+    /// A model with initial weights drawn with `seed`, see [`Net::new`]. `options` and `split_seed` determine which
+    /// rows are labelled.
     ///
     /// # Errors
-    /// A width of zero, no hidden layer, no class where the structure has classes, or whatever candle reports.
+    /// A width of zero, no hidden layer, no class where the structure has classes, or any error of candle.
     pub fn new(
         spec: AdgmSpec,
         options: AdgmRecipe,
@@ -120,7 +123,7 @@ impl Adgm {
     ) -> Result<Self> {
         let classes = match spec.structure {
             Structure::Avae => 0,
-            _ if spec.classes == 0 => bail!("an ADGM or SDGM needs labelled data"),
+            _ if spec.classes == 0 => bail!("an ADGM or SDGM needs data with labels"),
             _ => spec.classes,
         };
         let mut params = Params::new(seed, device, dtype)?;
@@ -142,25 +145,26 @@ impl Adgm {
             [&q_z, &p_x, &p_a]
                 .into_iter()
                 .filter_map(|net| net.classes)
-                .for_each(|slot| params.scaled(slot, CLASS_SCALE));
+                .for_each(|slot| params.set_scale(slot, CLASS_SCALE));
         }
         let spec = AdgmSpec { classes, ..spec };
         Ok(Self { spec, options, split_seed, params, q_a, q_y, q_z, p_x, p_a, labelled: OnceLock::new() })
     }
 
-    /// The model's shape; no classes for the auxiliary VAE.
+    /// The model's shape. The auxiliary VAE has 0 classes.
     pub fn spec(&self) -> &AdgmSpec {
         &self.spec
     }
 
-    /// The networks by name, in the order of their variables: `q_a`, `q_y` where there are classes, `q_z`, `p_x`, `p_a`.
+    /// The networks with their names, in the order of their variables: `q_a`, `q_y` if there are classes, `q_z`, `p_x`,
+    /// `p_a`.
     pub fn nets(&self) -> impl Iterator<Item = (&'static str, &Net)> {
         let all = [("q_a", Some(&self.q_a)), ("q_y", self.q_y.as_ref())];
         let rest = [("q_z", &self.q_z), ("p_x", &self.p_x), ("p_a", &self.p_a)];
         all.into_iter().filter_map(|(name, net)| Some((name, net?))).chain(rest)
     }
 
-    /// Mean and log-variance that a network gives, the latter clamped.
+    /// The mean and the clamped log-variance that a network computes.
     fn gaussian(
         &self,
         net: &Net,
@@ -169,18 +173,19 @@ impl Adgm {
         b: usize,
         (lo, hi): (f64, f64),
     ) -> Result<(Tensor, Tensor)> {
-        let [mu, logvar] = two(net.apply(&self.params, given, class, b)?)?;
+        let [mu, logvar] = mean_and_logvar(net.apply(&self.params, given, class, b)?)?;
         Ok((mu, nn::clamp(&logvar, lo, hi)?))
     }
 
     /// The parameters of `p(x|.)`.
     fn heads(&self, given: &[(Input, &Tensor)], class: Class<'_>, b: usize) -> Result<Heads> {
         let mut heads = self.p_x.apply(&self.params, given, class, b)?.into_iter();
-        let Some(first) = heads.next() else { bail!("p(x|.) without a head") };
+        let Some(first) = heads.next() else { bail!("the network p(x|.) has no head") };
         self.spec.likelihood.clamp(first, heads.next())
     }
 
-    /// A sample of `q(a|x)` and its log-density: `x [b, d]`, `eps [b, auxiliary]` to `[b, auxiliary]` and `[b]` nats.
+    /// A sample of `q(a|x)`, `[b, auxiliary]`, and its log-density in nats, `[b]`, given `x [b, d]` and noise `eps [b,
+    /// auxiliary]`.
     fn auxiliary(&self, x: &Tensor, eps: &Tensor) -> Result<(Tensor, Tensor)> {
         let b = x.dim(0)?;
         let (mu, logvar) = self.gaussian(&self.q_a, &[(Input::X, x)], Class::Copies(1), b, (LOGVAR_MIN, LOGVAR_MAX))?;
@@ -194,41 +199,40 @@ impl Adgm {
     fn log_class(&self, q_y: &Net, x: &Tensor, a: &Tensor, copies: usize) -> Result<Tensor> {
         let given = [(Input::X, x), (Input::A, a)];
         let logits = q_y.apply(&self.params, &given, Class::Copies(copies), x.dim(0)?)?;
-        let logits = logits.first().ok_or_else(|| Error::Msg("a network without a head".into()))?;
-        let below = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
-        below.broadcast_sub(&below.exp()?.sum_keepdim(1)?.log()?)
+        let logits = logits.first().ok_or_else(|| Error::Msg("the network q(y|a,x) has no head".into()))?;
+        nn::log_softmax(logits)
     }
 
-    /// `-log p(x|.) + beta (-log p(a|.) + log q(z|a,x,y) - log p(z))` at a sample of `q(z|a,x,y)`, in nats, for every copy
-    /// of a row: `x [b, d]`, `a [b, auxiliary]`, `eps [b, latent]` to `[c b]`. At `beta = 1`, with `log q(a|x) - log p(y)`
-    /// it is the negative bound of equation 8.
+    /// `-log p(x|.) + beta (-log p(a|.) + log q(z|a,x,y) - log p(z))` in nats at a sample of `q(z|a,x,y)`, for every
+    /// copy of a row: `x [b, d]`, `a [b, auxiliary]`, `eps [b, latent]` to `[c b]`. With `beta = 1` and plus `log
+    /// q(a|x) - log p(y)`, it is the negative bound of equation 8.
     fn energy(&self, x: &Tensor, a: &Tensor, class: Class<'_>, eps: &Tensor, terms: Terms) -> Result<Tensor> {
         let (b, q_range) = (x.dim(0)?, (LOGVAR_MIN, LOGVAR_MAX));
         let (mu, logvar) = self.gaussian(&self.q_z, &[(Input::X, x), (Input::A, a)], class, b, q_range)?;
         let copies = mu.dim(0)? / b.max(1);
-        let eps = repeat(eps, copies)?;
+        let eps = nn::repeat_rows(eps, copies)?;
         let z = nn::reparameterise(&mu, &logvar, &eps)?;
         let divergence = match terms.estimator {
-            Estimator::A => (((z.sqr()? - eps.sqr()?)? - &logvar)?.sum(1)? * 0.5)?,
+            Estimator::A => nn::log_ratio_standard_normal(&z, &logvar, &eps)?,
             Estimator::B => nn::kl_standard_normal(&mu, &logvar)?,
         };
         let given = [(Input::X, x), (Input::A, a), (Input::Z, &z)];
         let heads = self.heads(&given, class, b)?;
-        let of_x = self.spec.likelihood.nll(&heads, &repeat(x, copies)?)?;
+        let of_x = self.spec.likelihood.nll(&heads, &nn::repeat_rows(x, copies)?)?;
         let (mu, logvar) = self.gaussian(&self.p_a, &given, class, b, (HEAD_LOGVAR_MIN, HEAD_LOGVAR_MAX))?;
-        let of_a = nn::gaussian_nll(&mu, &logvar, &repeat(a, copies)?)?;
+        let of_a = nn::gaussian_nll(&mu, &logvar, &nn::repeat_rows(a, copies)?)?;
         of_x + ((of_a + divergence)? * terms.beta)?
     }
 
-    /// The negative bound of rows whose class is known and their `-log q(y|a,x)`, both `[b]` in nats (equations 8 and 12):
-    /// `x [b, d]`, `y` `u32 [b]`.
+    /// The negative bound of rows with known class, and `-log q(y|a,x)`, both `[b]` in nats (equations 8 and 12): `x
+    /// [b, d]`, `y` `u32 [b]`.
     ///
     /// # Errors
     /// A label outside the classes, a model without classes, or shapes, types or devices that do not match.
     pub fn labelled(&self, x: &Tensor, y: &Tensor, noise: &Noise, terms: Terms) -> Result<(Tensor, Tensor)> {
         let Some(q_y) = &self.q_y else { bail!("an auxiliary VAE has no classes") };
         if let Some(label) = y.to_vec1::<u32>()?.into_iter().find(|label| *label as usize >= self.spec.classes) {
-            bail!("label {label}, where the model has {} classes, numbered from 0", self.spec.classes);
+            bail!("label {label}: expected a label below {}, the number of classes", self.spec.classes);
         }
         let (a, log_q_a) = self.auxiliary(x, &noise.a)?;
         let energy = self.energy(x, &a, Class::Known(y), &noise.z, terms)?;
@@ -237,8 +241,9 @@ impl Adgm {
         Ok((bound, log_q_y.neg()?))
     }
 
-    /// The negative bound of rows whose class is unknown, `[b]` in nats: every class in turn, weighted by `q(y|a,x)`, minus
-    /// that distribution's entropy (equations 9 and 10); without classes, that of the auxiliary VAE (equation 3).
+    /// The negative bound of rows with unknown class, `[b]` in nats. It is the mean over all classes with the weights
+    /// `q(y|a,x)`, minus the entropy of this distribution (equations 9 and 10). Without classes it is that of the
+    /// auxiliary VAE (equation 3).
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -250,7 +255,7 @@ impl Adgm {
         };
         let log_q_y = self.log_class(q_y, x, &a, 1)?.t()?.contiguous()?;
         let free = if terms.least_class > 0.0 {
-            self.likely(x, &a, &log_q_y, noise, terms)?
+            self.sum_over_likely_classes(x, &a, &log_q_y, noise, terms)?
         } else {
             let energies = self.energy(x, &a, Class::Every, &noise.z, terms)?.reshape(log_q_y.shape())?;
             log_q_y.exp()?.mul(&(energies + &log_q_y)?)?.sum(0)?
@@ -258,8 +263,16 @@ impl Adgm {
         (free + log_q_a)? + (self.spec.classes as f64).ln()
     }
 
-    /// `sum_y q(y) (energy + log q(y))` over the likely classes of each row, `log_q_y [classes, b]` to `[b]`.
-    fn likely(&self, x: &Tensor, a: &Tensor, log_q_y: &Tensor, noise: &Noise, terms: Terms) -> Result<Tensor> {
+    /// `sum_y q(y) (energy + log q(y))` over the likely classes of each row, where `q` is renormalised: `log_q_y
+    /// [classes, b]` to `[b]`.
+    fn sum_over_likely_classes(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        log_q_y: &Tensor,
+        noise: &Noise,
+        terms: Terms,
+    ) -> Result<Tensor> {
         let (classes, b) = log_q_y.dims2()?;
         let least = log_q_y.max_keepdim(0)?.clamp(f64::NEG_INFINITY, terms.least_class.ln())?;
         let kept = log_q_y.broadcast_ge(&least)?;
@@ -284,11 +297,11 @@ impl Adgm {
     /// `q(y|x)`, the mean of `q(y|a,x)` over `samples` samples of `q(a|x)`: `x [b, d]` to `[b, classes]`.
     ///
     /// # Errors
-    /// No sample, a model without classes, or shapes, types or devices that do not match.
+    /// `samples` is 0, a model without classes, or shapes, types or devices that do not match.
     pub fn classify(&self, x: &Tensor, samples: usize, noise: &mut Rng) -> Result<Tensor> {
         let Some(q_y) = &self.q_y else { bail!("an auxiliary VAE has no classes") };
         if samples == 0 {
-            bail!("a classification averages over at least one sample");
+            bail!("a classification needs at least one sample");
         }
         let (b, x) = (x.dim(0)?, x.detach());
         let (mu, logvar) =
@@ -299,17 +312,17 @@ impl Adgm {
         for from in (0..samples).step_by(most) {
             let n = most.min(samples - from);
             let eps = noise.normal((n * b, self.spec.auxiliary), x.dtype(), x.device())?;
-            let a = nn::reparameterise(&repeat(&mu, n)?, &repeat(&logvar, n)?, &eps)?;
+            let a = nn::reparameterise(&nn::repeat_rows(&mu, n)?, &nn::repeat_rows(&logvar, n)?, &eps)?;
             let p = self.log_class(q_y, &x, &a, n)?.exp()?.reshape((n, b, self.spec.classes))?;
             sum = (sum + p.sum(0)?)?.detach();
         }
         sum / samples as f64
     }
 
-    /// Fresh noise for `b` rows.
+    /// Noise for `b` rows.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn noise(&self, b: usize, rng: &mut Rng) -> Result<Noise> {
         let like = self.params.get(self.q_a.bias);
         let mut draw = |width: usize| rng.normal((b, width), like.dtype(), like.device());
@@ -319,7 +332,7 @@ impl Adgm {
     fn labelled_rows(&self, rows: &Split) -> Result<&[usize]> {
         if self.labelled.get().is_none() {
             let chosen = choose(rows.labels.as_deref(), self.spec.classes, self.options.labels, self.split_seed);
-            // Whoever comes first decides; both would say the same.
+            // If two threads arrive here at once, both have the same value.
             let _ = self.labelled.set(chosen.map_err(Error::wrap)?);
         }
         Ok(self.labelled.get().map_or(&[], Vec::as_slice))
@@ -347,8 +360,8 @@ impl Model for Adgm {
         if self.spec.structure == Structure::Avae { 0 } else { self.spec.classes }
     }
 
-    /// The sum of the unlabelled bound over the batch and of the labelled one, with `alpha -log q(y|a,x)`, over the labelled
-    /// rows (equations 11 and 12), divided by the rows of the batch.
+    /// The loss is the sum of the unlabelled bounds of the batch and of the labelled bounds of the labelled rows, which
+    /// include `-alpha log q(y|a,x)` (equations 11 and 12). It is divided by the number of rows in the batch.
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let terms = Terms {
             beta: step.recipe.beta_at(step.index),
@@ -395,21 +408,16 @@ impl Bounded for Adgm {
 
     /// `log 1/k sum_k sum_y p(x, y, a_k, z_ky) / (q(a_k|x) q(z_ky|a_k,x,y))`.
     fn importance_bound(&self, x: &Tensor, k: usize, noise: &mut Rng) -> Result<Option<Tensor>> {
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let b = x.dim(0)?;
-        let x = repeat(x, k)?;
+        let x = nn::repeat_rows(x, k)?;
         let noise = self.noise(k * b, noise)?;
         let (a, log_q_a) = self.auxiliary(&x, &noise.a)?;
         let terms = Terms { beta: 1.0, estimator: Estimator::A, least_class: 0.0 };
         let (class, c) = if self.q_y.is_some() { (Class::Every, self.spec.classes) } else { (Class::Copies(1), 1) };
         let energy = self.energy(&x, &a, class, &noise.z, terms)?.reshape((c, k * b))?;
         let log_weight = energy.broadcast_add(&log_q_a)?.neg()?.reshape((c * k, b))?;
-        let top = log_weight.max_keepdim(0)?;
-        // The sum over classes with p(y) = 1/c is a mean over both.
-        let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
-        (mean.log()? + top.squeeze(0)?).map(Some)
+        // The sum over classes with p(y) = 1/c is a mean over classes and samples.
+        nn::log_mean_exp(&log_weight).map(Some)
     }
 }
 
@@ -424,7 +432,7 @@ impl Classifier for Adgm {
 }
 
 impl Sampler for Adgm {
-    /// Classes take turns.
+    /// The classes take turns.
     fn sample(&self, n: usize, noise: &mut Rng) -> Result<Tensor> {
         let noise = self.noise(n, noise)?;
         let turns: Vec<u32> = (0..n).map(|i| (i % self.spec.classes.max(1)) as u32).collect();
@@ -442,15 +450,6 @@ impl Sampler for Adgm {
     }
 }
 
-/// Rows `[b, w]` in `copies` copies, one after another: `[c b, w]`.
-fn repeat(t: &Tensor, copies: usize) -> Result<Tensor> {
-    if copies == 1 {
-        return Ok(t.clone());
-    }
-    let (b, w) = t.dims2()?;
-    t.broadcast_as((copies, b, w))?.reshape((copies * b, w))
-}
-
-fn two(heads: Vec<Tensor>) -> Result<[Tensor; 2]> {
-    heads.try_into().map_err(|_| Error::Msg("a Gaussian has a mean and a log-variance".into()))
+fn mean_and_logvar(heads: Vec<Tensor>) -> Result<[Tensor; 2]> {
+    heads.try_into().map_err(|_| Error::Msg("a Gaussian needs two heads, for its mean and its log-variance".into()))
 }

@@ -1,15 +1,14 @@
-//! The auxiliary VAE of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.2), which knows no classes. Its model is
-//! an [`Adgm`](super::adgm::Adgm) of another structure.
+//! The auxiliary VAE of Auxiliary Deep Generative Models (arXiv 1602.05473, section 2.2), which has no classes. Its
+//! model is an [`Adgm`](super::adgm::Adgm) with the structure [`Structure::Avae`].
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::adgm::{AdgmRecipe, Structure, make};
-use super::{Flag, Register};
-use crate::model::Model;
-use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
+use super::Flag;
+use super::adgm::{AdgmRecipe, AuxiliaryFamily, Structure};
+use crate::settings::ModelRecipe;
 
-/// A recipe's table `[avae]`.
+/// The table `[avae]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AvaeRecipe {
@@ -26,34 +25,25 @@ impl Default for AvaeRecipe {
     }
 }
 
-impl AvaeRecipe {
-    /// The options of an ADGM, of which an auxiliary VAE has no others.
-    fn whole(&self) -> AdgmRecipe {
-        AdgmRecipe { model: self.model.clone(), auxiliary: self.auxiliary, ..AdgmRecipe::default() }
-    }
-}
-
 /// The family `avae`.
 pub struct Entry;
 
-impl Register for Entry {
+impl AuxiliaryFamily for Entry {
     type Options = AvaeRecipe;
 
-    const ABOUT: &'static str = "auxiliary variational auto-encoder";
+    const STRUCTURE: Structure = Structure::Avae;
+
+    const DESCRIPTION: &'static str = "auxiliary variational auto-encoder";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[];
 
     const FLAGS: &'static [Flag] = &[Flag::HIDDEN, Flag::LATENT, Flag::LIKELIHOOD];
 
-    fn check(options: &AvaeRecipe, _: Shared<'_>) -> Result<(), RecipeError> {
-        options.whole().check()
+    fn model_options(options: &AvaeRecipe) -> AdgmRecipe {
+        AdgmRecipe { model: options.model.clone(), auxiliary: options.auxiliary, ..AdgmRecipe::default() }
     }
 
-    fn model(options: &AvaeRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
-        make(Structure::Avae, &options.whole(), data, shared)
-    }
-
-    fn complete(options: &mut AvaeRecipe, model: &dyn Model) {
-        options.model.likelihood = Some(model.likelihood());
+    fn shared_options(options: &mut AvaeRecipe) -> &mut ModelRecipe {
+        &mut options.model
     }
 }

@@ -1,4 +1,4 @@
-//! DLGM: deep latent Gaussian models, Stochastic Backpropagation (arXiv 1401.4082).
+//! DLGM, the deep latent Gaussian model: Stochastic Backpropagation (arXiv 1401.4082).
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use elbo_compiler::FloatModel;
@@ -24,18 +24,19 @@ mod tests;
 pub use posterior::Posterior;
 pub use recipe::{DlgmRecipe, Entry};
 
-/// The rank-1 factor [`Posterior::v`] is clamped to within this value of 0: what Q3.12 holds.
+/// Largest magnitude of the rank-1 factor [`Posterior::v`], which is clamped. It is the limit of Q3.12.
 pub const V_BOUND: f64 = 8.0;
 
-/// Scales in the sense of [`Params`] of what would otherwise be a source of noise in training: the layers that give the
-/// rank-1 factors, whose gradients are mostly noise while the factors are small.
+/// Scale (see [`Params`]) of the layers that compute the rank-1 factors. It is small because their gradients are mostly
+/// noise while the factors are small.
 const V_SCALE: f64 = 0.01;
-/// Of the last layer of every `T_l`: what the layer below does not need of the one above is noise in it.
+/// Scale of the last layer of every `T_l`. It is small because the part of the upper layer that the lower layer does
+/// not need acts as noise.
 const TRANSITION_SCALE: f64 = 0.1;
-/// Of every `G_l`, through which all that is known of a layer's noise passes.
+/// Scale of every `G_l`. All information about a layer's noise passes through it.
 const NOISE_SCALE: f64 = 0.1;
 
-/// Shape of the recognition model's covariance (arXiv 1401.4082, on the recognition model's covariance).
+/// Covariance of the recognition model (arXiv 1401.4082).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Covariance {
@@ -51,11 +52,12 @@ pub enum Covariance {
 pub struct DlgmSpec {
     /// Number of data dimensions.
     pub input: usize,
-    /// Sizes of the stochastic layers, from the one above the data up; at least one.
+    /// Sizes of the stochastic layers, starting with the one next to the data. There is at least one.
     pub layers: Vec<usize>,
-    /// Widths of the recognition model's hidden layers from the data on; `T_0` mirrors them.
+    /// Widths of the recognition model's hidden layers, starting at the data. `T_0` has the same widths in reverse
+    /// order.
     pub hidden: Vec<usize>,
-    /// Widths of the hidden layers of every other `T_l`, from the upper stochastic layer down.
+    /// Widths of the hidden layers of every other `T_l`, starting at the upper stochastic layer.
     pub transition: Vec<usize>,
     /// Activation of every hidden layer.
     pub activation: Activation,
@@ -65,7 +67,7 @@ pub struct DlgmSpec {
     pub covariance: Covariance,
 }
 
-/// What regularises training and is no part of the model.
+/// Options that regularise the training and are not part of the model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Regularisation {
     /// See [`DlgmRecipe::weight_prior`].
@@ -76,39 +78,39 @@ pub struct Regularisation {
     pub input_dropout: f64,
 }
 
-/// A batch's loss, each a scalar and a mean over the batch.
+/// The loss of a batch. Each term is a scalar, the mean over the batch.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    /// What to minimise, `nll + beta kl` (nats).
+    /// The loss to minimise, `nll + beta kl` (nats).
     pub total: Tensor,
     /// `-log p(v|xi)` (nats).
     pub nll: Tensor,
-    /// `sum_l KL(q(xi_l|v) || N(0, I))` (nats): analytic, or its Monte Carlo estimate.
+    /// `sum_l KL(q(xi_l|v) || N(0, I))` (nats), analytic or estimated by Monte Carlo.
     pub kl: Tensor,
 }
 
-/// Stochastic layer `l`: its part of the recognition model, `G_l`, and `T_l` where a layer is above it.
+/// Stochastic layer `l`: its part of the recognition model, `G_l`, and `T_l` if there is a layer above.
 struct Layer {
     size: usize,
     mu: Dense,
     logvar: Dense,
     v: Option<Dense>,
-    /// `G_l`, `[size, size]`.
+    /// The matrix `G_l`, `[size, size]`.
     noise: Slot,
-    /// Zeros `[size]`: `G_l xi_l` has no bias, `T_l` has one.
+    /// Zeros `[size]`, because `G_l xi_l` has no bias. `T_l` has one.
     no_bias: Tensor,
-    /// The hidden layers of `T_l` and its last affine map, which is added to `G_l xi_l`.
+    /// The hidden layers of `T_l`, and its last affine map. The output is added to `G_l xi_l`.
     transition: Option<(Mlp, Dense)>,
 }
 
-/// A deep latent Gaussian model of `L` stochastic layers and its recognition model (arXiv 1401.4082).
+/// A deep latent Gaussian model with `L` stochastic layers, and its recognition model (arXiv 1401.4082).
 ///
-/// Generative, with `xi_l ~ N(0, I)`: `h_L = G_L xi_L`, `h_l = T_l(h_{l+1}) + G_l xi_l`, and
-/// `p(v | T_0(h_1))` as [`Likelihood`] says. Recognition: one Gaussian a layer, `q(xi_l | v)`, see
-/// [`Posterior`]; their parameters are affine in the last hidden layer of one network.
+/// The generative model is `xi_l ~ N(0, I)`, `h_L = G_L xi_L`, `h_l = T_l(h_{l+1}) + G_l xi_l` and `p(v | T_0(h_1))`,
+/// which is a [`Likelihood`]. The recognition model has one Gaussian `q(xi_l | v)` for each layer, see [`Posterior`].
+/// Its parameters are affine in the last hidden layer of one network.
 ///
-/// Everything over layers is listed from the bottom (`l = 1`) up. Noise is drawn from the top down, in the order in which
-/// ancestral sampling needs it.
+/// Lists over layers start at the bottom (`l = 1`). Noise is drawn from the top layer to the bottom, in the order in
+/// which ancestral sampling needs it.
 pub struct Dlgm {
     spec: DlgmSpec,
     regularisation: Regularisation,
@@ -118,16 +120,16 @@ pub struct Dlgm {
     decoder: Mlp,
     head: Dense,
     second_head: Option<Dense>,
-    /// The first variable of the generative model; all from there on are its.
+    /// Index of the first variable of the generative model. All later variables belong to it too.
     generative: usize,
 }
 
 impl Dlgm {
-    /// A model with uniform weights and biases drawn from `seed`: in `+-1/sqrt(fan_in)`, wider in the generative model's hidden
-    /// layers.
+    /// A model with uniform weights and biases that are drawn with `seed`. The bound is `1/sqrt(fan_in)`, and larger in
+    /// the hidden layers of the generative model.
     ///
     /// # Errors
-    /// No stochastic layer, a width of zero, a `dtype` that is not a float type, or whatever candle reports.
+    /// No stochastic layer, a width of zero, a `dtype` that is not a float type, or any error of candle.
     pub fn new(
         spec: DlgmSpec,
         regularisation: Regularisation,
@@ -136,7 +138,7 @@ impl Dlgm {
         dtype: DType,
     ) -> Result<Self> {
         if spec.layers.is_empty() {
-            bail!("a deep latent Gaussian model has at least one stochastic layer");
+            bail!("a deep latent Gaussian model needs at least one stochastic layer");
         }
         let mut params = Params::new(seed, device, dtype)?;
         let encoder = params.mlp("encoder", spec.input, &spec.hidden, spec.activation)?;
@@ -146,7 +148,7 @@ impl Dlgm {
             let (mu, logvar) = (head("mu")?, head("logvar")?);
             let v = (spec.covariance == Covariance::Rank1).then(|| head("v")).transpose()?;
             let slots = v.iter().flat_map(|v| v.slots());
-            slots.for_each(|slot| params.scaled(slot, V_SCALE));
+            slots.for_each(|slot| params.set_scale(slot, V_SCALE));
             recognition.push((mu, logvar, v));
         }
         let generative = params.vars().len();
@@ -154,13 +156,13 @@ impl Dlgm {
         for (i, (mu, logvar, v)) in recognition.into_iter().enumerate() {
             let (l, size) = (i + 1, spec.layers[i]);
             let noise = params.uniform(&format!("noise.{l}.weight"), &[size, size], 1.0 / (size as f64).sqrt())?;
-            params.scaled(noise, NOISE_SCALE);
+            params.set_scale(noise, NOISE_SCALE);
             let no_bias = Tensor::zeros(size, dtype, device)?;
             let mut transition = None;
             if let Some(&above) = spec.layers.get(l) {
                 let hidden = params.mlp(&format!("transition.{l}"), above, &spec.transition, spec.activation)?;
                 let last = params.dense(&format!("transition.{l}.out"), hidden.out, size)?;
-                last.slots().into_iter().for_each(|slot| params.scaled(slot, TRANSITION_SCALE));
+                last.slots().into_iter().for_each(|slot| params.set_scale(slot, TRANSITION_SCALE));
                 transition = Some((hidden, last));
             }
             layers.push(Layer { size, mu, logvar, v, noise, no_bias, transition });
@@ -175,9 +177,10 @@ impl Dlgm {
         Ok(model)
     }
 
-    /// Widens the uniform weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` reach the data
-    /// through any number of layers: variance 1 of `G_l xi_l`, and [`Activation::gain`] of every hidden layer. The
-    /// heads and the recognition model, whose log-variances must start near 0, stay as they are.
+    /// Increases the weights of the generative model's hidden layers and of `G_l`, so that the `xi_l` influence the
+    /// data through any number of layers. `G_l xi_l` gets variance 1, and the hidden layers are multiplied by
+    /// [`Activation::gain`]. The heads and the recognition model do not change, because their log-variances must start
+    /// near 0.
     fn spread(&self) -> Result<()> {
         for (name, var) in self.vars() {
             let hidden = name.starts_with("transition.") || name.starts_with("decoder.");
@@ -195,10 +198,11 @@ impl Dlgm {
         &self.spec
     }
 
-    /// Every variable with its name. Recognition: `encoder.*`, then for every layer `l` from 1 `mu.l`, `logvar.l` and,
-    /// with rank 1, `v.l`. Generative: for every layer `noise.l.weight` (`G_l`, no bias) and, below another layer, the
-    /// hidden layers `transition.l.*` and the affine `transition.l.out` of `T_l`;
-    /// `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (logistic: `head_log_scale`) are `T_0`.
+    /// All variables with their names. The recognition model has `encoder.*` and, for every layer `l` from 1, `mu.l`,
+    /// `logvar.l` and, with rank 1, `v.l`. The generative model has `noise.l.weight` (`G_l`, without a bias) for every
+    /// layer. For every layer below another one it has `T_l`: the hidden layers `transition.l.*` and the last layer
+    /// `transition.l.out`. `T_0` is `decoder.*`, `head` and, with a Gaussian likelihood, `head_logvar` (with a logistic
+    /// one, `head_log_scale`).
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
     }
@@ -207,8 +211,8 @@ impl Dlgm {
         layer.apply(&self.params, x, Activation::Identity)
     }
 
-    /// The recognition model: `x [b, d]` to `q(xi_l | x)` of every layer, `logvar` clamped to [`LOGVAR_MIN`],
-    /// [`LOGVAR_MAX`] and `v` to [`V_BOUND`].
+    /// The recognition model: `x [b, d]` to `q(xi_l | x)` of every layer. `logvar` is clamped to [`LOGVAR_MIN`] and
+    /// [`LOGVAR_MAX`], and the magnitude of `v` to [`V_BOUND`].
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -225,18 +229,18 @@ impl Dlgm {
     /// The generative model: `xi_l [b, n_l]` of every layer to the parameters of `p(x | xi)`, `[b, d]` each.
     ///
     /// # Errors
-    /// Another number of layers, or shapes, types or devices that do not match.
+    /// A wrong number of layers, or shapes, types or devices that do not match.
     pub fn decode(&self, xi: &[Tensor]) -> Result<Heads> {
         self.check(xi)?;
         let mut above: Option<Tensor> = None;
         for (layer, xi) in self.layers.iter().zip(xi).rev() {
-            let noise = nn::linear(xi, &self.params.acting(layer.noise)?, &layer.no_bias, Activation::Identity)?;
+            let noise = nn::linear(xi, &self.params.effective(layer.noise)?, &layer.no_bias, Activation::Identity)?;
             above = Some(match (&layer.transition, above) {
                 (Some((hidden, last)), Some(h)) => (self.apply(*last, &hidden.apply(&self.params, &h)?)? + noise)?,
                 _ => noise,
             });
         }
-        let Some(h) = above else { bail!("a model without layers") };
+        let Some(h) = above else { bail!("the model has no stochastic layers") };
         let h = self.decoder.apply(&self.params, &h)?;
         let second = self.second_head.map(|layer| self.apply(layer, &h)).transpose()?;
         self.spec.likelihood.clamp(self.apply(self.head, &h)?, second)
@@ -250,9 +254,9 @@ impl Dlgm {
         self.spec.likelihood.nll(&self.decode(xi)?, x)
     }
 
-    /// The free energy of a batch `x [b, d]` of which the recognition model sees `seen [b, d]`, with standard normal noise
-    /// `eps_l [b, n_l]`: `nll + beta kl`. At `beta = 1` with analytic divergences (B) it is the paper's free energy
-    /// without its weight prior.
+    /// The free energy of a batch `x [b, d]` with standard normal noise `eps_l [b, n_l]`: `nll + beta kl`. The
+    /// recognition model reads `seen [b, d]` instead of `x`. At `beta = 1` with analytic divergences (estimator B) it
+    /// is the paper's free energy without the prior of the weights.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -269,24 +273,26 @@ impl Dlgm {
         Ok(Loss { total, nll, kl })
     }
 
-    /// `-log p(theta)` of all generative weights under `N(0, weight_prior)` without its constant, a scalar in nats (the last
-    /// term of the paper's free energy); `None` without a prior. It counts once a data set: `1/N` of it a row.
+    /// `-log p(theta)` of all generative weights under `N(0, weight_prior)` without its constant, a scalar in nats (the
+    /// last term of the paper's free energy). `None` without a prior. The term counts once for the whole data set, so
+    /// each of `N` rows has the share `1/N`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn weight_penalty(&self) -> Result<Option<Tensor>> {
         if self.regularisation.weight_prior == 0.0 {
             return Ok(None);
         }
-        let squares = self.params.slots().skip(self.generative).map(|slot| self.params.acting(slot)?.sqr()?.sum_all());
+        let squares =
+            self.params.slots().skip(self.generative).map(|slot| self.params.effective(slot)?.sqr()?.sum_all());
         let sum = squares.reduce(|a, b| a? + b?).transpose()?;
         sum.map(|sum| sum * (0.5 / self.regularisation.weight_prior)).transpose()
     }
 
-    /// What the recognition model sees of `x [b, d]` in training.
+    /// The input of the recognition model during training: `x [b, d]` with noise and dropout.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn corrupt(&self, x: &Tensor, noise: &mut Rng) -> Result<Tensor> {
         let Regularisation { input_noise, input_dropout, .. } = self.regularisation;
         let mut seen = x.clone();
@@ -309,7 +315,8 @@ impl Dlgm {
         Ok(seen)
     }
 
-    /// The evidence lower bound in nats with analytic divergences and one sample: `x [b, d]`, `eps_l [b, n_l]` to `[b]`.
+    /// The evidence lower bound in nats with analytic divergences and one sample: `x [b, d]`, `eps_l [b, n_l]` to
+    /// `[b]`.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -319,40 +326,36 @@ impl Dlgm {
         (self.nll(x, &xi)? + kl(&q)?)?.neg()
     }
 
-    /// The importance-weighted bound in nats with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]`,
-    /// `eps_l [k b, n_l]`, the rows of one sample after those of another, to `[b]`. Decodes `k b` rows at once.
+    /// The importance-weighted bound in nats with `k` samples (arXiv 1509.00519, equation 8): `x [b, d]`, `eps_l [k b,
+    /// n_l]` to `[b]`. `eps_l` has the rows of each sample after those of the previous one. The function decodes `k b`
+    /// rows at once.
     ///
     /// # Errors
-    /// Shapes, types or devices that do not match, or no sample.
+    /// Shapes, types or devices that do not match, or `k = 0`.
     pub fn iwae(&self, x: &Tensor, eps: &[Tensor], k: usize) -> Result<Tensor> {
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let q = self.encode(x)?.iter().map(|q| q.repeat(k)).collect::<Result<Vec<_>>>()?;
         let xi = self.draw(&q, eps)?;
-        let nll = self.nll(&x.repeat((k, 1))?, &xi)?;
-        let log_weight = (nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?;
-        let top = log_weight.max_keepdim(0)?.detach();
-        log_weight.broadcast_sub(&top)?.exp()?.mean(0)?.log()? + top.squeeze(0)?
+        let nll = self.nll(&nn::repeat_rows(x, k)?, &xi)?;
+        nn::log_mean_exp(&(nll + log_ratio(&q, &xi, eps)?)?.neg()?.reshape((k, x.dim(0)?))?)
     }
 
-    /// Fills in what is missing of `x [b, d]`: `observed [b, d]` is 1 where an entry is known and 0 where it is not; what
-    /// `x` holds there is ignored. Starting from random values, `steps` times the row is encoded, `xi` drawn from the
-    /// recognition model and the missing entries drawn anew from `p(v | xi)` (the paper's imputation of missing data):
-    /// a Markov chain whose draws near `p(missing | observed)` as the recognition model nears the posterior.
+    /// Fills in missing values of `x [b, d]`. `observed [b, d]` is 1 for a known value and 0 for a missing one, whose
+    /// value in `x` is ignored. The missing values start at random. Each of `steps` steps encodes the row, draws `xi`
+    /// from the recognition model, and draws the missing values from `p(v | xi)` (the paper's imputation of missing
+    /// data). This Markov chain approaches `p(missing | observed)` if the recognition model approximates the posterior.
     ///
-    /// Returns `[b, d]`: observed entries as they are, missing ones as the last step's means of `p(v | xi)`. Averaged over
-    /// calls they estimate `E[missing | observed]`.
+    /// Returns `[b, d]`. Observed values are unchanged, and missing values are the means of the last step. Averaged
+    /// over many calls, they estimate `E[missing | observed]`.
     ///
     /// # Errors
-    /// Shapes, types or devices that do not match, or no step.
+    /// Shapes, types or devices that do not match, or `steps` is 0.
     pub fn impute(&self, x: &Tensor, observed: &Tensor, steps: usize, noise: &mut Rng) -> Result<Tensor> {
         if steps == 0 {
-            bail!("missing entries need at least one step of imputation");
+            bail!("imputation needs at least one step");
         }
         let known = observed.ne(0.0)?;
         if known.dims() != x.dims() {
-            bail!("which entries are observed has shape {:?}, the data {:?}", known.dims(), x.dims());
+            bail!("`observed` has the shape {:?}, expected that of the data, {:?}", known.dims(), x.dims());
         }
         let start = match self.spec.likelihood {
             Likelihood::Gaussian => noise.normal(x.shape(), x.dtype(), x.device())?,
@@ -369,10 +372,10 @@ impl Dlgm {
         Ok(filled)
     }
 
-    /// Standard normal noise for `rows` rows: `[rows, n_l]` for every layer, drawn from the top layer down.
+    /// Standard normal noise for `rows` rows, `[rows, n_l]` for every layer. It is drawn from the top layer down.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn noise(&self, rng: &mut Rng, rows: usize, like: &Tensor) -> Result<Vec<Tensor>> {
         let draw = |layer: &Layer| rng.normal((rows, layer.size), like.dtype(), like.device());
         let mut noise = self.layers.iter().rev().map(draw).collect::<Result<Vec<_>>>()?;
@@ -451,7 +454,7 @@ impl Sampler for Dlgm {
     }
 }
 
-/// Sum over the layers of the divergences from the prior, `[b]` (nats).
+/// Sum of the divergences of all layers from the prior, `[b]` (nats).
 fn kl(q: &[Posterior]) -> Result<Tensor> {
     sum(q.iter().map(Posterior::kl))
 }
@@ -464,6 +467,6 @@ fn log_ratio(q: &[Posterior], xi: &[Tensor], eps: &[Tensor]) -> Result<Tensor> {
 fn sum(terms: impl Iterator<Item = Result<Tensor>>) -> Result<Tensor> {
     match terms.reduce(|a, b| a? + b?) {
         Some(sum) => sum,
-        None => bail!("a model without layers"),
+        None => bail!("the model has no stochastic layers"),
     }
 }

@@ -1,10 +1,10 @@
-//! Normalizing flows: Variational Inference with Normalizing Flows (arXiv 1505.05770), with the couplings of NICE (arXiv
-//! 1410.8516) and RealNVP (arXiv 1605.08803).
+//! Normalizing flows: Variational Inference with Normalizing Flows (arXiv 1505.05770), with the couplings of NICE
+//! (arXiv 1410.8516) and RealNVP (arXiv 1605.08803).
 //!
-//! A flow here is a stack of invertible steps with parameters of its own. Of rows of data it is a density: it maps a row
-//! to standard normal noise and is fitted by maximum likelihood; the way back draws samples. Of an energy it is a
-//! sampler: it maps noise to points and is fitted by minimising the free energy, `KL(q || p) - ln Z`. As the posterior of
-//! a VAE, with parameters that the encoder gives, it is [`posterior`].
+//! A flow is a stack of invertible steps. This module uses flows in three ways. A flow of rows is a density: it maps a
+//! row to standard normal noise and is fitted by maximum likelihood, and its inverse draws samples. A flow of an energy
+//! is a sampler: it maps noise to points and is fitted by minimising the free energy, `KL(q || p) - ln Z`. A flow can
+//! also be the posterior of a VAE, in which case the encoder computes its parameters ([`posterior`]).
 
 mod coupling;
 mod energy;
@@ -35,11 +35,11 @@ use elbo_compiler::stimulus::InputRange;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowKind {
-    /// [`FlowStep::Planar`].
+    /// A planar step, [`FlowStep::Planar`].
     Planar,
-    /// [`FlowStep::Radial`].
+    /// A radial step, [`FlowStep::Radial`].
     Radial,
-    /// Additive couplings, then a scale of every column.
+    /// Additive couplings, followed by a scale for each column.
     Nice,
     /// Affine couplings with a bounded log-scale.
     #[default]
@@ -47,7 +47,7 @@ pub enum FlowKind {
 }
 
 impl FlowKind {
-    /// The step whose parameters are one vector; `None` for couplings.
+    /// The step, if its parameters are one vector. `None` for couplings.
     #[must_use]
     pub fn step(self) -> Option<FlowStep> {
         match self {
@@ -57,33 +57,33 @@ impl FlowKind {
         }
     }
 
-    /// How many steps there are where nobody says.
+    /// The default number of steps.
     #[must_use]
     pub fn default_steps(self) -> usize {
         if self.step().is_some() { 32 } else { 8 }
     }
 }
 
-/// The weight of `log p` at step `step`, counted from 0: `min(1, 0.01 + step / over)`, and 1 for `over = 0`.
+/// The weight of `log p` in step `step`, counted from 0: `min(1, 0.01 + step / over)`, or 1 if `over` is 0.
 #[must_use]
-pub fn annealed(over: u64, step: u64) -> f64 {
+pub fn annealing_weight(over: u64, step: u64) -> f64 {
     if over == 0 { 1.0 } else { (0.01 + step as f64 / over as f64).min(1.0) }
 }
 
-/// What a stack is made of.
+/// The steps of a flow.
 enum Stack {
-    /// `K p` parameters, one step after another.
+    /// Steps with `K p` parameters, one step after another.
     Steps(FlowStep, Slot),
-    /// Couplings in which the halves of the columns take turns, the first half telling first; then, for NICE, a
-    /// log-scale of every column.
+    /// Couplings that change the two halves of the columns in turn. NICE also has a log-scale for each column.
     Couplings(Vec<Coupling>, Option<Slot>),
 }
 
-/// A flow with parameters of its own.
+/// A flow whose parameters are variables.
 ///
-/// Its variables are `steps [K p]` (planar, radial; [`FlowStep`] says in which order), or `coupling.K.net.I`,
-/// `coupling.K.shift`, `coupling.K.log_scale` (RealNVP) and `log_scale [d]` (NICE). Even couplings move the last
-/// `floor(d / 2)` columns given the first `ceil(d / 2)`, odd ones the first given the last.
+/// The variables of planar and radial steps are `steps [K p]`, in the order of [`FlowStep`]. Couplings have
+/// `coupling.K.net.I`, `coupling.K.shift` and, for RealNVP, `coupling.K.log_scale`. NICE has `log_scale [d]`. Couplings
+/// with an even index change the last `floor(d / 2)` columns given the first `ceil(d / 2)`. Those with an odd index
+/// change the first columns given the last.
 pub struct Flow {
     recipe: FlowRecipe,
     dim: usize,
@@ -92,26 +92,26 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// A flow in `dim` dimensions, drawn from `seed`.
+    /// A flow in `dim` dimensions. `seed` determines its initial parameters.
     ///
     /// # Errors
-    /// No dimension or step, a coupling of a single column, an energy in other than two dimensions.
+    /// No dimension, no step, couplings with a single column, or an energy in other than two dimensions.
     pub fn new(recipe: FlowRecipe, dim: usize, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
-        if let Some((field, expected, found)) = recipe.invalid() {
+        if let Some((field, expected, found)) = recipe.out_of_range() {
             bail!("recipe field `flow.{field}`: expected {expected}, found {found}");
         }
         if recipe.energy.is_some() && dim != 2 {
-            bail!("an energy of the plane in {dim} dimensions");
+            bail!("an energy of the plane needs 2 dimensions, found {dim}");
         }
         let mut params = Params::new(seed, device, dtype)?;
         let stack = match recipe.kind.step() {
             Some(step) => {
                 let start = initial(step, recipe.count(), dim, seed)?;
-                Stack::Steps(step, params.set_up("steps", &start)?)
+                Stack::Steps(step, params.variable("steps", &start)?)
             }
             None => {
                 if dim < 2 {
-                    bail!("a coupling moves some columns given the others: expected at least 2 columns, found {dim}");
+                    bail!("a coupling changes some columns given the others: expected at least 2 columns, found {dim}");
                 }
                 let (first, last) = (dim.div_ceil(2), dim / 2);
                 let scaled = recipe.kind == FlowKind::RealNvp;
@@ -124,7 +124,7 @@ impl Flow {
                 let couplings = (0..recipe.count()).map(coupling).collect::<Result<Vec<_>>>()?;
                 let scale = match scaled {
                     true => None,
-                    false => Some(params.set_up("log_scale", &Tensor::zeros(dim, DType::F32, &Device::Cpu)?)?),
+                    false => Some(params.variable("log_scale", &Tensor::zeros(dim, DType::F32, &Device::Cpu)?)?),
                 };
                 Stack::Couplings(couplings, scale)
             }
@@ -132,12 +132,12 @@ impl Flow {
         Ok(Self { recipe, dim, params, stack })
     }
 
-    /// Its settings.
+    /// The options.
     pub fn recipe(&self) -> &FlowRecipe {
         &self.recipe
     }
 
-    /// What the steps make of `x [b, d]`, `[b, d]`, and the sums of their `log|det|` in nats, `[b]`.
+    /// The image of `x [b, d]` under all steps, `[b, d]`, and the sum of their `log|det|` in nats, `[b]`.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -164,7 +164,7 @@ impl Flow {
         }
     }
 
-    /// Undoes [`Self::forward`], without a gradient for planar and radial steps: `y [b, d]` to `[b, d]`.
+    /// The inverse of [`Self::forward`]: `y [b, d]` to `[b, d]`. It has no gradient for planar and radial steps.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -191,8 +191,8 @@ impl Flow {
         Ok([x.narrow(1, 0, first)?.contiguous()?, x.narrow(1, first, last)?.contiguous()?])
     }
 
-    /// `log p(x)` in nats, exact: `x [b, d]` to `[b]`. Of rows it is that of the clamped row; of an energy that of the
-    /// points which the flow draws.
+    /// The exact `log p(x)` in nats: `x [b, d]` to `[b]`. For a flow of rows, `x` is clamped first. For a flow of an
+    /// energy it is the log-density of the points that the flow draws.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -206,14 +206,14 @@ impl Flow {
     }
 
     fn energy(&self) -> Result<Energy> {
-        self.recipe.energy.map_or_else(|| bail!("a flow of rows has no energy"), Ok)
+        self.recipe.energy.map_or_else(|| bail!("this flow learns from rows and has no energy"), Ok)
     }
 
-    /// `log q(z) + weight U(z)` in nats at the `z` that standard normal `noise [n, 2]` becomes, `[n]`: at weight 1 its
-    /// mean is `KL(q || p) - ln Z` (equation 20 with `weight` as `beta_t`).
+    /// `log q(z) + weight U(z)` in nats, `[n]`, for the points `z` to which the flow maps standard normal `noise [n,
+    /// 2]`. With weight 1 the mean is `KL(q || p) - ln Z`. It is equation 20 with `weight` in place of `beta_t`.
     ///
     /// # Errors
-    /// A flow of rows; noise of another width, type or device than the model's.
+    /// A flow of rows, or noise of another width, type or device than the model's.
     pub fn free_energy_at(&self, noise: &Tensor, weight: f64) -> Result<Tensor> {
         let energy = self.energy()?;
         let (z, log_det) = self.forward(noise)?;
@@ -226,10 +226,10 @@ fn log_normal(z: &Tensor) -> Result<Tensor> {
     ((z.sqr()? + (2.0 * std::f64::consts::PI).ln())? * -0.5)?.sum(1)
 }
 
-/// Parameters to start from: planar directions of about length 1 that leave volumes as they are on average, centres of
-/// radial steps among the noise, and radial steps that move nothing.
+/// Initial parameters. Planar steps have directions with a length of about 1, and keep volumes on average. Radial steps
+/// have centres drawn like the noise, and are the identity.
 fn initial(step: FlowStep, count: usize, d: usize, seed: u64) -> Result<Tensor> {
-    // Apart from what draws the weights of layers.
+    // The weights of layers are drawn with another generator.
     let mut rng = Rng::new(seed ^ 0xf10e);
     let mut values = Vec::with_capacity(count * step.params(d));
     let width = 1.0 / (d as f64).sqrt();
@@ -275,7 +275,7 @@ impl Model for Flow {
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         if self.recipe.energy.is_some() {
             let noise = step.noise.normal((step.recipe.batch, self.dim), DType::F32, &Device::Cpu)?;
-            let loss = self.free_energy_at(&noise, self.recipe.annealed(step.index))?.mean_all()?;
+            let loss = self.free_energy_at(&noise, self.recipe.annealing_weight(step.index))?.mean_all()?;
             return step.minimise(0, &loss);
         }
         let x = step.batch(self.likelihood())?;
@@ -290,7 +290,7 @@ impl Model for Flow {
     }
 
     fn data_range(&self) -> InputRange {
-        // Energies lie within the soft box of 4.
+        // Energies are within the soft box of 4.
         let limit = if self.recipe.energy.is_some() { 8.0 } else { self.recipe.limit as f32 };
         InputRange::Real(limit * 0.9999)
     }

@@ -1,7 +1,9 @@
-//! Mixtures of Gaussians with full covariances, `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)`, fitted by expectation maximisation.
+//! Mixtures of Gaussians with full covariances, `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)`, fitted by expectation
+//! maximisation.
 //!
-//! The score is the exact `-log p(x)`. Of a single component it is half the squared Mahalanobis distance, up to a constant.
-//! There are no gradient steps: a step of the training loop is a start of expectation maximisation.
+//! The score is the exact `-log p(x)`. For a single component it is half the squared Mahalanobis distance plus a
+//! constant. There are no gradient steps. Instead, a step of the training loop is one start of expectation
+//! maximisation.
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use elbo_compiler::stimulus::InputRange;
@@ -27,12 +29,13 @@ mod tests;
 use gaussians::Mixture;
 pub use recipe::{Entry, MixtureRecipe};
 
-/// The magnitudes, in deviations, that a device may represent of a feature: Q4.11, Q5.10 and Q6.9.
+/// The possible limits of a feature's magnitude on a device, in standard deviations. They are the limits of Q4.11,
+/// Q5.10 and Q6.9.
 const RANGES: [f32; 3] = [15.99, 31.98, 63.96];
 
-/// A mixture of Gaussians as a model. Its variables are `weights` `[k]`, `means` `[k, d]`, `factors` `[k, d, d]` (the lower
-/// Cholesky factors of the covariances) and `range` `[1]`, the largest magnitude of a feature that a device represents. A
-/// component of weight 0 was dropped by the fit.
+/// A mixture of Gaussians as a model. Its variables are `weights` `[k]`, `means` `[k, d]`, `factors` `[k, d, d]` (the
+/// lower Cholesky factors of the covariances) and `range` `[1]` (the limit of a feature's magnitude on a device). A
+/// component with weight 0 was dropped by the fit.
 pub struct GaussianMixture {
     params: Params,
     weights: Slot,
@@ -44,15 +47,15 @@ pub struct GaussianMixture {
 }
 
 impl GaussianMixture {
-    /// A mixture that is not fitted yet: one standard normal component.
+    /// A mixture before its fit: one standard normal component.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn new(recipe: MixtureRecipe, input: usize) -> Result<Self> {
         let mut params = Params::new(0, &Device::Cpu, DType::F32)?;
         let k = recipe.components;
         let mut variable = |name: &str, values: Vec<f32>, shape: &[usize]| {
-            params.set_up(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
+            params.variable(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
         };
         let weights = variable("weights", (0..k).map(|c| f32::from(u8::from(c == 0))).collect(), &[k])?;
         let means = variable("means", vec![0.0; k * input], &[k, input])?;
@@ -62,10 +65,10 @@ impl GaussianMixture {
         Ok(Self { params, weights, means, factors, range, recipe, input })
     }
 
-    /// The mixture in 64 bits: what the variables say.
+    /// The mixture in double precision that the variables represent.
     ///
     /// # Errors
-    /// Variables that are no mixture, which only a file that was changed has.
+    /// Variables that do not represent a mixture, which happens only if their file was modified.
     pub fn mixture(&self) -> Result<Mixture> {
         let d = self.input;
         let values =
@@ -78,13 +81,13 @@ impl GaussianMixture {
         let total: f64 = weights.iter().sum();
         let weights = kept.iter().map(|component| weights[*component] / total).collect();
         let mixture = Mixture::from_factors(weights, parts(&means, d), parts(&factors, d * d));
-        mixture.ok_or_else(|| Error::Msg("the variables of the mixture are not those of one".to_owned()))
+        mixture.ok_or_else(|| Error::Msg("the variables do not represent a mixture; train the model again".to_owned()))
     }
 
-    /// Makes `mixture` the model, and rows within `range` what a device represents.
+    /// Sets the variables to `mixture`, and the limit of a feature's magnitude to `range`.
     ///
     /// # Errors
-    /// A mixture of more components or other columns than the model has.
+    /// A mixture with more components or other columns than the model has.
     pub fn set(&self, mixture: &Mixture, range: f32) -> Result<()> {
         let (k, d) = (self.recipe.components, self.input);
         let set = |slot: Slot, values: &[f64], shape: &[usize]| {
@@ -103,7 +106,7 @@ impl GaussianMixture {
     }
 }
 
-/// The least range that holds all rows, the largest where none does: what is beyond is clamped.
+/// The smallest limit that covers all rows, or the largest limit if none does. Values beyond it are clamped.
 fn range_of(rows: &[f32]) -> f32 {
     let most = rows.iter().fold(0f32, |most, value| most.max(value.abs()));
     RANGES.into_iter().find(|range| most <= *range).unwrap_or(RANGES[2])
@@ -130,7 +133,7 @@ impl Model for GaussianMixture {
         self.input
     }
 
-    /// The components of the fit, where there are several.
+    /// Number of components, or 0 for a single one.
     fn classes(&self) -> usize {
         let components = self.mixture().map_or(0, |mixture| mixture.components());
         if components > 1 { components } else { 0 }
@@ -140,7 +143,7 @@ impl Model for GaussianMixture {
         false
     }
 
-    /// None: there is no gradient.
+    /// No groups, because there are no gradients.
     fn groups(&self) -> Vec<Group> {
         Vec::new()
     }
@@ -155,7 +158,7 @@ impl Model for GaussianMixture {
 }
 
 impl Fit for GaussianMixture {
-    /// A pass is a start of expectation maximisation. The likeliest mixture so far stays.
+    /// A pass is one start of expectation maximisation. The most likely mixture so far is kept.
     fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()> {
         let mut least = f64::INFINITY;
         if done > 0 {

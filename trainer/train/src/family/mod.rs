@@ -1,4 +1,4 @@
-//! The model families: for every paper a loss, beside it the lowering to the float graph, and the options of its recipes.
+//! The model families. Each has a loss from a paper, a lowering to the float graph, and options in recipes.
 
 use crate::data::{Dataset, Split};
 use crate::model::Model;
@@ -17,7 +17,7 @@ pub mod wgan;
 use register::families;
 pub use register::{Entry, Flag, Register};
 
-// The registry: a family is one line here. The first is the one of a recipe that names none.
+// The registry has one line for each family. A recipe that names no family is of the first one.
 families! {
     vae: Vae,
     dlgm: Dlgm,
@@ -29,10 +29,10 @@ families! {
     mixture: Mixture,
 }
 
-/// A family by its name.
+/// The family with this name.
 ///
 /// # Errors
-/// `UnknownFamily`.
+/// `UnknownFamily` if there is none.
 pub fn find(name: &str) -> Result<&'static Entry, RecipeError> {
     let known = || ALL.iter().map(|entry| format!("`{}`", entry.name)).collect::<Vec<_>>().join(", ");
     let found = ALL.iter().find(|entry| entry.name == name);
@@ -40,21 +40,21 @@ pub fn find(name: &str) -> Result<&'static Entry, RecipeError> {
 }
 
 impl Family {
-    /// The options, if they are of this type.
+    /// The options, if the type `T` is that of this family's options. Otherwise `None`.
     #[must_use]
-    pub fn of<T: 'static>(&self) -> Option<&T> {
+    pub fn options_as<T: 'static>(&self) -> Option<&T> {
         self.options().downcast_ref()
     }
 
-    /// The options, if they are of this type.
-    pub fn of_mut<T: 'static>(&mut self) -> Option<&mut T> {
+    /// The options for changing, if the type `T` is that of this family's options. Otherwise `None`.
+    pub fn options_as_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.options_mut().downcast_mut()
     }
 
-    /// Its entry in the registry.
+    /// The family's entry in the registry.
     #[must_use]
     pub fn entry(&self) -> &'static Entry {
-        // Every family is in the registry that it was made from.
+        // The registry contains every variant, because one macro creates both.
         ALL.iter().find(|entry| entry.name == self.name()).unwrap_or(&ALL[0])
     }
 }

@@ -1,4 +1,4 @@
-//! What a family says of itself, and the registry that follows from it.
+//! The trait by which a family describes itself, and the registry of all families.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -10,68 +10,71 @@ use crate::fields::{self, Field};
 use crate::model::Model;
 use crate::settings::{DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
-/// A family: the options of its own table in a recipe, their defaults and checks, and the model that they describe.
+/// A family: its options with their defaults and checks, and the model that they describe.
 ///
-/// An error of the family names a field of its own table without the table, `layers` for example.
+/// Errors of a family name the fields of its own table without the table, for example `layers`.
 pub trait Register {
-    /// The family's own table; the documentation of its fields is that of recipes and of the command line.
+    /// The options, which form the family's own table in a recipe. The documentation of the fields is shown on the
+    /// command line.
     type Options: Clone + Default + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + JsonSchema + 'static;
 
-    /// What the family is, in a few words.
-    const ABOUT: &'static str;
+    /// A description in a few words.
+    const DESCRIPTION: &'static str;
 
-    /// Its built-in recipes: name and TOML text. The one called `demo-NAME` is what `cargo xtask demo` shows.
+    /// Name and TOML text of the built-in recipes. `cargo xtask demo` uses the recipe called `demo-NAME`.
     const RECIPES: &'static [(&'static str, &'static str)];
 
-    /// The fields of its table that have an option of their own in `elbo train`.
+    /// The options of `elbo train` that set fields of the family's table.
     const FLAGS: &'static [Flag];
 
-    /// Whether its score is a bound on the log-likelihood in nats, or its exact value.
+    /// Whether the score is a bound on the log-likelihood in nats, or its exact value.
     const BOUNDED: bool = true;
 
-    /// The optimisation's settings where a recipe does not say.
+    /// The default settings of the optimisation.
     #[must_use]
     fn train() -> TrainRecipe {
         TrainRecipe::default()
     }
 
-    /// What is exported where a recipe does not say.
+    /// The default settings of the export.
     #[must_use]
     fn export() -> ExportRecipe {
         ExportRecipe::default()
     }
 
-    /// The name of the default recipe for data of this name.
+    /// The name of the default recipe for a data set of this name.
     #[must_use]
     fn recipe_name(data: &str) -> String {
         data.to_owned()
     }
 
-    /// Checks every range that the types do not and that does not depend on the data.
+    /// Checks the ranges that do not depend on the data.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     fn check(options: &Self::Options, shared: Shared<'_>) -> Result<(), RecipeError>;
 
-    /// What stands in for a data set where the family learns from something else.
+    /// The data set without rows for a family that learns from an energy. `None` if it learns from data.
     #[must_use]
     fn without_data(_options: &Self::Options) -> Option<Dataset> {
         None
     }
 
-    /// The untrained model for data of this shape, its variables drawn from the seed of the optimisation.
+    /// The untrained model for data of this shape. The seed of the optimisation determines its initial weights.
     ///
     /// # Errors
-    /// `Invalid` for what does not fit the data; what the tensor library reports.
+    /// `Invalid` if an option does not suit the data, or any error of candle.
     fn model(options: &Self::Options, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError>;
 
-    /// Writes out what only the untrained model or the rest of the options say.
+    /// Fills in the options whose defaults depend on the data or on other options, so that the saved recipe contains
+    /// all values.
     fn complete(_options: &mut Self::Options, _model: &dyn Model) {}
 
-    /// Indices of the train rows whose labels the family learns from; `None` for one that learns from none.
+    /// Indices of the train rows whose labels the family uses. `None` if it does not use labels.
     ///
     /// # Errors
-    /// `Invalid`: labels that are missing, outside the classes, or fewer than asked for.
+    /// `Invalid` if labels are missing, if a label is not below `classes`, or if there are fewer labelled rows than
+    /// required.
     fn labelled_rows(
         _options: &Self::Options,
         _train: &Split,
@@ -82,51 +85,51 @@ pub trait Register {
     }
 }
 
-/// A field with an option of its own in `elbo train`. What the option is for, the field says.
+/// An option of `elbo train` that sets one field of a family's table. The documentation of the field is its help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// The option without its dashes.
+    /// The name of the option, without dashes.
     pub name: &'static str,
-    /// The field of the family's table that it sets.
+    /// The field of the family's table.
     pub field: &'static str,
-    /// What its value is called; empty for a switch that sets `true`.
+    /// The name of the value in the help. If it is empty, the option has no value and sets the field to `true`.
     pub value: &'static str,
-    /// Whether the option alone chooses the family.
+    /// Whether the option implies the family.
     pub selects: bool,
-    /// What precedes the value in the name of the built-in recipe that the option stands for where neither recipe nor data
-    /// are named.
+    /// If neither a recipe nor data are given, the option stands for the built-in recipe whose name is this prefix
+    /// followed by the value.
     pub recipe: Option<&'static str>,
-    /// What to give instead for another family.
+    /// What the error message proposes for another family.
     pub instead: &'static str,
 }
 
 impl Flag {
-    /// An option that sets a field of any family that has it.
+    /// An option that sets a field in the table of any family that has the field.
     #[must_use]
     pub const fn new(name: &'static str, field: &'static str, value: &'static str) -> Self {
         Self { name, field, value, selects: false, recipe: None, instead: "" }
     }
 
-    /// Widths of hidden layers.
+    /// Widths of the hidden layers.
     pub const HIDDEN: Self = Self::new("hidden", "hidden", "WIDTHS");
-    /// Latent dimensions.
+    /// Number of latent dimensions.
     pub const LATENT: Self = Self::new("latent", "latent", "N");
     /// The likelihood.
     pub const LIKELIHOOD: Self = Self::new("likelihood", "likelihood", "LIKELIHOOD");
-    /// Channels of convolutions.
+    /// Channels of the convolutions.
     pub const CONV: Self = Self::new("conv", "conv.channels", "CHANNELS");
 }
 
-/// A family in the registry.
+/// An entry of the registry.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// Its name in recipes, and that of its table.
+    /// Name of the family and of its table in recipes.
     pub name: &'static str,
-    /// What it is, in a few words.
-    pub about: &'static str,
-    /// Its built-in recipes.
+    /// A description in a few words.
+    pub description: &'static str,
+    /// Name and TOML text of the built-in recipes.
     pub recipes: &'static [(&'static str, &'static str)],
-    /// Its options in `elbo train`.
+    /// The options of `elbo train` that set fields of the family's table.
     pub flags: &'static [Flag],
     /// See [`Register::BOUNDED`].
     pub bounded: bool,
@@ -134,20 +137,20 @@ pub struct Entry {
     pub train: fn() -> TrainRecipe,
     /// See [`Register::export`].
     pub export: fn() -> ExportRecipe,
-    /// The family with the defaults of its options.
+    /// Creates the family with the defaults of its options.
     pub default: fn() -> Family,
     /// See [`Register::recipe_name`].
     pub recipe_name: fn(&str) -> String,
-    /// The fields of its table.
+    /// Lists the fields of the family's table.
     fields: fn(&str) -> Vec<Field>,
 }
 
 impl Entry {
-    /// The entry of a family.
+    /// The entry of the family `F`.
     pub(super) const fn of<F: Register>(name: &'static str, default: fn() -> Family) -> Self {
         Self {
             name,
-            about: F::ABOUT,
+            description: F::DESCRIPTION,
             recipes: F::RECIPES,
             flags: F::FLAGS,
             bounded: F::BOUNDED,
@@ -159,14 +162,14 @@ impl Entry {
         }
     }
 
-    /// The fields of its table, their keys with the table.
+    /// The fields of the family's table. Their keys begin with the name of the table.
     #[must_use]
     pub fn fields(&self) -> Vec<Field> {
         (self.fields)(self.name)
     }
 }
 
-/// Makes the registry: the options of every family, and the dispatch to it.
+/// Creates the registry: an enumeration of the families with their options, and the calls to each family.
 macro_rules! families {
     ($($name:ident: $variant:ident),* $(,)?) => {
         /// A family with the options of its own table.
@@ -180,22 +183,23 @@ macro_rules! families {
             ),*
         }
 
-        /// Every family.
+        /// The entries of all families.
         pub const ALL: &[Entry] = &[$(
             Entry::of::<$name::Entry>(stringify!($name), || Family::$variant(Default::default()))
         ),*];
 
         impl Family {
-            /// Its name in recipes, and that of its table.
+            /// Name of the family and of its table in recipes.
             #[must_use]
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => stringify!($name)),* }
             }
 
-            /// A family from its table; its defaults from an empty one. `None` where there is no such family.
+            /// A family given the contents of its table. Fields that the table lacks have their defaults. `None` if
+            /// there is no family of this name.
             ///
             /// # Errors
-            /// What the table's type refuses.
+            /// A value that its type does not allow.
             pub fn from_table(name: &str, table: toml::Table) -> Option<Result<Self, toml::de::Error>> {
                 match name {
                     $(stringify!($name) => Some(table.try_into().map(Self::$variant)),)*
@@ -214,7 +218,7 @@ macro_rules! families {
             /// See [`Register::check`].
             ///
             /// # Errors
-            /// `Invalid`, naming the field.
+            /// `Invalid`, which names the field.
             pub fn check(&self, shared: Shared<'_>) -> Result<(), RecipeError> {
                 match self { $(Self::$variant(options) => $name::Entry::check(options, shared)),* }
                     .map_err(|e| e.of_table(self.name()))
@@ -229,7 +233,7 @@ macro_rules! families {
             /// See [`Register::model`].
             ///
             /// # Errors
-            /// `Invalid` for what does not fit the data; what the tensor library reports.
+            /// `Invalid` if an option does not suit the data, or any error of candle.
             pub fn model(&self, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
                 match self { $(Self::$variant(options) => $name::Entry::model(options, data, shared)),* }
                     .map_err(|e| e.of_table(self.name()))
@@ -243,7 +247,8 @@ macro_rules! families {
             /// See [`Register::labelled_rows`].
             ///
             /// # Errors
-            /// `Invalid`: labels that are missing, outside the classes, or fewer than asked for.
+            /// `Invalid` if labels are missing, if a label is not below `classes`, or if there are fewer labelled rows
+            /// than required.
             pub fn labelled_rows(
                 &self,
                 train: &Split,

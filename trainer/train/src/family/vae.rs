@@ -1,4 +1,4 @@
-//! VAE: Auto-Encoding Variational Bayes (arXiv 1312.6114).
+//! VAE, the variational auto-encoder: Auto-Encoding Variational Bayes (arXiv 1312.6114).
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use elbo_compiler::FloatModel;
@@ -23,9 +23,9 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
-/// The encoder's log-variance is clamped from below to this value (nats).
+/// Lower limit of the encoder's log-variance (nats).
 pub const LOGVAR_MIN: f64 = -12.0;
-/// The encoder's log-variance is clamped from above to this value (nats).
+/// Upper limit of the encoder's log-variance (nats).
 pub const LOGVAR_MAX: f64 = 4.0;
 
 /// The shape of a VAE with dense encoder and decoder.
@@ -33,32 +33,32 @@ pub const LOGVAR_MAX: f64 = 4.0;
 pub struct VaeSpec {
     /// Number of data dimensions.
     pub input: usize,
-    /// Widths of the encoder's hidden layers from the data on; the decoder mirrors them.
+    /// Widths of the encoder's hidden layers, starting at the data. The decoder has the same widths in reverse order.
     pub hidden: Vec<usize>,
     /// Number of latent dimensions.
     pub latent: usize,
     /// Activation of every hidden layer.
     pub activation: Activation,
-    /// The decoder's likelihood.
+    /// The likelihood of the decoder.
     pub likelihood: Likelihood,
 }
 
-/// A batch's loss, each a scalar and a mean over the batch.
+/// The loss of a batch. Each term is a scalar, the mean over the batch.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    /// What to minimise, `nll + beta kl` (nats).
+    /// The loss to minimise, `nll + beta kl` (nats).
     pub total: Tensor,
     /// `-log p(x|z)` (nats).
     pub nll: Tensor,
-    /// `KL(q(z|x) || p(z))` (nats): analytic, or its Monte Carlo estimate.
+    /// `KL(q(z|x) || p(z))` (nats), analytic or estimated by Monte Carlo.
     pub kl: Tensor,
 }
 
-/// A variational auto-encoder with dense encoder and decoder (arXiv 1312.6114).
+/// A variational auto-encoder (arXiv 1312.6114).
 ///
-/// `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as [`Likelihood`] says. With a flow,
-/// `q(z|x)` is what that Gaussian becomes after its steps ([`Posterior`]); the bounds then hold `log q` at the last
-/// latent, and a KL divergence is a Monte Carlo estimate.
+/// The distributions are `q(z|x) = N(mu(x), diag exp(logvar(x)))`, `p(z) = N(0, I)`, and `p(x|z)` as given by
+/// [`Likelihood`]. With a flow, `q(z|x)` is the distribution of the Gaussian's draws after the steps of the flow
+/// ([`Posterior`]). The bounds then contain `log q` at the last latent, and KL divergences are Monte Carlo estimates.
 pub struct Vae {
     spec: VaeSpec,
     params: Params,
@@ -67,53 +67,54 @@ pub struct Vae {
     logvar: Layer,
     decoder: Stack,
     head: Layer,
-    /// To the log-variance or the log-scale, where there is one.
+    /// The layer of the log-variance or the log-scale, if the likelihood has one.
     second_head: Option<Layer>,
     posterior: Option<Posterior>,
     classes: usize,
     free_bits: f64,
 }
 
-/// What a VAE may have beside its dense layers.
+/// Optional parts of a VAE, in addition to its dense layers.
 #[derive(Clone, Debug, Default)]
 pub struct Parts<'p> {
-    /// Convolutions between the dense hidden layers and the image that a row is, with its rows and columns.
+    /// Convolutions between an image and the dense layers. The first element is the number of rows and columns of the
+    /// image.
     pub conv: Option<([usize; 2], ConvRecipe)>,
-    /// A flow on the latent (arXiv 1505.05770).
+    /// A flow for the posterior of the latent (arXiv 1505.05770).
     pub flow: Option<&'p PosteriorRecipe>,
-    /// Classes of a model of `p(x|y)`; 0 of one of `p(x)`. See [`mod@conditional`].
+    /// Number of classes of a conditional VAE `p(x|y)`, or 0 for an ordinary VAE. See [`mod@conditional`].
     pub classes: usize,
-    /// What a latent dimension's divergence, averaged over the batch, is below this many nats costs the loss nothing (arXiv
-    /// 1606.04934, section on free bits). Only for estimator B.
+    /// KL divergence in nats, averaged over the batch, up to which a latent dimension costs nothing (free bits, arXiv
+    /// 1606.04934). It applies only to estimator B.
     pub free_bits: f64,
 }
 
-/// `q(z|x)` of a batch.
+/// The parameters of `q(z|x)` for a batch.
 struct Recognised {
     mu: Tensor,
     logvar: Tensor,
-    /// Of the posterior's steps.
+    /// The parameters of the flow's steps.
     flow: Option<Tensor>,
 }
 
 impl Vae {
-    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`.
+    /// A model with weights and biases that are uniform in `+-1/sqrt(fan_in)` and drawn with `seed`.
     ///
     /// # Errors
-    /// A width of zero, a `dtype` that is not a float type, or whatever candle reports.
+    /// A width of zero, a `dtype` that is not a float type, or any error of candle.
     pub fn new(spec: VaeSpec, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
         Self::with_parts(spec, Parts::default(), seed, device, dtype)
     }
 
-    /// As [`Vae::new`], with more than dense layers.
+    /// Like [`Vae::new`], with optional parts.
     ///
     /// # Errors
-    /// As [`Vae::new`]; an image that is too small for its convolutions, or classes beside them; those of
-    /// [`Posterior::new`].
+    /// Those of [`Vae::new`] and [`Posterior::new`], an image that is too small for its convolutions, or classes
+    /// together with convolutions.
     pub fn with_parts(spec: VaeSpec, parts: Parts<'_>, seed: u64, device: &Device, dtype: DType) -> Result<Self> {
         let Parts { conv, flow, classes, free_bits } = parts;
         if conv.is_some() && classes > 0 {
-            bail!("a class beside an image is no pixel: expected a conditional VAE without convolutions");
+            bail!("a conditional VAE cannot have convolutions, because its classes are not pixels");
         }
         let mut params = Params::new(seed, device, dtype)?;
         let body = Body { input: spec.input, conv, hidden: spec.hidden.clone(), activation: spec.activation };
@@ -135,9 +136,9 @@ impl Vae {
         &self.spec
     }
 
-    /// Every variable with its name: `encoder.0.weight` `[out, inp]`, `encoder.0.bias` `[out]`, and so on for `mu`,
-    /// `logvar`, `decoder.*`, `head`, with a Gaussian likelihood `head_logvar`, and with a flow `flow`, which acts at a
-    /// scale of 1/10.
+    /// All variables with their names: `encoder.0.weight` `[out, inp]`, `encoder.0.bias` `[out]` and so on for `mu`,
+    /// `logvar`, `decoder.*` and `head`. A Gaussian likelihood adds `head_logvar`, and a logistic one `head_log_scale`.
+    /// A flow adds `flow`, which has a scale of 1/10.
     pub fn vars(&self) -> &[(String, Var)] {
         self.params.vars()
     }
@@ -146,8 +147,8 @@ impl Vae {
         layer.apply(&self.params, x, Activation::Identity)
     }
 
-    /// Mean and log-variance of `q(z|x)`: `x [b, d]` to twice `[b, z]`, the latter clamped to [`LOGVAR_MIN`],
-    /// [`LOGVAR_MAX`].
+    /// Mean and log-variance of `q(z|x)`: `x [b, d]` to two tensors `[b, z]`. The log-variance is clamped to
+    /// [`LOGVAR_MIN`] and [`LOGVAR_MAX`].
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -164,12 +165,13 @@ impl Vae {
         Ok(Recognised { mu, logvar, flow })
     }
 
-    /// A latent and an estimate of `KL(q(z|x) || p(z))` in nats: `eps [b, z]` to `[b, z]` and `[b]`. A is `log q - log p` at the
-    /// latent; B has the analytic divergence of `q(z_0|x)` and what the flow adds to `log q - log p`.
+    /// A latent `[b, z]` and an estimate `[b]` of `KL(q(z|x) || p(z))` in nats, given noise `eps [b, z]`. Estimator A
+    /// is `log q - log p` at the latent. Estimator B is the analytic divergence of `q(z_0|x)` plus the change of `log q
+    /// - log p` by the flow.
     fn draw(&self, q: &Recognised, eps: &Tensor, estimator: Estimator) -> Result<(Tensor, Tensor)> {
         let z = nn::reparameterise(&q.mu, &q.logvar, eps)?;
         let divergence = match estimator {
-            Estimator::A => log_ratio(&z, &q.logvar, eps)?,
+            Estimator::A => nn::log_ratio_standard_normal(&z, &q.logvar, eps)?,
             Estimator::B => nn::kl_standard_normal(&q.mu, &q.logvar)?,
         };
         let (Some(posterior), Some(parameters)) = (&self.posterior, &q.flow) else { return Ok((z, divergence)) };
@@ -178,7 +180,7 @@ impl Vae {
         Ok((image, (divergence + change)?))
     }
 
-    /// The parameters of `p(x|z)`: `z [b, z]` to `[b, d]` each, clamped as the [`Likelihood`] asks for.
+    /// The parameters of `p(x|z)`, clamped to the limits of the [`Likelihood`]: `z [b, z]` to `[b, d]` each.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -206,9 +208,10 @@ impl Vae {
         self.spec.likelihood.nll(&self.decode_with_logvar(&join(z, class.as_ref())?)?, &x)
     }
 
-    /// The loss of a batch `x [b, d]` with standard normal noise `eps [b, z]`: `nll + beta kl`, the estimator of
-    /// equation 6 (A) or 7 (B) of the paper at `beta = 1`, with its sign turned. With a flow, B is the analytic divergence of
-    /// `q(z_0|x)` and a Monte Carlo estimate of what the flow adds to it, so that a flow near the identity adds no variance.
+    /// The loss of a batch `x [b, d]` with standard normal noise `eps [b, z]`: `nll + beta kl`. At `beta = 1` it is
+    /// minus the estimator of equation 6 (A) or equation 7 (B) of the paper. With a flow, estimator B is the analytic
+    /// divergence of `q(z_0|x)` plus a Monte Carlo estimate of the change by the flow. A flow near the identity
+    /// therefore adds little variance.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -216,7 +219,7 @@ impl Vae {
         self.annealed_loss(x, eps, beta, estimator, 1.0)
     }
 
-    /// As [`Vae::loss`], with `log p(x, z)` counting only `weight` (arXiv 1505.05770, equation 20).
+    /// Like [`Vae::loss`], but `log p(x, z)` has the weight `weight` (arXiv 1505.05770, equation 20).
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -231,11 +234,11 @@ impl Vae {
         let q = self.recognise(x)?;
         let (z, kl) = self.draw(&q, eps, estimator)?;
         let (nll, kl) = (self.nll(x, &z)?.mean_all()?, kl.mean_all()?);
-        let paid = match self.free_bits > 0.0 {
-            true => conditional::paid(&q.mu, &q.logvar, self.free_bits)?,
+        let counted = match self.free_bits > 0.0 {
+            true => conditional::free_bits_divergence(&q.mu, &q.logvar, self.free_bits)?,
             false => kl.clone(),
         };
-        let mut total = (&nll + (paid * beta)?)?;
+        let mut total = (&nll + (counted * beta)?)?;
         if weight < 1.0 {
             // -log p(x, z), without the constant of log p(z).
             let joint = (&nll + (z.sqr()?.sum(1)?.mean_all()? * 0.5)?)?;
@@ -244,8 +247,8 @@ impl Vae {
         Ok(Loss { total, nll, kl })
     }
 
-    /// The evidence lower bound in nats with the analytic KL and one sample (equation 7; all Monte Carlo with a flow):
-    /// `x [b, d]`, `eps [b, z]` to `[b]`.
+    /// The evidence lower bound in nats with one sample: `x [b, d]`, `eps [b, z]` to `[b]`. The KL divergence is
+    /// analytic (equation 7), or a Monte Carlo estimate if there is a flow.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -256,26 +259,20 @@ impl Vae {
         (self.nll(x, &z)? + kl)?.neg()
     }
 
-    /// The importance-weighted bound in nats, `log 1/k sum_k p(x, z_k) / q(z_k|x)` (arXiv 1509.00519, equation 8):
-    /// `x [b, d]`, `eps [k, b, z]` to `[b]`. Decodes `k b` latents at once.
+    /// The importance-weighted bound in nats, `log 1/k sum_k p(x, z_k) / q(z_k|x)` (arXiv 1509.00519, equation 8): `x
+    /// [b, d]`, `eps [k, b, z]` to `[b]`. It decodes `k b` latents at once.
     ///
     /// # Errors
-    /// Shapes, types or devices that do not match, or no sample.
+    /// Shapes, types or devices that do not match, or `k = 0`.
     pub fn iwae(&self, x: &Tensor, eps: &Tensor) -> Result<Tensor> {
         let (k, b, latent) = eps.dims3()?;
-        if k == 0 {
-            bail!("an importance-weighted bound needs at least one sample");
-        }
         let q = self.recognise(x)?;
-        let repeat = |t: &Tensor| t.broadcast_as((k, b, t.dim(1)?))?.reshape((k * b, t.dim(1)?));
+        let repeat = |t: &Tensor| nn::repeat_rows(t, k);
         let flow = q.flow.as_ref().map(repeat).transpose()?;
         let q = Recognised { mu: repeat(&q.mu)?, logvar: repeat(&q.logvar)?, flow };
         let (z, log_ratio) = self.draw(&q, &eps.reshape((k * b, latent))?, Estimator::A)?;
         let nll = self.nll(&repeat(x)?, &z)?;
-        let log_weight = (nll + log_ratio)?.neg()?.reshape((k, b))?;
-        let top = log_weight.max_keepdim(0)?.detach();
-        let mean = log_weight.broadcast_sub(&top)?.exp()?.mean(0)?;
-        mean.log()? + top.squeeze(0)?
+        nn::log_mean_exp(&(nll + log_ratio)?.neg()?.reshape((k, b))?)
     }
 
     fn noise(&self, rng: &mut Rng, shape: &[usize], like: &Tensor) -> Result<Tensor> {
@@ -309,7 +306,7 @@ impl Model for Vae {
         let x = join(&x, self.classes_of(step)?.as_ref())?;
         let eps = self.noise(&mut step.noise, &[x.dim(0)?, self.spec.latent], &x)?;
         let (beta, estimator) = (step.recipe.beta_at(step.index), step.recipe.estimator);
-        let weight = self.posterior.as_ref().map_or(1.0, |p| p.annealed(step.index));
+        let weight = self.posterior.as_ref().map_or(1.0, |p| p.annealing_weight(step.index));
         let loss = self.annealed_loss(&x, &eps, beta, estimator, weight)?;
         step.minimise(0, &loss.total)
     }
@@ -340,9 +337,4 @@ impl Sampler for Vae {
         let z = noise.normal((n, self.spec.latent), DType::F32, &Device::Cpu)?;
         self.spec.likelihood.mean(&self.decode_with_logvar(&join(&z, self.in_turn(n)?.as_ref())?)?)
     }
-}
-
-/// `log q(z|x) - log p(z)` in nats at `z = mu + exp(logvar / 2) eps`, all `[n, z]`, to `[n]`: the constants cancel.
-fn log_ratio(z: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tensor> {
-    ((z.sqr()? - eps.sqr()?)? - logvar)?.sum(1)? * 0.5
 }

@@ -1,5 +1,5 @@
-//! WGAN: Wasserstein GAN (arXiv 1701.07875), with the gradient penalty of arXiv 1704.00028 and the spectral normalisation of
-//! arXiv 1802.05957 as alternatives to clipped weights.
+//! WGAN: Wasserstein GAN (arXiv 1701.07875), with the gradient penalty of arXiv 1704.00028 and the spectral
+//! normalisation of arXiv 1802.05957 as alternatives to clipped weights.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use elbo_compiler::FloatModel;
@@ -23,14 +23,14 @@ mod tests;
 
 pub use recipe::{Entry, WganRecipe};
 
-/// What keeps the critic Lipschitz.
+/// How the critic is kept Lipschitz continuous.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Constraint {
     /// Weights and biases are clipped to `+-clip` after every step of the critic (arXiv 1701.07875, algorithm 1).
     #[default]
     Clip,
-    /// The loss has a penalty on gradients whose norm is not 1 (arXiv 1704.00028, algorithm 1).
+    /// The loss has a penalty on gradients with a norm other than 1 (arXiv 1704.00028, algorithm 1).
     Penalty,
     /// Every weight matrix is divided by its largest singular value (arXiv 1802.05957, algorithm 1).
     Spectral,
@@ -39,61 +39,62 @@ pub enum Constraint {
 /// The shape of a WGAN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WganSpec {
-    /// The critic's hidden layers, from the data on; the generator mirrors them.
+    /// The hidden layers of the critic, starting at the data. The generator has the same layers in reverse order.
     pub body: Body,
-    /// Dimensions of the generator's noise, which is standard normal.
+    /// Dimensions of the standard normal noise that the generator reads.
     pub latent: usize,
-    /// Whether values lie in `[0, 1]`, as an image's do.
+    /// Whether all values are in `[0, 1]`, as for images.
     pub unit: bool,
-    /// The game's rules.
+    /// The options of the training.
     pub rules: WganRecipe,
 }
 
-/// A layer as plain numbers, with all that can be folded into its weights.
+/// A layer as numbers. Spectral normalisation and other factors are folded into its weights.
 #[derive(Clone, Debug)]
 pub struct FoldedLayer {
-    /// Its geometry.
+    /// The shape of the layer.
     pub layer: Layer,
-    /// Weights, row-major as the variable is.
+    /// Weights, row-major, in the order of the variable.
     pub w: Vec<f32>,
     /// Biases.
     pub b: Vec<f32>,
-    /// What follows it.
+    /// The activation function after the layer.
     pub activation: Activation,
 }
 
-/// A generator `g` and a critic `f` that play `min_g max_f E f(x) - E f(g(z))` (arXiv 1701.07875, equation 3).
+/// A generator `g` and a critic `f` that solve `min_g max_f E f(x) - E f(g(z))` (arXiv 1701.07875, equation 3).
 ///
-/// The critic's output is linear. An image's pixels are `sigmoid(2 a)` of the generator's last layer `a`, as
-/// `(1 + tanh a) / 2`; other values are `a`.
+/// The output of the critic is linear. Let `a` be the output of the generator's last layer. The pixels of an image are
+/// `sigmoid(2 a)`, which equals `(1 + tanh a) / 2`. Other values are `a`.
 pub struct Wgan {
     spec: WganSpec,
     params: Params,
     critic: Stack,
     value: Layer,
-    /// Of every weight of the critic, its left singular vector as far as it is known: spectral normalisation only.
+    /// An estimate of the left singular vector of every weight of the critic. It exists only with spectral
+    /// normalisation.
     singular: Vec<Slot>,
     generator: Stack,
     head: Layer,
 }
 
-/// The group of the critic's variables.
+/// Index of the group of the critic's variables.
 const CRITIC: usize = 0;
-/// The group of the generator's variables.
+/// Index of the group of the generator's variables.
 const GENERATOR: usize = 1;
 
-/// The losses of a step of the critic, scalars.
+/// The losses of a step of the critic, as scalars.
 #[derive(Clone, Debug)]
 pub struct CriticLoss {
-    /// What to minimise: `E f(g(z)) - E f(x)`, and the gradient penalty where there is one.
+    /// The loss to minimise: `E f(g(z)) - E f(x)`, plus the gradient penalty if there is one.
     pub total: Tensor,
-    /// `E f(x) - E f(g(z))`: the estimate of the Wasserstein distance, up to the critic's Lipschitz constant.
+    /// `E f(x) - E f(g(z))`, which estimates the Wasserstein distance up to the Lipschitz constant of the critic.
     pub estimate: Tensor,
 }
 
 impl Wgan {
-    /// A model with weights and biases uniform in `+-1/sqrt(fan_in)`, drawn from `seed`. Its variables are `critic.*`, `value`,
-    /// `generator.*` and `head`, and with spectral normalisation `singular.*`.
+    /// A model with weights and biases that are uniform in `+-1/sqrt(fan_in)` and drawn with `seed`. Its variables are
+    /// `critic.*`, `value`, `generator.*` and `head`. Spectral normalisation adds `singular.*`.
     ///
     /// # Errors
     /// A width of zero, an image too small for its convolutions, or a `dtype` that is not a float type.
@@ -118,7 +119,7 @@ impl Wgan {
         &self.spec
     }
 
-    /// The generator's draws from noise: `z [b, latent]` to `[b, d]`.
+    /// The rows that the generator computes from noise: `z [b, latent]` to `[b, d]`.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
@@ -130,15 +131,15 @@ impl Wgan {
         }
     }
 
-    /// The critic's value of each row, higher for what looks real: `x [b, d]` to `[b]`.
+    /// The critic's value of each row, which is higher for rows that look real: `x [b, d]` to `[b]`.
     ///
     /// # Errors
     /// A batch of another width, type or device than the model's.
     pub fn critic(&self, x: &Tensor) -> Result<Tensor> {
-        self.outputs(x, &self.weights(true)?)?.pop().map_or_else(|| bail!("a critic without layers"), |y| y.squeeze(1))
+        self.outputs(x, &self.weights(true)?)?.pop().map_or_else(|| bail!("the critic has no layers"), |y| y.squeeze(1))
     }
 
-    /// The critic's layers, from the data to its value.
+    /// The layers of the critic, from the data to the value.
     fn layers(&self) -> impl DoubleEndedIterator<Item = (Layer, Activation)> + ExactSizeIterator + '_ {
         (0..self.critic.layers.len() + 1).map(move |i| match self.critic.layers.get(i) {
             Some(layer) => (*layer, self.critic.activation),
@@ -146,7 +147,7 @@ impl Wgan {
         })
     }
 
-    /// The critic's weights and biases as they act; frozen ones get no gradient.
+    /// The effective weights and biases of the critic. If `frozen` is true, they get no gradient.
     fn weights(&self, frozen: bool) -> Result<Vec<(Tensor, Tensor)>> {
         let of = |(i, (layer, _)): (usize, (Layer, Activation))| {
             let (mut w, b) = (self.params.get(layer.weight()).clone(), self.params.get(layer.bias()).clone());
@@ -158,7 +159,7 @@ impl Wgan {
         self.layers().enumerate().map(of).collect()
     }
 
-    /// What every layer of the critic gives.
+    /// The output of every layer of the critic.
     fn outputs(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Vec<Tensor>> {
         let mut outputs: Vec<Tensor> = Vec::with_capacity(weights.len());
         for ((layer, activation), (w, b)) in self.layers().zip(weights) {
@@ -172,12 +173,12 @@ impl Wgan {
     fn mean_value(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Tensor> {
         match self.outputs(x, weights)?.last() {
             Some(values) => values.mean_all(),
-            None => bail!("a critic without layers"),
+            None => bail!("the critic has no layers"),
         }
     }
 
-    /// The losses of the critic on rows `real [b, d]` and drawn ones `fake [b, d]` (algorithm 1, line 5, to be minimised). `noise`
-    /// places the gradient penalty's points.
+    /// The losses of the critic on real rows `real [b, d]` and generated rows `fake [b, d]` (algorithm 1, line 5, with
+    /// the sign of a loss). `noise` determines the points at which the gradient penalty is evaluated.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -195,8 +196,9 @@ impl Wgan {
 
     /// `E (|df/dx| - 1)^2` at the rows `x` (arXiv 1704.00028, equation 3).
     ///
-    /// The gradient by `x` is written out, layer by layer from the value back, so that one backward pass gives the
-    /// gradient of its norm: fused operations have no second derivative. A rectifier's slope is constant.
+    /// The gradient with respect to `x` is computed explicitly, layer by layer from the value to the data. One backward
+    /// pass through this computation gives the gradient of its norm, although fused operations have no second
+    /// derivative. The slope of a rectifier is constant.
     fn gradient_penalty(&self, x: &Tensor, weights: &[(Tensor, Tensor)]) -> Result<Tensor> {
         let outputs = self.outputs(x, weights)?;
         let mut g = Tensor::ones((x.dim(0)?, 1), x.dtype(), x.device())?;
@@ -208,12 +210,13 @@ impl Wgan {
             };
             g = layer.adjoint(w, &g)?;
         }
-        // The root has no slope at 0.
+        // The square root has no derivative at 0.
         let norm = (g.sqr()?.sum(1)? + 1e-12)?.sqrt()?;
         (norm - 1.0)?.sqr()?.mean_all()
     }
 
-    /// The loss of the generator, `-E f(g(z))` (algorithm 1, line 10): `z [b, latent]` to a scalar. The critic gets no gradient.
+    /// The loss of the generator, `-E f(g(z))` (algorithm 1, line 10): `z [b, latent]` to a scalar. The critic gets no
+    /// gradient.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -221,7 +224,7 @@ impl Wgan {
         self.mean_value(&self.generate(z)?, &self.weights(true)?)?.neg()
     }
 
-    /// A step of power iteration for every weight of the critic (arXiv 1802.05957, algorithm 1).
+    /// Takes a step of power iteration for every weight of the critic (arXiv 1802.05957, algorithm 1).
     fn iterate(&self) -> Result<()> {
         for (slot, (layer, _)) in self.singular.iter().zip(self.layers()) {
             let w = self.params.get(layer.weight()).detach().flatten_from(1)?;
@@ -232,11 +235,11 @@ impl Wgan {
         Ok(())
     }
 
-    /// The generator's layers, from the noise to the pixels' logits or the values themselves: the head's numbers are
-    /// doubled for an image, whose pixels are `sigmoid(2 a)`.
+    /// The layers of the generator, from the noise to the values or, for images, to the logits of the pixels. The
+    /// numbers of the last layer are doubled for images, because their pixels are `sigmoid(2 a)`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn generator_layers(&self) -> Result<Vec<FoldedLayer>> {
         let layers = self.generator.layers.iter().map(|layer| (*layer, self.generator.activation, 1.0));
         let scale = if self.spec.unit { 2.0 } else { 1.0 };
@@ -248,10 +251,10 @@ impl Wgan {
         layers.chain([(self.head, Activation::Identity, scale)]).map(number).collect()
     }
 
-    /// The critic's layers, from the data to its value, spectral normalisation folded into the weights.
+    /// The layers of the critic, from the data to the value. Spectral normalisation is folded into the weights.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn critic_layers(&self) -> Result<Vec<FoldedLayer>> {
         let values = |t: &Tensor| t.flatten_all()?.to_dtype(DType::F32)?.to_vec1();
         let number = |((layer, activation), (w, b)): ((Layer, Activation), &(Tensor, Tensor))| {
@@ -266,8 +269,9 @@ impl Wgan {
     }
 }
 
-/// The largest singular value of a weight `[out, ...]`, given its left singular vector `u [out]`: `u^T W v` with
-/// `v = W^T u / |W^T u|`. Its gradient is `u v^T`: `v` may be held, for it is the best one already.
+/// The largest singular value of a weight `[out, ...]`, given its left singular vector `u [out]`. It is `u^T W v` with
+/// `v = W^T u / |W^T u|`, and its gradient is `u v^T`. `v` may be treated as a constant, because it already maximises
+/// the product.
 fn singular_value(w: &Tensor, u: &Tensor) -> Result<Tensor> {
     let w = w.flatten_from(1)?;
     let u = unit(&u.detach().unsqueeze(1)?)?;
@@ -276,7 +280,7 @@ fn singular_value(w: &Tensor, u: &Tensor) -> Result<Tensor> {
     sigma.squeeze(0)
 }
 
-/// A vector of length 1 in the direction of `x`; 0 stays 0.
+/// A vector of length 1 in the direction of `x`. The zero vector stays zero.
 fn unit(x: &Tensor) -> Result<Tensor> {
     let norm = (x.sqr()?.sum_all()?.sqrt()? + 1e-12)?;
     x.broadcast_div(&norm)
@@ -291,7 +295,7 @@ impl Model for Wgan {
         self.spec.body.input
     }
 
-    /// Rows are compared as they are, never as bits.
+    /// Rows are read as they are, and never binarised.
     fn likelihood(&self) -> Likelihood {
         Likelihood::Gaussian
     }
@@ -313,8 +317,8 @@ impl Model for Wgan {
         vec![of(["critic.", "value."]), of(["generator.", "head."])]
     }
 
-    /// Steps of the critic, each followed by its constraint, then one of the generator (algorithm 1). Returns the critic's mean
-    /// loss without the penalty, which is minus the estimate.
+    /// Takes the steps of the critic, each followed by its constraint, and then one step of the generator (algorithm
+    /// 1). Returns the mean loss of the critic without the penalty, which is minus the estimate.
     fn step(&self, step: &mut Step<'_>) -> Result<f64> {
         let count = self.spec.rules.critic_steps_at(step.index);
         let (all, n): (Vec<usize>, usize) = ((0..step.rows.n).collect(), step.recipe.batch);
@@ -340,7 +344,7 @@ impl Model for Wgan {
         Ok(if value.is_finite() { loss } else { value })
     }
 
-    /// A generator without a density has no bound.
+    /// A generator has no density, and therefore no bound.
     fn capabilities(&self) -> Capabilities<'_> {
         Capabilities { scorer: Some(self), sampler: Some(self), ..Capabilities::default() }
     }

@@ -1,4 +1,4 @@
-//! The Frechet distance of two Gaussians fitted to features (arXiv 1706.08500, equation 6).
+//! The Frechet distance between two Gaussians that are fitted to features (arXiv 1706.08500, equation 6).
 
 /// Mean and covariance of features.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// Fitted to rows of features `[n, d]`; `d` is at least 1 and `n` at least 2.
+    /// The Gaussian with the mean and the covariance of rows of features, `[n, d]`, where `d >= 1` and `n >= 2`.
     #[must_use]
     pub fn fit(features: &[f32], d: usize) -> Self {
         let n = (features.len() / d) as f64;
@@ -27,13 +27,14 @@ impl Gaussian {
         Self { mean, covariance }
     }
 
-    /// `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`; both of one dimension.
+    /// The distance `|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`. Both Gaussians have the same dimension.
     #[must_use]
     pub fn distance(&self, other: &Self) -> f64 {
         let d = self.mean.len();
         let means: f64 = self.mean.iter().zip(&other.mean).map(|(a, b)| (a - b).powi(2)).sum();
         let trace = |c: &[f64]| c.iter().step_by(d + 1).sum::<f64>();
-        // (C1 C2)^(1/2) has the trace of (S C2 S)^(1/2) with S the root of C1, which is symmetric.
+        // (C1 C2)^(1/2) has the same trace as (S C2 S)^(1/2), where S is the square root of C1. The latter is
+        // symmetric.
         let (values, vectors) = eigen(&self.covariance, d);
         let mut root = vec![0.0; d * d];
         for (i, j, k) in (0..d * d * d).map(|at| (at / d / d, at / d % d, at % d)) {
@@ -55,7 +56,7 @@ fn multiply(a: &[f64], b: &[f64], d: usize) -> Vec<f64> {
     out
 }
 
-/// Eigenvalues, and eigenvectors in the columns, of a symmetric matrix `[d, d]` by Jacobi's rotations.
+/// Eigenvalues and eigenvectors (the columns) of a symmetric matrix `[d, d]`, by Jacobi rotations.
 fn eigen(matrix: &[f64], d: usize) -> (Vec<f64>, Vec<f64>) {
     let mut a = matrix.to_vec();
     let mut vectors = vec![0.0; d * d];

@@ -64,13 +64,13 @@ fn a_kept_classifier_is_read_back_and_a_broken_one_is_refused() {
     dataset.test.x.truncate(20 * 64);
     let path = Classifier::file(dir.path(), &dataset);
     std::fs::write(&path, b"no tensors").unwrap();
-    let error = Classifier::of(&dataset, dir.path(), |_, _| {}).err().unwrap();
+    let error = Classifier::load_or_train(&dataset, dir.path(), |_, _| {}).err().unwrap();
     assert!(error.to_string().contains("remove it"), "{error}");
     let mut unlabelled = digits();
     for split in [&mut unlabelled.train, &mut unlabelled.validation, &mut unlabelled.test] {
         split.labels = None;
     }
-    assert!(matches!(Classifier::of(&unlabelled, dir.path(), |_, _| {}), Err(JudgeError::Data(_))));
+    assert!(matches!(Classifier::load_or_train(&unlabelled, dir.path(), |_, _| {}), Err(JudgeError::Data(_))));
     let classifier = Classifier::new(dataset.shape, 10, 1).unwrap();
     assert!(matches!(Judgement::of(&dataset.test.x[..64], &dataset, &classifier), Err(JudgeError::Few(1))));
     assert!(classifier.verdicts(&[0.0; 65]).is_err());

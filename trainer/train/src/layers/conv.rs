@@ -1,6 +1,6 @@
-//! Layers over flat rows, dense or convolutional, and the encoders and mirrored decoders that are stacked of them.
+//! Layers over flat rows, dense or convolutional, and encoders and decoders that consist of them.
 //!
-//! An image in a row lies pixel by pixel, row-major, channels innermost (HWC).
+//! A row contains the pixels of an image in row-major order, with the channels innermost (HWC).
 
 use candle_core::{Result, Tensor, bail};
 use elbo::kernel::ConvGeometry;
@@ -17,11 +17,12 @@ use crate::settings::{DataShape, RecipeError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ConvRecipe {
-    /// Channels after each convolution of the encoder, from the image on; the decoder mirrors them.
+    /// Number of channels after each convolution of the encoder, starting at the image. The decoder has the same
+    /// channels in reverse order.
     pub channels: Vec<usize>,
-    /// Rows and columns of every kernel.
+    /// Number of rows and columns of every kernel.
     pub kernel: usize,
-    /// By how much every convolution shrinks the image, and the decoder's mirror of it enlarges it.
+    /// Factor by which every convolution of the encoder shrinks the image. The decoder enlarges it by the same factor.
     pub stride: usize,
 }
 
@@ -32,9 +33,9 @@ impl Default for ConvRecipe {
 }
 
 impl ConvRecipe {
-    /// The first field that is out of its range: its name, what is expected, what was found.
+    /// The first field that is out of its range: its name, the expectation and the value.
     #[must_use]
-    pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
+    pub fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
         if self.channels.is_empty() || self.channels.contains(&0) {
             return Some((
                 "conv.channels",
@@ -45,42 +46,43 @@ impl ConvRecipe {
         if !(1..16).contains(&self.stride) {
             return Some(("conv.stride", "a whole number from 1 to 15", self.stride.to_string()));
         }
-        // A narrower kernel would leave holes in what the decoder draws.
+        // A kernel that is smaller than the stride would leave gaps in the output of the decoder.
         if !(self.stride..16).contains(&self.kernel) {
             return Some(("conv.kernel", "a whole number from the stride to 15", self.kernel.to_string()));
         }
         None
     }
 
-    /// Checks every range that does not depend on the data.
+    /// Checks the ranges that do not depend on the data.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub fn check(&self) -> std::result::Result<(), RecipeError> {
         let refuse = |(field, expected, found)| Err(RecipeError::invalid(field, expected, found));
-        self.mistake().map_or(Ok(()), refuse)
+        self.out_of_range().map_or(Ok(()), refuse)
     }
 
-    /// The convolutions of images of this shape, with the rows and columns of one.
+    /// The rows and columns of the images, and their convolutions.
     ///
     /// # Errors
-    /// `Invalid` for a table.
+    /// `Invalid` if the data are a table.
     pub fn of_data(&self, data: &DataShape) -> std::result::Result<([usize; 2], Self), RecipeError> {
         if data.kind == Kind::Table {
-            let expected = "no table [conv] for a table, whose rows are no images";
+            let expected = "no table [conv] for tabular data, because convolutions need images";
             return Err(RecipeError::invalid("conv", expected, format!("rows of {} features", data.dim())));
         }
         Ok((data.shape, self.clone()))
     }
 
-    /// The encoder's window: padded so that an image shrinks by the stride alone.
+    /// The window of the encoder's convolutions. Its padding ensures that the stride alone determines how much an image
+    /// shrinks.
     fn window(&self) -> Window {
         let pad = self.kernel.saturating_sub(self.stride).div_ceil(2);
         Window { kernel: self.kernel, stride: self.stride, pad, output_padding: 0 }
     }
 }
 
-/// A layer over two variables of [`Params`].
+/// A layer with two variables of [`Params`].
 #[derive(Clone, Copy, Debug)]
 pub enum Layer {
     /// Weights `[out, inp]`, bias `[out]`.
@@ -94,9 +96,9 @@ pub enum Layer {
 pub struct Conv {
     weight: Slot,
     bias: Slot,
-    /// How its kernel moves.
+    /// The kernel, its stride and the padding.
     pub window: Window,
-    /// Whether it is a transposed one.
+    /// Whether the convolution is transposed.
     pub transposed: bool,
     /// Rows, columns and channels of the input.
     pub input: [usize; 3],
@@ -143,7 +145,7 @@ impl Layer {
         }
     }
 
-    /// The activation of its affine map: `x [b, inp]` to `[b, out]`.
+    /// Applies the layer and then the activation: `x [b, inp]` to `[b, out]`.
     ///
     /// # Errors
     /// A batch of another width, type or device.
@@ -151,7 +153,7 @@ impl Layer {
         self.apply_with(x, params.get(self.weight()), params.get(self.bias()), activation)
     }
 
-    /// As [`Self::apply`], with weights and bias in place of its own.
+    /// Like [`Self::apply`], but with the given weights and biases.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -162,7 +164,8 @@ impl Layer {
         }
     }
 
-    /// The adjoint of its linear part, `W^T g`: `g [b, out]` to `[b, inp]`, differentiable by `w` and `g`.
+    /// The adjoint of the linear part, `W^T g`: `g [b, out]` to `[b, inp]`. It is differentiable with respect to `w`
+    /// and `g`.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -199,7 +202,8 @@ impl Conv {
         y.flatten_from(1)
     }
 
-    /// Its geometry in the runtime's terms. The fields are cut to eight bits; [`ConvGeometry::is_valid`] tells whether they fit.
+    /// The geometry as the runtime represents it. The fields are truncated to eight bits; [`ConvGeometry::is_valid`]
+    /// checks whether they fit.
     pub fn geometry(self) -> ConvGeometry {
         let Window { kernel, stride, pad, output_padding } = self.window;
         let (up, stride) = if self.transposed { (stride, 1) } else { (1, stride) };
@@ -216,8 +220,8 @@ impl Conv {
         }
     }
 
-    /// The matrices of the runtime's convolution, one for each phase: `[out_channels, taps * in_channels]` from the
-    /// weights `w [out_channels, kernel, kernel, in_channels]`, with the same biases.
+    /// The matrices of the runtime's convolution, one for each phase, `[out_channels, taps * in_channels]`, from
+    /// weights `w [out_channels, kernel, kernel, in_channels]`. All have the same biases.
     pub fn matrices(self, w: &[f32], bias: &[f32]) -> Vec<DenseLayer> {
         let Window { kernel, stride, pad, .. } = self.window;
         let (inp, out) = (self.input[2], self.output[2]);
@@ -236,12 +240,12 @@ impl Conv {
     }
 }
 
-/// Layers after each other, each followed by the same activation.
+/// A sequence of layers, each followed by the same activation function.
 #[derive(Clone, Debug)]
 pub struct Stack {
-    /// From the input on.
+    /// The layers, starting at the input.
     pub layers: Vec<Layer>,
-    /// After every layer.
+    /// The activation function after each layer.
     pub activation: Activation,
     /// Number of outputs.
     pub out: usize,
@@ -257,21 +261,22 @@ impl Stack {
     }
 }
 
-/// The shape of an encoder, and of the decoder that mirrors it.
+/// The shape of an encoder and of the decoder that mirrors it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Body {
     /// Number of data dimensions.
     pub input: usize,
-    /// Convolutions, with the rows and columns of the image that a row of data is.
+    /// Number of rows and columns of the image in a row of data, and the convolutions.
     pub conv: Option<([usize; 2], ConvRecipe)>,
-    /// Widths of the dense hidden layers, from the data on.
+    /// Widths of the dense hidden layers, starting at the data.
     pub hidden: Vec<usize>,
-    /// After every hidden layer.
+    /// The activation function after each hidden layer.
     pub activation: Activation,
 }
 
 impl Body {
-    /// Hidden layers `NAME.0`, `NAME.1` and so on, from the data on: convolutions, then dense ones.
+    /// Creates the hidden layers of the encoder: first the convolutions, then the dense layers. They are called
+    /// `NAME.0`, `NAME.1` and so on.
     ///
     /// # Errors
     /// A width of zero, or an image that is too small for its convolutions.
@@ -284,8 +289,9 @@ impl Body {
         Ok(builder.stack(self.activation))
     }
 
-    /// Hidden layers `NAME.0`, `NAME.1` and so on, from `latent` values on, the encoder's in reverse: dense ones, then
-    /// transposed convolutions, all but the last, which is the [`Self::head`].
+    /// Creates the hidden layers of the decoder from `latent` values on, called `NAME.0`, `NAME.1` and so on. These are
+    /// the layers of the encoder in reverse order: first dense layers, then transposed convolutions. The last
+    /// transposed convolution is the [`Self::head`].
     ///
     /// # Errors
     /// As [`Self::encoder`].
@@ -302,7 +308,7 @@ impl Body {
         Ok(builder.stack(self.activation))
     }
 
-    /// The layer `NAME` from the end of the decoder to the data.
+    /// Creates the layer `NAME` from the last hidden layer of the decoder to the data.
     ///
     /// # Errors
     /// As [`Self::encoder`].
@@ -313,17 +319,18 @@ impl Body {
         }
     }
 
-    /// Rows, columns and channels of the image and after each convolution; none without convolutions.
+    /// Rows, columns and channels of the image and of the output of each convolution. Empty if there are no
+    /// convolutions.
     fn images(&self) -> Result<Vec<[usize; 3]>> {
         let Some(([rows, cols], recipe)) = &self.conv else { return Ok(Vec::new()) };
         if rows * cols != self.input {
-            bail!("convolutions of an image of {rows} by {cols}, but rows of {} values", self.input);
+            bail!("convolutions: an image of {rows} by {cols} needs as many values in a row, found {}", self.input);
         }
         let mut images = vec![[*rows, *cols, 1]];
         for (i, &channels) in recipe.channels.iter().enumerate() {
             let [rows, cols, _] = images[i];
             let window = recipe.window();
-            let next = [window.shrunk(rows), window.shrunk(cols), channels];
+            let next = [window.output_side(rows), window.output_side(cols), channels];
             if next.contains(&0) || rows < recipe.stride || cols < recipe.stride {
                 bail!("conv.channels: an image of {rows} by {cols} is too small for convolution {}; name fewer", i + 1);
             }
@@ -332,7 +339,7 @@ impl Body {
         Ok(images)
     }
 
-    /// The window between `image` and what follows it; the transposed one gives back all of the image.
+    /// The window of the convolution from `image` to the next layer, or of the transposed convolution back.
     fn window(&self, image: [usize; 3], transposed: bool) -> Result<Window> {
         let window = self.conv.as_ref().map(|(_, recipe)| recipe.window()).unwrap_or(Window {
             kernel: 1,
@@ -344,12 +351,12 @@ impl Body {
     }
 }
 
-/// The window of the transposed convolution that gives back all of `image` from what `window` makes of it.
+/// The window of the transposed convolution that maps the output of `window` back to the size of `image`.
 fn mirror(window: Window, [rows, cols, _]: [usize; 3]) -> Result<Window> {
     let rest = |side: usize| (side + 2 * window.pad).saturating_sub(window.kernel) % window.stride;
     if rest(rows) != rest(cols) {
         bail!(
-            "conv.stride: {} pixels a step divide an image of {rows} by {cols} unevenly; choose another stride",
+            "conv.stride: a stride of {} does not divide an image of {rows} by {cols} evenly; choose another stride",
             window.stride
         );
     }
@@ -383,8 +390,8 @@ impl Builder<'_> {
     }
 }
 
-/// Variables `NAME.weight`, `NAME.bias`, both uniform in `+-1/sqrt(fan_in)`, the fan-in being the number of inputs that
-/// meet in an output.
+/// Creates the variables `NAME.weight` and `NAME.bias`. Both are uniform in `+-1/sqrt(fan_in)`, where `fan_in` is the
+/// number of inputs that contribute to an output.
 fn conv(
     params: &mut Params,
     name: &str,

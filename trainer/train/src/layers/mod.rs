@@ -1,4 +1,4 @@
-//! Variables by name, and the layers over them.
+//! The variables of a model, and the layers that use them.
 
 pub mod conv;
 mod params;

@@ -1,4 +1,4 @@
-//! The variables of a model by name, and the layers over them.
+//! The variables of a model, which have names, and the dense layers that use them.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,15 @@ use elbo_compiler::DenseLayer;
 
 use crate::nn::{self, Activation, Rng};
 
-/// Every variable of a model, with its name, in the order in which they were made.
+/// Every variable of a model with its name, in the order of creation.
 ///
-/// A variable acts times its scale, 1 unless [`Params::scaled`] says otherwise. An optimiser that normalises gradients, as Adam
-/// does, moves what a scaled variable gives that much faster or slower (the equalised learning rate of arXiv 1710.10196,
-/// section 4.1): slower where gradients are mostly noise.
+/// The model uses each variable multiplied by its scale. The scale is 1 unless [`Params::set_scale`] has changed it. An
+/// optimiser that normalises gradients, like Adam, changes the effective value of a variable faster if its scale is
+/// larger (the equalised learning rate of arXiv 1710.10196, section 4.1). A smaller scale is useful if the gradients
+/// are mostly noise.
 pub struct Params {
     vars: Vec<(String, Var)>,
-    /// Of every variable.
+    /// The scale of each variable.
     scales: Vec<f64>,
     rng: Rng,
     device: Device,
@@ -22,24 +23,25 @@ pub struct Params {
 }
 
 impl Params {
-    /// None yet; what is made is drawn from `seed`.
+    /// No variables. The initial values of new variables are drawn with `seed`.
     ///
     /// # Errors
     /// A `dtype` that is not a float type.
     pub fn new(seed: u64, device: &Device, dtype: DType) -> Result<Self> {
         if !dtype.is_float() {
-            bail!("a model in {dtype:?}, which is not a float type");
+            bail!("a model needs a float type, found {dtype:?}");
         }
         Ok(Self { vars: Vec::new(), scales: Vec::new(), rng: Rng::new(seed), device: device.clone(), dtype })
     }
 
-    /// A dense layer `NAME.weight` `[out, inp]`, `NAME.bias` `[out]`, both uniform in `+-1/sqrt(inp)`.
+    /// Creates a dense layer with the variables `NAME.weight` `[out, inp]` and `NAME.bias` `[out]`, both uniform in
+    /// `+-1/sqrt(inp)`.
     ///
     /// # Errors
     /// A width of zero.
     pub fn dense(&mut self, name: &str, inp: usize, out: usize) -> Result<Dense> {
         if inp == 0 || out == 0 {
-            bail!("every width of a model is at least 1: {name} is {inp} to {out}");
+            bail!("every layer needs widths of at least 1, found {inp} to {out} for {name}");
         }
         let (w, b) = self.rng.dense(inp, out, self.dtype, &self.device)?;
         let weight = self.push(format!("{name}.weight"), w);
@@ -47,8 +49,8 @@ impl Params {
         Ok(Dense { at: weight.0, inp, out })
     }
 
-    /// A dense layer as [`Params::dense`] names it that starts as a constant, which `values` draws; its variables act
-    /// at `scale`.
+    /// Creates a dense layer, named like that of [`Params::dense`], whose output is initially the constant that
+    /// `values` draws. Its variables have the scale `scale`.
     ///
     /// # Errors
     /// As [`Params::dense`].
@@ -61,14 +63,14 @@ impl Params {
     ) -> Result<Dense> {
         let bias: Vec<f32> = values(&mut self.rng).into_iter().map(|v| v / scale as f32).collect();
         let layer = self.dense(name, inp, bias.len())?;
-        layer.slots().into_iter().for_each(|slot| self.scaled(slot, scale));
+        layer.slots().into_iter().for_each(|slot| self.set_scale(slot, scale));
         let set = |slot: Slot, values: &Tensor| self.set(slot, &values.to_dtype(self.dtype)?.to_device(&self.device)?);
         set(layer.weight(), &Tensor::zeros((layer.out, inp), DType::F32, &Device::Cpu)?)?;
         set(layer.bias(), &Tensor::from_vec(bias, layer.out, &Device::Cpu)?)?;
         Ok(layer)
     }
 
-    /// Dense layers `NAME.0`, `NAME.1` and so on of these widths, each followed by `activation`.
+    /// Creates dense layers `NAME.0`, `NAME.1` and so on with these widths. Each is followed by `activation`.
     ///
     /// # Errors
     /// A width of zero.
@@ -81,20 +83,20 @@ impl Params {
         Ok(Mlp { layers, activation, out })
     }
 
-    /// A variable of any shape, uniform in `+-bound`.
+    /// Creates a variable of any shape, uniform in `+-bound`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn uniform(&mut self, name: &str, shape: &[usize], bound: f64) -> Result<Slot> {
         let values = self.rng.uniform(-bound, bound, shape, self.dtype, &self.device)?;
-        self.set_up(name, &values)
+        self.variable(name, &values)
     }
 
-    /// A variable with given values.
+    /// Creates a variable with the given values.
     ///
     /// # Errors
-    /// Whatever candle reports.
-    pub fn set_up(&mut self, name: &str, values: &Tensor) -> Result<Slot> {
+    /// Any error of candle.
+    pub fn variable(&mut self, name: &str, values: &Tensor) -> Result<Slot> {
         let var = Var::from_tensor(&values.to_dtype(self.dtype)?.to_device(&self.device)?)?;
         Ok(self.push(name.to_owned(), var))
     }
@@ -105,46 +107,46 @@ impl Params {
         Slot(self.vars.len() - 1)
     }
 
-    /// Makes a variable act times `scale`.
-    pub fn scaled(&mut self, slot: Slot, scale: f64) {
+    /// Sets the scale of a variable.
+    pub fn set_scale(&mut self, slot: Slot, scale: f64) {
         self.scales[slot.0] = scale;
     }
 
-    /// Multiplies a variable's values.
+    /// Multiplies the values of a variable.
     ///
     /// # Errors
-    /// Whatever candle reports.
-    pub fn stretch(&self, slot: Slot, by: f64) -> Result<()> {
+    /// Any error of candle.
+    pub fn scale_values(&self, slot: Slot, by: f64) -> Result<()> {
         self.set(slot, &(self.get(slot) * by)?)
     }
 
-    /// Every variable with its name.
+    /// All variables with their names.
     pub fn vars(&self) -> &[(String, Var)] {
         &self.vars
     }
 
-    /// Every variable, in the order in which they were made.
+    /// All variables, in the order of creation.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
         (0..self.vars.len()).map(Slot)
     }
 
-    /// A variable as it acts, times its scale.
+    /// The effective value of a variable: the variable multiplied by its scale.
     ///
     /// # Errors
-    /// Whatever candle reports.
-    pub fn acting(&self, slot: Slot) -> Result<Tensor> {
+    /// Any error of candle.
+    pub fn effective(&self, slot: Slot) -> Result<Tensor> {
         match self.scales[slot.0] {
             1.0 => Ok(self.get(slot).clone()),
             scale => self.get(slot) * scale,
         }
     }
 
-    /// A variable.
+    /// A variable without its scale.
     pub fn get(&self, slot: Slot) -> &Tensor {
         self.vars[slot.0].1.as_tensor()
     }
 
-    /// Sets a variable.
+    /// Sets a variable, without its scale.
     ///
     /// # Errors
     /// Values of another shape or type.
@@ -152,32 +154,32 @@ impl Params {
         self.vars[slot.0].1.set(values)
     }
 
-    /// A variable's values as it acts, row-major.
+    /// The effective values of a variable, row-major.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn values(&self, slot: Slot) -> Result<Vec<f32>> {
-        self.acting(slot)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
+        self.effective(slot)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
     }
 
-    /// Copies of every variable by name; training on does not change them.
+    /// Copies of all variables by name. They do not change when the training continues.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn save(&self) -> Result<HashMap<String, Tensor>> {
         self.vars.iter().map(|(name, var)| Ok((name.clone(), var.copy()?.detach()))).collect()
     }
 
-    /// Sets every variable from tensors of the same name, converted to the model's type and device; other names are
-    /// ignored. On an error nothing has changed.
+    /// Sets all variables from tensors with the same names, converted to the type and device of the model. Tensors with
+    /// other names are ignored. If it fails, nothing has changed.
     ///
     /// # Errors
-    /// A tensor that is missing or has another shape than its variable.
+    /// A tensor is missing, or has another shape than its variable.
     pub fn load(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
         let find = |(name, var): &(String, Var)| match tensors.get(name) {
-            None => bail!("the checkpoint lacks {name}"),
+            None => bail!("the checkpoint has no {name}"),
             Some(t) if t.shape() != var.shape() => {
-                bail!("the checkpoint has {name} of shape {:?}, not {:?}", t.dims(), var.dims())
+                bail!("the checkpoint has {name} of shape {:?}, expected {:?}", t.dims(), var.dims())
             }
             Some(t) => t.to_device(var.device())?.to_dtype(var.dtype()),
         };
@@ -186,11 +188,11 @@ impl Params {
     }
 }
 
-/// One variable of [`Params`].
+/// The index of a variable of [`Params`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(usize);
 
-/// A dense layer over two variables of [`Params`].
+/// A dense layer with two variables of [`Params`].
 #[derive(Clone, Copy, Debug)]
 pub struct Dense {
     at: usize,
@@ -211,7 +213,7 @@ impl Dense {
         Slot(self.at + 1)
     }
 
-    /// Weights and biases.
+    /// The variables of the weights and of the biases.
     pub fn slots(self) -> [Slot; 2] {
         [self.weight(), self.bias()]
     }
@@ -221,27 +223,27 @@ impl Dense {
     /// # Errors
     /// A batch of another width, type or device.
     pub fn apply(self, params: &Params, x: &Tensor, activation: Activation) -> Result<Tensor> {
-        nn::linear(x, &params.acting(self.weight())?, &params.acting(self.bias())?, activation)
+        nn::linear(x, &params.effective(self.weight())?, &params.effective(self.bias())?, activation)
     }
 
-    /// A copy as plain numbers.
+    /// A copy of the effective weights and biases as numbers.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn layer(self, params: &Params) -> Result<DenseLayer> {
         let (w, b) = (params.values(self.weight())?, params.values(self.bias())?);
         Ok(DenseLayer { w, b, out: self.out, inp: self.inp })
     }
 }
 
-/// A stack of dense layers, each followed by the same activation.
+/// A sequence of dense layers, each followed by the same activation function.
 #[derive(Clone, Debug)]
 pub struct Mlp {
-    /// From the input on.
+    /// The layers, starting at the input.
     pub layers: Vec<Dense>,
-    /// After every layer.
+    /// The activation function after each layer.
     pub activation: Activation,
-    /// Width of the last layer; of the input where there is none.
+    /// Width of the last layer, or of the input if there is no layer.
     pub out: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The end of every generative model, lowered: the likelihood of the data given a hidden layer.
+//! The end of every generative model, lowered: the likelihood of the data given the last hidden layer.
 
 use candle_core::Result;
 use elbo::program::Opcode;
@@ -13,7 +13,7 @@ use crate::likelihood::{
 };
 use crate::lower::Affine;
 
-/// The heads of a likelihood.
+/// The heads of a likelihood: the layers that compute its parameters from the last hidden layer.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLayers {
     likelihood: Likelihood,
@@ -22,15 +22,15 @@ pub struct HeadLayers {
 }
 
 impl HeadLayers {
-    /// Heads that are layers already.
-    pub fn of(likelihood: Likelihood, first: Affine, second: Option<Affine>) -> Self {
+    /// The heads given by layers that the float model already has.
+    pub fn from_layers(likelihood: Likelihood, first: Affine, second: Option<Affine>) -> Self {
         Self { likelihood, first, second }
     }
 
-    /// Adds the heads, the second where there is one.
+    /// Adds the heads to the float model. `second` is the layer of the second parameter, if the likelihood has one.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn new(
         model: &mut FloatModel,
         params: &Params,
@@ -41,10 +41,10 @@ impl HeadLayers {
         let name = likelihood.second_head().unwrap_or_default();
         let first = Affine::layer(model, "head", params, first)?;
         let second = second.map(|layer| Affine::layer(model, name, params, layer)).transpose()?;
-        Ok(Self::of(likelihood, first, second))
+        Ok(Self::from_layers(likelihood, first, second))
     }
 
-    /// The likelihood's mean given the last hidden layer.
+    /// Adds the mean of the likelihood given the last hidden layer.
     pub fn mean(self, b: &mut Builder, h: NodeId) -> NodeId {
         let first = self.first.apply(b, h);
         match self.likelihood {
@@ -54,7 +54,7 @@ impl HeadLayers {
         }
     }
 
-    /// `-log p(x|h)` in nats.
+    /// Adds `-log p(x|h)` in nats.
     pub fn nll(self, b: &mut Builder, x: NodeId, h: NodeId) -> NodeId {
         let first = self.first.apply(b, h);
         let Some(second) = self.second else { return b.scalar(Opcode::BernoulliNll, 0, &[first, x]) };

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::math;
 
-/// What follows a dense layer's affine map, element by element.
+/// The activation function after an affine layer, applied to each element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -17,8 +17,9 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// What widens weights uniform in `+-1/sqrt(fan_in)` to a variance at which a hidden layer keeps that of its inputs: 2 over
-    /// the fan-in for a rectifier (arXiv 1502.01852, equation 10), 1 over it otherwise.
+    /// The factor by which to multiply weights that are uniform in `+-1/sqrt(fan_in)`, so that a hidden layer keeps the
+    /// variance of its inputs. The resulting variance is `2 / fan_in` for a rectifier (arXiv 1502.01852, equation 10),
+    /// and `1 / fan_in` otherwise.
     pub fn gain(self) -> f64 {
         match self {
             Self::Relu => 6f64.sqrt(),
@@ -26,7 +27,7 @@ impl Activation {
         }
     }
 
-    /// `row[j] = a(row[j] + bias[j])`; both slices have the same length.
+    /// `row[j] = a(row[j] + bias[j])`. Both slices have the same length.
     pub(super) fn add_bias(self, row: &mut [f32], bias: &[f32]) {
         match self {
             Self::Identity => math::add(row, bias),
@@ -35,7 +36,7 @@ impl Activation {
         }
     }
 
-    /// `g[j] = gy[j] a'(s_j)`, the derivative recovered from the output `y[j] = a(s_j)`.
+    /// `g[j] = gy[j] a'(s_j)`, where the derivative is computed from the output `y[j] = a(s_j)`.
     pub(super) fn backward(self, y: &[f32], gy: &[f32], g: &mut [f32]) {
         match self {
             Self::Identity => g.copy_from_slice(gy),

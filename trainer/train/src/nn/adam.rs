@@ -7,19 +7,19 @@ use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor,
 use super::dense::{both, values};
 use super::math::{self, AdamStep};
 
-/// From this many parameters on, a variable is shared between two threads.
+/// A variable with at least this many elements is updated by two threads.
 const SPLIT_AT: usize = 1 << 14;
 
-/// Adam's constants; the learning rate is given per step.
+/// The constants of Adam. The learning rate is an argument of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamParams {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Constant that is added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay (AdamW); 0 for Adam.
+    /// Decoupled weight decay (AdamW). With 0 the optimiser is Adam.
     pub weight_decay: f64,
 }
 
@@ -29,22 +29,22 @@ impl Default for AdamParams {
     }
 }
 
-/// What an optimiser needs to resume.
+/// The state of an optimiser, for resuming a training.
 #[derive(Clone, Debug)]
 pub struct OptimiserState {
     /// Number of steps taken.
     pub step: u64,
-    /// Its moments, each of its variable's shape: `NAME.m` and `NAME.v` of [`Adam`].
+    /// The moments, each with the shape of its variable. Those of [`Adam`] are called `NAME.m` and `NAME.v`.
     pub tensors: HashMap<String, Tensor>,
 }
 
 impl OptimiserState {
-    /// A copy of the moment `name`, of the shape, type and device of `var`.
-    pub(super) fn of(&self, name: &str, var: &Var) -> Result<Tensor> {
+    /// A copy of the moment `name` with the shape, type and device of `var`.
+    pub(super) fn moment(&self, name: &str, var: &Var) -> Result<Tensor> {
         match self.tensors.get(name) {
-            None => bail!("the optimiser's state lacks {name}"),
+            None => bail!("the optimiser's state has no {name}"),
             Some(t) if t.shape() != var.shape() => {
-                bail!("the optimiser's state has {name} of shape {:?}, not {:?}", t.dims(), var.dims())
+                bail!("the optimiser's state has {name} of shape {:?}, expected {:?}", t.dims(), var.dims())
             }
             Some(t) => t.to_device(var.device())?.to_dtype(var.dtype())?.copy(),
         }
@@ -52,9 +52,9 @@ impl OptimiserState {
 }
 
 enum Moments {
-    /// `f32` in host memory: updated in place.
+    /// `f32` in host memory, updated in place.
     Host(Vec<f32>, Vec<f32>),
-    /// Anything else.
+    /// Any other type or device.
     Tensors(Tensor, Tensor),
 }
 
@@ -64,10 +64,10 @@ struct Slot {
     moments: Moments,
 }
 
-/// Adam (arXiv 1412.6980), updating the variables' own storage.
+/// Adam (arXiv 1412.6980). It updates the storage of the variables in place.
 ///
-/// On the CPU in `f32` the update is one fused pass in place: a tensor that shares storage with a variable, such as
-/// `var.as_tensor().clone()`, changes with it. Copy what must stay.
+/// On the CPU in `f32`, the update is one fused pass. A tensor that shares storage with a variable, for example
+/// `var.as_tensor().clone()`, therefore changes with the variable. Copy a tensor that must not change.
 pub struct Adam {
     params: AdamParams,
     step: u64,
@@ -75,10 +75,10 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimiser for these variables, with zero moments.
+    /// An optimiser for these variables. All moments are zero.
     ///
     /// # Errors
-    /// Whatever candle reports when the moments are allocated.
+    /// The moments cannot be allocated.
     pub fn new(vars: &[(String, Var)], params: AdamParams) -> Result<Self> {
         let slot = |(name, var): &(String, Var)| {
             let fused = var.dtype() == DType::F32 && var.device().is_cpu() && var.is_contiguous();
@@ -97,10 +97,10 @@ impl Adam {
         self.step
     }
 
-    /// One step with learning rate `lr`. Variables without a gradient stay as they are.
+    /// Takes one step with learning rate `lr`. Variables without a gradient do not change.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         self.step += 1;
         let AdamParams { beta1, beta2, eps, weight_decay } = self.params;
@@ -139,7 +139,7 @@ impl Adam {
     /// A copy of the optimiser's state.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn state(&self) -> Result<OptimiserState> {
         let mut tensors = HashMap::new();
         for slot in &self.slots {
@@ -156,12 +156,12 @@ impl Adam {
         Ok(OptimiserState { step: self.step, tensors })
     }
 
-    /// Takes a saved state over. On an error nothing has changed.
+    /// Restores a saved state. If it fails, nothing has changed.
     ///
     /// # Errors
     /// A moment that is missing or has another shape than its variable.
     pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
-        let find = |slot: &Slot, suffix: &str| state.of(&format!("{}.{suffix}", slot.name), &slot.var);
+        let find = |slot: &Slot, suffix: &str| state.moment(&format!("{}.{suffix}", slot.name), &slot.var);
         let load = |slot: &Slot| {
             let (m, v) = (find(slot, "m")?, find(slot, "v")?);
             Ok(match &slot.moments {
@@ -189,13 +189,13 @@ impl InplaceOp2 for Fused<'_> {
     fn cpu_fwd(&self, p: &mut CpuStorage, lp: &Layout, g: &CpuStorage, lg: &Layout) -> Result<()> {
         let g = values(g, lg)?;
         let (CpuStorage::F32(p), Some((start, end))) = (p, lp.contiguous_offsets()) else {
-            bail!("a variable that is not contiguous f32");
+            bail!("the optimiser needs variables that are contiguous and f32");
         };
         let p = &mut p[start..end];
         let mut moments = self.moments.borrow_mut();
         let (m, v) = &mut *moments;
         if p.len() != g.len() || p.len() != m.len() {
-            bail!("a gradient of another size than its variable");
+            bail!("a gradient and its variable have different sizes");
         }
         let half = p.len() / 2;
         let (p0, p1) = p.split_at_mut(half);

@@ -1,5 +1,5 @@
-//! The operations of [`super`] in plain candle: the definition, for any float type and device. Shapes, units and
-//! errors are those of the functions of the same name there.
+//! The operations of [`super`] with plain candle operations. These are the definitions, for any float type and device.
+//! Shapes, units and errors are those of the functions with the same names.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -33,7 +33,7 @@ pub fn joint_sum(
     if let Some(each) = each {
         s = each.reshape((c, (), h))?.broadcast_add(&s)?;
     } else if base.is_none() {
-        bail!("a joint layer without inputs");
+        bail!("a joint layer needs at least one of `each` and `base`");
     }
     activate(&s.reshape(((), h))?, activation)
 }
@@ -54,7 +54,8 @@ pub fn conv_transpose2d(
     gathered(x, w, bias, window, activation, true)
 }
 
-/// A dense layer on each output pixel's patch: the input pixels that its taps meet, and zeros for the rest.
+/// Computes a dense layer on the patch of each output pixel. The patch contains the input pixels under the kernel, and
+/// zeros outside the image.
 fn gathered(
     x: &Tensor,
     w: &Tensor,
@@ -68,7 +69,7 @@ fn gathered(
     if w.dims() != [o, window.kernel, window.kernel, c] || window.stride == 0 {
         bail!("convolution: x {:?}, w {:?} and {window:?} do not match", x.dims(), w.dims());
     }
-    let side = |n| if transposed { window.grown(n) } else { window.shrunk(n) };
+    let side = |n| if transposed { window.transposed_output_side(n) } else { window.output_side(n) };
     let (rows, cols) = (side(height), side(width));
     let nothing = Tensor::zeros((b, 1, c), x.dtype(), x.device())?;
     let pixels = Tensor::cat(&[&x.reshape((b, height * width, c))?, &nothing], 1)?;
@@ -125,7 +126,7 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
     x.relu()? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?
 }
 
-/// See [`super::flow()`]; the images and the sums of `log|det|` side by side, `[b, d + 1]`.
+/// See [`super::flow()`]. Returns the images and the sums of `log|det|` in one tensor, `[b, d + 1]`.
 pub fn flow(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<Tensor> {
     let (b, d) = z.dims2()?;
     let count = step.count(d, params)?;
@@ -143,7 +144,7 @@ pub fn flow(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<Tensor> {
     Tensor::cat(&[z, log_det], 1)
 }
 
-/// One step for `z [b, d]` with `params [b, 2 d + 1]`: `w`, `u` and `b`.
+/// One planar step for `z [b, d]`. `params [b, 2 d + 1]` contains `w`, `u` and `b`.
 fn planar(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
     let d = z.dim(1)?;
     let (w, u, b) = (params.narrow(1, 0, d)?, params.narrow(1, d, d)?, params.narrow(1, 2 * d, 1)?);
@@ -151,7 +152,7 @@ fn planar(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
     let norm = w.sqr()?.sum_keepdim(1)?;
     let c = (softplus(&s.neg()?)? - 1.0)?.div(&norm.maximum(NORM_SQUARED_MIN)?)?;
     let slope = (&s + c.mul(&norm)?)?;
-    // Along w as far as w.u' >= -1 + margin asks for.
+    // Change u along w, so that w.u' >= -1 + margin.
     let lift = ((STEP_MARGIN - 1.0) - &slope)?.relu()?;
     let c = (c + lift.div(&norm.maximum(1e-30)?)?)?;
     let slope = (slope + lift)?;
@@ -161,7 +162,7 @@ fn planar(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((image, det.log()?))
 }
 
-/// One step for `z [b, d]` with `params [b, d + 2]`: `z0`, `alpha_raw` and `beta_raw`.
+/// One radial step for `z [b, d]`. `params [b, d + 2]` contains `z0`, `alpha_raw` and `beta_raw`.
 fn radial(z: &Tensor, params: &Tensor) -> Result<(Tensor, Tensor)> {
     let d = z.dim(1)?;
     let difference = (z - params.narrow(1, 0, d)?)?;

@@ -1,6 +1,6 @@
-//! Convolutions and transposed convolutions as one operation each: patches are gathered into a matrix (im2col), a few images at
-//! a time so that it stays in the cache, multiplied, and for the adjoint scattered back (col2im). Each half of the batch has
-//! a thread.
+//! Convolutions and transposed convolutions as single operations. The patches of a few images at a time are gathered
+//! into a matrix that fits the cache (im2col), and multiplied. For the adjoint the product is scattered back (col2im).
+//! Each half of the batch has its own thread.
 
 use std::ops::Range;
 
@@ -11,43 +11,44 @@ use super::dense::{both, values, with_values};
 use super::gemm::product;
 use super::math;
 
-/// Values of a patch matrix: 256 KB.
+/// Largest number of elements of a matrix of patches, 256 KB.
 const CHUNK: usize = 1 << 16;
-/// From this many multiply-accumulates on, the batch is shared between two threads.
+/// A convolution with at least this many multiply-accumulates is shared by two threads.
 const SPLIT_AT: usize = 1 << 18;
 
-/// How a square kernel moves over an image, the same in both directions.
+/// How a square kernel moves over an image. Both directions are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// Pixels from one position to the next, in the input of a convolution or the output of a transposed one.
+    /// Distance of two positions, in pixels of the input of a convolution or of the output of a transposed convolution.
     pub stride: usize,
-    /// Zeros around a convolution's input; pixels cut off all around a transposed convolution's output.
+    /// Rows and columns of zeros around the input of a convolution, or that are removed around the output of a
+    /// transposed convolution.
     pub pad: usize,
-    /// Rows below and columns to the right that a transposed convolution adds; below `stride`.
+    /// Rows and columns that a transposed convolution adds below and to the right. It is below `stride`.
     pub output_padding: usize,
 }
 
 impl Window {
-    /// The side of a convolution's output, `(side + 2 pad - kernel) / stride + 1` rounded down; 0 where the kernel does
-    /// not fit.
+    /// The side of the output of a convolution, `(side + 2 pad - kernel) / stride + 1` rounded down. It is 0 if the
+    /// kernel does not fit.
     #[must_use]
-    pub fn shrunk(&self, side: usize) -> usize {
+    pub fn output_side(&self, side: usize) -> usize {
         (side + 2 * self.pad).checked_sub(self.kernel).map_or(0, |rest| rest / self.stride.max(1) + 1)
     }
 
-    /// The side of a transposed convolution's output, `(side - 1) stride + kernel - 2 pad + output_padding`.
+    /// The side of the output of a transposed convolution, `(side - 1) stride + kernel - 2 pad + output_padding`.
     #[must_use]
-    pub fn grown(&self, side: usize) -> usize {
+    pub fn transposed_output_side(&self, side: usize) -> usize {
         let whole = side.saturating_sub(1) * self.stride + self.kernel + self.output_padding;
         if side == 0 { 0 } else { whole.saturating_sub(2 * self.pad) }
     }
 
-    /// The input pixel of each tap of each output pixel of an image, in the order of patches (output pixel, `ky`, `kx`):
-    /// `height * width` stands for none. The definition that [`super::composed`] gathers by.
+    /// The index of the input pixel for each element of the patches of an image, ordered by output pixel, `ky` and
+    /// `kx`. `height * width` stands for a position outside the image. [`super::composed`] uses this as the definition.
     pub(super) fn taps(&self, [height, width]: [usize; 2], transposed: bool) -> Vec<u32> {
-        let side = |n| if transposed { self.grown(n) } else { self.shrunk(n) };
+        let side = |n| if transposed { self.transposed_output_side(n) } else { self.output_side(n) };
         let input = |o: usize, k: usize, n: usize| {
             let at = if transposed {
                 (o + self.pad).checked_sub(k).filter(|at| at % self.stride == 0).map(|at| at / self.stride)
@@ -67,7 +68,7 @@ impl Window {
     }
 }
 
-/// The patches of an image `[height, width, channels]`: one for each of `rows` by `cols` positions of the window.
+/// The patches of an image `[height, width, channels]`, one for each of `rows` by `cols` positions of the window.
 #[derive(Clone, Copy)]
 struct Patches {
     window: Window,
@@ -91,10 +92,10 @@ impl Patches {
         self.height * self.width * self.channels
     }
 
-    /// Calls `f` for each row of each patch: its place in the matrix, that of the part inside the image, and where that lies
-    /// in the image.
+    /// Calls `f` for each row of each patch, with its range in the matrix, the range of the part inside the image, and
+    /// the position of this part in the image.
     #[inline(always)]
-    fn runs(&self, mut f: impl FnMut(Range<usize>, Range<usize>, usize)) {
+    fn for_each_patch_row(&self, mut f: impl FnMut(Range<usize>, Range<usize>, usize)) {
         let Window { kernel, stride, pad, .. } = self.window;
         let c = self.channels;
         let inside = |first: usize, n: usize| {
@@ -120,9 +121,9 @@ impl Patches {
         }
     }
 
-    /// Gathers the patches of an image: `[count, len]`.
+    /// Gathers the patches of an image into a matrix `[count, len]`.
     fn read(&self, image: &[f32], matrix: &mut [f32]) {
-        self.runs(|all, part, start| {
+        self.for_each_patch_row(|all, part, start| {
             matrix[all.start..part.start].fill(0.0);
             matrix[part.end..all.end].fill(0.0);
             let n = part.len();
@@ -130,33 +131,33 @@ impl Patches {
         });
     }
 
-    /// The adjoint of [`Self::read`]: adds every patch to its place in the image.
+    /// The adjoint of [`Self::read`]. It adds every patch to its position in the image.
     fn scatter(&self, matrix: &[f32], image: &mut [f32]) {
-        self.runs(|_, part, start| {
+        self.for_each_patch_row(|_, part, start| {
             let n = part.len();
             image[start..start + n].iter_mut().zip(&matrix[part]).for_each(|(to, from)| *to += from);
         });
     }
 
-    /// Runs of images whose patches fill a chunk.
+    /// Ranges of images whose patches fill a matrix of [`CHUNK`] elements.
     fn chunks(&self, images: usize) -> impl Iterator<Item = Range<usize>> {
         let n = (CHUNK / (self.count() * self.len()).max(1)).max(1);
         (0..images).step_by(n).map(move |start| start..(start + n).min(images))
     }
 }
 
-/// The rows of `values`, which has `width` of them to an image, that belong to these images.
-fn of(values: &[f32], width: usize, images: Range<usize>) -> &[f32] {
+/// The values of these images. `values` has `width` values for each image.
+fn values_of_images(values: &[f32], width: usize, images: Range<usize>) -> &[f32] {
     &values[images.start * width..images.end * width]
 }
 
-fn of_mut(values: &mut [f32], width: usize, images: Range<usize>) -> &mut [f32] {
+fn values_of_images_mut(values: &mut [f32], width: usize, images: Range<usize>) -> &mut [f32] {
     &mut values[images.start * width..images.end * width]
 }
 
-/// Adds the bias of each channel to rows of pixels and applies the activation.
+/// Adds the bias of each channel to rows of pixels, and applies the activation.
 fn finish(activation: Activation, y: &mut [f32], bias: &[f32], row: usize) {
-    // A whole row of pixels at a time: there may be one channel only.
+    // This processes a whole row of pixels at a time, because there may be only one channel.
     let tiled: Vec<f32> = bias.iter().copied().cycle().take(row).collect();
     y.chunks_exact_mut(row.max(1)).for_each(|row| activation.add_bias(row, &tiled));
 }
@@ -169,27 +170,27 @@ fn sum_of_channels(g: &[f32], channels: usize, row: usize) -> Vec<f32> {
     sum
 }
 
-/// A convolution `[b, h, w, c]` to `[b, rows, cols, o]`, or a transposed one.
+/// A convolution of `[b, h, w, c]` to `[b, rows, cols, o]`, or a transposed convolution.
 pub(super) struct Conv {
     pub window: Window,
     pub activation: Activation,
     pub transposed: bool,
 }
 
-/// Sizes of one call.
+/// The sizes of one call.
 #[derive(Clone, Copy)]
 struct Sizes {
     images: usize,
     inp: usize,
     out: usize,
-    /// Rows, columns of the output.
+    /// Rows and columns of the output.
     shape: [usize; 2],
-    /// Of the input, or of a transposed convolution's output.
+    /// The patches of the input, or of the output of a transposed convolution.
     patches: Patches,
 }
 
 impl Sizes {
-    /// Values of the input and the output of an image.
+    /// Number of values of an image in the input and in the output.
     fn widths(&self, transposed: bool) -> (usize, usize) {
         let positions = self.patches.count();
         match transposed {
@@ -212,10 +213,10 @@ impl Conv {
         if (ky, kx, wi, bo) != (kernel, kernel, inp, out) || stride == 0 || kernel == 0 {
             bail!("convolution: x {x:?}, w {w:?}, bias {bias:?} and {:?} do not match", self.window);
         }
-        let side = |n| if self.transposed { self.window.grown(n) } else { self.window.shrunk(n) };
+        let side = |n| if self.transposed { self.window.transposed_output_side(n) } else { self.window.output_side(n) };
         let shape = [side(h), side(width)];
         if shape.contains(&0) || self.transposed && output_padding >= stride {
-            bail!("convolution: {:?} leaves nothing of an image of {h} by {width}", self.window);
+            bail!("convolution: {:?} does not fit into an image of {h} by {width}", self.window);
         }
         let (image, channels, positions) = match self.transposed {
             false => ([h, width], inp, shape),
@@ -232,8 +233,8 @@ impl Conv {
         Ok(Sizes { images, inp, out, shape, patches })
     }
 
-    /// The weights as the matrix of patches meets them: `[o, k k c]` as they are, or `[k k o, c]` of a transposed
-    /// convolution's `[o, k, k, c]`.
+    /// The weights as the matrix that multiplies patches: `[o, k k c]` for a convolution. For a transposed convolution,
+    /// `[o, k, k, c]` becomes `[k k o, c]`.
     fn matrix(&self, s: Sizes, w: &[f32]) -> Vec<f32> {
         if !self.transposed {
             return w.to_vec();
@@ -246,7 +247,7 @@ impl Conv {
         matrix
     }
 
-    /// The inverse of [`Self::matrix`], of the sum of two halves' gradients.
+    /// The inverse of [`Self::matrix`], applied to the sum of the gradients of the two halves.
     fn weights(&self, s: Sizes, mut matrix: Vec<f32>, other: &[f32]) -> Vec<f32> {
         math::add(&mut matrix, other);
         if !self.transposed {
@@ -260,7 +261,7 @@ impl Conv {
         w
     }
 
-    /// The output of some images; `y` is zero.
+    /// Computes the output of some images. `y` is zero before.
     fn forward(&self, s: Sizes, images: usize, x: &[f32], matrix: &[f32], bias: &[f32], y: &mut [f32]) {
         let p = s.patches;
         let (from, to) = s.widths(self.transposed);
@@ -268,7 +269,7 @@ impl Conv {
         for chunk in p.chunks(images) {
             let rows = chunk.len() * p.count();
             buffer.resize(rows * p.len(), 0.0);
-            let (x, y) = (of(x, from, chunk.clone()), of_mut(y, to, chunk));
+            let (x, y) = (values_of_images(x, from, chunk.clone()), values_of_images_mut(y, to, chunk));
             if self.transposed {
                 product((rows, p.len(), s.inp), (x, false), (matrix, true), &mut buffer, false);
                 let parts = buffer.chunks_exact(p.count() * p.len());
@@ -282,8 +283,8 @@ impl Conv {
         }
     }
 
-    /// The gradients of some images; `dx` is zero, or empty where it is not wanted, and likewise `dw`. Returns that of the
-    /// bias.
+    /// Computes the gradients of some images, and returns that of the bias. `dx` and `dw` are zero before, or empty if
+    /// they are not needed.
     fn backward(
         &self,
         s: Sizes,
@@ -299,7 +300,7 @@ impl Conv {
         let mut buffer = Vec::new();
         for chunk in p.chunks(images) {
             let rows = chunk.len() * p.count();
-            let (x, g) = (of(x, from, chunk.clone()), of(&g, to, chunk.clone()));
+            let (x, g) = (values_of_images(x, from, chunk.clone()), values_of_images(&g, to, chunk.clone()));
             buffer.resize(rows * p.len(), 0.0);
             let gather = |image: &[f32], width: usize, buffer: &mut Vec<f32>| {
                 let parts = buffer.chunks_exact_mut(p.count() * p.len());
@@ -311,7 +312,13 @@ impl Conv {
                     product((p.len(), s.inp, rows), (&buffer, true), (x, false), dw, true);
                 }
                 if !dx.is_empty() {
-                    product((rows, s.inp, p.len()), (&buffer, false), (matrix, false), of_mut(dx, from, chunk), false);
+                    product(
+                        (rows, s.inp, p.len()),
+                        (&buffer, false),
+                        (matrix, false),
+                        values_of_images_mut(dx, from, chunk),
+                        false,
+                    );
                 }
                 continue;
             }
@@ -322,7 +329,10 @@ impl Conv {
             if !dx.is_empty() {
                 product((rows, p.len(), s.out), (g, false), (matrix, false), &mut buffer, false);
                 let parts = buffer.chunks_exact(p.count() * p.len());
-                of_mut(dx, from, chunk).chunks_exact_mut(from).zip(parts).for_each(|(dx, part)| p.scatter(part, dx));
+                values_of_images_mut(dx, from, chunk)
+                    .chunks_exact_mut(from)
+                    .zip(parts)
+                    .for_each(|(dx, part)| p.scatter(part, dx));
             }
         }
         sum_of_channels(&g, s.out, s.shape[1] * s.out)

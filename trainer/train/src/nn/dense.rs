@@ -8,11 +8,11 @@ pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a
     let all = storage.as_slice::<f32>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&all[start..end]),
-        None => bail!("fused operation on a tensor that is not contiguous"),
+        None => bail!("a fused operation needs contiguous tensors"),
     }
 }
 
-/// Calls `f` with the values of `tensors`, which are made contiguous first.
+/// Calls `f` with the values of `tensors`, after making them contiguous.
 pub(super) fn with_values<R, const N: usize>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> Result<R>,
@@ -23,13 +23,13 @@ pub(super) fn with_values<R, const N: usize>(
     for (slot, (storage, layout)) in all.iter_mut().zip(&guards) {
         *slot = match &**storage {
             candle_core::Storage::Cpu(storage) => values(storage, layout)?,
-            _ => bail!("fused operation on a tensor that is not in host memory"),
+            _ => bail!("a fused operation needs tensors in host memory"),
         };
     }
     f(all)
 }
 
-/// Runs both, on two threads if `parallel`.
+/// Runs both closures, on two threads if `parallel` is true.
 pub(super) fn both(parallel: bool, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     if parallel {
         rayon::join(a, b);

@@ -5,20 +5,20 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use super::dense::{both, values, with_values};
 use super::math;
 
-/// From this many elements on, rows are shared between two threads.
+/// Tensors with at least this many elements are shared by two threads.
 const SPLIT_AT: usize = 1 << 14;
 
-/// Row `r` of each matrix, whose rows have `d` values.
+/// Row `r` of each matrix. A row has `d` values.
 fn row<const N: usize>(matrices: [&[f32]; N], r: usize, d: usize) -> [&[f32]; N] {
     matrices.map(|values| &values[r * d..(r + 1) * d])
 }
 
-/// Takes the first `d` values off `rest`.
+/// Removes the first `d` values from `rest`, and returns them.
 fn take_row<'v>(rest: &mut &'v mut [f32], d: usize) -> &'v mut [f32] {
     rest.split_off_mut(..d).unwrap_or_default()
 }
 
-/// `[b, d]` operands, all of one shape, to one value a row.
+/// Maps operands of equal shape `[b, d]` to one value for each row.
 fn forward<const N: usize>(
     name: &str,
     operands: [(&CpuStorage, &Layout); N],
@@ -42,7 +42,8 @@ fn forward<const N: usize>(
     Ok((CpuStorage::F32(out), Shape::from(b)))
 }
 
-/// The gradients of the first `G` operands of a [`forward`], given that of its values: `f(rows, g, gradients)`.
+/// The gradients of the first `G` operands of [`forward`], given the gradient of its result. `f` receives the rows, the
+/// gradient and where to write.
 fn backward<const N: usize, const G: usize>(
     operands: [&Tensor; N],
     g: &Tensor,
@@ -93,10 +94,10 @@ impl CustomOp2 for BernoulliNll {
     }
 }
 
-/// Of a row's `m`, `v`, `x` and the gradient of its value: the gradients of `m` and `v`.
+/// Writes the gradients of `m` and `v`, given a row of `m`, `v` and `x` and the gradient of its value.
 type RowBackward = fn(&[f32], &[f32], &[f32], f32, &mut [f32], &mut [f32]);
 
-/// `-ln p(x)` summed over a row, where `p` has location `m` and scale `v`; the gradient of `x` is that of `m`, negated.
+/// `-ln p(x)` summed over a row, where `p` has location `m` and scale `v`. The gradient of `x` is minus that of `m`.
 pub(super) struct LocationScaleNll {
     name: &'static str,
     row: fn(&[f32], &[f32], &[f32]) -> f32,
@@ -107,7 +108,7 @@ pub(super) struct LocationScaleNll {
 pub(super) const GAUSSIAN_NLL: LocationScaleNll =
     LocationScaleNll { name: "elbo-gaussian-nll", row: math::gaussian_row, row_backward: math::gaussian_row_backward };
 
-/// The discretised logistic's `sum -ln(sigmoid(u) - sigmoid(v))`.
+/// The negative log-likelihood of the discretised logistic distribution, `sum -ln(sigmoid(u) - sigmoid(v))`.
 pub(super) const LOGISTIC_NLL: LocationScaleNll =
     LocationScaleNll { name: "elbo-logistic-nll", row: math::logistic_row, row_backward: math::logistic_row_backward };
 

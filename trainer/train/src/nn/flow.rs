@@ -8,26 +8,31 @@ use super::dense::{values, with_values};
 use super::planar::Planar;
 use super::radial::Radial;
 
-/// The least `1 + w.u'` of a planar step, and the least `alpha` and `alpha + beta` of a radial one; the runtime's
+/// Lower limit of `1 + w.u'` of a planar step, and of `alpha` and `alpha + beta` of a radial step. It is the runtime's
 /// [`elbo::flow::MARGIN`].
-pub const STEP_MARGIN: f64 = 3.0 / 64.0;
-/// What `|w|^2` counts as at least where a planar step divides by it; the runtime's [`elbo::flow::NORM_SQUARED_MIN`].
-pub const NORM_SQUARED_MIN: f64 = 1.0 / 64.0;
+pub const STEP_MARGIN: f64 = of_fixed(elbo::flow::MARGIN);
+/// Lower limit of `|w|^2` where a planar step divides by it. It is the runtime's [`elbo::flow::NORM_SQUARED_MIN`].
+pub const NORM_SQUARED_MIN: f64 = of_fixed(elbo::flow::NORM_SQUARED_MIN);
+
+/// Converts a fixed-point number of the runtime's flows to floating point.
+const fn of_fixed(fixed: i64) -> f64 {
+    fixed as f64 / (1u64 << elbo::flow::FRAC) as f64
+}
 
 /// A step of a flow whose parameters are one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FlowStep {
-    /// `z + u' tanh(w.z + b)` with `w [d]`, `u [d]`, `b [1]`, `u' = u + (softplus(-w.u) - 1) w / max(|w|^2, 1/64)` and,
-    /// where that does not suffice, moved along `w` to `w.u' = -1 + 3/64`.
+    /// `z + u' tanh(w.z + b)` with `w [d]`, `u [d]`, `b [1]` and `u' = u + (softplus(-w.u) - 1) w / max(|w|^2, 1/64)`.
+    /// If then `w.u' < -1 + 3/64`, `u'` is changed along `w` until they are equal.
     Planar,
-    /// `z + beta (z - z0) / (alpha + |z - z0|)` with `z0 [d]`, `alpha_raw [1]`, `beta_raw [1]`,
-    /// `alpha = max(softplus(alpha_raw), 3/64)`, `alpha + beta = max(softplus(beta_raw), 3/64)`.
+    /// `z + beta (z - z0) / (alpha + |z - z0|)` with `z0 [d]`, `alpha_raw [1]`, `beta_raw [1]`, `alpha =
+    /// max(softplus(alpha_raw), 3/64)` and `alpha + beta = max(softplus(beta_raw), 3/64)`.
     Radial,
 }
 
 impl FlowStep {
-    /// The runtime's operation.
+    /// The operation of the runtime that computes this step.
     #[must_use]
     pub fn opcode(self) -> elbo::program::Opcode {
         match self {
@@ -45,10 +50,10 @@ impl FlowStep {
         }
     }
 
-    /// Number of steps that `params [.., K p]` make up.
+    /// The number of steps that have `params [.., K p]`.
     ///
     /// # Errors
-    /// None, or a rest.
+    /// Parameters that are not those of a whole number of steps, or of no step.
     pub fn count(self, d: usize, params: &Tensor) -> Result<usize> {
         let (width, step) = (params.dims().last().copied().unwrap_or(0), self.params(d));
         if width == 0 || !width.is_multiple_of(step) {
@@ -58,25 +63,25 @@ impl FlowStep {
     }
 }
 
-/// Rows that a kernel treats at once.
+/// Number of rows that a kernel processes at once.
 pub(super) const LANES: usize = 16;
-/// One number of each of these rows.
+/// One number for each of these rows.
 pub(super) type Lane = [f32; LANES];
 
-/// One step for [`LANES`] rows at once; `z [d]`, `params [p]`.
+/// One step for [`LANES`] rows at once, with `z [d]` and `params [p]`.
 pub(super) trait Kernel: Sync + Send {
     const NAME: &'static str;
     const STEP: FlowStep;
-    /// Maps `z` and adds `log|det|` to `log_det`.
+    /// Replaces `z` by its image, and adds `log|det|` to `log_det`.
     fn forward(z: &mut [Lane], params: &[Lane], log_det: &mut Lane);
-    /// From the step's input, and the gradients of its image `g` and of `log|det|`, that of the input into `g`; adds
-    /// those of the parameters to `d_params`.
+    /// Computes gradients from the step's input `z`, the gradient of its image `g` and that of `log|det|`. The gradient
+    /// of the input replaces `g`, and those of the parameters are added to `d_params`.
     fn backward(z: &[Lane], params: &[Lane], g: &mut [Lane], g_log_det: &Lane, d_params: &mut [Lane]);
-    /// Undoes the step for one row.
+    /// Inverts the step for one row.
     fn inverse(y: &mut [f64], params: &[f64]);
 }
 
-/// Rows `from..` of a matrix of `width` columns as lanes; what is beyond its last row stays as it was.
+/// The rows from `from` on of a matrix with `width` columns, as lanes. Lanes beyond the last row do not change.
 fn gather(matrix: &[f32], width: usize, from: usize, lanes: &mut [Lane]) {
     for (at, row) in matrix.chunks_exact(width).skip(from).take(LANES).enumerate() {
         lanes.iter_mut().zip(row).for_each(|(lane, v)| lane[at] = *v);
@@ -89,7 +94,7 @@ fn scatter(lanes: &[Lane], width: usize, from: usize, matrix: &mut [f32]) {
     }
 }
 
-/// Parameters as lanes: the same for every row, or each row's own.
+/// Parameters as lanes, either the same for every row or different for each row.
 struct Params<'p> {
     values: &'p [f32],
     width: usize,
@@ -114,7 +119,8 @@ impl<'p> Params<'p> {
     }
 }
 
-/// All steps as one operation: `z [b, d]` and `params [K p]` or `[b, K p]` to `[b, d + 1]`, the log-determinant last.
+/// All steps as one operation: `z [b, d]` and `params [K p]` or `[b, K p]` to `[b, d + 1]`. The last column is the
+/// log-determinant.
 struct Flow<K>(PhantomData<K>);
 
 /// See [`Flow`].
@@ -125,7 +131,7 @@ pub(super) fn fused(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<Tenso
     }
 }
 
-/// `[b, d]` of the points, the parameters' width, and whether all rows share them.
+/// The sizes `b` and `d` of the points, the width of the parameters, and whether all rows share them.
 fn shapes(z: &[usize], params: &[usize]) -> Result<(usize, usize, usize, bool)> {
     match (z, params) {
         ([b, d], [width]) => Ok((*b, *d, *width, true)),
@@ -162,12 +168,12 @@ impl<K: Kernel> CustomOp2 for Flow<K> {
         let (mut dz, mut dp) = (vec![0.0f32; b * d], vec![0.0f32; p.elem_count()]);
         with_values([z, p, g], |[z, p, g]| {
             let mut params = Params::new(p, width, shared);
-            // Every step's input, then the last image.
+            // The inputs of all steps, and then the last image.
             let mut points = vec![[0.0; LANES]; (width / step + 1) * d];
             let mut gradient = vec![[0.0; LANES]; d + 1];
             let mut d_params = vec![[0.0; LANES]; width];
             for from in (0..b).step_by(LANES) {
-                // Beyond the last row nothing counts.
+                // Lanes beyond the last row have no gradient.
                 gradient.fill([0.0; LANES]);
                 gather(z, d, from, &mut points[..d]);
                 gather(g, d + 1, from, &mut gradient);

@@ -1,8 +1,8 @@
-//! Matrix products over the `gemm` crate, split in two halves by `rayon::join`.
+//! Matrix products with the crate `gemm`, split into two halves by `rayon::join`.
 
 use gemm::Parallelism;
 
-/// Below this many multiply-accumulates a product stays on its thread.
+/// A product with fewer multiply-accumulates than this stays on its thread.
 const SPLIT_AT: usize = 1 << 18;
 
 /// One product `dst = lhs rhs`, dimensions `[m, n] = [m, k] [k, n]`, strides in elements.
@@ -20,7 +20,7 @@ pub(super) struct Product {
     pub rhs: *const f32,
     pub rhs_rs: usize,
     pub rhs_cs: usize,
-    /// Whether the product is added to `dst` rather than overwriting it.
+    /// Whether the product is added to `dst`. Otherwise it overwrites `dst`.
     pub add: bool,
 }
 
@@ -38,23 +38,23 @@ impl Product {
         Self { m, n, k, dst, dst_rs: n, lhs: lhs.0, lhs_rs, lhs_cs, rhs: rhs.0, rhs_rs, rhs_cs, add: false }
     }
 
-    /// Whether the product is worth two threads.
+    /// Whether the product is large enough for two threads.
     pub fn large(&self) -> bool {
         self.m * self.n * self.k >= SPLIT_AT
     }
 
-    /// Whether [`Self::halves`] cuts columns rather than rows.
+    /// Whether [`Self::halves`] splits the columns. Otherwise it splits the rows.
     pub fn cuts_columns(&self) -> bool {
         self.n >= self.m
     }
 
-    /// Where [`Self::halves`] cuts: about the middle, at a multiple of 16 where there is room for one.
+    /// Where [`Self::halves`] splits: about in the middle, at a multiple of 16 if the side is long enough.
     pub fn cut(&self) -> usize {
         let whole = if self.cuts_columns() { self.n } else { self.m };
         if whole >= 64 { (whole / 2).next_multiple_of(16) } else { whole / 2 }
     }
 
-    /// The two halves of the longer side of `dst`; together they are the product.
+    /// Two products that each compute half of the longer side of `dst`.
     pub fn halves(self) -> (Self, Self) {
         let (mut a, mut b) = (self, self);
         let at = self.cut();
@@ -73,8 +73,8 @@ impl Product {
     /// Computes the product on this thread into `dst`.
     ///
     /// # Safety
-    /// `lhs` and `rhs` are readable and `dst` is writable (and readable, to be added to) over the stated dimensions and strides, nothing else accesses
-    /// that part of `dst` meanwhile, and `dst` overlaps neither operand.
+    /// `lhs` and `rhs` are readable over the stated dimensions and strides, and `dst` is writable (and readable, to be
+    /// added to). Nothing else accesses that part of `dst` meanwhile, and `dst` overlaps neither operand.
     pub unsafe fn run(&self) {
         if self.m == 0 || self.n == 0 {
             return;
@@ -106,7 +106,7 @@ impl Product {
     }
 }
 
-/// As [`matmul`], on this thread, and added to `out` if `add`.
+/// Like [`matmul`], but on this thread. The product is added to `out` if `add` is true.
 pub(super) fn product(
     size: (usize, usize, usize),
     lhs: (&[f32], bool),
@@ -121,12 +121,12 @@ pub(super) fn product(
     unsafe { Product { add, ..product }.run() };
 }
 
-/// `out [m, n] = lhs [m, k] rhs [k, n]`, all row-major, in two halves on two threads when large enough.
+/// `out [m, n] = lhs [m, k] rhs [k, n]`, all row-major. A large product is computed by two threads.
 ///
-/// `lhs` is `(values, transposed)`: a transposed operand is stored as `[k, m]`; likewise `rhs`, stored as `[n, k]`.
+/// An operand is `(values, transposed)`. If `transposed` is true, `lhs` is stored as `[k, m]` and `rhs` as `[n, k]`.
 ///
 /// # Panics
-/// A slice whose length is not that of its matrix.
+/// The length of a slice is not that of its matrix.
 pub fn matmul(size: (usize, usize, usize), lhs: (&[f32], bool), rhs: (&[f32], bool), out: &mut [f32]) {
     let (m, n, k) = size;
     assert_eq!((lhs.0.len(), rhs.0.len(), out.len()), (m * k, k * n, m * n), "matrix dimensions");

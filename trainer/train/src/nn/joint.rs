@@ -4,16 +4,16 @@ use super::Activation;
 use super::dense::{both, values, with_values};
 use super::math;
 
-/// From this many elements on, the work is shared between two threads.
+/// A result with at least this many elements is shared by two threads.
 const SPLIT_AT: usize = 1 << 15;
 
-/// Copies, rows and width of the result `[c b, h]`.
+/// Number of copies, of rows and of columns of the result `[c b, h]`.
 type Size = (usize, usize, usize);
 
 /// `a(each + base + rows)` with all three parts.
 pub(super) struct Three(pub Activation);
 
-/// `a(each + rows)` where `EACH`, else `a(base + rows)`.
+/// `a(each + rows)` if `EACH` is true, otherwise `a(base + rows)`.
 pub(super) struct Two<const EACH: bool>(pub Activation);
 
 fn size(each: Option<&Layout>, base: Option<&Layout>, rows: &Layout) -> Result<Size> {
@@ -58,7 +58,8 @@ fn forward(
     (CpuStorage::F32(out), Shape::from((c * b, h)))
 }
 
-/// The gradients of `each`, `base` and `rows` given that of the result `y`; the first is that of the sum itself.
+/// The gradients of `each`, `base` and `rows`, given the gradient `gy` of the result `y`. The first is also that of the
+/// sum.
 fn backward(activation: Activation, y: &Tensor, gy: &Tensor, rows: &Tensor, based: bool) -> Result<[Tensor; 3]> {
     let (c, h) = rows.dims2()?;
     let b = y.dim(0)? / c;

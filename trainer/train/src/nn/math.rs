@@ -1,9 +1,9 @@
-//! Element-wise loops in `f32`, compiled for the baseline and for AVX2 and chosen at run time. No fused
-//! multiply-adds: both versions give the same bits.
+//! Element-wise loops in `f32`. Each is compiled for the baseline instruction set and for AVX2, and chosen at run time.
+//! There are no fused multiply-adds, so that both versions give the same bits.
 
 const LANES: usize = 16;
 
-/// Defines a function twice: as written, and once more with AVX2 where the processor has it.
+/// Defines a function twice: for the baseline instruction set, and with AVX2, which is used if the processor has it.
 macro_rules! wide {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -31,7 +31,8 @@ macro_rules! wide {
 
 pub(super) use wide;
 
-/// `exp(x)` to 2e-7 relative for `x` in `[-87, 88]`; outside, the value at the nearer end. NaN stays NaN.
+/// `exp(x)` for `x` in `[-87, 88]`, with a relative error of at most 2e-7. Other values are clamped to this interval.
+/// NaN stays NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to the nearest integer
@@ -51,7 +52,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
-/// `ln(1 + t)` for `t` in `[0, 1]`, to 3e-7 relative: `2 artanh(t / (2 + t))` by its series.
+/// `ln(1 + t)` for `t` in `[0, 1]`, with a relative error of at most 3e-7. It is the series of `2 artanh(t / (2 + t))`.
 #[inline(always)]
 fn ln_1p_unit(t: f32) -> f32 {
     let s = t / (2.0 + t);
@@ -66,12 +67,13 @@ fn ln_1p_unit(t: f32) -> f32 {
     2.0 * (s + s * q * p)
 }
 
-/// `ln(x)` of a positive normal `x`, to 3e-7 relative or 1e-7; NaN of what is not positive.
+/// `ln(x)` for a positive normal `x`, with a relative error of at most 3e-7 or an absolute error of at most 1e-7. NaN
+/// if `x` is not positive.
 #[inline(always)]
 pub(super) fn ln(x: f32) -> f32 {
     const SQRT_HALF: u32 = 0x3f35_04f3;
     let exponent = (x.to_bits().wrapping_sub(SQRT_HALF) as i32) >> 23;
-    // In sqrt(1/2)..sqrt(2), where 2 artanh((m - 1) / (m + 1)) converges fast.
+    // The mantissa is between sqrt(1/2) and sqrt(2), where the series of 2 artanh((m - 1) / (m + 1)) converges fast.
     let mantissa = f32::from_bits(x.to_bits().wrapping_sub((exponent << 23) as u32));
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let q = s * s;
@@ -98,7 +100,7 @@ pub(super) fn sigmoid(x: f32) -> f32 {
     numerator / (1.0 + t)
 }
 
-/// `tanh(x)`, to 1e-6 relative.
+/// `tanh(x)`, with a relative error of at most 1e-6.
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     let q = x * x;
@@ -108,7 +110,7 @@ pub(super) fn tanh(x: f32) -> f32 {
     if q < 0.01 { small } else { large }
 }
 
-/// Sums `f(i)` over `0..n` in [`LANES`] partial sums: an order that vectorises and never changes.
+/// Sums `f(i)` over `0..n` in [`LANES`] partial sums. This order can be vectorised, and it never changes.
 #[inline(always)]
 fn sum_by(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut acc = [0.0f32; LANES];
@@ -154,7 +156,7 @@ wide! {
 }
 
 wide! {
-    /// `g = gy where y > 0, else 0`.
+    /// `g = gy` where `y > 0`, otherwise 0.
     fn relu_backward(y: &[f32], gy: &[f32], g: &mut [f32]) {
         for ((g, y), gy) in g.iter_mut().zip(y).zip(gy) {
             *g = if *y > 0.0 { *gy } else { 0.0 };
@@ -202,7 +204,7 @@ wide! {
 }
 
 wide! {
-    /// The derivatives of `g` times [`gaussian_row`] by `m` and `v`.
+    /// The derivatives of `g` times [`gaussian_row`] with respect to `m` and `v`.
     fn gaussian_row_backward(m: &[f32], v: &[f32], x: &[f32], g: f32, dm: &mut [f32], dv: &mut [f32]) {
         for ((((dm, dv), m), v), x) in dm.iter_mut().zip(dv.iter_mut()).zip(m).zip(v).zip(x) {
             let e = m - x;
@@ -213,9 +215,10 @@ wide! {
     }
 }
 
-/// Half a level of 256 on `[0, 1]`.
+/// Half the distance of two of the 256 levels on `[0, 1]`.
 const HALF_LEVEL: f32 = 0.5 / 255.0;
-/// Below this `t`, `ln(1 - exp(-t))` is taken from its series, above it from that of `1 / (exp(t) - 1)` up to 1.
+/// If `t` is below this value, `-ln(1 - exp(-t))` is computed from its series, and otherwise as `ln(1 + 1 / (exp(t) -
+/// 1))`.
 const NARROW: f32 = 0.7;
 
 /// The edges `u` and `v` of the level of `x`, and `1 / scale`.
@@ -227,7 +230,8 @@ fn edges(m: f32, s: f32, x: f32) -> (f32, f32, f32) {
 }
 
 wide! {
-    /// `sum -ln(sigmoid(u) - sigmoid(v))`, with everything below the lowest and above the highest level.
+    /// `sum -ln(sigmoid(u) - sigmoid(v))`. The lowest level has all the mass below it, and the highest level all the
+    /// mass above it.
     fn logistic_row(m: &[f32], s: &[f32], x: &[f32]) -> f32 {
         let n = m.len().min(s.len()).min(x.len());
         let (m, s, x) = (&m[..n], &s[..n], &x[..n]);
@@ -237,8 +241,8 @@ wide! {
             // -ln(1 - exp(-t)) = -ln t + t/2 - t^2/24 + t^4/2880, and -ln t is s + ln 255.
             let q = t * t;
             let narrow = s[i] + 5.541_263_6 + 0.5 * t - q * (1.0 / 24.0 - q * (1.0 / 2880.0));
-            let grown = exp(t) - 1.0;
-            let wide = ln_1p_unit(if t < NARROW { 1.0 } else { 1.0 / grown });
+            let exp_minus_1 = exp(t) - 1.0;
+            let wide = ln_1p_unit(if t < NARROW { 1.0 } else { 1.0 / exp_minus_1 });
             let inside = if t < NARROW { narrow } else { wide };
             let above = if x[i] > 1.0 - HALF_LEVEL { 0.0 } else { softplus(-u) };
             let below = if x[i] < HALF_LEVEL { 0.0 } else { softplus(v) };
@@ -249,7 +253,7 @@ wide! {
 }
 
 wide! {
-    /// The derivatives of `g` times [`logistic_row`] by `m` and `s`.
+    /// The derivatives of `g` times [`logistic_row`] with respect to `m` and `s`.
     fn logistic_row_backward(m: &[f32], s: &[f32], x: &[f32], g: f32, dm: &mut [f32], ds: &mut [f32]) {
         for ((((dm, ds), m), s), x) in dm.iter_mut().zip(ds.iter_mut()).zip(m).zip(s).zip(x) {
             let (u, v, precision) = edges(*m, *s, *x);
@@ -276,7 +280,7 @@ wide! {
 }
 
 wide! {
-    /// The derivatives of `g` times [`kl_row`] by `m` and `v`.
+    /// The derivatives of `g` times [`kl_row`] with respect to `m` and `v`.
     fn kl_row_backward(m: &[f32], v: &[f32], g: f32, dm: &mut [f32], dv: &mut [f32]) {
         for (((dm, dv), m), v) in dm.iter_mut().zip(dv.iter_mut()).zip(m).zip(v) {
             *dm = g * m;
@@ -294,7 +298,7 @@ wide! {
     }
 }
 
-/// Adam's constants for one step.
+/// The constants of one step of Adam.
 #[derive(Clone, Copy)]
 pub(super) struct AdamStep {
     /// Learning rate divided by the first moment's bias correction.
@@ -304,12 +308,12 @@ pub(super) struct AdamStep {
     pub beta1: f32,
     pub beta2: f32,
     pub eps: f32,
-    /// What decoupled weight decay leaves of a parameter.
+    /// The factor by which decoupled weight decay multiplies a parameter.
     pub keep: f32,
 }
 
 wide! {
-    /// One Adam step on a run of parameters; all slices have the same length.
+    /// One step of Adam for a range of parameters. All slices have the same length.
     fn adam(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], c: AdamStep) {
         for (((p, m), v), g) in p.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).zip(g) {
             *m = c.beta1 * *m + (1.0 - c.beta1) * g;
@@ -320,7 +324,7 @@ wide! {
 }
 
 wide! {
-    /// One step of RMSProp on a run of parameters; all slices have the same length.
+    /// One step of RMSProp for a range of parameters. All slices have the same length.
     fn rmsprop(p: &mut [f32], v: &mut [f32], g: &[f32], rate: f32, decay: f32, eps: f32) {
         for ((p, v), g) in p.iter_mut().zip(v.iter_mut()).zip(g) {
             *v = decay * *v + (1.0 - decay) * (g * g);

@@ -1,15 +1,16 @@
-//! Building blocks of training: fused operations, an optimiser in place, and a generator whose state can be saved.
+//! Building blocks of training: fused operations, optimisers that update in place, and a random generator whose state
+//! can be saved.
 //!
-//! Every operation here has two forms. [`composed`] writes it in plain candle operations: that is the definition, for
-//! any float type and device. On the CPU in `f32` the functions of this module take a fused form instead, one custom
-//! operation with its own backward pass, equal to the definition to 1e-5. Double backward is not supported by the fused
-//! forms.
+//! Every operation has two forms. [`composed`] defines it with plain candle operations, for any float type and device.
+//! On the CPU in `f32`, the functions of this module use a fused form instead: one custom operation with its own
+//! backward pass, which agrees with the definition to 1e-5. The fused forms do not support second derivatives.
 //!
-//! Work is split into two halves whose bounds depend on shapes only, so that the number of threads never changes a
-//! bit. Call a training step through [`on_pool`]: the halves then start without waking a sleeping pool.
+//! Work is split into two halves. Their bounds depend only on shapes, so that the number of threads never changes a
+//! bit. Call a training step through [`on_pool`]; its halves then start without waking a sleeping thread.
 
 mod activation;
 mod adam;
+mod bound;
 pub mod composed;
 mod conv;
 mod dense;
@@ -27,27 +28,29 @@ mod tests;
 
 pub use activation::Activation;
 pub use adam::{Adam, AdamParams, OptimiserState};
+pub use bound::{log_mean_exp, log_ratio_standard_normal, log_softmax, repeat_rows};
 pub use conv::Window;
 pub use flow::{FlowStep, NORM_SQUARED_MIN, STEP_MARGIN};
 pub use random::Rng;
+pub(crate) use random::unit;
 pub use rmsprop::{RmsProp, RmsPropParams, clip};
 
 use candle_core::{DType, Result, Tensor};
 
 /// Runs `f` on a thread of rayon's pool.
 ///
-/// The fused operations split their work by `rayon::join`, which costs a wake-up when called from outside the pool and
-/// next to nothing inside it.
+/// The fused operations split their work with `rayon::join`. Called from outside the pool it must wake a thread, and
+/// inside the pool it costs almost nothing.
 pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
-/// Whether the fused form serves all of these tensors.
+/// Whether the fused form supports all of these tensors.
 fn fusible(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| t.dtype() == DType::F32 && t.device().is_cpu())
 }
 
-/// Dense layer `a(x W^T + bias)`.
+/// A dense layer `a(x W^T + bias)`.
 ///
 /// Shapes: `x [b, i]`, `w [o, i]`, `bias [o]`; the result is `[b, o]`.
 ///
@@ -61,11 +64,13 @@ pub fn linear(x: &Tensor, w: &Tensor, bias: &Tensor, activation: Activation) -> 
     x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
 }
 
-/// First layer of several inputs of which some are the same for every class, the affine maps of each already taken:
-/// `y[k b + i] = a(each[k b + i] + base[i] + rows[k])` for copy `k` of row `i`. With one row of `rows` a class, it is the
-/// layer enumerated over the classes (arXiv 1602.05473, section 2.3): what does not depend on the class is computed once.
+/// The first layer of a network with several inputs, some of which are the same for every class. The affine map of each
+/// input has already been computed. For copy `k` of row `i` the result is `y[k b + i] = a(each[k b + i] + base[i] +
+/// rows[k])`. If `rows` has one row for each class, this evaluates the layer for all classes (arXiv 1602.05473, section
+/// 2.3), and the part that does not depend on the class is computed only once.
 ///
-/// Shapes: `each [c b, h]`, `base [b, h]`, `rows [c, h]`; the result is `[c b, h]`. One of `each` and `base` may be absent.
+/// Shapes: `each [c b, h]`, `base [b, h]`, `rows [c, h]`; the result is `[c b, h]`. One of `each` and `base` may be
+/// absent.
 ///
 /// # Errors
 /// Shapes that do not match, both parts absent, or mixed types or devices.
@@ -84,13 +89,15 @@ pub fn joint_sum(
         (Some(each), Some(base)) => each.contiguous()?.apply_op3(&base.contiguous()?, &rows, joint::Three(activation)),
         (Some(each), None) => each.contiguous()?.apply_op2(&rows, joint::Two::<true>(activation)),
         (None, Some(base)) => base.contiguous()?.apply_op2(&rows, joint::Two::<false>(activation)),
-        (None, None) => candle_core::bail!("a joint layer without inputs"),
+        (None, None) => candle_core::bail!("a joint layer needs at least one of `each` and `base`"),
     }
 }
 
-/// Convolution `a(x * w + bias)` (cross-correlation, as everywhere in this field), channels innermost.
+/// A convolution `a(x * w + bias)` (a cross-correlation, as usual in deep learning). The channels are the innermost
+/// dimension.
 ///
-/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with [`Window::shrunk`] sides.
+/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with [`Window::output_side`]
+/// sides.
 ///
 /// # Errors
 /// Shapes that do not match, a window that does not fit, or mixed types or devices.
@@ -102,10 +109,11 @@ pub fn conv2d(x: &Tensor, w: &Tensor, bias: &Tensor, window: Window, activation:
     x.contiguous()?.apply_op3(&w.contiguous()?, &bias.contiguous()?, op)
 }
 
-/// Transposed convolution: the adjoint of [`conv2d`] by its input, with a bias and an activation. The input pixel `i` reaches the
-/// output pixels `i * stride + k - pad`.
+/// A transposed convolution with a bias and an activation. Its linear part is the adjoint of [`conv2d`] with respect to
+/// the input: input pixel `i` contributes to the output pixels `i * stride + k - pad`.
 ///
-/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with [`Window::grown`] sides.
+/// Shapes: `x [b, h, w, c]`, `w [o, k, k, c]`, `bias [o]`; the result is `[b, h', w', o]` with
+/// [`Window::transposed_output_side`] sides.
 ///
 /// # Errors
 /// As [`conv2d`].
@@ -150,13 +158,13 @@ pub fn gaussian_nll(mean: &Tensor, logvar: &Tensor, x: &Tensor) -> Result<Tensor
     mean.contiguous()?.apply_op3(&logvar.contiguous()?, &x.contiguous()?, density::GAUSSIAN_NLL)
 }
 
-/// Negative log-likelihood in nats of grey values of 256 levels under a discretised logistic distribution (arXiv
-/// 1701.05517): the mass that a logistic of this mean and scale has within half a level of `x`, the
-/// lowest and the highest level also having all that is below and above.
+/// Negative log-likelihood in nats of grey values with 256 levels under a discretised logistic distribution (arXiv
+/// 1701.05517). The probability of a level is the mass of the logistic distribution within half a level of `x`. The
+/// lowest level also has the mass below it, and the highest level the mass above it.
 ///
-/// With `u` and `v` the upper and the lower edge, `(x +- 1/510 - mean) / scale`, and `h = 1 / (510 scale)`, a term is
-/// `softplus(v) + softplus(-u) - ln(1 - exp(-2 h))`, `softplus(-u)` at the lowest level and `softplus(v)` at the highest:
-/// stable however far `x` is.
+/// Let `u` and `v` be the upper and the lower edge, `(x +- 1/510 - mean) / scale`, and `h = 1 / (510 scale)`. A term is
+/// `softplus(v) + softplus(-u) - ln(1 - exp(-2 h))`. At the lowest level it is `softplus(-u)`, and at the highest level
+/// `softplus(v)`. This is stable for any `x`.
 ///
 /// Shapes: `mean`, `log_scale` and `x` are `[b, d]`, `x` in `[0, 1]` in steps of 1/255; the result is `[b]`.
 ///
@@ -169,7 +177,7 @@ pub fn logistic_nll(mean: &Tensor, log_scale: &Tensor, x: &Tensor) -> Result<Ten
     mean.contiguous()?.apply_op3(&log_scale.contiguous()?, &x.contiguous()?, density::LOGISTIC_NLL)
 }
 
-/// Reparameterisation `z = mu + exp(logvar / 2) eps` (arXiv 1312.6114, section 2.4). All shapes are equal.
+/// The reparameterisation `z = mu + exp(logvar / 2) eps` (arXiv 1312.6114, section 2.4). All shapes are equal.
 ///
 /// # Errors
 /// Shapes that differ, or mixed types or devices.
@@ -180,7 +188,8 @@ pub fn reparameterise(mu: &Tensor, logvar: &Tensor, eps: &Tensor) -> Result<Tens
     mu.contiguous()?.apply_op3(&logvar.contiguous()?, &eps.contiguous()?, density::Reparameterise)
 }
 
-/// `KL(N(mu, exp(logvar)) || N(0, I))` in nats, `1/2 sum_d (mu_d^2 + exp(v_d) - 1 - v_d)` (arXiv 1312.6114, appendix B).
+/// `KL(N(mu, exp(logvar)) || N(0, I))` in nats, `1/2 sum_d (mu_d^2 + exp(v_d) - 1 - v_d)` (arXiv 1312.6114, appendix
+/// B).
 ///
 /// Shapes: `mu` and `logvar` are `[b, z]`; the result is `[b]`.
 ///
@@ -193,10 +202,10 @@ pub fn kl_standard_normal(mu: &Tensor, logvar: &Tensor) -> Result<Tensor> {
     mu.contiguous()?.apply_op2(&logvar.contiguous()?, density::Kl)
 }
 
-/// `x` clamped to `[lo, hi]`, any shape. The gradient passes inside the interval and is zero outside.
+/// `x` clamped to `[lo, hi]`, for any shape. The gradient is passed on inside the interval and is zero outside.
 ///
 /// # Errors
-/// Whatever candle reports.
+/// Any error of candle.
 pub fn clamp(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
     if !fusible(&[x]) {
         return composed::clamp(x, lo, hi);
@@ -204,10 +213,10 @@ pub fn clamp(x: &Tensor, lo: f64, hi: f64) -> Result<Tensor> {
     x.contiguous()?.apply_op1(density::Clamp { lo: lo as f32, hi: hi as f32 })
 }
 
-/// `K` steps of a planar or radial flow (arXiv 1505.05770, equations 10 and 14), as [`FlowStep`] says.
+/// `K` steps of a planar or radial flow (arXiv 1505.05770, equations 10 and 14). [`FlowStep`] defines the steps.
 ///
-/// Shapes: `z [b, d]`; `params [K p]`, one step after another, `p` values each ([`FlowStep::params`]), for all rows, or
-/// `[b, K p]` with parameters for every row. The results are the images `[b, d]` and the sums of `log|det|` `[b]` (nats).
+/// Shapes: `z [b, d]`; `params` is `[K p]` for all rows or `[b, K p]` with parameters for each row, where a step has
+/// `p` parameters ([`FlowStep::params`]). The results are the images `[b, d]` and the sums of `log|det|` `[b]` (nats).
 ///
 /// # Errors
 /// Parameters that do not fill at least one step, shapes that do not match, or mixed types or devices.
@@ -222,7 +231,8 @@ pub fn flow(step: FlowStep, z: &Tensor, params: &Tensor) -> Result<(Tensor, Tens
     Ok((both.narrow(1, 0, d)?, both.narrow(1, d, 1)?.squeeze(1)?))
 }
 
-/// What [`flow()`] maps to `y [b, d]`, without a gradient: planar steps by bisection, radial ones in closed form.
+/// The inverse of [`flow()`]: the points that it maps to `y [b, d]`, without a gradient. Planar steps are inverted by
+/// bisection, and radial steps in closed form.
 ///
 /// # Errors
 /// As [`flow()`].

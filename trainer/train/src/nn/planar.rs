@@ -7,7 +7,7 @@ pub(super) struct Planar;
 const LEAST: f32 = STEP_MARGIN as f32 - 1.0;
 const FLOOR: f32 = NORM_SQUARED_MIN as f32;
 
-/// `q = w.u'` and the `c` of `u' = u + c w` of one row, with `s = w.u` and `n = |w|^2`.
+/// For one row, `q = w.u'` and the `c` of `u' = u + c w`, given `s = w.u` and `n = |w|^2`.
 #[inline(always)]
 fn slope(s: f32, n: f32) -> (f32, f32) {
     let c = (math::softplus(-s) - 1.0) / n.max(FLOOR);
@@ -72,7 +72,7 @@ wide! {
             let h = 1.0 - t * t;
             let (q, c) = slope(s[i], n[i]);
             let g_det = g_log_det[i] / (1.0 + q * h);
-            // g.u' and, through the determinant, 1 - t^2.
+            // g.u' and, because of the determinant, 1 - t^2.
             let gt = gu[i] + c * gw[i] - 2.0 * t * g_det * q;
             (tanh[i], ga[i], scaled[i]) = (t, gt * h, c * t);
             (gs[i], gn[i]) = slope_backward(s[i], n[i], q, c, g_det * h, t * gw[i]);
@@ -105,7 +105,8 @@ impl Kernel for Planar {
         backward(z, params, g, g_log_det, d_params);
     }
 
-    /// `a = w.z + b` is the root of `a + w.u' tanh(a) = w.y + b`, which rises and lies within `|w.u'|` of the right side.
+    /// `a = w.z + b` is the root of `a + w.u' tanh(a) = w.y + b`. The left side increases, and the root is within
+    /// `|w.u'|` of the right side.
     fn inverse(y: &mut [f64], params: &[f64]) {
         let d = y.len();
         let (w, u, b) = (&params[..d], &params[d..2 * d], params[2 * d]);

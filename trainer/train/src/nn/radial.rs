@@ -92,8 +92,8 @@ impl Kernel for Radial {
         backward(z, params, g, g_log_det, d_params);
     }
 
-    /// The distance `r` that became `R = r (r + inner) / (r + alpha)` is the positive root of
-    /// `r^2 + (inner - R) r - alpha R`.
+    /// The step maps the distance `r` to `R = r (r + inner) / (r + alpha)`. Given `R`, `r` is the positive root of `r^2
+    /// + (inner - R) r - alpha R`.
     fn inverse(y: &mut [f64], params: &[f64]) {
         let d = y.len();
         let shape = |raw: f64| softplus(raw).max(STEP_MARGIN);

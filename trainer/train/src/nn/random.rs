@@ -4,10 +4,15 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use rand_core::{Rng as _, SeedableRng, TryRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// The trainer's only source of randomness: xoshiro256++, seeded, with a state that can be saved.
+/// A uniform number in `[0, 1)` with 53 random bits.
+pub(crate) fn unit<R: rand_core::Rng + ?Sized>(rng: &mut R) -> f64 {
+    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The only source of randomness in the trainer: a xoshiro256++ generator with a seed and a state that can be saved.
 ///
-/// Values are drawn in host memory in `f64` and then converted, so that a seed means the same on every device and, up
-/// to rounding, in every float type.
+/// Values are drawn in host memory in `f64` and then converted. A seed therefore gives the same values on every device
+/// and, up to rounding, in every float type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rng(Xoshiro256PlusPlus);
 
@@ -17,22 +22,22 @@ impl Rng {
         Self(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
-    /// The state, 32 bytes.
+    /// The state of the generator, 32 bytes.
     pub fn state(&self) -> [u8; 32] {
         self.0.state()
     }
 
-    /// The generator that had this [`Self::state`].
+    /// The generator with this [`Self::state`].
     pub fn from_state(state: [u8; 32]) -> Self {
         Self(Xoshiro256PlusPlus::from_seed(state))
     }
 
-    /// A number in `[0, 1)`, 53 bits.
+    /// A uniform number in `[0, 1)` with 53 random bits.
     pub fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        unit(&mut self.0)
     }
 
-    /// A number in `0..n`; `n` is at least 1. The bias is below `n / 2^64`.
+    /// A uniform number in `0..n`, where `n` is at least 1. The bias is below `n / 2^64`.
     pub fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.0.next_u64()) * n as u128) >> 64) as usize
     }
@@ -46,7 +51,7 @@ impl Rng {
         order
     }
 
-    /// Two independent standard normals (Marsaglia's polar method).
+    /// Two independent standard normal numbers (Marsaglia's polar method).
     fn normal_pair(&mut self) -> (f64, f64) {
         loop {
             let (u, v) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
@@ -58,7 +63,7 @@ impl Rng {
         }
     }
 
-    /// Fills a slice with standard normals.
+    /// Fills a slice with standard normal numbers.
     pub fn fill_normal(&mut self, out: &mut [f32]) {
         for pair in out.chunks_mut(2) {
             let (a, b) = self.normal_pair();
@@ -69,8 +74,8 @@ impl Rng {
         }
     }
 
-    /// Fills `out` with draws from Bernoulli(`p`), 0 or 1; `p` outside `[0, 1]` counts as the nearer end, NaN as 0.
-    /// The probabilities are resolved to `2^-32`.
+    /// Fills `out` with draws from Bernoulli(`p`), which are 0 or 1. A `p` outside `[0, 1]` is clamped, and NaN counts
+    /// as 0. The resolution of the probabilities is `2^-32`.
     pub fn fill_bernoulli(&mut self, p: &[f32], out: &mut [f32]) {
         for (p, out) in p.chunks(2).zip(out.chunks_mut(2)) {
             let bits = self.0.next_u64();
@@ -84,7 +89,7 @@ impl Rng {
     /// Standard normal noise of the given shape.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         if dtype == DType::F32 {
@@ -104,7 +109,7 @@ impl Rng {
     /// Uniform values in `[lo, hi)` of the given shape.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn uniform(
         &mut self,
         lo: f64,
@@ -118,10 +123,11 @@ impl Rng {
         Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
     }
 
-    /// Draws from Bernoulli(`p`), 0 or 1, of the shape, type and device of `p`; see [`Self::fill_bernoulli`].
+    /// Draws from Bernoulli(`p`), which are 0 or 1, with the shape, type and device of `p`. See
+    /// [`Self::fill_bernoulli`].
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn bernoulli(&mut self, p: &Tensor) -> Result<Tensor> {
         let values: Vec<f32> = p.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?;
         let mut out = vec![0.0; values.len()];
@@ -132,7 +138,7 @@ impl Rng {
     /// Weights `[out, inp]` and bias `[out]` of a dense layer, uniform in `+-1/sqrt(inp)`.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn dense(&mut self, inp: usize, out: usize, dtype: DType, device: &Device) -> Result<(Var, Var)> {
         let bound = 1.0 / (inp.max(1) as f64).sqrt();
         let w = self.uniform(-bound, bound, (out, inp), dtype, device)?;

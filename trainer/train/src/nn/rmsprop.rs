@@ -8,12 +8,12 @@ use super::adam::OptimiserState;
 use super::dense::values;
 use super::math;
 
-/// RMSProp's constants; the learning rate is given per step.
+/// The constants of RMSProp. The learning rate is an argument of each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsPropParams {
-    /// Decay of the mean of squares.
+    /// Decay of the mean of the squared gradients.
     pub decay: f64,
-    /// Added to its root.
+    /// Constant that is added to the root of this mean.
     pub eps: f64,
 }
 
@@ -24,9 +24,9 @@ impl Default for RmsPropParams {
 }
 
 enum Squares {
-    /// `f32` in host memory: updated in place.
+    /// `f32` in host memory, updated in place.
     Host(Vec<f32>),
-    /// Anything else.
+    /// Any other type or device.
     Tensor(Tensor),
 }
 
@@ -36,8 +36,8 @@ struct Slot {
     squares: Squares,
 }
 
-/// RMSProp (Tieleman and Hinton 2012), neither centred nor with momentum: `v = d v + (1 - d) g^2`,
-/// `p = p - lr g / (sqrt(v) + eps)`. Updates the variables' own storage, as [`Adam`](super::Adam) does.
+/// RMSProp (Tieleman and Hinton 2012), not centred and without momentum: `v = d v + (1 - d) g^2`, `p = p - lr g /
+/// (sqrt(v) + eps)`. It updates the storage of the variables in place, like [`Adam`](super::Adam).
 pub struct RmsProp {
     params: RmsPropParams,
     step: u64,
@@ -45,10 +45,10 @@ pub struct RmsProp {
 }
 
 impl RmsProp {
-    /// An optimiser for these variables, with zero means of squares.
+    /// An optimiser for these variables. All means of squares are zero.
     ///
     /// # Errors
-    /// Whatever candle reports when they are allocated.
+    /// The means cannot be allocated.
     pub fn new(vars: &[(String, Var)], params: RmsPropParams) -> Result<Self> {
         let slot = |(name, var): &(String, Var)| {
             let squares = match in_place(var) {
@@ -60,10 +60,10 @@ impl RmsProp {
         Ok(Self { params, step: 0, slots: vars.iter().map(slot).collect::<Result<_>>()? })
     }
 
-    /// One step with learning rate `lr`. Variables without a gradient stay as they are.
+    /// Takes one step with learning rate `lr`. Variables without a gradient do not change.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         self.step += 1;
         let RmsPropParams { decay, eps } = self.params;
@@ -86,10 +86,10 @@ impl RmsProp {
         Ok(())
     }
 
-    /// A copy of the optimiser's state: `NAME.v` of each variable's shape.
+    /// A copy of the optimiser's state: a tensor `NAME.v` for each variable, with its shape.
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn state(&self) -> Result<OptimiserState> {
         let mut tensors = HashMap::new();
         for slot in &self.slots {
@@ -102,13 +102,13 @@ impl RmsProp {
         Ok(OptimiserState { step: self.step, tensors })
     }
 
-    /// Takes a saved state over. On an error nothing has changed.
+    /// Restores a saved state. If it fails, nothing has changed.
     ///
     /// # Errors
     /// A mean of squares that is missing or has another shape than its variable.
     pub fn restore(&mut self, state: &OptimiserState) -> Result<()> {
         let load = |slot: &Slot| {
-            let v = state.of(&format!("{}.v", slot.name), &slot.var)?;
+            let v = state.moment(&format!("{}.v", slot.name), &slot.var)?;
             Ok(match slot.squares {
                 Squares::Host(_) => Squares::Host(v.flatten_all()?.to_vec1()?),
                 Squares::Tensor(_) => Squares::Tensor(v),
@@ -125,10 +125,10 @@ fn in_place(var: &Var) -> bool {
     var.dtype() == DType::F32 && var.device().is_cpu() && var.is_contiguous()
 }
 
-/// Clips every value of a variable to `[-bound, bound]`, in its own storage.
+/// Clips every value of a variable to `[-bound, bound]` in place.
 ///
 /// # Errors
-/// Whatever candle reports.
+/// Any error of candle.
 pub fn clip(var: &Var, bound: f64) -> Result<()> {
     match in_place(var) {
         true => var.inplace_op1(&Clip(bound as f32)),
@@ -136,7 +136,7 @@ pub fn clip(var: &Var, bound: f64) -> Result<()> {
     }
 }
 
-/// The values of a variable, to be changed.
+/// The values of a variable, for changing them in place.
 fn values_mut<'v>(storage: &'v mut CpuStorage, layout: &Layout) -> Result<&'v mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),

@@ -1,22 +1,23 @@
-//! Points of the plane over the contours of a density.
+//! Scatter plots of points in the plane, with the contours of a density.
 
 use std::io;
 use std::path::Path;
 
 use plotters::prelude::*;
 
-use super::{invalid, range, write_atomic};
+use super::{invalid, range};
+use crate::files::write_atomic;
 
-/// Cells along a side of the grid on which contours are found.
+/// Number of cells along a side of the grid on which contours are computed.
 const CELLS: usize = 96;
-/// Contours, at equal steps below the largest log-density, in nats.
+/// Contour levels: distances in nats below the largest log-density.
 const CONTOURS: [f64; 6] = [0.5, 1.0, 2.0, 3.0, 4.5, 6.0];
 
-/// Writes `points` as an SVG, 640 x 640, over the contours of `log_density` (nats), where one is given: those half a nat to
-/// six nats below its largest value on the picture. The file is replaced atomically.
+/// Writes `points` as an SVG of 640 x 640 pixels. If `log_density` (nats) is given, the plot shows its contours from
+/// 0.5 to 6 nats below its largest value in the picture. The file is replaced atomically.
 ///
 /// # Errors
-/// `InvalidInput` for no finite point; else what drawing or writing the file gives.
+/// `InvalidInput` if no point is finite. Otherwise the error of drawing or writing.
 pub fn scatter(path: &Path, points: &[[f32; 2]], log_density: Option<&dyn Fn([f32; 2]) -> f64>) -> io::Result<()> {
     let finite: Vec<[f64; 2]> =
         points.iter().map(|point| point.map(f64::from)).filter(|p| p.iter().all(|v| v.is_finite())).collect();
@@ -50,10 +51,10 @@ pub fn scatter(path: &Path, points: &[[f32; 2]], log_density: Option<&dyn Fn([f3
     write_atomic(path, svg.as_bytes())
 }
 
-/// A piece of a contour.
+/// The two ends of a piece of a contour.
 type Segment = [(f64, f64); 2];
 
-/// The contours of a function over a rectangle by marching squares, one list of segments a level.
+/// The contours of a function over a rectangle by marching squares. Returns one list of segments for each level.
 fn contours(sides: [std::ops::Range<f64>; 2], f: &dyn Fn([f32; 2]) -> f64) -> Vec<Vec<Segment>> {
     let at = |side: usize, i: usize| {
         let range = &sides[side];

@@ -1,22 +1,26 @@
-//! A recipe as a table of fields: reading it, setting one field, changing the family. Each field has a type, a default and a
-//! documentation, all from the types that hold the values.
+//! A recipe as a table of fields: parsing it, setting one field, and changing the family. The names, types, defaults
+//! and descriptions of the fields come from the types that hold the values.
 
 use toml::{Table, Value};
 
 use super::Recipe;
 use crate::family::{self, Entry, Family};
-use crate::fields::{self, Field, near};
+use crate::fields::{self, Field, similar_names};
 use crate::settings::{DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
 
-/// Every field of a recipe of this family, with its default.
+/// Every field of the recipes of this family, with its default.
 #[must_use]
 pub fn fields(entry: &Entry) -> Vec<Field> {
     let families = family::ALL.iter().map(|entry| Value::String(entry.name.to_owned())).collect();
-    let top =
-        |key: &str, kind, about: &str| Field { key: key.to_owned(), kind, about: about.to_owned(), default: None };
+    let top = |key: &str, kind, description: &str| Field {
+        key: key.to_owned(),
+        kind,
+        description: description.to_owned(),
+        default: None,
+    };
     let mut all = vec![
-        top("name", fields::Kind::Text, "Names the run folder."),
-        top("family", fields::Kind::Choice(families), "The model family, whose options are in the table of its name."),
+        top("name", fields::Kind::Text, "The name of the run folder, unless the command line gives another one."),
+        top("family", fields::Kind::Choice(families), "The model family. Its options are in the table with its name."),
     ];
     all.extend(fields::of::<DataRecipe>("data"));
     all.extend(entry.fields());
@@ -29,14 +33,14 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
     all
 }
 
-/// The value at a key.
+/// The value at a key, or `None`.
 pub(super) fn get<'t>(table: &'t Table, key: &str) -> Option<&'t Value> {
     let mut parts = key.split('.');
     let first = table.get(parts.next()?)?;
     parts.try_fold(first, |value, part| value.as_table()?.get(part))
 }
 
-/// Puts a value at a key; tables on the way to it are made.
+/// Sets the value at a key, and creates the tables that contain it.
 fn put(table: &mut Table, key: &str, value: Value) {
     match key.split_once('.') {
         None => drop(table.insert(key.to_owned(), value)),
@@ -49,7 +53,7 @@ fn put(table: &mut Table, key: &str, value: Value) {
     }
 }
 
-/// The values of a table that are no tables, with their keys.
+/// All values of a table that are not tables themselves, with their keys.
 fn leaves(table: &Table, prefix: &str) -> Vec<(String, Value)> {
     let of = |(name, value): (&String, &Value)| {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -61,9 +65,9 @@ fn leaves(table: &Table, prefix: &str) -> Vec<(String, Value)> {
     table.iter().flat_map(of).collect()
 }
 
-/// Why a key is none of this family's recipes.
-fn stranger(entry: &Entry, all: &[Field], key: &str) -> RecipeError {
-    // A family may be named by its own table or by that of another family that lacks the field.
+/// The error for a key that recipes of this family do not have.
+fn unknown_field(entry: &Entry, all: &[Field], key: &str) -> RecipeError {
+    // The key may name another family's table, or this family's table with a field that only another family has.
     let tables = || family::ALL.iter().filter(|other| other.name != entry.name);
     let (table, rest) = key.split_once('.').unwrap_or((key, ""));
     let named = family::ALL.iter().any(|family| family.name == table);
@@ -80,21 +84,21 @@ fn stranger(entry: &Entry, all: &[Field], key: &str) -> RecipeError {
     let others: Vec<Field> =
         tables().filter(|other| other.name == table || rest.is_empty()).flat_map(Entry::fields).collect();
     let known = all.iter().chain(&others).map(|field| field.key.as_str());
-    let near = near(key, known).into_iter().map(str::to_owned).collect();
+    let near = similar_names(key, known).into_iter().map(str::to_owned).collect();
     RecipeError::UnknownField { field: key.to_owned(), family: entry.name, near }
 }
 
 impl Recipe {
-    /// The recipe as a table.
+    /// The recipe as a TOML table.
     ///
     /// # Errors
-    /// `Table` for a number that TOML cannot hold.
+    /// `Table` if TOML cannot represent a number of the recipe.
     pub fn table(&self) -> Result<Table, RecipeError> {
-        // Through text: a number of 32 bits shall be as short as a person would write it.
+        // The conversion goes through text, because an `f32` must be written with as few digits as possible.
         toml::from_str(&self.to_toml()?).map_err(|e| unreadable(&self.name, &e))
     }
 
-    /// A recipe from a table; what the table does not say is as the family's default.
+    /// Builds a recipe from a TOML table. Fields that the table lacks get the defaults of the family.
     ///
     /// # Errors
     /// `Older`, `UnknownFamily`, `UnknownField`, `OtherFamily` and `Invalid`.
@@ -110,20 +114,24 @@ impl Recipe {
         let all = fields(entry);
         let mut whole = Self::of_entry(entry, "").table()?;
         for (key, value) in leaves(table, "") {
-            let field = all.iter().find(|field| field.key == key).ok_or_else(|| stranger(entry, &all, &key))?;
+            let field = all.iter().find(|field| field.key == key).ok_or_else(|| unknown_field(entry, &all, &key))?;
             if !field.kind.takes(&value) {
-                return Err(RecipeError::invalid(key, field.kind.to_string(), format!("`{}`", fields::plain(&value))));
+                return Err(RecipeError::invalid(
+                    key,
+                    field.kind.to_string(),
+                    format!("`{}`", fields::value_text(&value)),
+                ));
             }
             put(&mut whole, &key, value);
         }
-        // A table without fields is one with its defaults.
+        // An empty table stands for the defaults of its fields.
         if let Some(Value::Table(own)) = table.get(entry.name) {
             for (name, below) in own.iter().filter(|(_, value)| value.as_table().is_some_and(Table::is_empty)) {
                 put(&mut whole, &format!("{}.{name}", entry.name), below.clone());
             }
         }
         if let Some((empty, _)) = table.iter().find(|(name, value)| value.is_table() && !whole.contains_key(*name)) {
-            return Err(stranger(entry, &all, empty));
+            return Err(unknown_field(entry, &all, empty));
         }
         Self::build(entry, &whole)
     }
@@ -144,17 +152,18 @@ impl Recipe {
         })
     }
 
-    /// Sets one field by its key, `train.steps` for example, from text as a person writes it. Ranges are not checked.
+    /// Sets one field, given its key (for example `train.steps`) and its value as text. Ranges are not checked here,
+    /// see [`Recipe::check`].
     ///
     /// # Errors
-    /// `UnknownField`, `OtherFamily`, `UnknownFamily`, and `Invalid` for a value of another type.
+    /// `UnknownField`, `OtherFamily` and `UnknownFamily`; `Invalid` if the text is not a value of the field's type.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), RecipeError> {
         if key == "family" {
             return self.switch(text);
         }
         let entry = self.family.entry();
         let all = fields(entry);
-        let field = all.iter().find(|field| field.key == key).ok_or_else(|| stranger(entry, &all, key))?;
+        let field = all.iter().find(|field| field.key == key).ok_or_else(|| unknown_field(entry, &all, key))?;
         let value = field.kind.parse(text);
         let value = value.ok_or_else(|| RecipeError::invalid(key, field.kind.to_string(), format!("`{text}`")))?;
         let mut table = self.table()?;
@@ -163,10 +172,10 @@ impl Recipe {
         Ok(())
     }
 
-    /// Changes the family: its table keeps the fields that both families have.
+    /// Changes the family. Fields that both families have keep their values.
     ///
     /// # Errors
-    /// `UnknownFamily`.
+    /// `UnknownFamily` if there is no family of this name.
     pub fn switch(&mut self, family: &str) -> Result<(), RecipeError> {
         let entry = family::find(family)?;
         if entry.name == self.family.name() {

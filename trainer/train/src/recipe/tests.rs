@@ -1,5 +1,5 @@
 use super::*;
-use crate::fields::{Kind, plain};
+use crate::fields::{Kind, value_text};
 use crate::settings::Schedule;
 
 #[test]
@@ -56,22 +56,27 @@ fn names_come_from_the_file() {
     assert_eq!(Recipe::for_data("some/folder/cardio.csv.gz").name, "cardio");
 }
 
-/// Of every family: the default of a field, written as a person would, is the default, and every word of a choice is taken.
+/// The default of every field of every family can be parsed from its text, and so can every word of a choice.
 #[test]
 fn every_field_says_what_it_is_for_and_takes_what_it_says() {
     for entry in family::ALL {
         let recipe = Recipe::for_family(entry.name, "").unwrap();
         assert!(recipe.table().unwrap().contains_key(entry.name), "the table of {} has its name", entry.name);
         for field in table::fields(entry) {
-            assert!(field.about.ends_with('.') && field.about.len() > 10, "{}: {}", field.key, field.about);
+            assert!(
+                field.description.ends_with('.') && field.description.len() > 10,
+                "{}: {}",
+                field.key,
+                field.description
+            );
             let mut same = recipe.clone();
             if let Some(default) = table::get(&recipe.table().unwrap(), &field.key) {
-                same.set(&field.key, &plain(default)).unwrap();
+                same.set(&field.key, &value_text(default)).unwrap();
                 assert_eq!(same, recipe, "{}", field.key);
             }
             if let Kind::Choice(choices) = &field.kind {
                 for choice in choices {
-                    recipe.clone().set(&field.key, &plain(choice)).unwrap();
+                    recipe.clone().set(&field.key, &value_text(choice)).unwrap();
                 }
             }
         }
@@ -87,7 +92,7 @@ fn another_family_keeps_what_both_have() {
     let mut recipe = Recipe::find("mnist").unwrap();
     recipe.set("vae.conv.channels", "4,8").unwrap();
     recipe.switch("wgan").unwrap();
-    let wgan = recipe.family.of::<crate::family::wgan::WganRecipe>().unwrap();
+    let wgan = recipe.family.options_as::<crate::family::wgan::WganRecipe>().unwrap();
     assert_eq!((wgan.hidden.as_slice(), wgan.latent), (&[256][..], 32));
     assert_eq!(wgan.conv.as_ref().unwrap().channels, [4, 8]);
     assert_eq!((recipe.name.as_str(), recipe.train.steps), ("mnist-wgan", 24_000));
@@ -101,6 +106,6 @@ fn what_a_file_does_not_say_is_as_its_family_has_it() {
     let text = "name = 'x'\nfamily = 'wgan'\n[data]\nspec = 'digits'\n[wgan]\nconv = {}\n";
     let recipe = Recipe::parse("x.toml", text).unwrap();
     assert_eq!(recipe.train, Recipe::for_family("wgan", "digits").unwrap().train);
-    let conv = &recipe.family.of::<crate::family::wgan::WganRecipe>().unwrap().conv;
+    let conv = &recipe.family.options_as::<crate::family::wgan::WganRecipe>().unwrap().conv;
     assert_eq!(conv.as_ref(), Some(&crate::layers::conv::ConvRecipe::default()));
 }

@@ -1,4 +1,4 @@
-//! What a run folder shows of a training: metrics and pictures.
+//! The results of a training that a run folder contains: metrics and pictures.
 
 use std::fmt::Write as _;
 use std::io;
@@ -26,7 +26,7 @@ pub(crate) fn metrics_csv(metrics: &[Metric], objective: Objective) -> String {
     text
 }
 
-/// Writes the pictures; an error names its file.
+/// Writes the pictures. An error names the file.
 pub(crate) fn draw(
     out: &Path,
     recipe: &Recipe,
@@ -71,7 +71,7 @@ pub(crate) fn draw(
     Ok(())
 }
 
-/// 64 samples.
+/// 64 samples of the model.
 fn pictures(sampler: &dyn Sampler, seed: u64) -> candle_core::Result<Vec<Vec<f32>>> {
     sampler.sample(64, &mut generator(seed, Purpose::Pictures, 0))?.to_vec2()
 }

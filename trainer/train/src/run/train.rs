@@ -1,4 +1,4 @@
-//! Training into a run folder, and going on with one that was interrupted.
+//! Training into a run folder, and resuming an interrupted training.
 
 use std::path::{Path, PathBuf};
 
@@ -9,48 +9,51 @@ use crate::files::write_atomic;
 use crate::model::{Model, Objective};
 use crate::recipe::Recipe;
 use crate::settings::{DataShape, RecipeError, TrainRecipe};
-use crate::train::{Checkpoint, End, Keeper, Learner, Metric, Observer, Outcome, State, Trainer};
+use crate::train::{Checkpoint, End, Learner, Metric, Observer, Outcome, ProgressStore, State, Trainer};
 
-/// What can end a run before its time.
+/// Why a training into a run folder failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe is refused.
+    /// The recipe is not valid.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The data cannot be loaded.
+    /// The data set cannot be loaded.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The run folder cannot be read.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The folder holds a run already.
-    #[error("{}: holds a run already; continue it with `elbo train --resume {}` or choose another --out", .0.display(), .0.display())]
+    /// The folder already contains a run.
+    #[error(
+        "{}: already contains a run; continue it with `elbo train --resume {}` or choose another --out",
+        .0.display(), .0.display()
+    )]
     Exists(PathBuf),
     /// A file of the run folder cannot be written.
     #[error("{}: cannot be written: {source}; {kept}", path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
-        /// What is left to go on from.
+        /// From which step the training can be resumed.
         kept: String,
     },
-    /// The checkpoint is not one of this run.
+    /// The checkpoint does not belong to this run.
     #[error("{}: not a checkpoint to resume from: {reason}", path.display())]
     Checkpoint {
-        /// The file.
+        /// The path of the checkpoint.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The loss or a weight is no longer a number.
-    #[error("step {step}: the loss or a weight is no longer a finite number; lower learning_rate; {kept}")]
+    /// The loss or a weight is not finite.
+    #[error("step {step}: the loss or a weight is not a finite number; lower learning_rate; {kept}")]
     Diverged {
-        /// The step, counted from 1.
+        /// The number of the step, counted from 1.
         step: u64,
-        /// What is left to go on from.
+        /// From which step the training can be resumed.
         kept: String,
     },
     /// The tensor library reports an error.
@@ -58,7 +61,7 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// Trains by `recipe` into the new run folder `out`.
+/// Trains the model of `recipe`, and writes the results to the new run folder `out`.
 ///
 /// # Errors
 /// Every variant of [`TrainError`].
@@ -74,7 +77,10 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     recipe.labelled_rows(&dataset.train, shape.classes)?;
     recipe.family.complete(&*model);
     if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
-        let (field, expected) = ("train.restarts", "0 without validation rows, whose ELBO would choose");
+        let (field, expected) = (
+            "train.restarts",
+            "0 for data without validation rows, because the validation ELBO chooses the best restart",
+        );
         return Err(RecipeError::invalid(field, expected, recipe.train.restarts).into());
     }
     create(out, &recipe, &dataset)?;
@@ -85,7 +91,7 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     finish(trainer.run(observer)?, &recipe, &dataset, &*model)
 }
 
-/// Continues the run in the folder `path` from its checkpoint.
+/// Resumes the training of the run folder `path` from its checkpoint.
 ///
 /// # Errors
 /// Every variant of [`TrainError`].
@@ -97,7 +103,7 @@ pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Outcome, Train
     let mut learner = Learner::new(&*model, &run.recipe.train)?;
     let file = path.join(CHECKPOINT);
     let fail = |reason| TrainError::Checkpoint { path: file.clone(), reason };
-    // A run that was stopped before its first checkpoint starts again.
+    // A training that was stopped before its first checkpoint starts from the beginning.
     let checkpoint = match file.exists() {
         true => Some(Checkpoint::read(&file).map_err(fail)?),
         false => None,
@@ -119,7 +125,7 @@ pub fn resume(path: &Path, observer: &mut dyn Observer) -> Result<Outcome, Train
     finish(trainer.run(observer)?, &run.recipe, &dataset, &*model)
 }
 
-/// Writes the pictures of a model with its best weights.
+/// Writes the pictures of the model with its best weights.
 fn finish(
     (outcome, folder): (Outcome, Folder<'_>),
     recipe: &Recipe,
@@ -127,22 +133,22 @@ fn finish(
     model: &dyn Model,
 ) -> Result<Outcome, TrainError> {
     let drawn = results::draw(&folder.out, recipe, dataset, &outcome.metrics, model);
-    drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: folder.kept() })?;
+    drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: folder.resume_hint() })?;
     Ok(outcome)
 }
 
-/// A run folder while a model is trained into it.
+/// A run folder during a training.
 struct Folder<'r> {
     out: PathBuf,
     recipe: &'r Recipe,
     shape: DataShape,
-    /// The step of the checkpoint on disk.
+    /// The step of the checkpoint in the folder.
     saved: Option<u64>,
 }
 
 impl Folder<'_> {
-    /// What an error leaves to go on from.
-    fn kept(&self) -> String {
+    /// A part of an error message: from which step the training can be resumed.
+    fn resume_hint(&self) -> String {
         match self.saved {
             Some(step) => format!("the checkpoint of step {step} is intact"),
             None => "there is no checkpoint yet".to_owned(),
@@ -151,18 +157,18 @@ impl Folder<'_> {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
         let path = self.out.join(name);
-        write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.kept() })
+        write_atomic(&path, bytes).map_err(|source| TrainError::Write { path, source, kept: self.resume_hint() })
     }
 }
 
-impl Keeper for Folder<'_> {
+impl ProgressStore for Folder<'_> {
     type Error = TrainError;
 
     fn diverged(&self, step: u64) -> TrainError {
-        TrainError::Diverged { step, kept: self.kept() }
+        TrainError::Diverged { step, kept: self.resume_hint() }
     }
 
-    fn again(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, TrainError> {
+    fn new_model(&self, start: &TrainRecipe) -> Result<Box<dyn Model>, TrainError> {
         let recipe = Recipe { train: start.clone(), ..self.recipe.clone() };
         Ok(recipe.model(&self.shape)?)
     }

@@ -1,98 +1,99 @@
 use std::path::PathBuf;
 
-/// What can be wrong with a recipe.
+/// Why a recipe is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
-    /// Neither a built-in name nor a file.
+    /// The name is not a built-in recipe, and there is no such file.
     #[error("unknown recipe `{name}`: expected {known} or the path of a TOML file")]
     Unknown {
-        /// What was asked for.
+        /// The name that was given.
         name: String,
-        /// The built-in names.
+        /// The names of the built-in recipes.
         known: String,
     },
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: the recipe cannot be read: {source}", path.display())]
     Io {
-        /// The recipe's file.
+        /// The path of the recipe.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Not the TOML of a recipe.
+    /// The text is not TOML, or not the TOML of a recipe.
     #[error("{origin}: not a recipe: {source}")]
     Parse {
         /// The file or the built-in name.
         origin: String,
-        /// Where and why.
+        /// The position and the reason.
         source: Box<toml::de::Error>,
     },
-    /// A field of a recipe that is refused, with the recipe's origin.
+    /// Another error of this type, with the origin of the recipe.
     #[error("{origin}: not a recipe: {source}")]
     In {
         /// The file or the built-in name.
         origin: String,
-        /// What is refused.
+        /// The error.
         source: Box<Self>,
     },
-    /// A recipe as it was written before every family had a table of its own.
+    /// The recipe has the layout of an earlier version, in which families shared the tables `[model]` and `[conv]`.
     #[error(
-        "a recipe of an older layout, with a table [{table}]: each family now has a table of its own, [vae] for example, \
-         which holds what were [model], [conv] and others; write it anew after `elbo recipe`, or train again"
+        "the recipe has the table [{table}] of an older layout; each family now has a table of its own, \
+         for example [vae], that contains the fields of [model], [conv] and others; \
+         start from the recipe that `elbo recipe` prints, or train again"
     )]
     Older {
-        /// A table that there no longer is.
+        /// A table of the earlier layout.
         table: String,
     },
-    /// No such field.
+    /// There is no such field.
     #[error("unknown recipe field `{field}`{}; `elbo recipe --fields {family}` lists them all", did_you_mean(near))]
     UnknownField {
-        /// As it was written.
+        /// The name that was given.
         field: String,
-        /// The recipe's family.
+        /// The family of the recipe.
         family: &'static str,
-        /// Fields that are written nearly so.
+        /// Existing fields with similar names.
         near: Vec<String>,
     },
-    /// No such family.
+    /// There is no such family.
     #[error("unknown family `{found}`: expected {known}")]
     UnknownFamily {
-        /// As it was written.
+        /// The name that was given.
         found: String,
-        /// Those that there are.
+        /// The names of all families.
         known: String,
     },
-    /// A field that only other families have.
-    #[error("recipe field `{field}` is of family {owners}, and this recipe is of family `{family}`")]
+    /// The field exists only for other families.
+    #[error("recipe field `{field}` is a field of family {owners}, but this recipe is of family `{family}`")]
     OtherFamily {
-        /// The field's name.
+        /// The name of the field.
         field: String,
-        /// Whose it is.
+        /// The names of the families that have the field.
         owners: String,
-        /// The recipe's family.
+        /// The family of the recipe.
         family: &'static str,
     },
-    /// A value outside its range.
+    /// A value is outside its range, or does not suit the data.
     #[error("recipe field `{field}`: expected {expected}, found {found}")]
     Invalid {
-        /// The field's name.
+        /// The name of the field.
         field: String,
-        /// The range.
+        /// What is allowed.
         expected: String,
-        /// The value.
+        /// The value that was given.
         found: String,
     },
-    /// A table that its types refuse.
+    /// A table contains a value that its type does not allow.
     #[error("recipe table [{table}]: {reason}")]
     Table {
-        /// The table's name.
+        /// The name of the table.
         table: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The tensor library cannot make the model.
-    #[error("the model cannot be made: {0}")]
+    /// The tensor library cannot create the model.
+    #[error("the model cannot be created: {0}")]
     Tensor(#[from] candle_core::Error),
 }
 
@@ -102,13 +103,13 @@ fn did_you_mean(near: &[String]) -> String {
 }
 
 impl RecipeError {
-    /// A value outside its range.
+    /// An error for a value that is not allowed.
     #[must_use]
     pub fn invalid(field: impl Into<String>, expected: impl Into<String>, found: impl std::fmt::Display) -> Self {
         Self::Invalid { field: field.into(), expected: expected.into(), found: found.to_string() }
     }
 
-    /// Completes the name of a field of a family's own table, which the family gives without the table.
+    /// Adds the family's table to the name of the field. Families name their own fields without it.
     #[must_use]
     pub fn of_table(self, family: &str) -> Self {
         match self {
@@ -122,7 +123,7 @@ impl RecipeError {
         }
     }
 
-    /// The same in a recipe that came from somewhere.
+    /// Adds the file or built-in name that the recipe came from.
     #[must_use]
     pub fn within(self, origin: &str) -> Self {
         Self::In { origin: origin.to_owned(), source: Box::new(self) }

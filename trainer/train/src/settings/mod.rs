@@ -1,4 +1,4 @@
-//! What decides a run whatever its family: the data, the shape of a model, the optimisation, what is exported.
+//! Settings that all families share: the data, the layers of a model, the optimisation and the export.
 
 mod error;
 
@@ -14,14 +14,14 @@ use crate::nn::Activation;
 
 pub use error::RecipeError;
 
-/// What a model must know of the data.
+/// Properties of the data that determine the shape of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataShape {
-    /// Rows and columns of one example; one row for a table.
+    /// Rows and columns of one example. A row of a table is one row with a column for each feature.
     pub shape: [usize; 2],
     /// What the values mean.
     pub kind: Kind,
-    /// Number of classes: one more than the largest label; 0 without labels.
+    /// Number of classes: the largest label plus 1, or 0 if the data have no labels.
     pub classes: usize,
 }
 
@@ -32,36 +32,39 @@ impl DataShape {
         Self { shape: dataset.shape, kind: dataset.kind, classes: dataset.classes() }
     }
 
-    /// Values of one example.
+    /// Number of values of one example.
     #[must_use]
     pub fn dim(&self) -> usize {
         self.shape[0] * self.shape[1]
     }
 }
 
-/// Which data set, and how it is split.
+/// The data set and its split into train, validation and test rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataRecipe {
-    /// `digits`, `mnist`, `moons`, or the path of an IDX, CSV or NPY file, gzipped or not; empty where an energy is learnt.
+    /// Data set: `digits`, `mnist`, `moons`, or the path of an IDX, CSV or NPY file, which may be gzipped. Empty if the
+    /// family learns from an energy.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub spec: String,
-    /// Folder in which `spec` is looked for; without it the environment variable `ELBO_DATA`.
+    /// Folder that contains `spec`. Without this field, the environment variable `ELBO_DATA` names the folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// CSV column of labels; by default `label`, else `anomaly`. Labels 0 and 1 give an AUC, 1 being an anomaly.
+    /// CSV column that contains the labels. The default is `label` or, if there is no such column, `anomaly`. If the
+    /// labels are 0 and 1, label 1 marks an anomaly and an AUC is computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label_column: Option<String>,
-    /// CSV column with `train`, `val`, `test` or `unused`; by default `split`.
+    /// CSV column that assigns each row to a split: `train`, `val`, `test` or `unused`. The default is `split`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
-    /// CSV columns that are left out, such as text.
+    /// CSV columns that are ignored, for example columns of text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop_columns: Vec<String>,
-    /// Share of the train rows used for validation, where the data names none.
+    /// Share of the train rows that becomes the validation split if the data do not define one.
     #[serde(default = "DataRecipe::validation_fraction")]
     pub validation_fraction: f32,
-    /// Seed of the split; apart from the training seed, so that runs with different seeds stay comparable.
+    /// Seed of the split. It is independent of the training seed, so that runs with different training seeds are
+    /// comparable.
     #[serde(default)]
     pub split_seed: u64,
 }
@@ -102,18 +105,18 @@ impl DataRecipe {
     }
 }
 
-/// What most families say of their networks.
+/// The layers and the likelihood, for the families that share these options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ModelRecipe {
-    /// Widths of the encoder's hidden layers, from the data on; the decoder mirrors them.
+    /// Widths of the encoder's hidden layers, starting at the data. The decoder has the same widths in reverse order.
     pub hidden: Vec<usize>,
-    /// Latent dimensions.
+    /// Number of latent dimensions.
     pub latent: usize,
-    /// Activation of the hidden layers.
+    /// Activation function of the hidden layers.
     pub activation: Activation,
-    /// The decoder's likelihood: `bernoulli` (images), `logistic` (images of 256 grey values) or `gaussian`; without it
-    /// Bernoulli for images and Gaussian for tables.
+    /// Likelihood of the decoder: `bernoulli` (images), `logistic` (images with 256 grey values) or `gaussian`. The
+    /// default is `bernoulli` for images and `gaussian` for tables.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("enum" = ["bernoulli", "logistic", "gaussian"]))]
     pub likelihood: Option<Likelihood>,
@@ -126,10 +129,10 @@ impl Default for ModelRecipe {
 }
 
 impl ModelRecipe {
-    /// Checks every range that does not depend on the data.
+    /// Checks the ranges that do not depend on the data.
     ///
     /// # Errors
-    /// `Invalid`, naming the field without the family's table.
+    /// `Invalid`, which names the field without the family's table.
     pub fn check(&self) -> Result<(), RecipeError> {
         if self.latent == 0 {
             return Err(RecipeError::invalid("latent", "a whole number of at least 1", self.latent));
@@ -137,10 +140,10 @@ impl ModelRecipe {
         check_hidden(&self.hidden)
     }
 
-    /// The likelihood of data of this shape.
+    /// The likelihood for data of this shape.
     ///
     /// # Errors
-    /// `Invalid` for one that does not fit them.
+    /// `Invalid` if the chosen likelihood does not suit the data.
     pub fn likelihood_of(&self, data: &DataShape) -> Result<Likelihood, RecipeError> {
         let likelihood = self.likelihood.unwrap_or(match data.kind {
             Kind::Image => Likelihood::Bernoulli,
@@ -157,7 +160,7 @@ impl ModelRecipe {
 /// Checks the widths of hidden layers.
 ///
 /// # Errors
-/// `Invalid` for a width of 0.
+/// `Invalid` if a width is 0.
 pub fn check_hidden(hidden: &[usize]) -> Result<(), RecipeError> {
     match hidden.contains(&0) {
         true => Err(RecipeError::invalid("hidden", "widths of at least 1", format!("{hidden:?}"))),
@@ -165,7 +168,7 @@ pub fn check_hidden(hidden: &[usize]) -> Result<(), RecipeError> {
     }
 }
 
-/// What a family may look at beside its own table.
+/// The settings that a family may read in addition to the options of its own table.
 #[derive(Clone, Copy, Debug)]
 pub struct Shared<'r> {
     /// The data set.
@@ -174,69 +177,69 @@ pub struct Shared<'r> {
     pub train: &'r TrainRecipe,
 }
 
-/// How the learning rate changes over the run.
+/// How the learning rate changes during the training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Half a cosine, from `learning_rate` down to 0.
+    /// Half a period of a cosine, from `learning_rate` down to 0.
     #[default]
     Cosine,
-    /// `learning_rate` throughout.
+    /// The learning rate is always `learning_rate`.
     Constant,
-    /// `learning_rate` times `decay` every `decay_steps` steps.
+    /// The learning rate starts at `learning_rate` and is multiplied by `decay` every `decay_steps` steps.
     Step,
 }
 
-/// The two SGVB estimators of the paper.
+/// The two SGVB estimators of the evidence lower bound (arXiv 1312.6114).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Estimator {
-    /// All Monte Carlo: `log p(x,z) - log q(z|x)` at the sampled `z` (equation 6).
+    /// Monte Carlo estimate of the whole bound: `log p(x,z) - log q(z|x)` at the sampled `z` (equation 6).
     A,
-    /// Monte Carlo for the likelihood, analytic KL divergence (equation 7).
+    /// Monte Carlo estimate of the likelihood term, with the analytic KL divergence (equation 7).
     #[default]
     B,
 }
 
-/// The optimisation: Adam on minibatches.
+/// The settings of the optimisation with minibatches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainRecipe {
-    /// Optimiser steps.
+    /// Number of optimiser steps.
     pub steps: u64,
-    /// Rows a step.
+    /// Number of rows in a batch.
     pub batch: usize,
-    /// Adam's step size at its largest.
+    /// Largest learning rate.
     pub learning_rate: f64,
-    /// How the step size changes.
+    /// Schedule of the learning rate: `cosine`, `constant` or `step`.
     pub schedule: Schedule,
-    /// Factor of the step schedule, above 0 and at most 1.
+    /// Factor of the `step` schedule, above 0 and at most 1.
     pub decay: f64,
-    /// Steps between two decays of the step schedule.
+    /// Number of steps between two decays of the `step` schedule.
     pub decay_steps: u64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Weight of the KL divergence; 1 is the evidence lower bound.
+    /// Weight of the KL divergence. With 1 the objective is the evidence lower bound.
     pub beta: f64,
-    /// Steps over which `beta` grows from 0 to its value.
+    /// Number of steps over which `beta` grows from 0 to its value.
     pub kl_warmup_steps: u64,
-    /// The estimator of the bound: `a` (all Monte Carlo) or `b` (analytic KL).
+    /// Estimator of the bound: `a` (Monte Carlo estimate of all terms) or `b` (analytic KL divergence).
     pub estimator: Estimator,
-    /// Decay of the exponential moving average of the weights, in (0, 1); 0 for none. The average is what is validated
-    /// and kept.
+    /// Decay of the exponential moving average of the weights, from 0 up to but not including 1. With 0 there is no
+    /// average. Otherwise the averaged weights are validated and saved.
     pub ema: f64,
-    /// Seed of weights, order and noise.
+    /// Seed of the initial weights, of the order of the rows and of the noise.
     pub seed: u64,
-    /// How often to train again from other initial weights, `steps` steps each time; the model of the best validation bound
-    /// of all is kept. For objectives with bad local optima.
+    /// Number of further trainings from other initial weights, each of `steps` steps. The model with the best
+    /// validation bound of all trainings is saved. This helps if the objective has bad local optima.
     pub restarts: u64,
-    /// Steps between validations.
+    /// Number of steps between validations.
     pub validate_every: u64,
-    /// Fixed draws of noise over which a validation averages.
+    /// Number of fixed noise draws over which a validation averages.
     pub validation_draws: usize,
-    /// Validations without a better bound after which training stops; 0 for never.
+    /// Number of validations without improvement after which the training stops. With 0 it never stops early.
     pub patience: u64,
-    /// Steps between checkpoints.
+    /// Number of steps between checkpoints.
     pub checkpoint_every: u64,
 }
 
@@ -265,10 +268,10 @@ impl Default for TrainRecipe {
 }
 
 impl TrainRecipe {
-    /// Checks every range that the types do not.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         let invalid = |field: &str, expected: &str, found: &dyn std::fmt::Display| {
             Err(RecipeError::invalid(field, expected, found))
@@ -319,7 +322,7 @@ impl TrainRecipe {
         }
     }
 
-    /// The weight of the KL divergence at step `step`, counted from 0.
+    /// The weight of the KL divergence in step `step`, counted from 0.
     #[must_use]
     pub fn beta_at(&self, step: u64) -> f64 {
         if step >= self.kl_warmup_steps {
@@ -329,17 +332,17 @@ impl TrainRecipe {
     }
 }
 
-/// What the compiled blob will carry.
+/// What the compiled blob contains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExportRecipe {
-    /// Samples of the Monte Carlo score.
+    /// Number of samples of the Monte Carlo score.
     pub monte_carlo_samples: usize,
-    /// Samples of the importance-weighted score.
+    /// Number of samples of the importance-weighted score.
     pub importance_samples: usize,
-    /// Whether the blob can draw samples.
+    /// Whether the blob contains a program that draws samples.
     pub sample: bool,
-    /// Bits of a weight: 8, or 16 at twice the flash and time.
+    /// Number of bits of a weight: 8 or 16. With 16 bits the blob takes twice the flash and time.
     #[schemars(with = "u8", extend("enum" = [8, 16]))]
     pub weight_bits: WeightBits,
 }

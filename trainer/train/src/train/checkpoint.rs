@@ -1,4 +1,4 @@
-//! Checkpoints: everything a run needs to go on, in one safetensors file.
+//! Checkpoints: everything that is needed to resume a training, in one safetensors file.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrays::{Arrays, arrays_from_bytes, arrays_to_bytes};
 
-/// One line of `metrics.csv`.
+/// The metrics of one validation, a line of `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// Mean training loss since the line before (nats per row).
+    /// Mean training loss since the previous entry (nats per row).
     pub train_loss: f64,
-    /// Validation bound (nats per row), where there are validation rows.
+    /// Validation bound (nats per row), or `None` if there are no validation rows.
     pub validation_elbo: Option<f64>,
     /// Learning rate of the last step.
     pub learning_rate: f64,
@@ -22,68 +22,68 @@ pub struct Metric {
     pub seconds: f64,
 }
 
-/// The scalars of a run. Sums and bounds that decide something are kept as bits, because text may round.
+/// The scalars of a training. Values on which decisions depend are stored as bits, because text may round them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Steps taken, over all starts.
+    /// Number of steps taken, in all starts.
     pub step: u64,
-    /// The present start, counted from 0: see [`TrainRecipe::restarts`](crate::settings::TrainRecipe::restarts).
+    /// The current start, counted from 0. See [`TrainRecipe::restarts`](crate::settings::TrainRecipe::restarts).
     #[serde(default)]
     pub start: u64,
-    /// Steps taken before it.
+    /// Number of steps taken before the current start.
     #[serde(default)]
     pub start_step: u64,
-    /// Bits of its best validation bound.
+    /// Bits of the best validation bound of the current start.
     #[serde(default)]
     pub start_best: Option<u64>,
-    /// The seed, and so every generator: each is a function of seed, purpose and step.
+    /// The seed. Every random generator is a function of the seed, its purpose and the step.
     pub seed: u64,
     /// Bits of the best validation bound of all starts.
     pub best_elbo: Option<u64>,
-    /// The step it was reached at.
+    /// The step at which the best validation bound was reached.
     pub best_step: u64,
-    /// Validations since the best one of the present start.
+    /// Number of validations since the best one of the current start.
     pub stale: u64,
-    /// Bits of the sum of the training losses since the last line of metrics.
+    /// Bits of the sum of the training losses since the last entry of the metrics.
     pub loss_sum: u64,
-    /// Number of those losses.
+    /// Number of losses in the sum.
     pub loss_count: u64,
-    /// Seconds of training.
+    /// Seconds of training so far.
     pub seconds: f64,
-    /// Whether the run has ended.
+    /// Whether the training has ended.
     pub finished: bool,
-    /// Metrics so far.
+    /// All metrics so far.
     pub metrics: Vec<Metric>,
 }
 
 impl State {
-    /// The next start begins.
+    /// Updates the state for the next start.
     pub fn restart(&mut self) {
         (self.start, self.start_step) = (self.start + 1, self.step);
         (self.start_best, self.stale, self.loss_sum, self.loss_count) = (None, 0, 0, 0);
     }
 }
 
-/// A run at rest.
+/// The complete state of a training.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Checkpoint {
-    /// `weights.*`, `adam.*`, `ema.*` and `best.*`.
+    /// Arrays named `weights.*`, `adam.*`, `ema.*` and `best.*`.
     pub arrays: Arrays,
     /// The scalars.
     pub state: State,
 }
 
-/// Key of the scalars in the file's metadata.
+/// Key of the scalars in the metadata of the file.
 const STATE: &str = "elbo.state";
 
 impl Checkpoint {
-    /// The file's bytes.
+    /// The bytes of the file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let state = serde_json::to_string(&self.state).map_err(|e| e.to_string())?;
         arrays_to_bytes(&self.arrays, HashMap::from([(STATE.to_owned(), state)]))
     }
 
-    /// Reads a checkpoint.
+    /// Parses the bytes of a checkpoint.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let (arrays, metadata) = arrays_from_bytes(bytes)?;
         let state = metadata.get(STATE).ok_or("it has no training state")?;
@@ -91,7 +91,7 @@ impl Checkpoint {
         Ok(Self { arrays, state })
     }
 
-    /// Reads a checkpoint's file.
+    /// Reads a checkpoint from a file.
     pub fn read(path: &Path) -> Result<Self, String> {
         Self::from_bytes(&std::fs::read(path).map_err(|e| e.to_string())?)
     }

@@ -1,4 +1,4 @@
-//! A model with its optimiser and the moving average of its weights.
+//! A model with its optimisers and the moving average of its weights.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use crate::nn::OptimiserState;
 use crate::settings::TrainRecipe;
 use crate::step::{Optimiser, Step};
 
-/// The values of every variable, in the model's order.
+/// The values of all variables, in the order of the model.
 pub(crate) type Weights = Vec<Vec<f32>>;
 
 pub(crate) struct Learner<'m> {
     pub model: &'m dyn Model,
-    /// One for each of the model's groups.
+    /// One optimiser for each group of the model.
     optimisers: Vec<Optimiser>,
-    /// Moving average of the weights, if the recipe asks for one.
+    /// Moving average of the weights, if the settings ask for one.
     ema: Option<Weights>,
-    /// Weights of the best validation.
+    /// The weights with the best validation bound.
     pub best: Option<Weights>,
 }
 
@@ -30,12 +30,12 @@ impl<'m> Learner<'m> {
         let vars = model.params().vars();
         let optimisers =
             model.groups().iter().map(|group| Optimiser::new(group, vars, train)).collect::<Result<Vec<_>>>()?;
-        // What is fitted as a whole is not averaged over passes.
+        // The passes of a model that is fitted as a whole are not averaged.
         let ema = (train.ema > 0.0 && model.capabilities().fit.is_none()).then(|| weights(model)).transpose()?;
         Ok(Self { model, optimisers, ema, best: None })
     }
 
-    /// Begins anew with the weights of another model of the same shape; the best weights so far stay.
+    /// Starts again with the weights of another model of the same shape. The best weights are kept.
     pub fn restart(&mut self, fresh: &dyn Model, train: &TrainRecipe) -> Result<()> {
         set(self.model, &weights(fresh)?)?;
         let best = self.best.take();
@@ -43,21 +43,21 @@ impl<'m> Learner<'m> {
         Ok(())
     }
 
-    /// Gives the model these weights.
+    /// Sets the weights of the model.
     pub fn set(&self, weights: &Weights) -> Result<()> {
         set(self.model, weights)
     }
 
-    /// One step on the rows with an index in `batch`; returns the loss (nats per row).
+    /// Takes one step on the rows with an index in `batch`, and returns the loss (nats per row).
     pub fn step(&mut self, train: &TrainRecipe, step: u64, rows: &Split, batch: &[usize]) -> Result<f64> {
         let value = self.model.step(&mut Step::new(train, step, rows, batch, &mut self.optimisers))?;
         if !value.is_finite() {
             return Ok(value);
         }
         if let Some(ema) = &mut self.ema {
-            // A young average follows closely, so that the initial weights are soon forgotten.
-            let young = (1.0 + step as f64) / (10.0 + step as f64);
-            let keep = train.ema.min(young) as f32;
+            // At first the average follows the weights closely, so that it soon forgets the initial weights.
+            let early_decay = (1.0 + step as f64) / (10.0 + step as f64);
+            let keep = train.ema.min(early_decay) as f32;
             for ((_, var), average) in self.model.params().vars().iter().zip(ema) {
                 with_values(var, |values| {
                     for (a, v) in average.iter_mut().zip(values) {
@@ -69,12 +69,12 @@ impl<'m> Learner<'m> {
         Ok(value)
     }
 
-    /// The weights to validate and keep: the average where there is one.
+    /// The weights to validate and save: the moving average if there is one, otherwise the current weights.
     pub fn averaged(&self) -> Result<Weights> {
         self.ema.clone().map_or_else(|| weights(self.model), Ok)
     }
 
-    /// Calls `f` on the model with other weights.
+    /// Calls `f` while the model has other weights.
     pub fn with_weights<R>(&self, other: &Weights, f: impl FnOnce(&dyn Model) -> R) -> Result<R> {
         let own = weights(self.model)?;
         set(self.model, other)?;
@@ -83,13 +83,13 @@ impl<'m> Learner<'m> {
         Ok(result)
     }
 
-    /// Whether every weight is a number.
+    /// Whether all weights are finite.
     pub fn is_finite(&self) -> Result<bool> {
         let finite = |w: &Weights| w.iter().flatten().all(|v| v.is_finite());
         Ok(finite(&weights(self.model)?) && self.ema.as_ref().is_none_or(finite))
     }
 
-    /// Puts everything into a checkpoint.
+    /// Writes everything into a checkpoint.
     pub fn save(&self, checkpoint: &mut Checkpoint) -> Result<()> {
         let names: Vec<_> =
             self.model.params().vars().iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
@@ -106,12 +106,12 @@ impl<'m> Learner<'m> {
                 let array = (tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?);
                 checkpoint.arrays.insert(format!("optimiser.{group}.{name}"), array);
             }
-            checkpoint.arrays.insert(format!("optimiser.{group}.steps"), (vec![2], halves(state.step).to_vec()));
+            checkpoint.arrays.insert(format!("optimiser.{group}.steps"), (vec![2], split_count(state.step).to_vec()));
         }
         Ok(())
     }
 
-    /// Takes everything from a checkpoint.
+    /// Restores everything from a checkpoint.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let group = |group: &str| -> Result<Weights> {
             self.model
@@ -120,7 +120,7 @@ impl<'m> Learner<'m> {
                 .iter()
                 .map(|(name, var)| match checkpoint.arrays.get(&format!("{group}.{name}")) {
                     Some((shape, values)) if shape == var.dims() => Ok(values.clone()),
-                    _ => bail!("the checkpoint lacks {group}.{name} of shape {:?}", var.dims()),
+                    _ => bail!("the checkpoint has no {group}.{name} of shape {:?}", var.dims()),
                 })
                 .collect()
         };
@@ -150,8 +150,8 @@ impl<'m> Learner<'m> {
     }
 }
 
-/// A count as two numbers that `f32` holds exactly, while it is below 2^48.
-fn halves(count: u64) -> [f32; 2] {
+/// Splits a count into two numbers that `f32` represents exactly if the count is below 2^48.
+fn split_count(count: u64) -> [f32; 2] {
     [(count & 0xFF_FFFF) as f32, (count >> 24) as f32]
 }
 
@@ -159,7 +159,7 @@ fn whole(halves: &[f32]) -> u64 {
     halves.iter().rev().fold(0, |count, half| count << 24 | *half as u64)
 }
 
-/// The named arrays of a model.
+/// The variables of a model as named arrays.
 pub(crate) fn arrays(model: &dyn Model) -> Result<Arrays> {
     let array = |(name, var): &(String, Var)| Ok((name.clone(), (var.dims().to_vec(), var.flatten_all()?.to_vec1()?)));
     model.params().vars().iter().map(array).collect()
@@ -176,7 +176,7 @@ fn set(model: &dyn Model, weights: &Weights) -> Result<()> {
     Ok(())
 }
 
-/// Reads a tensor's values where they are.
+/// Calls `f` with the values of a tensor, without copying them.
 fn with_values(tensor: &Tensor, f: impl FnOnce(&[f32])) -> Result<()> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {

@@ -22,7 +22,7 @@ struct Mean {
 impl Mean {
     fn new(dim: usize, breaks: u64) -> Self {
         let mut params = Params::new(0, &Device::Cpu, DType::F32).unwrap();
-        let mean = params.set_up("mean", &Tensor::zeros(dim, DType::F32, &Device::Cpu).unwrap()).unwrap();
+        let mean = params.variable("mean", &Tensor::zeros(dim, DType::F32, &Device::Cpu).unwrap()).unwrap();
         Self { params, mean, dim, breaks }
     }
 }
@@ -80,7 +80,7 @@ impl Fit for Mean {
     }
 }
 
-/// Rows about 3 and -1; a data set standardises them, so they are moved afterwards.
+/// Rows around 3 and -1. They are shifted after the data set has standardised them.
 fn dataset() -> Dataset {
     let mut rng = Rng::new(3);
     let rows: Vec<Vec<f32>> = (0..200).map(|_| vec![rng.unit() as f32, rng.unit() as f32]).collect();

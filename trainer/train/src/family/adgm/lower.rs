@@ -1,6 +1,6 @@
-//! The programs of auxiliary deep generative models: sample (of a class), classify, and the scores of a row of unknown class.
+//! The programs of auxiliary deep generative models: sample, classify, and scores for a row of unknown class.
 //!
-//! A first layer of several inputs is a sum of affine maps; what does not depend on a loop is computed before it.
+//! The first layer of a network is a sum of affine maps. The terms that do not depend on a loop are computed before it.
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
@@ -15,9 +15,9 @@ use crate::lower::{Affine, Tower, activate};
 use crate::nn::Activation;
 use crate::settings::ExportRecipe;
 
-/// A network's layers.
+/// The layers of a network in the float graph.
 struct NetLayers {
-    /// Of each continuous input; the first carries the bias.
+    /// The affine map of each continuous input. The first one contains the bias.
     inputs: Vec<(Input, Affine)>,
     class: Option<Affine>,
     rest: Tower,
@@ -25,7 +25,7 @@ struct NetLayers {
     heads: Vec<Affine>,
 }
 
-/// What networks read, as far as it is known: nodes of `x`, `a`, `z` and the one-hot class.
+/// The inputs of the networks that are already known: the nodes of `x`, `a`, `z` and the one-hot class.
 #[derive(Clone, Copy, Default)]
 struct Given {
     x: Option<NodeId>,
@@ -51,7 +51,7 @@ impl NetLayers {
             let (out, inp) = params.get(*weight).dims2()?;
             let b = if i == 0 { params.values(net.bias)? } else { vec![0.0; out] };
             let layer = DenseLayer { w: params.values(*weight)?, b, out, inp };
-            inputs.push((*input, Affine::of(model, &format!("{name}.{input:?}").to_lowercase(), layer)));
+            inputs.push((*input, Affine::add(model, &format!("{name}.{input:?}").to_lowercase(), layer)));
         }
         let class = match net.classes {
             None => None,
@@ -60,7 +60,7 @@ impl NetLayers {
                 let values = params.values(rows)?;
                 let w = (0..out).flat_map(|o| (0..classes).map(move |c| c * out + o)).map(|at| values[at]).collect();
                 let layer = DenseLayer { w, b: vec![0.0; out], out, inp: classes };
-                Some(Affine::of(model, &format!("{name}.y"), layer))
+                Some(Affine::add(model, &format!("{name}.y"), layer))
             }
         };
         let rest = Tower::mlp(model, &format!("{name}.rest"), params, &net.rest)?;
@@ -69,7 +69,7 @@ impl NetLayers {
         Ok(Self { inputs, class, rest, activation: net.rest.activation, heads: heads.collect::<Result<_>>()? })
     }
 
-    /// The sum of the first layer's maps of what `given` has, added to `sum`.
+    /// Adds the affine maps of the inputs in `given` to `sum`.
     fn partial(&self, b: &mut Builder, given: Given, sum: Option<NodeId>) -> Option<NodeId> {
         let continuous = self.inputs.iter().filter_map(|(input, layer)| Some((*layer, given.get(*input)?)));
         let class = self.class.and_then(|layer| Some((layer, given.class?)));
@@ -80,13 +80,13 @@ impl NetLayers {
         })
     }
 
-    /// The last hidden layer, when the first layer's maps of all inputs are summed.
+    /// The last hidden layer. `sum` is the complete sum of the first layer's affine maps.
     fn hidden(&self, b: &mut Builder, sum: Option<NodeId>) -> NodeId {
         let first = activate(b, self.activation, sum.unwrap_or_default());
         self.rest.apply(b, first)
     }
 
-    /// The Gaussian of the heads, its log-variance clamped to an interval.
+    /// The Gaussian that the heads compute. Its log-variance is clamped to an interval.
     fn gaussian(&self, b: &mut Builder, sum: Option<NodeId>, (low, high): (f64, f64)) -> (NodeId, NodeId) {
         let h = self.hidden(b, sum);
         let (mu, raw) = (self.heads[0].apply(b, h), self.heads[1].apply(b, h));
@@ -103,7 +103,7 @@ struct Lowering<'m> {
     p_a: NetLayers,
 }
 
-/// Sums of the first layers that no loop changes.
+/// Partial sums of the networks' first layers, with the terms that no loop changes.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     q_y: Option<NodeId>,
@@ -135,7 +135,7 @@ pub(super) fn lower(adgm: &Adgm, export: &ExportRecipe) -> Result<FloatModel> {
 }
 
 impl Lowering<'_> {
-    /// What `given` adds to the sums.
+    /// Adds the affine maps of the inputs in `given` to all sums.
     fn sums(&self, b: &mut Builder, given: Given, sums: Sums) -> Sums {
         Sums {
             q_y: self.q_y.as_ref().and_then(|q_y| q_y.partial(b, Given { class: None, ..given }, sums.q_y)),
@@ -147,7 +147,7 @@ impl Lowering<'_> {
 
     /// The heads of p(x|.).
     fn data(&self) -> HeadLayers {
-        HeadLayers::of(self.model.spec.likelihood, self.p_x.heads[0], self.p_x.heads.get(1).copied())
+        HeadLayers::from_layers(self.model.spec.likelihood, self.p_x.heads[0], self.p_x.heads.get(1).copied())
     }
 
     fn draw(b: &mut Builder, (mu, logvar): (NodeId, NodeId), eps: NodeId) -> NodeId {
@@ -155,7 +155,7 @@ impl Lowering<'_> {
         b.map(Opcode::Fma, 0, &[sigma, eps, mu])
     }
 
-    /// p(z), p(a|z,y) where x depends on a, and the mean of p(x|.).
+    /// Draws from p(z), from p(a|z,y) if x depends on a, and computes the mean of p(x|.).
     fn sample(&self) -> FloatProgram {
         let spec = &self.model.spec;
         let mut b = Builder::default();
@@ -174,7 +174,7 @@ impl Lowering<'_> {
         b.finish(if class.is_some() { ProgramKind::SampleClass } else { ProgramKind::Sample }, &[out])
     }
 
-    /// q(y|x): the mean of q(y|a,x) over draws of q(a|x).
+    /// q(y|x), the mean of q(y|a,x) over samples of q(a|x).
     fn classify(&self, samples: u32) -> Option<FloatProgram> {
         let q_y = self.q_y.as_ref()?;
         let spec = &self.model.spec;
@@ -201,8 +201,8 @@ impl Lowering<'_> {
         q_y.heads[0].apply(b, h)
     }
 
-    /// The negative bound of a row of unknown class: the mean over draws of `a` and `z`, or at their means, where the
-    /// entropies of q(a|x) and q(z|a,x,y) stay analytic.
+    /// The negative bound of a row with unknown class. With `draws` it is the mean over draws of `a` and `z`. Otherwise
+    /// it is evaluated at their means, with the analytic entropies of q(a|x) and q(z|a,x,y).
     fn score(&self, draws: Option<u32>) -> FloatProgram {
         let spec = &self.model.spec;
         let mut b = Builder::default();
@@ -239,7 +239,8 @@ impl Lowering<'_> {
         b.finish(kind, &[out])
     }
 
-    /// `-log p(x|.) - log p(a|.) + KL(q(z|a,x,y) || p(z))` at `a`, classes summed out with their entropy.
+    /// `-log p(x|.) - log p(a|.) + KL(q(z|a,x,y) || p(z))` at `a`. The classes are summed, and the entropy of their
+    /// distribution is subtracted.
     fn bound(&self, b: &mut Builder, x: NodeId, a: NodeId, sums: Sums, drawn: bool) -> NodeId {
         let spec = &self.model.spec;
         let given = Given { a: Some(a), ..Given::default() };

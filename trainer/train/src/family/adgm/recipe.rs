@@ -1,7 +1,8 @@
-//! The tables `[adgm]` and `[sdgm]` of a recipe, and what they share with `[avae]`.
+//! The tables `[adgm]` and `[sdgm]` of a recipe, and the options that they share with `[avae]`.
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Adgm, AdgmSpec, Structure, choose};
@@ -19,17 +20,20 @@ pub struct AdgmRecipe {
     pub model: ModelRecipe,
     /// Dimensions of the auxiliary variable.
     pub auxiliary: usize,
-    /// Train rows that keep their label, balanced over the classes and drawn by the split seed; 0 for all.
+    /// Number of train rows whose labels are used. They are balanced over the classes and drawn with the split seed.
+    /// With 0 all labels are used.
     pub labels: usize,
-    /// Labelled rows a step, beside the batch: all of them if there are no more.
+    /// Number of labelled rows in a step, in addition to the batch. If there are fewer labelled rows, a step uses all
+    /// of them.
     pub labelled_batch: usize,
-    /// Classes of an unlabelled row whose `q(y|a,x)` is below this are left out of its sum in training, and `q` is that of the
-    /// others (arXiv 2007.01919): a bound still, at a fraction of the work once most rows have one likely class. 0 for the
-    /// sum over every class.
+    /// Smallest `q(y|a,x)` of a class in training. Less probable classes of an unlabelled row are omitted from its sum,
+    /// and `q` is renormalised (arXiv 2007.01919). The result is still a bound, and costs much less once most rows have
+    /// one likely class. With 0 the sum is over all classes.
     pub least_class: f64,
-    /// Weight of `log q(y|a,x)` on a labelled row, times train rows over labelled rows (`alpha`, equation 12).
+    /// Weight of `log q(y|a,x)` for labelled rows, relative to the number of train rows divided by that of labelled
+    /// rows (`alpha` of equation 12).
     pub alpha: f64,
-    /// Auxiliary samples over which a classification averages.
+    /// Number of auxiliary samples over which a classification averages.
     pub samples: usize,
 }
 
@@ -48,10 +52,10 @@ impl Default for AdgmRecipe {
 }
 
 impl AdgmRecipe {
-    /// Checks every range that the types do not.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.model.check()?;
         let invalid = |field: &str, expected: &str, found: String| Err(RecipeError::invalid(field, expected, found));
@@ -75,42 +79,94 @@ impl AdgmRecipe {
     }
 }
 
-/// The model of a structure.
-pub(in crate::family) fn make(
-    structure: Structure,
-    options: &AdgmRecipe,
-    data: &DataShape,
-    shared: Shared<'_>,
-) -> Result<Box<dyn Model>, RecipeError> {
-    if data.classes == 0 && structure != Structure::Avae {
-        let expected = "`avae` or `vae` for data without labels; --label-column names a table's";
-        return Err(RecipeError::invalid("family", expected, format!("{structure:?}").to_lowercase()));
-    }
-    let likelihood = options.model.likelihood_of(data)?;
-    let ModelRecipe { hidden, latent, activation, .. } = options.model.clone();
-    let (input, classes, auxiliary) = (data.dim(), data.classes, options.auxiliary);
-    let spec = AdgmSpec { structure, input, classes, hidden, auxiliary, latent, activation, likelihood };
-    let place = (&Device::Cpu, DType::F32);
-    Ok(Box::new(Adgm::new(spec, options.clone(), shared.data.split_seed, shared.train.seed, place)?))
+/// A family whose model is an [`Adgm`]. Such families differ in the structure of the networks and in the options that a
+/// recipe offers.
+pub trait AuxiliaryFamily {
+    /// See [`Register::Options`].
+    type Options: Clone + Default + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned + JsonSchema + 'static;
+
+    /// The structure of the networks.
+    const STRUCTURE: Structure;
+
+    /// See [`Register::DESCRIPTION`].
+    const DESCRIPTION: &'static str;
+
+    /// See [`Register::RECIPES`].
+    const RECIPES: &'static [(&'static str, &'static str)];
+
+    /// See [`Register::FLAGS`].
+    const FLAGS: &'static [Flag];
+
+    /// All options of the model. Options that the family does not offer have their defaults.
+    fn model_options(options: &Self::Options) -> AdgmRecipe;
+
+    /// The options of the layers and the likelihood.
+    fn shared_options(options: &mut Self::Options) -> &mut ModelRecipe;
 }
 
-/// The rows that keep their label.
-pub(in crate::family) fn labelled(
-    options: &AdgmRecipe,
-    train: &Split,
-    classes: usize,
-    shared: Shared<'_>,
-) -> Result<Option<Vec<usize>>, RecipeError> {
-    choose(train.labels.as_deref(), classes, options.labels, shared.data.split_seed).map(Some)
+impl<F: AuxiliaryFamily> Register for F {
+    type Options = F::Options;
+
+    const DESCRIPTION: &'static str = F::DESCRIPTION;
+
+    const RECIPES: &'static [(&'static str, &'static str)] = F::RECIPES;
+
+    const FLAGS: &'static [Flag] = F::FLAGS;
+
+    fn check(options: &F::Options, _: Shared<'_>) -> Result<(), RecipeError> {
+        F::model_options(options).check()
+    }
+
+    fn model(options: &F::Options, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
+        if data.classes == 0 && F::STRUCTURE != Structure::Avae {
+            let expected =
+                "`avae` or `vae` for data without labels; --label-column names the column of a table's labels";
+            return Err(RecipeError::invalid("family", expected, format!("{:?}", F::STRUCTURE).to_lowercase()));
+        }
+        let options = F::model_options(options);
+        let likelihood = options.model.likelihood_of(data)?;
+        let ModelRecipe { hidden, latent, activation, .. } = options.model.clone();
+        let spec = AdgmSpec {
+            structure: F::STRUCTURE,
+            input: data.dim(),
+            classes: data.classes,
+            hidden,
+            auxiliary: options.auxiliary,
+            latent,
+            activation,
+            likelihood,
+        };
+        let place = (&Device::Cpu, DType::F32);
+        Ok(Box::new(Adgm::new(spec, options, shared.data.split_seed, shared.train.seed, place)?))
+    }
+
+    fn complete(options: &mut F::Options, model: &dyn Model) {
+        F::shared_options(options).likelihood = Some(model.likelihood());
+    }
+
+    fn labelled_rows(
+        options: &F::Options,
+        train: &Split,
+        classes: usize,
+        shared: Shared<'_>,
+    ) -> Result<Option<Vec<usize>>, RecipeError> {
+        if F::STRUCTURE == Structure::Avae {
+            return Ok(None);
+        }
+        let labels = F::model_options(options).labels;
+        choose(train.labels.as_deref(), classes, labels, shared.data.split_seed).map(Some)
+    }
 }
 
 /// The family `adgm`.
 pub struct Entry;
 
-impl Register for Entry {
+impl AuxiliaryFamily for Entry {
     type Options = AdgmRecipe;
 
-    const ABOUT: &'static str = "auxiliary deep generative model, learns from few labels";
+    const STRUCTURE: Structure = Structure::Adgm;
+
+    const DESCRIPTION: &'static str = "auxiliary deep generative model, learns from few labels";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("adgm-mnist", include_str!("recipes/adgm-mnist.toml")),
@@ -121,24 +177,14 @@ impl Register for Entry {
 
     const FLAGS: &'static [Flag] = &[Flag::HIDDEN, Flag::LATENT, Flag::LIKELIHOOD, Flag::new("labels", "labels", "N")];
 
-    fn check(options: &AdgmRecipe, _: Shared<'_>) -> Result<(), RecipeError> {
-        options.check()
+    fn model_options(options: &AdgmRecipe) -> AdgmRecipe {
+        options.clone()
     }
 
-    fn model(options: &AdgmRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
-        make(Structure::Adgm, options, data, shared)
-    }
-
-    fn complete(options: &mut AdgmRecipe, model: &dyn Model) {
-        options.model.likelihood = Some(model.likelihood());
-    }
-
-    fn labelled_rows(
-        options: &AdgmRecipe,
-        train: &Split,
-        classes: usize,
-        shared: Shared<'_>,
-    ) -> Result<Option<Vec<usize>>, RecipeError> {
-        labelled(options, train, classes, shared)
+    fn shared_options(options: &mut AdgmRecipe) -> &mut ModelRecipe {
+        &mut options.model
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,7 @@ use std::f64::consts::TAU;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::*;
-use crate::data::Kind;
-use crate::recipe::Recipe;
-use crate::run::Run;
-use crate::run::{resume, train};
-use crate::settings::DataShape;
-use crate::train::StopAfter;
+use crate::testing::{assert_every_variable_learns, assert_gradients_are_slopes, scalar, values};
 
 const CPU: Device = Device::Cpu;
 const STRUCTURES: [Structure; 3] = [Structure::Adgm, Structure::Sdgm, Structure::Avae];
@@ -50,14 +45,6 @@ impl Setting {
         let (bound, cross_entropy) = self.model.labelled(&self.x, &self.y, &self.noise, terms).unwrap();
         (unlabelled + (bound + cross_entropy * 0.7).unwrap().mean_all().unwrap()).unwrap()
     }
-}
-
-fn scalar(t: &Tensor) -> f64 {
-    t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
-}
-
-fn numbers(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
 fn close(a: &[f64], b: &[f64], tolerance: f64) {
@@ -130,12 +117,7 @@ fn every_variable_receives_a_gradient() {
         for likelihood in LIKELIHOODS {
             for dtype in [DType::F32, DType::F64] {
                 let setting = setting(structure, likelihood, dtype);
-                let grads = setting.loss(EXACT).backward().unwrap();
-                for (name, var) in setting.model.params().vars() {
-                    let g = grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-                    let size = scalar(&g.abs().unwrap().sum_all().unwrap());
-                    assert!(size > 0.0 && size.is_finite(), "{structure:?} {name}: {size}");
-                }
+                assert_every_variable_learns(setting.model.params().vars(), &setting.loss(EXACT));
             }
         }
     }
@@ -147,22 +129,7 @@ fn finite_differences_agree() {
         for (likelihood, estimator) in [(Likelihood::Bernoulli, Estimator::A), (Likelihood::Gaussian, Estimator::B)] {
             let setting = setting(structure, likelihood, DType::F64);
             let terms = Terms { beta: 0.6, estimator, least_class: 0.33 };
-            let grads = setting.loss(terms).backward().unwrap();
-            for (name, var) in setting.model.params().vars() {
-                let (g, start) = (numbers(grads.get(var).unwrap()), numbers(var));
-                for i in (0..start.len()).step_by(start.len() / 3 + 1) {
-                    let h = 1e-6;
-                    let at = |delta: f64| {
-                        let mut values = start.clone();
-                        values[i] += delta;
-                        var.set(&Tensor::from_vec(values, var.shape(), &CPU).unwrap()).unwrap();
-                        scalar(&setting.loss(terms))
-                    };
-                    let slope = (at(h) - at(-h)) / (2.0 * h);
-                    at(0.0);
-                    assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", g[i]);
-                }
-            }
+            assert_gradients_are_slopes(setting.model.params().vars(), 3, || setting.loss(terms));
         }
     }
 }
@@ -181,7 +148,7 @@ fn fused_equals_composed() {
             assert!((scalar(&a) - scalar(&b)).abs() < 1e-5 * scalar(&b).abs());
             let (ga, gb) = (a.backward().unwrap(), b.backward().unwrap());
             for ((name, a), (_, b)) in narrow.model.params().vars().iter().zip(wide.model.params().vars()) {
-                let (a, b) = (numbers(ga.get(a).unwrap()), numbers(gb.get(b).unwrap()));
+                let (a, b) = (values(ga.get(a).unwrap()), values(gb.get(b).unwrap()));
                 assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs())), "{name}");
             }
         }
@@ -197,7 +164,7 @@ struct Reference<'m> {
 
 impl<'m> Reference<'m> {
     fn of(model: &'m Adgm) -> Self {
-        let vars = model.params().vars().iter().map(|(name, var)| (name.as_str(), (var.dims().to_vec(), numbers(var))));
+        let vars = model.params().vars().iter().map(|(name, var)| (name.as_str(), (var.dims().to_vec(), values(var))));
         let class_scale = if model.spec().structure == Structure::Adgm { CLASS_SCALE } else { 1.0 };
         Self { vars: vars.collect(), class_scale }
     }
@@ -279,8 +246,8 @@ fn the_labelled_bound_is_its_equation() {
             }
             let terms = Terms { estimator: Estimator::A, ..EXACT };
             let (bound, cross_entropy) = model.labelled(&x, &y, &noise, terms).unwrap();
-            close(&numbers(&bound), &bounds, 1e-10);
-            close(&numbers(&cross_entropy), &entropies, 1e-10);
+            close(&values(&bound), &bounds, 1e-10);
+            close(&values(&cross_entropy), &entropies, 1e-10);
         }
     }
 }
@@ -295,11 +262,11 @@ fn the_unlabelled_bound_enumerates_the_labelled_one() {
             for class in 0..CLASSES as u32 {
                 let y = Tensor::new(&[class; ROWS], &CPU).unwrap();
                 let (bound, cross_entropy) = model.labelled(&x, &y, &noise, terms).unwrap();
-                for ((sum, bound), log) in want.iter_mut().zip(numbers(&bound)).zip(numbers(&cross_entropy)) {
+                for ((sum, bound), log) in want.iter_mut().zip(values(&bound)).zip(values(&cross_entropy)) {
                     *sum += (-log).exp() * (bound - log);
                 }
             }
-            close(&numbers(&model.unlabelled(&x, &noise, terms).unwrap()), &want, 1e-10);
+            close(&values(&model.unlabelled(&x, &noise, terms).unwrap()), &want, 1e-10);
         }
     }
 }
@@ -310,14 +277,14 @@ fn unlikely_classes_are_left_out() {
     for structure in [Structure::Adgm, Structure::Sdgm] {
         let s = setting(structure, Likelihood::Bernoulli, DType::F64);
         let unlabelled =
-            |least_class| numbers(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class, ..EXACT }).unwrap());
+            |least_class| values(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class, ..EXACT }).unwrap());
         close(&unlabelled(1e-9), &unlabelled(0.0), 1e-12);
         // Only the likeliest class is above a threshold that none reaches.
-        let least = numbers(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class: 1.0, ..EXACT }).unwrap());
+        let least = values(&s.model.unlabelled(&s.x, &s.noise, Terms { least_class: 1.0, ..EXACT }).unwrap());
         let (a, _) = s.model.auxiliary(&s.x, &s.noise.a).unwrap();
         let log_q_y = s.model.log_class(s.model.q_y.as_ref().unwrap(), &s.x, &a, 1).unwrap();
         let y = log_q_y.argmax(1).unwrap();
-        close(&least, &numbers(&s.model.labelled(&s.x, &y, &s.noise, EXACT).unwrap().0), 1e-12);
+        close(&least, &values(&s.model.labelled(&s.x, &y, &s.noise, EXACT).unwrap().0), 1e-12);
     }
 }
 
@@ -346,11 +313,11 @@ fn more_importance_samples_tighten_the_bound() {
 fn a_classification_is_the_mean_over_auxiliary_samples() {
     for dtype in [DType::F32, DType::F64] {
         let Setting { model, x, .. } = setting(Structure::Adgm, Likelihood::Bernoulli, dtype);
-        let p = numbers(&model.classify(&x, 3, &mut Rng::new(3)).unwrap());
+        let p = values(&model.classify(&x, 3, &mut Rng::new(3)).unwrap());
         let mut rng = Rng::new(3);
         let mut mean = vec![0.0; ROWS * CLASSES];
         for _ in 0..3 {
-            let one = numbers(&model.classify(&x, 1, &mut rng).unwrap());
+            let one = values(&model.classify(&x, 1, &mut rng).unwrap());
             mean.iter_mut().zip(one).for_each(|(mean, p)| *mean += p / 3.0);
         }
         close(&p, &mean, 1e-6);
@@ -359,9 +326,9 @@ fn a_classification_is_the_mean_over_auxiliary_samples() {
         let noise = model.noise(ROWS, &mut Rng::new(3)).unwrap();
         let y = Tensor::new(&[1u32; ROWS], &CPU).unwrap();
         let (_, cross_entropy) = model.labelled(&x, &y, &noise, EXACT).unwrap();
-        let one = numbers(&model.classify(&x, 1, &mut Rng::new(3)).unwrap());
+        let one = values(&model.classify(&x, 1, &mut Rng::new(3)).unwrap());
         let of_one: Vec<f64> = one.chunks(CLASSES).map(|p| -p[1].ln()).collect();
-        close(&numbers(&cross_entropy), &of_one, 1e-5);
+        close(&values(&cross_entropy), &of_one, 1e-5);
         assert!(model.classify(&x, 0, &mut rng).is_err());
     }
     let Setting { model, .. } = setting(Structure::Avae, Likelihood::Bernoulli, DType::F32);
@@ -397,122 +364,5 @@ fn samples_take_the_classes_in_turn() {
         }
     }
     let images = setting(Structure::Sdgm, Likelihood::Bernoulli, DType::F32).model;
-    assert!(numbers(&images.sample(5, &mut Rng::new(1)).unwrap()).iter().all(|p| (0.0..=1.0).contains(p)));
-}
-
-#[test]
-fn labelled_rows_are_balanced_and_drawn_by_the_seed() {
-    let labels: Vec<u32> = (0..900).map(|i| (i * i % 7 % 3) as u32).collect();
-    let chosen = choose(Some(&labels), 3, 20, 5).unwrap();
-    let of = |class: u32| chosen.iter().filter(|row| labels[**row] == class).count();
-    assert_eq!(([of(0), of(1), of(2)], chosen.is_sorted()), ([7, 7, 6], true));
-    assert_eq!(chosen, choose(Some(&labels), 3, 20, 5).unwrap());
-    assert_ne!(chosen, choose(Some(&labels), 3, 20, 6).unwrap());
-    assert_eq!(choose(Some(&labels), 3, 0, 5).unwrap(), (0..900).collect::<Vec<_>>());
-    let says = |labels: Option<&[u32]>, classes, count, part: &str| {
-        let text = choose(labels, classes, count, 0).unwrap_err().of_table("adgm").to_string();
-        assert!(text.contains("adgm.labels") && text.contains(part), "{text}");
-    };
-    says(None, 2, 4, "--label-column");
-    says(Some(&[0, 1, 2]), 2, 2, "found 2 of 2 in row 2");
-    says(Some(&[0, 2]), 3, 0, "none of class 1");
-    says(Some(&[0, 1, 1]), 2, 1, "at least one row of every class");
-    says(Some(&[0, 1, 1]), 2, 4, "1 rows of class 0 where 2");
-}
-
-fn recipe(family: &str, data: &str, steps: u64) -> Recipe {
-    let mut recipe = Recipe::for_family(family, data).unwrap();
-    recipe.set(&format!("{family}.hidden"), "24").unwrap();
-    recipe.train.steps = steps;
-    recipe.train.validate_every = steps;
-    recipe.train.checkpoint_every = steps;
-    recipe.train.validation_draws = 1;
-    recipe
-}
-
-#[test]
-fn data_that_do_not_fit_are_refused_before_anything_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let says = |name: &str, text: &str, family, labels, parts: &[&str]| {
-        let (file, out) = (dir.path().join(name), dir.path().join("run"));
-        std::fs::write(&file, text).unwrap();
-        let mut recipe = recipe(family, file.to_str().unwrap(), 1);
-        recipe.family.of_mut::<AdgmRecipe>().unwrap().labels = labels;
-        let error = train(&recipe, &out, &mut ()).unwrap_err().to_string();
-        assert!(parts.iter().all(|part| error.contains(part)) && !out.exists(), "{error}");
-    };
-    let rows = |label: fn(usize) -> usize| (0..40).map(|i| format!("{i},{}\n", label(i))).collect::<String>();
-    says("a.csv", &format!("a,b\n{}", rows(|i| i)), "adgm", 0, &["family", "adgm", "--label-column"]);
-    says("b.csv", &format!("a,label\n{}", rows(|i| 2 * (i % 2))), "sdgm", 0, &["none of class 1"]);
-    says("c.csv", &format!("a,label\n{}", rows(|i| i % 2)), "sdgm", 60, &["rows of class", "30"]);
-    says("d.csv", &format!("a,label\n{}", rows(|i| i % 2)), "adgm", 1, &["at least one row of every class"]);
-}
-
-#[test]
-fn options_out_of_range_name_their_field() {
-    let mut recipe = Recipe::find("moons-adgm").unwrap();
-    let says = |recipe: &Recipe, field: &str| {
-        let error = recipe.check().unwrap_err().to_string();
-        assert!(error.contains(field), "{error}");
-    };
-    let options = recipe.family.of::<AdgmRecipe>().unwrap().clone();
-    for (field, wrong) in [
-        ("adgm.auxiliary", AdgmRecipe { auxiliary: 0, ..options.clone() }),
-        ("adgm.labelled_batch", AdgmRecipe { labelled_batch: 0, ..options.clone() }),
-        ("adgm.samples", AdgmRecipe { samples: 0, ..options.clone() }),
-        ("adgm.alpha", AdgmRecipe { alpha: f64::NAN, ..options.clone() }),
-    ] {
-        *recipe.family.of_mut().unwrap() = wrong;
-        says(&recipe, field);
-    }
-    *recipe.family.of_mut().unwrap() = options;
-    recipe.family.of_mut::<AdgmRecipe>().unwrap().model.hidden.clear();
-    says(&recipe, "adgm.hidden");
-}
-
-#[test]
-fn the_small_recipe_fits_200_kilobytes_of_flash() {
-    let recipe = Recipe::find("adgm-mnist-small").unwrap();
-    let model = recipe.model(&DataShape { shape: [28, 28], kind: Kind::Image, classes: 10 }).unwrap();
-    let weights: usize = model.params().vars().iter().map(|(_, var)| var.elem_count()).sum();
-    assert!((150_000..200_000).contains(&weights), "{weights}");
-}
-
-#[test]
-fn a_resumed_run_equals_an_uninterrupted_one() {
-    let dir = tempfile::tempdir().unwrap();
-    for family in ["adgm", "sdgm", "avae"] {
-        let mut recipe = recipe(family, "digits", 6);
-        // Fewer a step than there are: rows are drawn.
-        if let Some(options) = recipe.family.of_mut::<AdgmRecipe>() {
-            (options.labels, options.labelled_batch) = (30, 20);
-        }
-        let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(format!("{name}-{family}")));
-        train(&recipe, &whole, &mut ()).unwrap();
-        train(&recipe, &parts, &mut StopAfter(3)).unwrap();
-        resume(&parts, &mut ()).unwrap();
-        let weights = |out| Run::open(out).unwrap().model().unwrap().params().save().unwrap();
-        let (a, b) = (weights(&whole), weights(&parts));
-        assert!(a.iter().all(|(name, t)| numbers(t) == numbers(&b[name])), "{family}");
-    }
-}
-
-/// The other labels matter too: far better than what 20 labels alone would give by chance.
-#[test]
-fn training_learns_classes_from_few_labels() {
-    let dir = tempfile::tempdir().unwrap();
-    for family in ["adgm", "sdgm"] {
-        let out = dir.path().join(family);
-        let mut recipe = recipe(family, "digits", 400);
-        recipe.train.learning_rate = 3e-3;
-        recipe.train.ema = 0.9;
-        recipe.family.of_mut::<AdgmRecipe>().unwrap().labels = 50;
-        let bound = train(&recipe, &out, &mut ()).unwrap().best_elbo.unwrap();
-        let run = Run::open(&out).unwrap();
-        let (model, data) = (run.model().unwrap(), run.dataset().unwrap());
-        let seen = run.recipe.labelled_rows(&data.train, 10).unwrap().unwrap();
-        let error = crate::evaluate::error_rate(&*model, &data.train, &seen, 10, 0).unwrap().unwrap();
-        assert_eq!(error.rows, data.train.n - 50);
-        assert!(error.rate() < 0.3 && bound > -32.0, "{family:?}: {} {bound}", error.rate());
-    }
+    assert!(values(&images.sample(5, &mut Rng::new(1)).unwrap()).iter().all(|p| (0.0..=1.0).contains(p)));
 }

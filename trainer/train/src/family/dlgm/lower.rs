@@ -1,6 +1,6 @@
 //! The programs of a DLGM: ancestral sampling, decode, encode, reconstruct, the three scores and imputation.
 //!
-//! A latent vector is all `xi_l` one after another, from the layer above the data up.
+//! A latent vector consists of all `xi_l`, starting with the layer next to the data.
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
@@ -12,10 +12,10 @@ use crate::lower::HeadLayers;
 use crate::lower::{Affine, Tower};
 use crate::settings::ExportRecipe;
 
-/// Rounds of encoding and drawing after which missing entries are taken as filled in.
+/// Number of imputation steps. Each step encodes the row and draws the latents again.
 const IMPUTATION_STEPS: usize = 8;
 
-/// One stochastic layer.
+/// One stochastic layer in the float graph.
 struct LayerNodes {
     size: usize,
     mu: Affine,
@@ -25,7 +25,7 @@ struct LayerNodes {
     transition: Option<(Tower, Affine)>,
 }
 
-/// `q(xi_l | x)` of one layer.
+/// The parameters of `q(xi_l | x)` for one layer.
 struct Posterior {
     mu: NodeId,
     logvar: NodeId,
@@ -97,7 +97,7 @@ impl Lowering {
         self.layers.iter().map(of).collect()
     }
 
-    /// The last hidden layer of `T_0`, for the `xi` of every layer.
+    /// The last hidden layer of `T_0`, given the `xi` of every layer.
     fn hidden(&self, b: &mut Builder, xi: &[NodeId]) -> NodeId {
         let mut above: Option<NodeId> = None;
         for (layer, xi) in self.layers.iter().zip(xi).rev() {
@@ -105,8 +105,8 @@ impl Lowering {
             above = Some(match (&layer.transition, above) {
                 (Some((hidden, last)), Some(h)) => {
                     let h = hidden.apply(b, h);
-                    let moved = last.apply(b, h);
-                    b.map(Opcode::AddVec, 0, &[moved, noise])
+                    let transformed = last.apply(b, h);
+                    b.map(Opcode::AddVec, 0, &[transformed, noise])
                 }
                 _ => noise,
             });
@@ -115,7 +115,7 @@ impl Lowering {
         self.decoder.apply(b, h)
     }
 
-    /// Noise of every layer, drawn from the top down.
+    /// The noise of every layer, drawn from the top layer down.
     fn noise(&self, b: &mut Builder) -> Vec<NodeId> {
         let mut all: Vec<NodeId> = self.layers.iter().rev().map(|layer| b.normal(layer.size)).collect();
         all.reverse();
@@ -129,13 +129,13 @@ impl Lowering {
     /// `xi = mu + sigma (eps - kappa v (v.eps))` of every layer.
     fn draws(&self, b: &mut Builder, q: &[Posterior], sigmas: &[NodeId], eps: &[NodeId]) -> Vec<NodeId> {
         let draw = |((q, sigma), eps): ((&Posterior, &NodeId), &NodeId)| {
-            let turned = q.v.map_or(*eps, |v| b.map(Opcode::RankOne, 0, &[*eps, v]));
-            b.map(Opcode::Fma, 0, &[*sigma, turned, q.mu])
+            let correlated = q.v.map_or(*eps, |v| b.map(Opcode::RankOne, 0, &[*eps, v]));
+            b.map(Opcode::Fma, 0, &[*sigma, correlated, q.mu])
         };
         q.iter().zip(sigmas).zip(eps).map(draw).collect()
     }
 
-    /// The sum over layers of the divergence from the prior.
+    /// The sum of the divergences of all layers from the prior.
     fn kl(&self, b: &mut Builder, q: &[Posterior]) -> NodeId {
         let mut terms = Vec::new();
         for q in q {
@@ -265,8 +265,8 @@ impl Lowering {
         b.finish(ProgramKind::ScoreImportance, &[out])
     }
 
-    /// Observed entries stay, the others start from a draw of the model and are then encoded and drawn anew. Between rounds
-    /// they hold means: a device draws latents, not pixels.
+    /// Observed values do not change. The other values start from a sample of the model; every step encodes the row and
+    /// draws the latents again. The missing values are means, because a device draws latents but no pixels.
     fn impute(&self) -> FloatProgram {
         let mut b = Builder::default();
         let (x, mask) = (b.input(self.input), b.input(self.input));
@@ -288,7 +288,7 @@ impl Lowering {
     }
 }
 
-/// The sum of scalars, at least one.
+/// The sum of at least one scalar.
 fn sum(b: &mut Builder, terms: &[NodeId]) -> NodeId {
     terms[1..].iter().fold(terms[0], |sum, term| b.scalar(Opcode::Add, 0, &[sum, *term]))
 }

@@ -1,13 +1,14 @@
-//! The recognition model's Gaussian over one stochastic layer, diagonal or with a rank-1 term in its precision.
+//! The Gaussian of the recognition model for one stochastic layer. Its covariance is diagonal, or has a rank-1 term in
+//! its inverse.
 
 use candle_core::{Result, Tensor};
 
 use crate::nn;
 
-/// `q(xi_l | v) = N(mu, C)` of a batch (arXiv 1401.4082).
+/// `q(xi_l | v) = N(mu, C)` for a batch (arXiv 1401.4082).
 ///
-/// The paper's rank-1 precision is `C^-1 = D + u u^T` with `D` diagonal. Here the network gives `logvar = -ln D` and
-/// `v = D^-1/2 u`, so that with `sigma = exp(logvar / 2)` and `s = |v|^2 = u^T D^-1 u`
+/// The inverse covariance of the paper is `C^-1 = D + u u^T` with a diagonal `D`. Here the network computes `logvar =
+/// -ln D` and `v = D^-1/2 u`. With `sigma = exp(logvar / 2)` and `s = |v|^2 = u^T D^-1 u` this gives
 ///
 /// ```text
 /// C      = diag(sigma) (I + v v^T)^-1 diag(sigma)
@@ -16,46 +17,46 @@ use crate::nn;
 /// ln |C| = sum logvar - ln(1 + s)
 /// ```
 ///
-/// With `eta = 1 / (1 + s)` this is the paper's `R = D^-1/2 - [(1 - sqrt eta) / s] D^-1 u u^T D^-1/2`,
-/// because `(1 - sqrt eta) / s = kappa` without its 0/0 at `u = 0`, and its `ln |C| = ln eta - ln |D|`. Sampling and the
-/// divergence cost a few sums over the layer, and nothing is inverted.
+/// With `eta = 1 / (1 + s)` this is the paper's `R = D^-1/2 - [(1 - sqrt eta) / s] D^-1 u u^T D^-1/2`, because `(1 -
+/// sqrt eta) / s = kappa`. The form with `kappa` has no 0/0 at `u = 0`. It also gives the paper's `ln |C| = ln eta - ln
+/// |D|`. Sampling and the divergence need only a few sums over the layer, and no matrix is inverted.
 #[derive(Clone, Debug)]
 pub struct Posterior {
     /// Mean, `[b, n]`.
     pub mu: Tensor,
-    /// `-ln D`, the log-variance where `v` is absent or 0, `[b, n]` (nats).
+    /// `-ln D`, `[b, n]` (nats). It is the log-variance if `v` is absent or 0.
     pub logvar: Tensor,
-    /// `D^-1/2 u`, `[b, n]`; absent for a diagonal covariance.
+    /// `D^-1/2 u`, `[b, n]`. `None` for a diagonal covariance.
     pub v: Option<Tensor>,
 }
 
 impl Posterior {
-    /// `mu + R eps`: standard normal noise `eps [b, n]` to a draw `[b, n]`.
+    /// A draw `mu + R eps`, `[b, n]`, from standard normal noise `eps [b, n]`.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
     pub fn draw(&self, eps: &Tensor) -> Result<Tensor> {
         let Some(v) = &self.v else { return nn::reparameterise(&self.mu, &self.logvar, eps) };
-        let grown = (squared_norm(v)? + 1.0)?;
-        let kappa = (&grown + grown.sqrt()?)?.recip()?;
+        let one_plus_s = (squared_norm(v)? + 1.0)?;
+        let kappa = (&one_plus_s + one_plus_s.sqrt()?)?.recip()?;
         let along = (v * eps)?.sum_keepdim(1)?.mul(&kappa)?;
         nn::reparameterise(&self.mu, &self.logvar, &(eps - v.broadcast_mul(&along)?)?)
     }
 
-    /// `KL(N(mu, C) || N(0, I)) = 1/2 (|mu|^2 + tr C - ln |C| - n)` in nats, `[b]` (in the paper's free energy).
+    /// `KL(N(mu, C) || N(0, I)) = 1/2 (|mu|^2 + tr C - ln |C| - n)` in nats, `[b]` (a term of the paper's free energy).
     ///
     /// # Errors
-    /// Whatever candle reports.
+    /// Any error of candle.
     pub fn kl(&self) -> Result<Tensor> {
         let diagonal = nn::kl_standard_normal(&self.mu, &self.logvar)?;
         let Some(v) = &self.v else { return Ok(diagonal) };
-        let grown = (squared_norm(v)? + 1.0)?;
-        let shrunk = squared_norm(&(v * (&self.logvar * 0.5)?.exp()?)?)?.div(&grown)?;
-        diagonal + ((grown.log()? - shrunk)? * 0.5)?.squeeze(1)?
+        let one_plus_s = (squared_norm(v)? + 1.0)?;
+        let v_part = squared_norm(&(v * (&self.logvar * 0.5)?.exp()?)?)?.div(&one_plus_s)?;
+        diagonal + ((one_plus_s.log()? - v_part)? * 0.5)?.squeeze(1)?
     }
 
-    /// `log q(xi | v) - log p(xi)` in nats at `xi = mu + R eps`, all `[b, n]`, to `[b]`: the constants cancel, and
-    /// `(xi - mu)^T C^-1 (xi - mu) = |eps|^2`.
+    /// `log q(xi | v) - log p(xi)` in nats at `xi = mu + R eps`: all arguments `[b, n]`, the result `[b]`. The
+    /// constants of both densities cancel, and `(xi - mu)^T C^-1 (xi - mu) = |eps|^2`.
     ///
     /// # Errors
     /// Shapes, types or devices that do not match.
@@ -68,14 +69,17 @@ impl Posterior {
         twice * 0.5
     }
 
-    /// `k` copies one after the other: `[b, n]` to `[k b, n]`.
+    /// `k` copies of the batch, one after the other: `[b, n]` to `[k b, n]`.
     pub(super) fn repeat(&self, k: usize) -> Result<Self> {
-        let repeat = |t: &Tensor| t.repeat((k, 1));
+        let repeat = |t: &Tensor| nn::repeat_rows(t, k);
         Ok(Self { mu: repeat(&self.mu)?, logvar: repeat(&self.logvar)?, v: self.v.as_ref().map(repeat).transpose()? })
     }
 }
 
-/// `[b, n]` to `[b, 1]`.
+/// The sum of squares of each row, `[b, n]` to `[b, 1]`.
 fn squared_norm(x: &Tensor) -> Result<Tensor> {
     x.sqr()?.sum_keepdim(1)
 }
+
+#[cfg(test)]
+mod tests;

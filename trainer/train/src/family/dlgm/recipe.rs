@@ -1,4 +1,4 @@
-//! A recipe's table `[dlgm]`.
+//! The table `[dlgm]` of a recipe.
 
 use candle_core::{DType, Device};
 use elbo_compiler::Likelihood;
@@ -10,28 +10,30 @@ use crate::family::{Flag, Register};
 use crate::model::Model;
 use crate::settings::{DataShape, ModelRecipe, RecipeError, Shared};
 
-/// A recipe's table `[dlgm]`.
+/// The table `[dlgm]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct DlgmRecipe {
-    /// Its deterministic layers and likelihood.
+    /// The deterministic layers and the likelihood.
     #[serde(flatten)]
     pub model: ModelRecipe,
-    /// Sizes of the stochastic layers, from the one above the data up; without it two of `latent`.
+    /// Sizes of the stochastic layers, starting with the one next to the data. The default is two layers of size
+    /// `latent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<usize>>,
-    /// Widths of the hidden layers of every `T_l` between two stochastic layers, from the upper one down; without it
-    /// those of `hidden`, mirrored.
+    /// Widths of the hidden layers of each map `T_l` between two stochastic layers, starting at the upper one. The
+    /// default is `hidden` in reverse order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transition: Option<Vec<usize>>,
     /// Covariance of the recognition model: `diagonal` or `rank1`.
     pub covariance: Covariance,
-    /// Variance of the Gaussian prior of the generative weights; 0 for no prior.
+    /// Variance of the Gaussian prior of the generative weights. With 0 there is no prior.
     pub weight_prior: f64,
-    /// Noise on what the recognition model sees in training: probability of flipping a bit, or (Gaussian likelihood)
-    /// standard deviation of what is added.
+    /// Noise on the input of the recognition model during training. It is the probability of flipping a bit or, with a
+    /// Gaussian or logistic likelihood, the standard deviation of added noise.
     pub input_noise: f64,
-    /// Share of the values that the recognition model does not see in training: they are 0, and the others scaled up.
+    /// Share of the input values of the recognition model that are set to 0 during training. The other values are
+    /// scaled up.
     pub input_dropout: f64,
 }
 
@@ -50,10 +52,10 @@ impl Default for DlgmRecipe {
 }
 
 impl DlgmRecipe {
-    /// Checks every range that does not depend on the data.
+    /// Checks the ranges that do not depend on the data.
     ///
     /// # Errors
-    /// `Invalid`, naming the field.
+    /// `Invalid`, which names the field.
     pub(crate) fn check(&self) -> std::result::Result<(), RecipeError> {
         self.model.check()?;
         let invalid = |field: &str, expected: &str, found: String| Err(RecipeError::invalid(field, expected, found));
@@ -77,7 +79,7 @@ impl DlgmRecipe {
         Ok(())
     }
 
-    /// With every default that depends on the rest of the recipe filled in.
+    /// The options with every default that depends on other options filled in.
     #[must_use]
     pub(crate) fn complete(self) -> Self {
         let layers = self.layers.unwrap_or_else(|| vec![self.model.latent; 2]);
@@ -85,10 +87,10 @@ impl DlgmRecipe {
         Self { layers: Some(layers), transition: Some(transition), ..self }
     }
 
-    /// The model of data with `input` values a row.
+    /// The model for data with `input` values in a row.
     ///
     /// # Errors
-    /// `Invalid` for a probability of flipping bits above 1/2.
+    /// `Invalid` if a probability of flipping bits is above 1/2.
     pub(crate) fn model(
         &self,
         input: usize,
@@ -121,7 +123,7 @@ pub struct Entry;
 impl Register for Entry {
     type Options = DlgmRecipe;
 
-    const ABOUT: &'static str = "deep latent Gaussian model";
+    const DESCRIPTION: &'static str = "deep latent Gaussian model";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[("demo-dlgm", include_str!("recipes/demo-dlgm.toml"))];
 
@@ -146,3 +148,6 @@ impl Register for Entry {
         *options = std::mem::take(options).complete();
     }
 }
+
+#[cfg(test)]
+mod tests;

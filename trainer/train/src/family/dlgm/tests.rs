@@ -1,16 +1,11 @@
 use candle_core::{DType, Device, Tensor};
 use elbo_compiler::Likelihood;
 
-use super::{
-    Covariance, Dlgm, DlgmRecipe, DlgmSpec, NOISE_SCALE, Posterior, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE,
-};
+use super::{Covariance, Dlgm, DlgmSpec, NOISE_SCALE, Regularisation, TRANSITION_SCALE, V_BOUND, V_SCALE};
 use crate::model::{Model, Sampler};
 use crate::nn::{Activation, Rng};
-use crate::recipe::Recipe;
-use crate::run::{resume, train};
-use crate::settings::DataShape;
 use crate::settings::Estimator;
-use crate::train::{End, StopAfter};
+use crate::testing::{assert_every_variable_learns, assert_gradients_are_slopes, scalar, values};
 
 const CPU: Device = Device::Cpu;
 const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
@@ -42,14 +37,6 @@ fn setting(spec: DlgmSpec, dtype: DType) -> (Dlgm, Tensor, Vec<Tensor>) {
     let dlgm = model(spec, dtype);
     let eps = dlgm.noise(&mut rng, 5, &x).unwrap();
     (dlgm, x, eps)
-}
-
-fn scalar(t: &Tensor) -> f64 {
-    t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
-}
-
-fn values(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()
 }
 
 /// Sets variables; every other keeps its values.
@@ -103,12 +90,8 @@ fn every_variable_receives_a_gradient() {
                             (spec.hidden, spec.transition) = (vec![], vec![]);
                         }
                         let (dlgm, x, eps) = setting(spec, dtype);
-                        let grads = dlgm.loss(&x, &x, &eps, 0.7, estimator).unwrap().total.backward().unwrap();
-                        for (name, var) in dlgm.vars() {
-                            let g = grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-                            let size = scalar(&g.abs().unwrap().sum_all().unwrap());
-                            assert!(size > 0.0 && size.is_finite(), "{name}: {size}");
-                        }
+                        let loss = dlgm.loss(&x, &x, &eps, 0.7, estimator).unwrap();
+                        assert_every_variable_learns(dlgm.vars(), &loss.total);
                     }
                 }
             }
@@ -116,7 +99,7 @@ fn every_variable_receives_a_gradient() {
     }
 }
 
-/// Of everything that is minimised, the prior of the weights included.
+/// The loss includes the prior of the weights.
 #[test]
 fn finite_differences_agree() {
     let regularisation = Regularisation { weight_prior: 0.3, ..Regularisation::default() };
@@ -131,22 +114,7 @@ fn finite_differences_agree() {
                         let loss = dlgm.loss(&x, &x, &eps, 0.7, estimator).unwrap().total;
                         (loss + dlgm.weight_penalty().unwrap().unwrap()).unwrap()
                     };
-                    let grads = total().backward().unwrap();
-                    for (name, var) in dlgm.vars() {
-                        let (g, start) = (values(grads.get(var).unwrap()), values(var));
-                        for i in (0..start.len()).step_by(start.len() / 3 + 1) {
-                            let h = 1e-6;
-                            let at = |delta: f64| {
-                                let mut moved = start.clone();
-                                moved[i] += delta;
-                                var.set(&Tensor::from_vec(moved, var.shape(), &CPU).unwrap()).unwrap();
-                                scalar(&total())
-                            };
-                            let slope = (at(h) - at(-h)) / (2.0 * h);
-                            at(0.0);
-                            assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", g[i]);
-                        }
-                    }
+                    assert_gradients_are_slopes(dlgm.vars(), 3, total);
                 }
             }
         }
@@ -175,88 +143,8 @@ fn fused_equals_composed() {
     }
 }
 
-/// Inverse and determinant by Gauss-Jordan elimination, of a positive definite matrix.
-fn inverse(mut a: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, f64) {
-    let n = a.len();
-    let mut inverse: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
-    let mut determinant = 1.0;
-    for i in 0..n {
-        let pivot = a[i][i];
-        determinant *= pivot;
-        for j in 0..n {
-            a[i][j] /= pivot;
-            inverse[i][j] /= pivot;
-        }
-        for k in (0..n).filter(|k| *k != i) {
-            let factor = a[k][i];
-            for j in 0..n {
-                a[k][j] -= factor * a[i][j];
-                inverse[k][j] -= factor * inverse[i][j];
-            }
-        }
-    }
-    (inverse, determinant)
-}
-
-/// The paper's covariance and its square root, built from `D` and `u` as it writes them.
-#[test]
-fn rank_one_is_the_papers_covariance() {
-    let n = 6;
-    for scale in [0.0, 1e-9, 0.5, 8.0] {
-        let mut rng = Rng::new(21);
-        let draw = |rng: &mut Rng, scale: f64| (rng.normal((1, n), DType::F64, &CPU).unwrap() * scale).unwrap();
-        let (mu, logvar, v) = (draw(&mut rng, 1.0), draw(&mut rng, 1.5), draw(&mut rng, scale));
-        let q = Posterior { mu: mu.clone(), logvar: logvar.clone(), v: Some(v.clone()) };
-        let (mu, logvar, v) = (values(&mu), values(&logvar), values(&v));
-        let d: Vec<f64> = logvar.iter().map(|l| (-l).exp()).collect();
-        let u: Vec<f64> = d.iter().zip(&v).map(|(d, v)| d.sqrt() * v).collect();
-        let precision =
-            (0..n).map(|i| (0..n).map(|j| if i == j { d[i] } else { 0.0 } + u[i] * u[j]).collect()).collect();
-        let (c, determinant) = inverse(precision);
-
-        // The columns of R are the draws of unit noise, less the mean.
-        let unit = Tensor::eye(n, DType::F64, &CPU).unwrap();
-        let copies = q.repeat(n).unwrap();
-        let r = copies.draw(&unit).unwrap().to_vec2::<f64>().unwrap();
-        let r: Vec<Vec<f64>> = r.iter().map(|row| row.iter().zip(&mu).map(|(a, b)| a - b).collect()).collect();
-        let s: f64 = u.iter().zip(&d).map(|(u, d)| u * u / d).sum();
-        let eta = 1.0 / (1.0 + s);
-        for i in 0..n {
-            for j in 0..n {
-                let product: f64 = (0..n).map(|k| r[k][i] * r[k][j]).sum();
-                assert!((product - c[i][j]).abs() < 1e-10 * (1.0 + c[i][j].abs()), "{product} {}", c[i][j]);
-                if s > 1e-6 {
-                    let diagonal = if i == j { d[i].powf(-0.5) } else { 0.0 };
-                    let paper = diagonal - (1.0 - eta.sqrt()) / s * (u[i] / d[i]) * (u[j] * d[j].powf(-0.5));
-                    assert!((r[j][i] - paper).abs() < 1e-10, "{} {paper}", r[j][i]);
-                }
-            }
-        }
-        let trace: f64 = (0..n).map(|i| c[i][i]).sum();
-        let norm: f64 = mu.iter().map(|m| m * m).sum();
-        let want = 0.5 * (norm + trace + determinant.ln() - n as f64);
-        let got = values(&q.kl().unwrap())[0];
-        assert!((got - want).abs() < 1e-9 * (1.0 + want), "{got} {want}");
-
-        // log q - log p by their densities.
-        let eps = rng.normal((1, n), DType::F64, &CPU).unwrap();
-        let xi = q.draw(&eps).unwrap();
-        let point = values(&xi);
-        let mut square = 0.0;
-        for i in 0..n {
-            for j in 0..n {
-                let entry = if i == j { d[i] } else { 0.0 } + u[i] * u[j];
-                square += (point[i] - mu[i]) * entry * (point[j] - mu[j]);
-            }
-        }
-        let want = 0.5 * (determinant.ln() - square + point.iter().map(|x| x * x).sum::<f64>());
-        let got = values(&q.log_ratio(&xi, &eps).unwrap())[0];
-        assert!((got - want).abs() < 1e-8 * (1.0 + want.abs()), "{got} {want}");
-    }
-}
-
-/// One value with mean `w.xi + b` and variance `t`: the posterior of `xi` has the precision `I + w w^T / t`, which is the
-/// rank-1 form. The model is given that posterior and must know `p(x) = N(b, |w|^2 + t)`.
+/// One value with mean `w.xi + b` and variance `t`: the posterior of `xi` has the precision `I + w w^T / t`, which is
+/// the rank-1 form. The model is given that posterior and must know `p(x) = N(b, |w|^2 + t)`.
 #[test]
 fn an_exact_posterior_gives_the_exact_likelihood() {
     let spec = DlgmSpec {
@@ -496,54 +384,4 @@ fn far_heads_are_clamped_and_stay_finite() {
     let grads = loss.backward().unwrap();
     let size = scalar(&grads.get(&dlgm.vars()[0].1).unwrap().abs().unwrap().sum_all().unwrap());
     assert!(size > 0.0 && size.is_finite());
-}
-
-fn recipe() -> Recipe {
-    let mut recipe = Recipe::find("digits").unwrap();
-    recipe.switch("dlgm").unwrap();
-    recipe
-}
-
-#[test]
-fn recipes_out_of_range_name_their_field() {
-    let broken = |change: fn(&mut DlgmRecipe)| {
-        let mut recipe = recipe();
-        change(recipe.family.of_mut().unwrap());
-        let shape = DataShape::of(&recipe.data.load().unwrap());
-        recipe.check().and_then(|()| recipe.model(&shape).map(|_| ())).unwrap_err().to_string()
-    };
-    assert!(broken(|r| r.layers = Some(vec![])).contains("dlgm.layers"));
-    assert!(broken(|r| r.layers = Some(vec![4, 0])).contains("dlgm.layers"));
-    assert!(broken(|r| r.transition = Some(vec![0])).contains("dlgm.transition"));
-    assert!(broken(|r| r.weight_prior = -1.0).contains("dlgm.weight_prior"));
-    assert!(broken(|r| r.input_noise = f64::NAN).contains("dlgm.input_noise"));
-    assert!(broken(|r| r.input_noise = 0.6).contains("at most 0.5"));
-    assert!(broken(|r| r.input_dropout = 1.0).contains("dlgm.input_dropout"));
-    let mut vae = recipe();
-    vae.switch("vae").unwrap();
-    assert!(vae.set("dlgm.layers", "3").unwrap_err().to_string().contains("`dlgm`"));
-}
-
-/// Through the training loop, with every kind of noise.
-#[test]
-fn training_learns_and_resumes_bit_for_bit() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut recipe = recipe();
-    recipe.train.steps = 200;
-    recipe.train.validate_every = 100;
-    recipe.train.validation_draws = 1;
-    recipe.train.ema = 0.9;
-    let dlgm: &mut DlgmRecipe = recipe.family.of_mut().unwrap();
-    (dlgm.input_noise, dlgm.input_dropout, dlgm.weight_prior) = (0.01, 0.01, 10.0);
-    let (whole, parts) = (dir.path().join("whole"), dir.path().join("parts"));
-    let outcome = train(&recipe, &whole, &mut ()).unwrap();
-    // Fair coins for every pixel are 44 nats.
-    assert!(outcome.best_elbo.unwrap() > -34.0, "{outcome:?}");
-    let mut half = StopAfter(90);
-    assert_eq!(train(&recipe, &parts, &mut half).unwrap().end, End::Interrupted);
-    resume(&parts, &mut ()).unwrap();
-    let model = |out: &std::path::Path| std::fs::read(out.join("model.safetensors")).unwrap();
-    assert!(model(&whole) == model(&parts));
-    let written = std::fs::read_to_string(whole.join("recipe.toml")).unwrap();
-    assert!(written.contains("layers = [8, 8]") && written.contains("covariance = \"rank1\""), "{written}");
 }

@@ -3,20 +3,22 @@ use candle_core::{Result, Tensor};
 use crate::layers::{Dense, Mlp, Params};
 use crate::nn::Activation;
 
-/// A coupling layer: half of the columns pass and tell how the other half `x` is moved.
+/// A coupling layer. It keeps one half of the columns, and a network that reads this half determines how the other half
+/// `x` changes.
 ///
-/// NICE adds, `x + t` (arXiv 1410.8516, section 3.2). RealNVP scales as well, `x exp(s) + t` (arXiv 1605.08803, equation
-/// 4), with `s = 2^m tanh(raw)` bounded, so that a layer stretches by `exp(2^m)` at most.
+/// NICE adds, `x + t` (arXiv 1410.8516, section 3.2). RealNVP also scales, `x exp(s) + t` (arXiv 1605.08803, equation
+/// 4). Here `s = 2^m tanh(raw)` is bounded, so that a layer stretches by at most `exp(2^m)`.
 pub(super) struct Coupling {
     pub net: Mlp,
     pub shift: Dense,
     pub log_scale: Option<Dense>,
-    /// `2^m`.
+    /// The bound `2^m`.
     bound: f64,
 }
 
 impl Coupling {
-    /// `NAME.net.*`, `NAME.shift` and, where it scales, `NAME.log_scale`, from `given` columns for `moved` ones.
+    /// Creates the layers `NAME.net.*`, `NAME.shift` and, if the coupling scales, `NAME.log_scale`. They read the
+    /// `given` columns and change the others.
     pub fn new(
         params: &mut Params,
         name: &str,
@@ -33,7 +35,7 @@ impl Coupling {
         Ok(Self { net, shift, log_scale, bound: bound.unwrap_or_default() })
     }
 
-    /// `t` and `s`.
+    /// The shift `t` and the log-scale `s`.
     fn terms(&self, params: &Params, given: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
         let h = self.net.apply(params, given)?;
         let shift = self.shift.apply(params, &h, Activation::Identity)?;
@@ -44,7 +46,7 @@ impl Coupling {
         Ok((shift, log_scale))
     }
 
-    /// The moved half and, where it scales, `log|det|` `[b]`.
+    /// The changed half and, if the coupling scales, `log|det|` `[b]`.
     pub fn forward(&self, params: &Params, given: &Tensor, moved: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
         Ok(match self.terms(params, given)? {
             (shift, None) => ((moved + shift)?, None),
@@ -52,7 +54,7 @@ impl Coupling {
         })
     }
 
-    /// Undoes [`Self::forward`].
+    /// The inverse of [`Self::forward`].
     pub fn inverse(&self, params: &Params, given: &Tensor, moved: &Tensor) -> Result<Tensor> {
         Ok(match self.terms(params, given)? {
             (shift, None) => (moved - shift)?,

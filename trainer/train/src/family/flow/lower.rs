@@ -1,7 +1,7 @@
-//! The programs of a flow: sample, decode, invert, the exact score, and a draw with its log-density.
+//! The programs of a flow: sample, decode, invert, the exact score, and sampling with the log-density.
 //!
-//! The latent of NICE is what its couplings give: the learnt log-scale of every column belongs to the prior, whose columns
-//! are `N(0, exp(-2 s))`, so that integer couplings invert each other exactly.
+//! The latent of NICE is the image under its couplings. The learnt log-scale `s` of every column is part of the prior,
+//! whose columns are `N(0, exp(-2 s))`. Without a scale in between, integer couplings invert each other exactly.
 
 use candle_core::{Error, Result};
 use elbo::coupling::{CouplingStack, HiddenActivation};
@@ -14,23 +14,23 @@ use super::{Flow, Stack};
 use crate::lower::{Affine, Tower};
 use crate::nn::Activation;
 
-/// The layers of an additive coupling.
+/// The layers of an additive coupling in the float graph.
 struct Addition {
     net: Tower,
     shift: Affine,
 }
 
-/// What moves points, as layers.
+/// The steps of a flow in the float graph.
 enum Steps {
-    /// Opcode, constant layer and its length.
+    /// Steps with parameters: their operation, the layer of the constant parameters, and their number.
     Parametric(Opcode, usize, usize),
     /// Additive couplings.
     Additions(Vec<Addition>),
-    /// Affine couplings: their shape, first layer and widest hidden layer.
+    /// Affine couplings: their shape, the first layer, and the width of the widest hidden layer.
     Couplings(CouplingStack, usize, usize),
 }
 
-/// The prior's scale: constants `exp(s)` and `exp(-s)` of every column, and `sum s`.
+/// The scale of the prior: the constants `exp(s)` and `exp(-s)` of every column, and `sum s`.
 struct PriorScale {
     up: usize,
     down: usize,
@@ -41,7 +41,7 @@ struct Lowering {
     dim: usize,
     steps: Steps,
     prior: Option<PriorScale>,
-    /// Whether the steps lead from noise to data; those of a density lead the other way.
+    /// Whether the steps map noise to data, as in a flow of an energy. Those of a density map data to noise.
     forward_draws: bool,
     limit: Option<f32>,
 }
@@ -84,8 +84,9 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
                 shape = Some((net.layers.len(), net.activation));
             }
             let (layers, activation) = shape.unwrap_or_default();
-            let count =
-                |n: usize| u8::try_from(n).map_err(|_| Error::Msg(format!("{n} couplings or layers: at most 255")));
+            let count = |n: usize| {
+                u8::try_from(n).map_err(|_| Error::Msg(format!("expected at most 255 couplings or layers, found {n}")))
+            };
             let stack = CouplingStack {
                 couplings: count(couplings.len())?,
                 layers: count(layers)?,
@@ -111,7 +112,7 @@ pub(super) fn lower(flow: &Flow) -> Result<FloatModel> {
 }
 
 impl Lowering {
-    /// The steps, or their inverse, applied to `x`, and the log-determinant of that in nats; none where it is 0.
+    /// Applies the steps, or their inverse, to `x`. Returns the image, and the log-determinant in nats unless it is 0.
     fn apply(&self, b: &mut Builder, inverse: bool, x: NodeId) -> (NodeId, Option<NodeId>) {
         match &self.steps {
             Steps::Parametric(opcode, layer, len) => {
@@ -149,7 +150,7 @@ impl Lowering {
         self.apply(b, !self.forward_draws, z)
     }
 
-    /// A latent from the prior, and the noise it is made of.
+    /// A latent drawn from the prior, and the noise that it was computed from.
     fn draw(&self, b: &mut Builder) -> (NodeId, NodeId) {
         let eps = b.normal(self.dim);
         match &self.prior {
@@ -161,12 +162,13 @@ impl Lowering {
         }
     }
 
-    /// What `-log N(eps; 0, I)` has besides half the square of `eps`, in nats.
+    /// The constant of `-log N(eps; 0, I)` in nats, which does not depend on `eps`.
     fn normal_constant(&self) -> f32 {
         0.5 * self.dim as f32 * std::f32::consts::TAU.ln()
     }
 
-    /// `-log N(eps; 0, I)` and the prior's scale, in nats, of standard normal noise.
+    /// Minus the log-density of the latent under the prior in nats, given the noise `eps` that the latent was computed
+    /// from.
     fn prior_nll(&self, b: &mut Builder, eps: NodeId) -> NodeId {
         let squares = b.scalar(Opcode::HalfSumSq, 0, &[eps]);
         b.offset(self.normal_constant() - self.prior.as_ref().map_or(0.0, |prior| prior.sum), squares)
@@ -193,7 +195,7 @@ impl Lowering {
         b.finish(ProgramKind::Invert, &[z])
     }
 
-    /// -log p(x), exact, of the clamped row.
+    /// The exact -log p(x) of the clamped row.
     fn score(&self) -> FloatProgram {
         let mut b = Builder::default();
         let mut x = b.input(self.dim);

@@ -1,40 +1,42 @@
-//! A recipe's table `[flow]`.
+//! The table `[flow]` of a recipe.
 
 use candle_core::{DType, Device};
+use elbo::coupling::CouplingStack;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Energy, Flow, FlowKind, annealed};
+use super::{Energy, Flow, FlowKind, annealing_weight};
 use crate::data::{Dataset, Kind};
 use crate::family::{Flag, Register};
 use crate::model::Model;
 use crate::nn::Activation;
 use crate::settings::{DataShape, RecipeError, Shared, check_hidden};
 
-/// A recipe's table `[flow]`.
+/// The table `[flow]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FlowRecipe {
     /// Kind of the steps: `planar`, `radial`, `nice` or `realnvp`.
     pub kind: FlowKind,
-    /// Number of steps `K`, or of couplings; without it 32 steps or 8 couplings.
+    /// Number of steps, or of couplings. The default is 32 steps or 8 couplings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// Widths of the hidden layers of the couplings' networks.
+    /// Widths of the hidden layers in the networks of the couplings.
     pub hidden: Vec<usize>,
-    /// Activation of those hidden layers.
+    /// Activation function of these hidden layers.
     pub activation: Activation,
-    /// Learn to draw from this energy of the plane instead of from data: `u1` to `u4`.
+    /// Energy of the plane to learn from instead of data: `u1`, `u2`, `u3` or `u4`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy: Option<Energy>,
-    /// Of an energy: `log p` counts `min(1, 0.01 + t / anneal_steps)` at step `t` (arXiv 1505.05770, section 6.2); 0 for 1.
+    /// Number of steps of annealing, if the flow learns from an energy. At step `t`, `log p` has the weight `min(1,
+    /// 0.01 + t / anneal_steps)` (arXiv 1505.05770, section 6.2). With 0 the weight is always 1.
     pub anneal_steps: u64,
-    /// Of `realnvp`: the log-scale of a coupling is `2^scale_log2 tanh(raw)`.
+    /// Binary logarithm of the bound on a log-scale of `realnvp`: the log-scale is `2^scale_log2 tanh(raw)`.
     pub scale_log2: i32,
-    /// Of rows: standard deviation of the Gaussian noise added to a standardised row in training, without which a column
-    /// of few values has no density. The model is that of the noisy rows.
+    /// Standard deviation of the Gaussian noise that is added to standardised rows during training. Without noise, a
+    /// column with few distinct values has no density. The model is that of the noisy rows.
     pub noise: f64,
-    /// Of rows: standardised values are clamped to plus and minus this, in training and in scoring.
+    /// Largest magnitude of a standardised value. Values beyond it are clamped, in training and in scoring.
     pub limit: f64,
 }
 
@@ -61,17 +63,21 @@ impl FlowRecipe {
         self.steps.unwrap_or_else(|| self.kind.default_steps())
     }
 
-    /// What is out of range: field, expectation, value.
-    pub(crate) fn invalid(&self) -> Option<(&'static str, &'static str, String)> {
-        let refuse = |field, expected, found: &dyn std::fmt::Display| Some((field, expected, found.to_string()));
+    /// The first field that is out of its range: its name, the expectation and the value.
+    pub(crate) fn out_of_range(&self) -> Option<(&'static str, String, String)> {
+        let refuse = |field, expected: &str, found: &dyn std::fmt::Display| {
+            Some((field, expected.to_owned(), found.to_string()))
+        };
         if self.count() == 0 {
             return refuse("steps", "at least one step", &self.count());
         }
-        if self.kind == FlowKind::RealNvp && self.count() > 255 {
-            return refuse("steps", "at most 255 couplings", &self.count());
+        if self.kind == FlowKind::RealNvp && self.count() > usize::from(u8::MAX) {
+            return refuse("steps", &format!("at most {} couplings", u8::MAX), &self.count());
         }
-        if !(-8..=3).contains(&self.scale_log2) {
-            return refuse("scale_log2", "a whole number from -8 to 3", &self.scale_log2);
+        let scales = CouplingStack::SCALE_LOG2;
+        if !i8::try_from(self.scale_log2).is_ok_and(|scale_log2| scales.contains(&scale_log2)) {
+            let expected = format!("a whole number from {} to {}", scales.start(), scales.end());
+            return refuse("scale_log2", &expected, &self.scale_log2);
         }
         if !(self.noise >= 0.0 && self.noise.is_finite()) {
             return refuse("noise", "a number of at least 0", &self.noise);
@@ -82,10 +88,10 @@ impl FlowRecipe {
         None
     }
 
-    /// The weight of `log p` at step `step`, counted from 0.
+    /// The weight of `log p` in step `step`, counted from 0.
     #[must_use]
-    pub fn annealed(&self, step: u64) -> f64 {
-        annealed(self.anneal_steps, step)
+    pub fn annealing_weight(&self, step: u64) -> f64 {
+        annealing_weight(self.anneal_steps, step)
     }
 }
 
@@ -95,7 +101,7 @@ pub struct Entry;
 impl Register for Entry {
     type Options = FlowRecipe;
 
-    const ABOUT: &'static str = "normalizing flow";
+    const DESCRIPTION: &'static str = "normalizing flow";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("energy-u1", include_str!("recipes/energy-u1.toml")),
@@ -109,7 +115,7 @@ impl Register for Entry {
         Flag::HIDDEN,
         Flag {
             selects: true,
-            instead: "for the posterior of a VAE give --posterior",
+            instead: "for the posterior of a VAE use --posterior",
             ..Flag::new("flow", "kind", "KIND")
         },
         Flag { selects: true, recipe: Some("energy-"), ..Flag::new("energy", "energy", "ENERGY") },
@@ -118,11 +124,12 @@ impl Register for Entry {
     fn check(options: &FlowRecipe, shared: Shared<'_>) -> Result<(), RecipeError> {
         check_hidden(&options.hidden)?;
         if options.energy.is_some() && !shared.data.spec.is_empty() {
-            let expected = "no data beside `flow.energy`, which is learnt from its formula";
+            let expected = "no data, because `flow.energy` gives the formula to learn from";
             return Err(RecipeError::invalid("data.spec", expected, &shared.data.spec));
         }
-        let refuse = |(field, expected, found): (&str, &str, String)| Err(RecipeError::invalid(field, expected, found));
-        options.invalid().map_or(Ok(()), refuse)
+        let refuse =
+            |(field, expected, found): (&str, String, String)| Err(RecipeError::invalid(field, &expected, found));
+        options.out_of_range().map_or(Ok(()), refuse)
     }
 
     fn without_data(options: &FlowRecipe) -> Option<Dataset> {
@@ -131,12 +138,12 @@ impl Register for Entry {
 
     fn model(options: &FlowRecipe, data: &DataShape, shared: Shared<'_>) -> Result<Box<dyn Model>, RecipeError> {
         if data.kind == Kind::Image {
-            let expected = "a table for a flow: pixels are discrete and have no density; a VAE takes images";
+            let expected = "a table, because pixels are discrete and have no density; use the family `vae` for images";
             let found = format!("images of {} x {}", data.shape[0], data.shape[1]);
             return Err(RecipeError::invalid("data.spec", expected, found));
         }
         if options.kind.step().is_none() && data.dim() < 2 {
-            let expected = "`planar` or `radial` for a table of one column: a coupling needs two";
+            let expected = "`planar` or `radial` for a table of one column, because a coupling needs two";
             return Err(RecipeError::invalid("kind", expected, "couplings"));
         }
         Ok(Box::new(Flow::new(options.clone(), data.dim(), shared.train.seed, &Device::Cpu, DType::F32)?))

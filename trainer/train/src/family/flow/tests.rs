@@ -9,6 +9,7 @@ use crate::model::Model;
 use crate::nn::{Activation, Rng};
 use crate::recipe::Recipe;
 use crate::settings::Estimator;
+use crate::testing::{assert_every_variable_learns, assert_gradients_are_slopes, scalar};
 
 const CPU: Device = Device::Cpu;
 const KINDS: [FlowKind; 4] = [FlowKind::Planar, FlowKind::Radial, FlowKind::Nice, FlowKind::RealNvp];
@@ -33,35 +34,14 @@ fn points(n: usize, dim: usize, dtype: DType) -> Tensor {
     Rng::new(5).normal((n, dim), DType::F64, &CPU).unwrap().to_dtype(dtype).unwrap()
 }
 
-fn scalar(t: &Tensor) -> f64 {
-    t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
-}
-
 fn largest(t: &Tensor) -> f64 {
     scalar(&t.abs().unwrap().max_all().unwrap())
 }
 
 /// Every variable has a gradient, and finite differences of the loss agree with it.
 fn gradients_agree(params: &Params, loss: impl Fn() -> Tensor) {
-    let grads = loss().backward().unwrap();
-    for (name, var) in params.vars() {
-        let g = grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-        let g: Vec<f64> = g.flatten_all().unwrap().to_vec1().unwrap();
-        assert!(g.iter().any(|g| g.abs() > 0.0) && g.iter().all(|g| g.is_finite()), "{name}: {g:?}");
-        let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-        for i in (0..start.len()).step_by(start.len() / 7 + 1) {
-            let h = 1e-6;
-            let at = |delta: f64| {
-                let mut values = start.clone();
-                values[i] += delta;
-                var.set(&Tensor::from_vec(values, var.shape(), &CPU).unwrap()).unwrap();
-                scalar(&loss())
-            };
-            let slope = (at(h) - at(-h)) / (2.0 * h);
-            at(0.0);
-            assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", g[i]);
-        }
-    }
+    assert_every_variable_learns(params.vars(), &loss());
+    assert_gradients_are_slopes(params.vars(), 7, loss);
 }
 
 #[test]
@@ -301,6 +281,6 @@ fn couplings_and_no_steps_are_no_posterior() {
 #[test]
 fn annealing_grows_to_one() {
     let recipe = FlowRecipe { anneal_steps: 100, ..FlowRecipe::default() };
-    assert_eq!([0, 50, 99, 100, 1000].map(|t| recipe.annealed(t)), [0.01, 0.51, 1.0, 1.0, 1.0]);
-    assert_eq!(FlowRecipe::default().annealed(0), 1.0);
+    assert_eq!([0, 50, 99, 100, 1000].map(|t| recipe.annealing_weight(t)), [0.01, 0.51, 1.0, 1.0, 1.0]);
+    assert_eq!(FlowRecipe::default().annealing_weight(0), 1.0);
 }

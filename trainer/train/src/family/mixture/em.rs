@@ -1,11 +1,11 @@
-//! Expectation maximisation of a mixture of Gaussians with full covariances (Dempster, Laird and Rubin, 1977), from several
-//! starts, with covariances that stay away from singular.
+//! Expectation maximisation of a mixture of Gaussians with full covariances (Dempster, Laird and Rubin, 1977), from
+//! several starts. Regularisation keeps the covariances from becoming singular.
 //!
-//! The M-step is `Sigma_c = (S_c + s T) / (n_c + s) + floor I`: `S_c` is the scatter of the rows by their responsibilities,
-//! `n_c` their sum, `T` the diagonal covariance of all rows, and `s` the shrinkage, in rows. It is the posterior mode under an
-//! inverse Wishart prior of mode `T` that weighs `s` rows, so that without a floor every step increases
-//! `ln p(rows) - s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]` ([`Trace`]). The floor is an allowance for what rows were
-//! rounded to.
+//! The M-step is `Sigma_c = (S_c + s T) / (n_c + s) + floor I`. `S_c` is the scatter of the rows weighted by their
+//! responsibilities, `n_c` the sum of the responsibilities, `T` the diagonal covariance of all rows, and `s` the
+//! shrinkage in rows. Without the floor this is the posterior mode under an inverse Wishart prior with mode `T` and the
+//! weight of `s` rows. Every step then increases `ln p(rows) - s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]`
+//! ([`Trace`]). The floor accounts for the rounding of the rows.
 
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -14,32 +14,33 @@ use thiserror::Error;
 use super::gaussians::{Mixture, normalise};
 use super::start::clusters;
 
-/// Responsibilities below this add nothing to a mean.
+/// Responsibilities below this value do not contribute to the moments.
 const NEGLIGIBLE: f64 = 1e-12;
-/// How often one component may be started anew.
+/// How often the fit may reinitialise one component.
 const RESTARTS: usize = 3;
-/// EM steps before a new component is judged.
-const GRACE: usize = 5;
-/// Steps of Lloyd's algorithm before EM.
+/// Number of EM steps before the fit judges a new component.
+const GRACE_STEPS: usize = 5;
+/// Number of steps of Lloyd's algorithm before EM.
 const LLOYD_STEPS: usize = 10;
 
-/// How a mixture is fitted.
+/// The options of a fit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EmOptions {
-    /// Independent starts, the best of which is kept: by the validation rows where there are some.
+    /// Number of independent starts. The best one is kept, judged by the validation rows if there are any.
     pub starts: usize,
-    /// Most steps of a start.
+    /// Largest number of steps of a start.
     pub iterations: usize,
-    /// A start ends when a step gains less than this, in nats a row.
+    /// A start ends when a step improves the objective by less than this value, in nats per row.
     pub tolerance: f64,
-    /// What is added to every column's variance in every component, in units of the rows squared.
+    /// Value that is added to the variance of every column in every component, in squared units of the rows.
     pub floor: f64,
-    /// How many rows a column the diagonal covariance of all rows weighs in that of one of several components: 1 of 20
-    /// columns is one row.
+    /// Weight of the diagonal covariance of all rows in the covariance of a component, in rows per column. For example,
+    /// 0.05 with 20 columns is one row. A single component is not shrunk.
     pub shrinkage: f64,
-    /// Rows that a component needs to stay. Less than a row more than columns asks for some shrinkage.
+    /// Number of rows that a component needs to be kept. If this is less than the number of columns plus one, some
+    /// shrinkage is necessary.
     pub least_rows: f64,
-    /// Of the starts.
+    /// Seed of the starts.
     pub seed: u64,
 }
 
@@ -49,54 +50,54 @@ impl Default for EmOptions {
     }
 }
 
-/// Why rows cannot be fitted.
+/// Why a mixture cannot be fitted.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum EmError {
-    /// There is nothing to fit.
-    #[error("a mixture needs rows to fit, and there are none")]
+    /// There are no rows.
+    #[error("a mixture needs at least one row, but there are none")]
     NoRows,
-    /// Rows are ragged.
-    #[error("{values} values are no whole number of rows of {dim} columns")]
+    /// The number of values is not a multiple of the number of columns.
+    #[error("{values} values are not a whole number of rows of {dim} columns")]
     Shape {
-        /// Values given.
+        /// Number of values.
         values: usize,
-        /// Columns wanted.
+        /// Number of columns.
         dim: usize,
     },
-    /// A value is missing or infinite.
-    #[error("row {row}, column {column} is {value}: a mixture needs finite numbers")]
+    /// A value is NaN or infinite.
+    #[error("row {row}, column {column}: expected a finite number, found {value}")]
     NotFinite {
-        /// Row, from 0.
+        /// Index of the row, counted from 0.
         row: usize,
-        /// Column, from 0.
+        /// Index of the column, counted from 0.
         column: usize,
-        /// What stands there.
+        /// The value.
         value: f32,
     },
-    /// No number of components that these rows can have.
+    /// The number of components is not possible for these rows.
     #[error("components is {components}: expected 1 to the number of train rows, {rows}")]
     Components {
-        /// Components asked for.
+        /// Number of components.
         components: usize,
-        /// Rows given.
+        /// Number of rows.
         rows: usize,
     },
     /// An option is out of its range.
     #[error("{name} is {value}: expected {expected}")]
     Option {
-        /// Which.
+        /// Name of the option.
         name: &'static str,
-        /// What it is.
+        /// Value of the option.
         value: f64,
-        /// What it may be.
+        /// What is allowed.
         expected: &'static str,
     },
-    /// Rounding left no positive definite covariance.
+    /// A covariance is not positive definite, because of rounding.
     #[error(
         "the covariance of a component is singular to working precision: raise the covariance floor above {floor:e}"
     )]
     Singular {
-        /// The floor that was too low.
+        /// The floor, which was too low.
         floor: f64,
     },
 }
@@ -104,38 +105,39 @@ pub enum EmError {
 /// One step of a start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// `ln p(rows)` before the step, nats a row.
+    /// `ln p(rows)` before the step, in nats per row.
     pub log_likelihood: f64,
-    /// That and the logarithm of the prior: see the module.
+    /// The same plus the logarithm of the prior, see the module's documentation.
     pub objective: f64,
-    /// Whether components were started anew or dropped after it, so that the next step may lie lower.
+    /// Whether components were reinitialised or dropped after this step. The objective of the next step may then be
+    /// lower.
     pub revised: bool,
 }
 
 /// The steps of a start.
 pub type Trace = Vec<Step>;
 
-/// A fitted mixture and how it came about.
+/// A fitted mixture, with the course of the fit.
 #[derive(Clone, Debug)]
 pub struct Fit {
-    /// The mixture of the best start. It may have fewer components than were asked for.
+    /// The mixture of the best start. It may have fewer components than requested.
     pub mixture: Mixture,
-    /// Mean log-likelihood of the rows, nats.
+    /// Mean log-likelihood of the rows, in nats.
     pub train: f64,
-    /// Mean log-likelihood of the validation rows, nats, where there are some.
+    /// Mean log-likelihood of the validation rows in nats, or `None` if there are none.
     pub validation: Option<f64>,
-    /// The best start.
+    /// Index of the best start.
     pub start: usize,
-    /// Whether its gain fell below the tolerance.
+    /// Whether the best start ended because its improvement fell below the tolerance.
     pub converged: bool,
-    /// Its steps.
+    /// The steps of the best start.
     pub trace: Trace,
 }
 
-/// Fits a mixture of `k` components to `rows`, `[n, d]`. The result depends on the set of rows, not on their order.
+/// Fits a mixture of `k` components to `rows`, `[n, d]`. The result does not depend on the order of the rows.
 ///
 /// # Errors
-/// Options, shapes or values that make no sense, or a floor too low for 64 bits.
+/// Options, shapes or values that are not allowed, or a floor that is too low for double precision.
 pub fn fit(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOptions) -> Result<Fit, EmError> {
     check(rows, d, k, validation, options)?;
     let rows = sorted(rows, d);
@@ -157,7 +159,7 @@ pub fn fit(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOpt
     best.ok_or(EmError::Option { name: "starts", value: 0.0, expected: "1 or more" })
 }
 
-/// The rows that the prior weighs. A single component is the plain estimate: all rows are its own.
+/// The weight of the prior in rows. It is 0 for a single component, which is the plain maximum-likelihood estimate.
 fn prior_rows(d: usize, k: usize, options: &EmOptions) -> f64 {
     if k == 1 { 0.0 } else { options.shrinkage * d as f64 }
 }
@@ -200,7 +202,7 @@ fn sorted(rows: &[f32], d: usize) -> Vec<f32> {
     order.concat()
 }
 
-/// The variance of every column, `floor` where that is less.
+/// The variance of every column, but at least `floor`.
 fn diagonal_covariance(rows: &[f32], d: usize, floor: f64) -> Vec<f64> {
     let n = (rows.len() / d) as f64;
     let column = |at: usize| rows.iter().skip(at).step_by(d).map(|v| f64::from(*v));
@@ -211,23 +213,23 @@ fn diagonal_covariance(rows: &[f32], d: usize, floor: f64) -> Vec<f64> {
     (0..d).map(|at| variance(at).max(floor)).collect()
 }
 
-/// The sums of an M-step.
+/// The weighted sums of an M-step.
 struct Moments {
-    /// Responsibilities' sums, `[k]`.
+    /// Sums of the responsibilities, `[k]`.
     counts: Vec<f64>,
     /// Means, `[k, d]`.
     means: Vec<f64>,
-    /// Scatter about them, `[k, d, d]`.
+    /// Scatter around the means, `[k, d, d]`.
     scatter: Vec<f64>,
 }
 
-/// What the starts have in common.
+/// The data and options that all starts share.
 struct Run<'r> {
     rows: &'r [f32],
     d: usize,
-    /// Diagonal of `T`.
+    /// The diagonal of `T`.
     pooled: &'r [f64],
-    /// `s`.
+    /// The shrinkage `s`.
     shrinkage: f64,
     options: &'r EmOptions,
 }
@@ -242,7 +244,7 @@ impl Run<'_> {
         labels.iter().enumerate().for_each(|(i, label)| responsibilities[i * k + label] = 1.0);
         let mut mixture = self.mixture(&self.moments(&responsibilities, k))?;
         let mut restarts = vec![0; mixture.components()];
-        let mut age = vec![GRACE; mixture.components()];
+        let mut age = vec![GRACE_STEPS; mixture.components()];
         let mut trace: Trace = Vec::new();
         let mut densities = vec![0.0; self.n()];
         for _ in 0..self.options.iterations {
@@ -259,9 +261,9 @@ impl Run<'_> {
             let before = trace.len().checked_sub(2).map(|at| trace[at]);
             let moments = self.moments(&responsibilities, k);
             age.iter_mut().for_each(|age| *age += 1);
-            let poor = self.poor(&moments, &age);
-            if poor.is_empty() {
-                let settled = age.iter().all(|age| *age > GRACE);
+            let unsupported = self.unsupported(&moments, &age);
+            if unsupported.is_empty() {
+                let settled = age.iter().all(|age| *age > GRACE_STEPS);
                 let ended = before.is_some_and(|before| {
                     settled && !before.revised && (objective - before.objective).abs() < self.options.tolerance
                 });
@@ -271,10 +273,10 @@ impl Run<'_> {
                 mixture = self.mixture(&moments)?;
             } else {
                 trace.last_mut().into_iter().for_each(|step| step.revised = true);
-                mixture = self.revise(&moments, &poor, &densities, &mut restarts, &mut age)?;
+                mixture = self.reinitialise_or_drop(&moments, &unsupported, &densities, &mut restarts, &mut age)?;
             }
         }
-        // What is still poor at the end goes.
+        // At the end, components that are still unsupported are dropped.
         loop {
             let k = mixture.components();
             let mut responsibilities = vec![0.0; self.n() * k];
@@ -283,16 +285,16 @@ impl Run<'_> {
                 normalise(responsibilities);
             }
             let moments = self.moments(&responsibilities, k);
-            let poor = self.poor(&moments, &vec![usize::MAX; k]);
-            if poor.is_empty() {
+            let unsupported = self.unsupported(&moments, &vec![usize::MAX; k]);
+            if unsupported.is_empty() {
                 return Ok((mixture, trace, false));
             }
             let (mut restarts, mut age) = (vec![RESTARTS; k], vec![0; k]);
-            mixture = self.revise(&moments, &poor, &[], &mut restarts, &mut age)?;
+            mixture = self.reinitialise_or_drop(&moments, &unsupported, &[], &mut restarts, &mut age)?;
         }
     }
 
-    /// `-s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]`.
+    /// The logarithm of the prior, `-s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]`.
     fn log_prior(&self, mixture: &Mixture) -> f64 {
         let of_component = |component: usize| {
             let (l, whitening) = (mixture.factor(component), mixture.whitening(component));
@@ -341,7 +343,7 @@ impl Run<'_> {
         Moments { counts, means, scatter }
     }
 
-    /// The M-step. Components without rows are left out.
+    /// The M-step. Components without rows are dropped.
     fn mixture(&self, moments: &Moments) -> Result<Mixture, EmError> {
         let (d, options) = (self.d, self.options);
         let total: f64 = moments.counts.iter().sum();
@@ -360,24 +362,25 @@ impl Run<'_> {
         Mixture::new(weights, means, &covariances).ok_or(EmError::Singular { floor: options.floor })
     }
 
-    /// Components of too few rows, and those that have shrunk onto one point; of a lone component neither is held against it.
-    fn poor(&self, moments: &Moments, age: &[usize]) -> Vec<usize> {
+    /// The components with too few rows, and those that have shrunk to one point. A single component always counts as
+    /// supported.
+    fn unsupported(&self, moments: &Moments, age: &[usize]) -> Vec<usize> {
         let d = self.d;
-        let is_poor = |component: &usize| {
+        let is_unsupported = |component: &usize| {
             let count = moments.counts[*component];
             let scatter = &moments.scatter[component * d * d..][..d * d];
             let spread = (0..d).map(|at| scatter[at * d + at]).sum::<f64>() / (count.max(f64::MIN_POSITIVE) * d as f64);
-            age[*component] > GRACE && (count < self.options.least_rows || spread < self.options.floor)
+            age[*component] > GRACE_STEPS && (count < self.options.least_rows || spread < self.options.floor)
         };
-        if moments.counts.len() == 1 { Vec::new() } else { (0..moments.counts.len()).filter(is_poor).collect() }
+        if moments.counts.len() == 1 { Vec::new() } else { (0..moments.counts.len()).filter(is_unsupported).collect() }
     }
 
-    /// Starts `poor` components anew at the least likely rows, which are those nearest to one of them, or drops them where
-    /// that was done often enough. One component always stays.
-    fn revise(
+    /// Reinitialises the `unsupported` components at the least likely rows. A component that has been reinitialised
+    /// [`RESTARTS`] times is dropped instead. At least one component is kept.
+    fn reinitialise_or_drop(
         &self,
         moments: &Moments,
-        poor: &[usize],
+        unsupported: &[usize],
         densities: &[f64],
         restarts: &mut Vec<usize>,
         age: &mut Vec<usize>,
@@ -385,7 +388,7 @@ impl Run<'_> {
         let (d, k) = (self.d, moments.counts.len());
         let mut least: Vec<usize> = (0..densities.len()).collect();
         least.sort_by(|a, b| densities[*a].total_cmp(&densities[*b]));
-        let dropped = |component: &usize| poor.contains(component) && restarts[*component] >= RESTARTS;
+        let dropped = |component: &usize| unsupported.contains(component) && restarts[*component] >= RESTARTS;
         let mut kept: Vec<usize> = (0..k).filter(|component| !dropped(component)).collect();
         if kept.is_empty() {
             kept = (0..k).max_by(|a, b| moments.counts[*a].total_cmp(&moments.counts[*b])).into_iter().collect();
@@ -393,10 +396,10 @@ impl Run<'_> {
         let mut new = Moments { counts: Vec::new(), means: Vec::new(), scatter: Vec::new() };
         let mut place = least.into_iter();
         for component in &kept {
-            let anew = poor.contains(component) && restarts[*component] < RESTARTS;
+            let anew = unsupported.contains(component) && restarts[*component] < RESTARTS;
             match if anew { place.next() } else { None } {
                 Some(row) => {
-                    // A share of the rows, as wide as all of them.
+                    // The new component has an equal share of the rows and the covariance of all rows.
                     let count = self.n() as f64 / k as f64;
                     new.counts.push(count);
                     new.means.extend(self.rows[row * d..][..d].iter().map(|v| f64::from(*v)));

@@ -1,8 +1,9 @@
-//! A mixture of Gaussians with full covariances: its density, its posterior over components, and draws.
+//! A mixture of Gaussians with full covariances: its density, the posterior over components, and samples.
 
 use rand_core::Rng;
 
 use super::linalg::{cholesky, dot, invert_lower, lower_product};
+use crate::nn::unit;
 
 /// `ln(2 pi)`.
 const LN_2PI: f64 = 1.837_877_066_409_345_5;
@@ -23,7 +24,7 @@ pub struct Mixture {
 }
 
 impl Mixture {
-    /// A mixture of covariances `[k, d, d]`. Nothing where one is not positive definite.
+    /// A mixture with the covariances `[k, d, d]`. `None` if one of them is not positive definite.
     #[must_use]
     pub fn new(weights: Vec<f64>, means: Vec<f64>, covariances: &[f64]) -> Option<Self> {
         let d = means.len() / weights.len().max(1);
@@ -31,7 +32,8 @@ impl Mixture {
         Self::from_factors(weights, means, factors?.concat())
     }
 
-    /// A mixture of lower Cholesky factors `[k, d, d]`. Nothing where a diagonal or a weight is not positive.
+    /// A mixture with the lower Cholesky factors `[k, d, d]` of the covariances. `None` if a diagonal element or a
+    /// weight is not positive.
     #[must_use]
     pub fn from_factors(weights: Vec<f64>, means: Vec<f64>, factors: Vec<f64>) -> Option<Self> {
         let d = means.len() / weights.len().max(1);
@@ -61,20 +63,20 @@ impl Mixture {
         self.means.len() / self.components()
     }
 
-    /// `mu` of a component.
+    /// The mean `mu` of a component.
     #[must_use]
     pub fn mean(&self, component: usize) -> &[f64] {
         &self.means[component * self.dim()..][..self.dim()]
     }
 
-    /// `L` of a component.
+    /// The Cholesky factor `L` of a component.
     #[must_use]
     pub fn factor(&self, component: usize) -> &[f64] {
         let d = self.dim();
         &self.factors[component * d * d..][..d * d]
     }
 
-    /// `L^-1` of a component.
+    /// The inverse `L^-1` of a component.
     #[must_use]
     pub fn whitening(&self, component: usize) -> &[f64] {
         let d = self.dim();
@@ -87,7 +89,7 @@ impl Mixture {
         &self.peaks
     }
 
-    /// `L L^T` of a component.
+    /// The covariance `L L^T` of a component.
     #[must_use]
     pub fn covariance(&self, component: usize) -> Vec<f64> {
         let (d, l) = (self.dim(), self.factor(component));
@@ -95,7 +97,7 @@ impl Mixture {
         (0..d * d).map(|at| dot(row(at / d), row(at % d))).collect()
     }
 
-    /// Writes `ln w_c N(x; mu_c, L_c L_c^T)` of every component to `out`, `[k]`, nats.
+    /// Writes `ln w_c N(x; mu_c, L_c L_c^T)` of every component to `out`, `[k]`, in nats.
     pub fn log_joint(&self, x: &[f32], out: &mut [f64]) {
         let d = self.dim();
         let mut centred = vec![0.0; d];
@@ -127,16 +129,16 @@ impl Mixture {
         joint
     }
 
-    /// `1/n sum ln p(x)` over rows `[n, d]`, nats; 0 of none.
+    /// `1/n sum ln p(x)` over rows `[n, d]`, in nats. It is 0 without rows.
     #[must_use]
     pub fn mean_log_likelihood(&self, rows: &[f32]) -> f64 {
         let n = (rows.len() / self.dim()).max(1);
         -rows.chunks_exact(self.dim()).map(|x| self.nll(x)).sum::<f64>() / n as f64
     }
 
-    /// A component by its weight and a draw from it.
+    /// Draws a component by its weight, and then a point from it.
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> (usize, Vec<f64>) {
-        let component = pick(&self.weights, rng);
+        let component = weighted_index(&self.weights, rng);
         let noise: Vec<f64> = (0..self.dim()).map(|_| normal(rng)).collect();
         let mut x = lower_product(self.factor(component), &noise);
         x.iter_mut().zip(self.mean(component)).for_each(|(x, mean)| *x += mean);
@@ -144,7 +146,7 @@ impl Mixture {
     }
 }
 
-/// Turns logarithms into what they are of, divided by its sum, and returns the sum's logarithm.
+/// Replaces logarithms by the numbers themselves, divided by their sum. Returns the logarithm of the sum.
 pub(crate) fn normalise(logs: &mut [f64]) -> f64 {
     let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
@@ -156,14 +158,10 @@ pub(crate) fn normalise(logs: &mut [f64]) -> f64 {
     most + sum.ln()
 }
 
-/// A number from 0 to 1, the end excluded.
-pub(crate) fn uniform<R: Rng + ?Sized>(rng: &mut R) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// An index by its weight, weights not negative; the last of positive weight where rounding leaves none.
-pub(crate) fn pick<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
-    let mut rest = uniform(rng) * weights.iter().sum::<f64>();
+/// Draws an index with the probability of its weight. Weights are not negative. If rounding leaves no index, the result
+/// is the last one with a positive weight.
+pub(crate) fn weighted_index<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
+    let mut rest = unit(rng) * weights.iter().sum::<f64>();
     for (index, weight) in weights.iter().enumerate() {
         if rest < *weight {
             return index;
@@ -173,9 +171,9 @@ pub(crate) fn pick<R: Rng + ?Sized>(weights: &[f64], rng: &mut R) -> usize {
     weights.iter().rposition(|weight| *weight > 0.0).unwrap_or(0)
 }
 
-/// A draw of N(0, 1): Box and Muller.
+/// A standard normal number (Box and Muller).
 fn normal<R: Rng + ?Sized>(rng: &mut R) -> f64 {
-    let (radius, turn) = (1.0 - uniform(rng), uniform(rng));
+    let (radius, turn) = (1.0 - unit(rng), unit(rng));
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
 }
 

@@ -1,7 +1,7 @@
-//! Small dense symmetric matrices in `f64`, row-major: what a Gaussian needs of linear algebra.
+//! Linear algebra for small symmetric matrices in `f64`, row-major.
 
-/// The lower Cholesky factor `L` of the symmetric `a` (`[d, d]`), `L L^T = a`; zeros above the diagonal. Nothing where `a` is
-/// not positive definite to working precision.
+/// The lower Cholesky factor `L` of a symmetric matrix `a` `[d, d]`, with `L L^T = a` and zeros above the diagonal.
+/// `None` if `a` is not positive definite to working precision.
 #[must_use]
 pub fn cholesky(a: &[f64], d: usize) -> Option<Vec<f64>> {
     let mut l = vec![0.0; d * d];
@@ -10,7 +10,7 @@ pub fn cholesky(a: &[f64], d: usize) -> Option<Vec<f64>> {
             let (row, other) = (&l[i * d..i * d + j], &l[j * d..j * d + j]);
             let rest = a[i * d + j] - dot(row, other);
             if i == j {
-                // Cancellation leaves nothing of a pivot below this.
+                // A smaller pivot would consist only of rounding errors.
                 if !rest.is_finite() || rest <= a[i * d + i] * 1e-14 {
                     return None;
                 }
@@ -23,7 +23,7 @@ pub fn cholesky(a: &[f64], d: usize) -> Option<Vec<f64>> {
     Some(l)
 }
 
-/// The inverse of a lower triangular matrix with a positive diagonal, lower triangular too.
+/// The inverse of a lower triangular matrix with a positive diagonal. It is also lower triangular.
 #[must_use]
 pub fn invert_lower(l: &[f64], d: usize) -> Vec<f64> {
     let mut inverse = vec![0.0; d * d];
@@ -37,14 +37,14 @@ pub fn invert_lower(l: &[f64], d: usize) -> Vec<f64> {
     inverse
 }
 
-/// `L y` for lower triangular `l`.
+/// `L y` for a lower triangular `l`.
 #[must_use]
 pub fn lower_product(l: &[f64], y: &[f64]) -> Vec<f64> {
     let d = y.len();
     (0..d).map(|row| dot(&l[row * d..=row * d + row], &y[..=row])).collect()
 }
 
-/// The sum of products of elements.
+/// The dot product.
 #[must_use]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()

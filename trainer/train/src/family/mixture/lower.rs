@@ -1,8 +1,9 @@
 //! The programs of a mixture: the exact score, the posterior over components, and draws.
 //!
-//! One layer whitens a row for all components at once, `u_c = L_c^-1 (x - mu_c)`; component c's joint density is `p_c - 1/2
-//! |u_c|^2`. A draw computes every component's point of the same noise, and keeps that of the last component whose threshold one
-//! further deviate passes: as many `Select` as there are choices, so that every component's point has its own scale.
+//! One layer whitens a row for all components, `u_c = L_c^-1 (x - mu_c)`. The joint log-density of component c is
+//! `p_c - |u_c|^2 / 2`. A sample first computes the point of every component from the same noise. It then selects the
+//! point of the last component whose threshold is below one further normal number. There is one `Select` for each
+//! threshold, so that the point of every component can have its own scale.
 
 use elbo::program::{Opcode, ProgramKind};
 use elbo_compiler::graph::{Builder, FloatProgram, NodeId};
@@ -12,19 +13,20 @@ use super::gaussians::Mixture;
 use super::linalg::dot;
 use crate::lower::Affine;
 
-/// The largest magnitude of a whitened value that scores keep apart, in deviations: beyond it 16 bits would leave too few for
-/// rows that are near.
+/// The largest magnitude of a whitened value that scores distinguish, in standard deviations. With a larger limit, 16
+/// bits would be too coarse for rows that are near.
 const MOST: f32 = 1023.0;
 
-/// The layers of a mixture's programs.
+/// The layers of the programs of a mixture.
 struct Layers {
-    /// `[k d, d]`: `L_c^-1 (x - mu_c)` of every component.
+    /// `[k d, d]`: computes `L_c^-1 (x - mu_c)` for every component.
     whiten: Affine,
-    /// The largest magnitude that `whiten` gives of rows within the range of inputs.
+    /// The largest magnitude of the outputs of `whiten` for inputs within their limit.
     reach: f32,
-    /// Constants `[k]`: the logarithm of every component's joint density at its mean, less the largest of these; nats.
+    /// Index of the constants `[k]`: the logarithm of every component's joint density at its mean, minus the largest of
+    /// them, in nats.
     peaks: usize,
-    /// What the score has besides: `-ln k` and the largest peak, negated; nats.
+    /// A constant of the score in nats: `-ln k` minus the largest of these logarithms.
     offset: f32,
 }
 
@@ -36,7 +38,7 @@ pub(super) fn lower(mixture: &Mixture, range: f32, sample: bool) -> FloatModel {
         let x = b.input(mixture.dim());
         let x = b.clamp([-range, range], x);
         let u = layers.whiten.apply(b, x);
-        // The layer's scale leaves room for whatever a clamp lets pass, however far from what calibration has seen.
+        // The scale of the layer must hold every value that passes the clamp, even if calibration has not seen it.
         let most = layers.reach.min(MOST);
         let u = b.clamp([-most, most], u);
         let peaks = b.constant(layers.peaks, k, x);
@@ -75,15 +77,15 @@ fn layers(model: &mut FloatModel, mixture: &Mixture, range: f32) -> Layers {
     let most = mixture.peaks().iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let peaks: Vec<f32> = mixture.peaks().iter().map(|peak| (peak - most) as f32).collect();
     let offset = -((k as f64).ln() + most) as f32;
-    Layers { whiten: Affine::of(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
+    Layers { whiten: Affine::add(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
 }
 
-/// `sample`, and of several components `sample_class`.
+/// The program `sample` and, if there are several components, `sample_class`.
 fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
     let (k, d) = (mixture.components(), mixture.dim());
     let narrow = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();
     let points = DenseLayer { w: narrow(&mixture.factors), b: narrow(&mixture.means), out: k * d, inp: d };
-    let points = Affine::of(model, "points", points);
+    let points = Affine::add(model, "points", points);
     let draw = |b: &mut Builder, masks: Option<NodeId>| {
         let z = b.normal(d);
         let u = points.apply(b, z);
@@ -100,19 +102,19 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
         let x = draw(&mut b, None);
         return vec![b.finish(ProgramKind::Sample, &[x])];
     }
-    // Part c - 1 of one deviate's image is positive where a draw comes from component c or a later one, that of a one-hot
-    // component where it comes from c.
+    // Part c - 1 of the layer's output for the normal number is positive if the sample comes from component c or a
+    // later one. For a one-hot component it is positive if the sample comes from component c.
     let rows = (k - 1) * d;
     let mut passed = DenseLayer { w: vec![1.0; rows], b: Vec::new(), out: rows, inp: 1 };
     let mut is_class = DenseLayer { w: vec![0.0; rows * k], b: vec![-0.5; rows], out: rows, inp: k };
     let mut below = 0.0;
     for (next, weight) in mixture.weights[..k - 1].iter().enumerate() {
         below += weight;
-        passed.b.extend(std::iter::repeat_n(-quantile(below) as f32, d));
+        passed.b.extend(std::iter::repeat_n(-normal_quantile(below) as f32, d));
         (next * d..(next + 1) * d).for_each(|row| is_class.w[row * k + next + 1] = 1.0);
     }
-    let passed = Affine::of(model, "passed", passed);
-    let is_class = Affine::of(model, "is_class", is_class);
+    let passed = Affine::add(model, "passed", passed);
+    let is_class = Affine::add(model, "is_class", is_class);
     let mut b = Builder::default();
     let e = b.normal(1);
     let masks = passed.apply(&mut b, e);
@@ -125,8 +127,8 @@ fn draws(model: &mut FloatModel, mixture: &Mixture) -> Vec<FloatProgram> {
     vec![sample, b.finish(ProgramKind::SampleClass, &[x])]
 }
 
-/// The `z` within 8 deviations with `P(Z <= z) = p` of a standard normal, by bisection.
-fn quantile(p: f64) -> f64 {
+/// The `z` with `P(Z <= z) = p` for a standard normal `Z`, computed by bisection between -8 and 8.
+fn normal_quantile(p: f64) -> f64 {
     let (mut low, mut high) = (-8.0, 8.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
@@ -135,7 +137,7 @@ fn quantile(p: f64) -> f64 {
     0.5 * (low + high)
 }
 
-/// `P(Z <= z)`: one half and the series `phi(z) (z + z^3/3 + z^5/15 + ...)`, which converges everywhere.
+/// `P(Z <= z)`, computed as 1/2 plus the series `phi(z) (z + z^3/3 + z^5/15 + ...)`, which converges for every `z`.
 fn distribution(z: f64) -> f64 {
     let (mut term, mut sum, mut odd) = (z, z, 1.0);
     while term.abs() > 1e-18 * sum.abs() {
@@ -148,12 +150,12 @@ fn distribution(z: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::normal_quantile;
 
     #[test]
-    fn quantiles_are_the_normals() {
+    fn quantiles_are_those_of_the_standard_normal() {
         for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.001, -3.090_232_306_167_813)] {
-            assert!((quantile(p) - z).abs() < 1e-9, "{p} {}", quantile(p));
+            assert!((normal_quantile(p) - z).abs() < 1e-9, "{p} {}", normal_quantile(p));
         }
     }
 }

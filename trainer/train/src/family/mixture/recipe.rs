@@ -1,4 +1,4 @@
-//! A recipe's table `[mixture]`.
+//! The table `[mixture]` of a recipe.
 
 use elbo_compiler::quantize::WeightBits;
 use schemars::JsonSchema;
@@ -10,24 +10,24 @@ use crate::family::{Flag, Register};
 use crate::model::Model;
 use crate::settings::{DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
-/// Components and how they are fitted, the recipe's table `[mixture]`. A step of `train.steps` is a start of expectation
-/// maximisation: the likeliest mixture so far stays, and validation rows choose between those.
+/// The table `[mixture]` of a recipe. A step of `train.steps` is one start of expectation maximisation. The most likely
+/// mixture so far is kept, and the validation rows choose between the mixtures of all steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MixtureRecipe {
-    /// Number of Gaussians. With 1 the score is half the squared Mahalanobis distance, up to a constant. The fit drops a
-    /// component that no rows support.
+    /// Number of Gaussians. With 1 the score is half the squared Mahalanobis distance plus a constant. The fit drops a
+    /// component if too few rows support it.
     pub components: usize,
-    /// Most steps of a start.
+    /// Largest number of EM steps of a start.
     pub iterations: usize,
-    /// A start ends when a step gains less than this, in nats a row.
+    /// A start ends when a step improves the objective by less than this value, in nats per row.
     pub tolerance: f64,
-    /// What is added to every column's variance in every component, in units of the column's variance.
+    /// Value that is added to the variance of every column in every component, as a share of the column's variance.
     pub floor: f64,
-    /// How many rows a column the diagonal covariance of all rows weighs in a component's: 0.05 of 20 columns is one row. A
-    /// single component is not shrunk.
+    /// Weight of the diagonal covariance of all rows in the covariance of a component, in rows per column. For example,
+    /// 0.05 with 20 columns is one row. A single component is not shrunk.
     pub shrinkage: f64,
-    /// Rows that a component needs to stay.
+    /// Number of rows that a component needs to be kept.
     pub least_rows: f64,
 }
 
@@ -47,9 +47,9 @@ impl MixtureRecipe {
         EmOptions { starts: 1, iterations, tolerance, floor, shrinkage, least_rows, seed }
     }
 
-    /// The first field that is out of its range: its name, what is expected, what was found.
+    /// The first field that is out of its range: its name, the expectation and the value.
     #[must_use]
-    pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
+    pub fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
         let counts = [("components", self.components), ("iterations", self.iterations)];
         if let Some((field, count)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return Some((field, "a whole number of at least 1", count.to_string()));
@@ -69,14 +69,14 @@ pub struct Entry;
 impl Register for Entry {
     type Options = MixtureRecipe;
 
-    const ABOUT: &'static str = "mixture of Gaussians with full covariances";
+    const DESCRIPTION: &'static str = "mixture of Gaussians with full covariances";
 
     const RECIPES: &'static [(&'static str, &'static str)] =
         &[("demo-mixture", include_str!("recipes/demo-mixture.toml"))];
 
     const FLAGS: &'static [Flag] = &[Flag::new("components", "components", "N")];
 
-    /// A step is a start.
+    /// A step is one start of expectation maximisation.
     fn train() -> TrainRecipe {
         TrainRecipe {
             steps: 5,
@@ -88,17 +88,17 @@ impl Register for Entry {
         }
     }
 
-    /// Scores of rows that are far from everything follow the floats closely with 16 bits a weight.
+    /// With 16-bit weights, the integer scores of far rows agree closely with those in floating point.
     fn export() -> ExportRecipe {
         ExportRecipe { weight_bits: WeightBits::Sixteen, ..ExportRecipe::default() }
     }
 
     fn check(options: &MixtureRecipe, shared: Shared<'_>) -> Result<(), RecipeError> {
         if shared.train.steps > MOST_STARTS {
-            let expected = "at most 1000 of a mixture, whose steps are starts of expectation maximisation";
+            let expected = "at most 1000 for a mixture, because its steps are starts of expectation maximisation";
             return Err(RecipeError::invalid("train.steps", expected, shared.train.steps));
         }
-        match options.mistake() {
+        match options.out_of_range() {
             Some((field, expected, found)) => Err(RecipeError::invalid(field, expected, found)),
             None => Ok(()),
         }
@@ -109,5 +109,5 @@ impl Register for Entry {
     }
 }
 
-/// More are a mistake for what other families call steps.
+/// A larger number of starts is probably a number of gradient steps that was meant for another family.
 const MOST_STARTS: u64 = 1000;

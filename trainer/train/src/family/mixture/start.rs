@@ -1,14 +1,14 @@
-//! Where EM starts: k-means++ (Arthur and Vassilvitskii, 2007) and a few steps of Lloyd's algorithm.
+//! The initial clusters of EM: k-means++ (Arthur and Vassilvitskii, 2007) and a few steps of Lloyd's algorithm.
 
 use rand_core::Rng;
 
-use super::gaussians::pick;
+use super::gaussians::weighted_index;
 
 fn square_distance(x: &[f32], centre: &[f64]) -> f64 {
     x.iter().zip(centre).map(|(x, c)| (f64::from(*x) - c).powi(2)).sum()
 }
 
-/// The index of the nearest centre, the first of equals.
+/// The index of the nearest centre. If several are equally near, the first.
 fn nearest(x: &[f32], centres: &[Vec<f64>]) -> usize {
     let mut best = (0, f64::INFINITY);
     for (index, centre) in centres.iter().enumerate() {
@@ -20,13 +20,13 @@ fn nearest(x: &[f32], centres: &[Vec<f64>]) -> usize {
     best.0
 }
 
-/// A cluster from 0 to `k - 1` for each of `rows`, `[n, d]`. Clusters without rows are possible, as when fewer rows than `k`
-/// differ.
+/// Assigns each of `rows`, `[n, d]`, to a cluster from 0 to `k - 1`. Clusters may be empty, for example if there are
+/// fewer than `k` distinct rows.
 pub fn clusters<R: Rng + ?Sized>(rows: &[f32], d: usize, k: usize, steps: usize, rng: &mut R) -> Vec<usize> {
     let n = rows.len() / d;
     let row = |i: usize| &rows[i * d..(i + 1) * d];
     let centre = |i: usize| row(i).iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
-    let mut centres = vec![centre(pick(&vec![1.0; n], rng))];
+    let mut centres = vec![centre(weighted_index(&vec![1.0; n], rng))];
     let mut distances = vec![f64::INFINITY; n];
     while centres.len() < k {
         for (i, distance) in distances.iter_mut().enumerate() {
@@ -35,7 +35,7 @@ pub fn clusters<R: Rng + ?Sized>(rows: &[f32], d: usize, k: usize, steps: usize,
         if distances.iter().all(|distance| *distance == 0.0) {
             break;
         }
-        centres.push(centre(pick(&distances, rng)));
+        centres.push(centre(weighted_index(&distances, rng)));
     }
     let mut labels: Vec<usize> = (0..n).map(|i| nearest(row(i), &centres)).collect();
     for _ in 0..steps {

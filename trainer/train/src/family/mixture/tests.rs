@@ -52,7 +52,7 @@ fn drawn(n: usize) -> Dataset {
     dataset
 }
 
-/// Rows near and far, one beyond what a device represents.
+/// Near and far rows. One of them is beyond what a device represents.
 const ROWS: [[f32; 2]; 6] = [[0.0, 0.0], [4.0, 1.5], [-15.0, 15.0], [0.1, 5.5], [-4.2, -0.1], [40.0, 1.0]];
 
 /// A row as a device represents it.
@@ -130,7 +130,7 @@ fn assert_moments(draws: &[(usize, [f64; 2])]) {
     }
 }
 
-/// The component of a point, where they are apart.
+/// The component of a point, for components that are far from each other.
 fn component(x: [f64; 2]) -> usize {
     let p = truth().posterior(&x.map(|v| v as f32));
     (0..3).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap()

@@ -1,4 +1,4 @@
-//! The programs of a VAE: sample, decode, encode, reconstruct and the three scores.
+//! The programs of a VAE: sample, decode, encode, reconstruct and three scores.
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
@@ -10,7 +10,7 @@ use crate::lower::HeadLayers;
 use crate::lower::{Affine, Tower};
 use crate::settings::ExportRecipe;
 
-/// Layers by what they are for.
+/// The layers of a VAE in the float graph.
 struct Lowering<'v> {
     spec: &'v VaeSpec,
     classes: usize,
@@ -22,11 +22,11 @@ struct Lowering<'v> {
     flow: Option<(Opcode, Affine)>,
 }
 
-/// `q(z|x)`.
+/// The parameters of `q(z|x)`.
 struct Posterior {
     mu: NodeId,
     logvar: NodeId,
-    /// Of the flow's steps.
+    /// The parameters of the flow's steps.
     flow: Option<NodeId>,
 }
 
@@ -68,12 +68,12 @@ pub(super) fn lower(vae: &Vae, export: &ExportRecipe) -> Result<FloatModel> {
 }
 
 impl Lowering<'_> {
-    /// The class behind the values, where the model reads one.
+    /// Appends the class to the values, if the model reads one.
     fn join(b: &mut Builder, x: NodeId, class: Option<NodeId>) -> NodeId {
         class.map_or(x, |class| b.concat(x, class))
     }
 
-    /// The cost of a row, `cost` being that of the row as of one class: `-log 1/C sum exp(-cost)`.
+    /// The cost of a row, `-log 1/C sum exp(-cost)`. The closure gives the cost of the row for one class.
     fn over_classes(&self, b: &mut Builder, cost: impl FnOnce(&mut Builder, Option<NodeId>) -> NodeId) -> NodeId {
         if self.classes == 0 {
             return cost(b, None);
@@ -95,8 +95,8 @@ impl Lowering<'_> {
         Posterior { mu, logvar, flow: self.flow.map(|(_, head)| head.apply(b, h)) }
     }
 
-    /// The latent that the flow, if there is one, makes of the Gaussian's, and its log-determinant.
-    fn flowed(&self, b: &mut Builder, q: &Posterior, z: NodeId) -> (NodeId, Option<NodeId>) {
+    /// The image of a latent under the flow and its log-determinant. Without a flow the latent does not change.
+    fn apply_flow(&self, b: &mut Builder, q: &Posterior, z: NodeId) -> (NodeId, Option<NodeId>) {
         match (self.flow, q.flow) {
             (Some((opcode, _)), Some(params)) => {
                 let (z, log_det) = b.flow(opcode, false, z, params);
@@ -147,26 +147,26 @@ impl Lowering<'_> {
         let h = self.encoder.apply(&mut b, x);
         let mu = self.mu.apply(&mut b, h);
         let flow = self.flow.map(|(_, head)| head.apply(&mut b, h));
-        let (z, _) = self.flowed(&mut b, &Posterior { mu, logvar: mu, flow }, mu);
+        let (z, _) = self.apply_flow(&mut b, &Posterior { mu, logvar: mu, flow }, mu);
         let out = self.mean(&mut b, z, None);
         b.finish(ProgramKind::Reconstruct, &[out])
     }
 
-    /// -ELBO at the mean of the Gaussian, its KL analytic. A flow takes that mean along: the analytic KL then has the flowed
-    /// latent in place of the mean, and its log-determinant there.
+    /// -ELBO at the mean of the Gaussian, with the analytic KL divergence. A flow maps this mean. The image then
+    /// replaces the mean in the divergence, and the log-determinant at the mean is subtracted.
     fn score(&self) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
         let out = self.over_classes(&mut b, |b, class| {
             let q = self.posterior(b, x, class);
             let mut kl = b.scalar(Opcode::Kl, 0, &[q.mu, q.logvar]);
-            let (z, log_det) = self.flowed(b, &q, q.mu);
+            let (z, log_det) = self.apply_flow(b, &q, q.mu);
             if let Some(log_det) = log_det {
                 let before = b.scalar(Opcode::HalfSumSq, 0, &[q.mu]);
                 let after = b.scalar(Opcode::HalfSumSq, 0, &[z]);
-                let moved = b.scalar(Opcode::Sub, 0, &[after, before]);
-                let moved = b.scalar(Opcode::Sub, 0, &[moved, log_det]);
-                kl = b.scalar(Opcode::Add, 0, &[kl, moved]);
+                let change = b.scalar(Opcode::Sub, 0, &[after, before]);
+                let change = b.scalar(Opcode::Sub, 0, &[change, log_det]);
+                kl = b.scalar(Opcode::Add, 0, &[kl, change]);
             }
             let nll = self.nll(b, x, z, class);
             b.scalar(Opcode::Add, 0, &[nll, kl])
@@ -174,7 +174,8 @@ impl Lowering<'_> {
         b.finish(ProgramKind::Score, &[out])
     }
 
-    /// Estimator B (equation 7): the mean of -log p(x|z), plus the analytic KL; with a flow the mean of all of it.
+    /// Estimator B (equation 7): the mean of -log p(x|z), plus the analytic KL divergence. With a flow, all terms that
+    /// depend on the latent are averaged.
     fn score_monte_carlo(&self, draws: u32) -> FloatProgram {
         let mut b = Builder::default();
         let x = b.input(self.spec.input);
@@ -191,7 +192,7 @@ impl Lowering<'_> {
             let terms = b.begin(draws);
             let eps = b.normal(self.spec.latent);
             let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
-            let (z, log_det) = self.flowed(b, &q, z);
+            let (z, log_det) = self.apply_flow(b, &q, z);
             let mut term = self.nll(b, x, z, class);
             if let Some(log_det) = log_det {
                 let ratio = self.log_ratio(b, eps, z, Some(log_det));
@@ -223,7 +224,7 @@ impl Lowering<'_> {
             let weights = b.begin(draws);
             let eps = b.normal(self.spec.latent);
             let z = b.map(Opcode::Fma, 0, &[sigma, eps, q.mu]);
-            let (z, log_det) = self.flowed(b, &q, z);
+            let (z, log_det) = self.apply_flow(b, &q, z);
             let ratio = self.log_ratio(b, eps, z, log_det);
             let nll = self.nll(b, x, z, class);
             let weight = b.scalar(Opcode::Sub, 0, &[ratio, nll]);

@@ -1,4 +1,4 @@
-//! A recipe's table `[vae]`.
+//! The table `[vae]` of a recipe.
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
@@ -11,18 +11,19 @@ use crate::layers::conv::ConvRecipe;
 use crate::model::Model;
 use crate::settings::{DataShape, Estimator, ModelRecipe, RecipeError, Shared};
 
-/// A recipe's table `[vae]`.
+/// The table `[vae]` of a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct VaeRecipe {
-    /// Its layers and likelihood.
+    /// The layers and the likelihood.
     #[serde(flatten)]
     pub model: ModelRecipe,
-    /// Whether each class is modelled by itself, `p(x|y)`; needs labels.
+    /// Whether to model each class separately, `p(x|y)`. The data need labels.
     pub conditional: bool,
-    /// Nats that every latent dimension may use without paying, on average over a batch; 0 for none.
+    /// KL divergence in nats, averaged over a batch, up to which a latent dimension costs nothing. With 0 the whole
+    /// divergence counts.
     pub free_bits: f64,
-    /// A flow on the latent, its parameters from the encoder.
+    /// Flow for the posterior of the latent. The encoder computes its parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub posterior: Option<PosteriorRecipe>,
     /// Convolutions between an image and the dense layers.
@@ -36,7 +37,7 @@ pub struct Entry;
 impl Register for Entry {
     type Options = VaeRecipe;
 
-    const ABOUT: &'static str = "variational auto-encoder";
+    const DESCRIPTION: &'static str = "variational auto-encoder";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("digits", include_str!("recipes/digits.toml")),
@@ -50,7 +51,7 @@ impl Register for Entry {
         Flag::LIKELIHOOD,
         Flag::CONV,
         Flag {
-            instead: "it is a flow on the latent of a VAE, and for family `flow` there is --flow",
+            instead: "it is the flow for the posterior of a VAE; for the family `flow` use --flow",
             ..Flag::new("posterior", "posterior.kind", "KIND")
         },
         Flag::new("conditional", "conditional", ""),
@@ -62,7 +63,7 @@ impl Register for Entry {
             return Err(RecipeError::invalid("free_bits", "a number of at least 0", options.free_bits));
         }
         if options.free_bits > 0.0 && shared.train.estimator == Estimator::A {
-            let expected = "0 for estimator \"a\": they need the analytic KL of \"b\"";
+            let expected = "0 for estimator \"a\", because free bits need the analytic KL of \"b\"";
             return Err(RecipeError::invalid("free_bits", expected, options.free_bits));
         }
         if let Some(posterior) = options.posterior.as_ref().filter(|posterior| posterior.steps == 0) {
@@ -75,7 +76,7 @@ impl Register for Entry {
         let VaeRecipe { model, conditional, free_bits, posterior, conv } = options;
         let likelihood = model.likelihood_of(data)?;
         if *conditional && data.classes < 2 {
-            let expected = "data with labels of two classes or more (a table's with --label-column)";
+            let expected = "data with labels of at least two classes (for a table, --label-column names their column)";
             return Err(RecipeError::invalid("conditional", expected, format!("{} classes", data.classes)));
         }
         let conv = conv.as_ref().map(|conv| conv.of_data(data)).transpose()?;

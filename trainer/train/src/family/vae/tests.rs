@@ -4,6 +4,7 @@ use elbo_compiler::Likelihood;
 use super::{ConvRecipe, Model, Parts, Vae, VaeSpec};
 use crate::nn::{Activation, Adam, AdamParams, Rng};
 use crate::settings::Estimator;
+use crate::testing::{assert_every_variable_learns, assert_gradients_are_slopes, scalar};
 
 const CPU: Device = Device::Cpu;
 const LIKELIHOODS: [Likelihood; 3] = [Likelihood::Bernoulli, Likelihood::Gaussian, Likelihood::Logistic];
@@ -26,10 +27,6 @@ fn setting(activation: Activation, likelihood: Likelihood, dtype: DType) -> (Vae
 /// Every variable's values.
 fn numbers(vae: &Vae) -> Vec<Vec<f32>> {
     vae.vars().iter().map(|(_, var)| var.flatten_all().unwrap().to_vec1().unwrap()).collect()
-}
-
-fn scalar(t: &Tensor) -> f64 {
-    t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
 }
 
 #[test]
@@ -57,12 +54,7 @@ fn every_variable_receives_a_gradient() {
                     let (_, x, eps) = setting(Activation::Tanh, likelihood, dtype);
                     let spec = VaeSpec { hidden, ..spec(Activation::Tanh, likelihood) };
                     let vae = Vae::new(spec, 7, &CPU, dtype).unwrap();
-                    let grads = vae.loss(&x, &eps, 0.7, estimator).unwrap().total.backward().unwrap();
-                    for (name, var) in vae.vars() {
-                        let g = grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
-                        let size = scalar(&g.abs().unwrap().sum_all().unwrap());
-                        assert!(size > 0.0 && size.is_finite(), "{name}: {size}");
-                    }
+                    assert_every_variable_learns(vae.vars(), &vae.loss(&x, &eps, 0.7, estimator).unwrap().total);
                 }
             }
         }
@@ -75,24 +67,7 @@ fn finite_differences_agree() {
         for likelihood in LIKELIHOODS {
             for estimator in ESTIMATORS {
                 let (vae, x, eps) = setting(activation, likelihood, DType::F64);
-                let loss = || scalar(&vae.loss(&x, &eps, 0.7, estimator).unwrap().total);
-                let grads = vae.loss(&x, &eps, 0.7, estimator).unwrap().total.backward().unwrap();
-                for (name, var) in vae.vars() {
-                    let g: Vec<f64> = grads.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-                    let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-                    for i in (0..start.len()).step_by(start.len() / 5 + 1) {
-                        let h = 1e-6;
-                        let at = |delta: f64| {
-                            let mut values = start.clone();
-                            values[i] += delta;
-                            var.set(&Tensor::from_vec(values, var.shape(), &CPU).unwrap()).unwrap();
-                            loss()
-                        };
-                        let slope = (at(h) - at(-h)) / (2.0 * h);
-                        at(0.0);
-                        assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", g[i]);
-                    }
-                }
+                assert_gradients_are_slopes(vae.vars(), 5, || vae.loss(&x, &eps, 0.7, estimator).unwrap().total);
             }
         }
     }

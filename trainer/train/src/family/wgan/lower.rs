@@ -1,4 +1,4 @@
-//! The programs of a WGAN: sample and decode by the generator, score by the critic.
+//! The programs of a WGAN: the generator samples and decodes, and the critic scores.
 
 use candle_core::Result;
 use elbo::program::{Opcode, ProgramKind};
@@ -9,11 +9,12 @@ use super::{FoldedLayer, Wgan};
 use crate::lower::{Affine, activate};
 use crate::nn::Activation;
 
-/// The critic's value is computed at this many times its size, a power of two, and read back at its own: clipped weights
-/// make it small, and a device's activations have 15 fractional bits at most.
+/// Binary logarithm of a factor for the critic's value. The program computes the value multiplied by it, because
+/// clipped weights make the value small and activations on a device have at most 15 fractional bits. The scale of the
+/// output accounts for the factor.
 const VALUE_LOG2: i8 = 8;
 
-/// Layers after each other with what follows each.
+/// Layers, each followed by its activation function.
 type Layers = Vec<(Affine, Activation)>;
 
 pub(super) fn lower(wgan: &Wgan) -> Result<FloatModel> {
@@ -55,7 +56,7 @@ fn apply(b: &mut Builder, layers: &Layers, x: NodeId) -> NodeId {
     })
 }
 
-/// The negative of the critic's value, higher for what looks less real; its scale is arbitrary.
+/// Minus the critic's value, which is higher for rows that look less real. Its scale is arbitrary.
 fn score(input: usize, critic: &Layers) -> FloatProgram {
     let mut b = Builder::default();
     let x = b.input(input);

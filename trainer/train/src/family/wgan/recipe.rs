@@ -1,4 +1,4 @@
-//! A recipe's table `[wgan]`.
+//! The table `[wgan]` of a recipe.
 
 use candle_core::{DType, Device};
 use schemars::JsonSchema;
@@ -12,29 +12,32 @@ use crate::model::Model;
 use crate::nn::Activation;
 use crate::settings::{DataShape, RecipeError, Schedule, Shared, TrainRecipe, check_hidden};
 
-/// Layers and the game's rules, the recipe's table `[wgan]`.
+/// The table `[wgan]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WganRecipe {
-    /// Widths of the critic's hidden layers, from the data on; the generator mirrors them.
+    /// Widths of the critic's hidden layers, starting at the data. The generator has the same widths in reverse order.
     pub hidden: Vec<usize>,
-    /// Dimensions of the generator's noise.
+    /// Dimensions of the noise that the generator reads.
     pub latent: usize,
-    /// Activation of the hidden layers.
+    /// Activation function of the hidden layers.
     pub activation: Activation,
-    /// What keeps the critic Lipschitz: `clip`, `penalty` or `spectral`.
+    /// How the critic is kept Lipschitz continuous: `clip` (clipped weights), `penalty` (gradient penalty) or
+    /// `spectral` (spectral normalisation).
     pub constraint: Constraint,
-    /// Bound of the critic's weights and biases where they are clipped.
+    /// Largest magnitude of the critic's weights and biases with `constraint = "clip"`.
     pub clip: f64,
-    /// Weight of the gradient penalty.
+    /// Weight of the gradient penalty with `constraint = "penalty"`.
     pub penalty: f64,
-    /// Steps of the critic for each of the generator.
+    /// Number of steps of the critic before each step of the generator.
     pub critic_steps: u64,
-    /// Steps of the critic in the first `warm_steps` and in every `warm_every`th step.
+    /// Number of steps of the critic before each of the generator's first `warm_steps` steps and every `warm_every`th
+    /// step.
     pub warm_critic_steps: u64,
-    /// Steps of the generator at the start for which the critic has more time.
+    /// Number of the generator's first steps for which the critic takes `warm_critic_steps` steps.
     pub warm_steps: u64,
-    /// The critic has more time in every step whose index is a multiple of this; 0 for never.
+    /// The critic takes `warm_critic_steps` steps before every step of the generator whose index is a multiple of this
+    /// number. With 0 it never does after the start.
     pub warm_every: u64,
     /// Convolutions between an image and the dense layers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,16 +63,16 @@ impl Default for WganRecipe {
 }
 
 impl WganRecipe {
-    /// Steps of the critic before step `step` of the generator, counted from 0.
+    /// Number of steps of the critic before step `step` of the generator, counted from 0.
     #[must_use]
     pub fn critic_steps_at(&self, step: u64) -> u64 {
         let warm = step < self.warm_steps || (self.warm_every > 0 && step.is_multiple_of(self.warm_every));
         if warm { self.warm_critic_steps } else { self.critic_steps }
     }
 
-    /// The first field that is out of its range: its name, what is expected, what was found.
+    /// The first field that is out of its range: its name, the expectation and the value.
     #[must_use]
-    pub fn mistake(&self) -> Option<(&'static str, &'static str, String)> {
+    pub fn out_of_range(&self) -> Option<(&'static str, &'static str, String)> {
         for (field, value) in [("clip", self.clip), ("penalty", self.penalty)] {
             if !(value > 0.0 && value.is_finite()) {
                 return Some((field, "a number above 0", value.to_string()));
@@ -87,7 +90,7 @@ pub struct Entry;
 impl Register for Entry {
     type Options = WganRecipe;
 
-    const ABOUT: &'static str = "Wasserstein GAN";
+    const DESCRIPTION: &'static str = "Wasserstein GAN";
 
     const RECIPES: &'static [(&'static str, &'static str)] = &[
         ("wgan-digits", include_str!("recipes/wgan-digits.toml")),
@@ -121,10 +124,10 @@ impl Register for Entry {
             return Err(RecipeError::invalid("latent", "a whole number of at least 1", options.latent));
         }
         if shared.train.restarts > 0 {
-            let expected = "0 for a WGAN, which has no validation ELBO to choose by";
+            let expected = "0 for a WGAN, because it has no validation ELBO that could choose the best restart";
             return Err(RecipeError::invalid("train.restarts", expected, shared.train.restarts));
         }
-        if let Some((field, expected, found)) = options.mistake() {
+        if let Some((field, expected, found)) = options.out_of_range() {
             return Err(RecipeError::invalid(field, expected, found));
         }
         options.conv.as_ref().map_or(Ok(()), ConvRecipe::check)

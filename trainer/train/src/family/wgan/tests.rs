@@ -8,6 +8,7 @@ use crate::recipe::Recipe;
 use crate::run::Run;
 use crate::run::train;
 use crate::step::Rule;
+use crate::testing::{scalar, values};
 use crate::train::StopAfter;
 
 const CPU: Device = Device::Cpu;
@@ -37,10 +38,6 @@ fn settings(dtype: DType) -> Vec<(Wgan, Tensor, Tensor, Tensor)> {
         }
     }
     settings
-}
-
-fn scalar(t: &Tensor) -> f64 {
-    t.to_dtype(DType::F64).unwrap().to_scalar().unwrap()
 }
 
 fn named(wgan: &Wgan) -> String {
@@ -102,8 +99,7 @@ fn finite_differences_agree() {
             let grads = losses(&wgan, &real, &fake, &z)[at].backward().unwrap();
             for (name, var) in group.vars.iter().map(|at| &wgan.params().vars()[*at]) {
                 let Some(g) = grads.get(var) else { continue };
-                let g: Vec<f64> = g.flatten_all().unwrap().to_vec1().unwrap();
-                let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
+                let (g, start) = (values(g), values(var));
                 for i in (0..start.len()).step_by(start.len() / 3 + 1) {
                     let value = |delta: f64| {
                         let mut values = start.clone();
@@ -215,7 +211,7 @@ fn recipe(steps: u64) -> Recipe {
 }
 
 fn rules(recipe: &mut Recipe) -> &mut WganRecipe {
-    recipe.family.of_mut().unwrap()
+    recipe.family.options_as_mut().unwrap()
 }
 
 fn weights(run: &Run) -> Vec<(String, Vec<f32>)> {

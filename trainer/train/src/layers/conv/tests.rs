@@ -150,7 +150,7 @@ fn images_that_do_not_fit_are_refused() {
         (ConvRecipe { kernel: 1, ..ConvRecipe::default() }, "conv.kernel"),
         (ConvRecipe { stride: 0, ..ConvRecipe::default() }, "conv.stride"),
     ] {
-        assert_eq!(recipe.mistake().unwrap().0, field);
+        assert_eq!(recipe.out_of_range().unwrap().0, field);
     }
-    assert_eq!(ConvRecipe::default().mistake(), None);
+    assert_eq!(ConvRecipe::default().out_of_range(), None);
 }

@@ -3,6 +3,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use super::super::tests::{compare_within, noise};
 use super::super::{Activation, Rng, composed, conv_transpose2d, conv2d};
 use super::Window;
+use crate::testing::{assert_gradient_is_slope, scalar};
 
 const CPU: Device = Device::Cpu;
 const ACTIVATIONS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Tanh];
@@ -20,14 +21,15 @@ fn windows() -> Vec<Window> {
         for stride in 1..=3 {
             for pad in 0..=2 {
                 let all = (0..stride).map(|extra| window(kernel, stride, pad, extra));
-                windows.extend(all.filter(|w| w.shrunk(4) > 0 && w.grown(4) > 0));
+                windows.extend(all.filter(|w| w.output_side(4) > 0 && w.transposed_output_side(4) > 0));
             }
         }
     }
     windows
 }
 
-/// The text-book's sums, with no patches: a convolution gathers, a transposed one lets every input pixel add its kernel.
+/// The text-book's sums, with no patches: a convolution gathers, a transposed one lets every input pixel add its
+/// kernel.
 fn naive(x: &Tensor, w: &Tensor, bias: &Tensor, window: Window, transposed: bool) -> Vec<f64> {
     let (b, h, wd, c) = x.dims4().unwrap();
     let o = w.dim(0).unwrap();
@@ -137,19 +139,7 @@ fn finite_differences_agree() {
             };
             let grads = loss().backward().unwrap();
             for var in &vars {
-                let g: Vec<f64> = grads.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-                let start: Vec<f64> = var.flatten_all().unwrap().to_vec1().unwrap();
-                for i in (0..start.len()).step_by(start.len() / 7 + 1) {
-                    let at = |delta: f64| {
-                        let mut values = start.clone();
-                        values[i] += delta;
-                        var.set(&Tensor::from_vec(values, var.shape(), &CPU).unwrap()).unwrap();
-                        loss().to_scalar::<f64>().unwrap()
-                    };
-                    let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
-                    at(0.0);
-                    assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{w:?} [{i}]: {slope} {}", g[i]);
-                }
+                assert_gradient_is_slope(&format!("{w:?}"), var, grads.get(var).unwrap(), 7, || scalar(&loss()));
             }
         }
     }

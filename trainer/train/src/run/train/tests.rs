@@ -2,7 +2,7 @@ use super::super::{CHECKPOINT, MODEL, Run};
 use super::*;
 use crate::arrays::arrays_from_bytes;
 use crate::files::temporary;
-use crate::train::{StopAfter, table_of_start};
+use crate::train::{StopAfter, settings_of_start};
 
 fn recipe(steps: u64) -> Recipe {
     let mut recipe = Recipe::find("digits").unwrap();
@@ -47,7 +47,7 @@ fn resumes_bit_for_bit(recipe: &Recipe, stops: &[u64]) {
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one_bit_for_bit() {
     resumes_bit_for_bit(&recipe(20), &[10]);
-    // Within a start, at the end of one, and within the next.
+    // Stops within a start, at the end of a start, and within the next one.
     let several = Recipe { train: TrainRecipe { restarts: 2, ..recipe(8).train }, ..recipe(8) };
     resumes_bit_for_bit(&several, &[3, 8, 13]);
 }
@@ -64,16 +64,16 @@ fn restarts_keep_the_best_model_of_independent_starts() {
     let several = run("several", TrainRecipe { restarts: 3, ..base.clone() });
     let metrics = &several.state.metrics;
     assert_eq!(metrics.iter().map(|m| m.step).collect::<Vec<_>>(), [20, 40, 60, 80, 100, 120, 140, 160]);
-    // The first start is the run without restarts; the learning rate begins anew in every start.
+    // The first start equals a run without restarts. The schedule of the learning rate starts again in every start.
     assert_eq!(metrics[..2], run("one", base.clone()).state.metrics);
     assert!(metrics.chunks(2).all(|start| start[0].learning_rate == metrics[0].learning_rate));
     let ends: Vec<f64> = metrics.iter().filter_map(|m| m.validation_elbo).collect();
     assert!(ends.windows(2).all(|two| two[0] != two[1]), "{ends:?}");
     let best = (0..ends.len()).max_by(|a, b| ends[*a].total_cmp(&ends[*b])).unwrap();
     assert_eq!((several.state.best_step, several.state.best_elbo), (metrics[best].step, Some(ends[best].to_bits())));
-    // What is kept is what that start gives by itself, at its end.
+    // The saved model is the one that this start alone gives at its end.
     assert_eq!(best % 2, 1);
-    let alone = run("alone", table_of_start(&base, best as u64 / 2));
+    let alone = run("alone", settings_of_start(&base, best as u64 / 2));
     let group = |of: &Checkpoint, group: &str| {
         let named =
             of.arrays.iter().filter_map(|(name, array)| Some((name.strip_prefix(group)?.to_owned(), array.clone())));

@@ -11,6 +11,7 @@ use crate::recipe::Recipe;
 use crate::run::train;
 use crate::settings::DataShape;
 use crate::settings::Estimator;
+use crate::testing::{assert_every_variable_learns, assert_gradients_are_slopes, scalar, values};
 
 const CPU: Device = Device::Cpu;
 const CLASSES: usize = 3;
@@ -38,33 +39,9 @@ fn setting(hidden: &[usize]) -> (Vae, Tensor, Tensor) {
     (vae, join(&x, Some(&class)).unwrap(), rng.normal((6, 2), DType::F64, &CPU).unwrap())
 }
 
-fn values(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-fn scalar(t: &Tensor) -> f64 {
-    t.to_scalar().unwrap()
-}
-
 fn finite_differences_agree(vae: &Vae, loss: impl Fn() -> Tensor) {
-    let grads = loss().backward().unwrap();
-    for (name, var) in vae.vars() {
-        let g = values(grads.get(var).unwrap_or_else(|| panic!("{name} has no gradient")));
-        assert!(g.iter().any(|g| *g != 0.0), "{name}: a gradient of 0");
-        let start = values(var);
-        for i in (0..start.len()).step_by(start.len() / 4 + 1) {
-            let h = 1e-6;
-            let at = |delta: f64| {
-                let mut moved = start.clone();
-                moved[i] += delta;
-                var.set(&Tensor::from_vec(moved, var.shape(), &CPU).unwrap()).unwrap();
-                scalar(&loss())
-            };
-            let slope = (at(h) - at(-h)) / (2.0 * h);
-            at(0.0);
-            assert!((slope - g[i]).abs() < 1e-6 * (1.0 + slope.abs()), "{name}[{i}]: {slope} {}", g[i]);
-        }
-    }
+    assert_every_variable_learns(vae.vars(), &loss());
+    assert_gradients_are_slopes(vae.vars(), 4, loss);
 }
 
 #[test]
@@ -73,10 +50,10 @@ fn every_variable_learns_by_its_slope() {
         let (vae, x, eps) = setting(hidden);
         finite_differences_agree(&vae, || vae.loss(&x, &eps, 0.8, Estimator::B).unwrap().total);
     }
-    // Some dimensions below and some above what is free.
+    // Some dimensions are below the free bits and some above.
     let (vae, x, eps) = setting(&[5]);
     let (mu, logvar) = vae.encode(&x).unwrap();
-    let each = super::paid(&mu, &logvar, 0.0).unwrap();
+    let each = super::free_bits_divergence(&mu, &logvar, 0.0).unwrap();
     let vae = Vae { free_bits: scalar(&each) / 2.0, ..vae };
     finite_differences_agree(&vae, || vae.loss(&x, &eps, 0.8, Estimator::B).unwrap().total);
 }
@@ -137,7 +114,7 @@ fn labels_outside_the_classes_are_refused() {
 }
 
 fn options(recipe: &mut Recipe) -> &mut VaeRecipe {
-    recipe.family.of_mut().unwrap()
+    recipe.family.options_as_mut().unwrap()
 }
 
 #[test]
