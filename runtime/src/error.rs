@@ -191,7 +191,7 @@ pub enum SessionError {
         given: usize,
     },
     /// The run did not do the work that was proved, so the memory of the blob has changed since the model was loaded. The
-    /// run was stopped before it exceeded that work. No output was written.
+    /// run was stopped before it exceeded that work. The outputs are not valid.
     Changed,
 }
 

@@ -216,7 +216,7 @@ impl<'b, 'a> Session<'b, 'a> {
         }
         self.execute(self.model.work(kind), &scope, noise)?;
         for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
-            let values = vector(self.arena, &scope.tensor(tensor)).unwrap_or_default();
+            let values = vector(self.arena, &scope.tensor(tensor)).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }
