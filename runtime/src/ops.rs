@@ -7,8 +7,8 @@
 
 pub mod bounds;
 mod facts;
-mod form;
 pub(crate) mod machine;
+mod rules;
 
 mod activation;
 #[cfg(feature = "adgm")]
@@ -41,12 +41,12 @@ pub(crate) mod scope;
 mod select;
 
 pub use facts::{Facts, Immediate, Length, Precision, Range};
-pub use form::{Extra, Form, ScaleRule};
+pub use rules::{Extra, Rules, ScaleRule};
 
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
-use bounds::{EXP_FRAC, FINE, OperandError};
+use bounds::{EXP_FRAC, MIN_FRAC, OperandError};
 use machine::{Machine, Step, Values};
 
 /// Fractional bits of noise.
@@ -125,7 +125,7 @@ macro_rules! operations {
     ($(
         [$cfg:meta] $group:ident {$(
             $(#[doc = $doc:literal])+
-            $name:ident = $code:literal, $class:ident, $form:expr $(, $facts:expr)?;
+            $name:ident = $code:literal, $class:ident, $rules:expr $(, $facts:expr)?;
         )+}
     )+) => {
         /// The code of an operation. `a`, `b` and `c` are its inputs and `y` is its output. `q` is a stored integer and
@@ -152,20 +152,20 @@ macro_rules! operations {
                 all
             };
 
-            const FORMS: [Form; Self::ALL.len() + 1] = {
-                let mut forms = [Form::INVALID; Self::ALL.len() + 1];
-                $($(forms[$code] = $form;)+)+
-                forms
+            const RULES: [Rules; Self::ALL.len() + 1] = {
+                let mut rules = [Rules::INVALID; Self::ALL.len() + 1];
+                $($(rules[$code] = $rules;)+)+
+                rules
             };
 
             /// Whether an operation of this build writes something besides its output.
-            const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::FORMS[$code].is_extra())) ||+) ||+;
+            const WRITE_EXTRA: bool = $($((cfg!($cfg) && Self::RULES[$code].is_extra())) ||+) ||+;
 
             /// The fields of its record and the rules for its operands.
             #[inline]
-            pub fn form(self) -> Form {
-                static FORMS: [Form; Opcode::ALL.len() + 1] = Opcode::FORMS;
-                FORMS.get(self as usize).copied().unwrap_or(Form::INVALID)
+            pub fn rules(self) -> Rules {
+                static RULES: [Rules; Opcode::ALL.len() + 1] = Opcode::RULES;
+                RULES.get(self as usize).copied().unwrap_or(Rules::INVALID)
             }
 
             /// Whether this build of the runtime includes the operation: see the crate's features.
@@ -319,134 +319,134 @@ macro_rules! operations {
 operations! {
     [all()] dense {
         /// W a + bias, requantised; W is the matrix that the record names
-        Dense = 1, transform, Form::vectors(1).arg(), Facts::NONE.through_matrices(Length::Rows);
+        Dense = 1, transform, Rules::vectors(1).arg(), Facts::NONE.through_matrices(Length::Rows);
     }
     [all()] activation {
         /// max(a, 0)
-        Relu = 2, transform, Form::map(1).scales([SameAsOutput]),
+        Relu = 2, transform, Rules::map(1).scales([SameAsOutput]),
             Facts::NONE.within(Range::NonNegative).passing_elements();
         /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
-        LeakyRelu = 40, transform, Form::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
+        LeakyRelu = 40, transform, Rules::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
         /// tanh(a 2^-parameter)
-        Tanh = 3, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+        Tanh = 3, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::SignedUnit);
         /// 1 / (1 + exp(-a 2^-parameter))
-        Sigmoid = 4, transform, Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+        Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
         /// exp(a 2^-parameter), saturated at 16 bits
-        Exp = 5, transform, Form::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
+        Exp = 5, transform, Rules::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
         /// a rounded to the output's scale and clamped to the interval in word 3
-        Clamp = 20, transform, Form::map(1).imm().scales([NotCoarserThanOutput]),
+        Clamp = 20, transform, Rules::map(1).imm().scales([NotCoarserThanOutput]),
             Facts::NONE.holding(Immediate::Interval).within(Range::Interval);
     }
     [all()] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
-        Fma = 6, transform, Form::map(3), Facts::NONE.as_precise_as(Precision::Product);
+        Fma = 6, transform, Rules::map(3), Facts::NONE.as_precise_as(Precision::Product);
         /// a b, rounded half up once, saturated; every intermediate fits 32 bits
-        Mul = 21, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Product);
+        Mul = 21, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Product);
         /// a + b, rounded half up once, saturated; the sum fits 32 bits at the finer scale
-        AddVec = 22, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
+        AddVec = 22, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Sum);
         /// a - b, rounded half up once, saturated; the difference fits 32 bits at the finer scale
-        SubVec = 23, transform, Form::map(2), Facts::NONE.as_precise_as(Precision::Sum);
+        SubVec = 23, transform, Rules::map(2), Facts::NONE.as_precise_as(Precision::Sum);
     }
     [all()] rearrange {
         /// a followed by b, both rounded to the output's scale
-        Concat = 24, transform, Form::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]),
+        Concat = 24, transform, Rules::vectors(2).any_lengths().scales([NotCoarserThanOutput, NotCoarserThanOutput]),
             Facts::NONE.passing_elements();
         /// consecutive elements of a, starting at the index in word 3
-        Slice = 25, transform, Form::vectors(1).imm().scales([SameAsOutput]),
+        Slice = 25, transform, Rules::vectors(1).imm().scales([SameAsOutput]),
             Facts::NONE.holding(Immediate::Index).passing_elements();
     }
     [all()] control {
         /// independent draws of N(0, 1)
-        Normal = 7, transform, Form::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
+        Normal = 7, transform, Rules::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
         /// repeats the operations up to its End, whose number is in word 2; the output collects the results of all iterations
-        Loop = 16, transform, Form::vectors(0).any_kind().arg().imm(),
+        Loop = 16, transform, Rules::vectors(0).any_kind().arg().imm(),
             Facts::NONE.opening_a_loop().holding(Immediate::Iterations).passing_elements();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
-        End = 17, transform, Form::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
+        End = 17, transform, Rules::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
     }
     [all()] density {
         /// sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a
-        BernoulliNll = 8, reduction, Form::reduce(2).scales([AtLeast(1)]);
+        BernoulliNll = 8, reduction, Rules::reduce(2).scales([AtLeast(1)]);
         /// 1/2 sum (c - a)^2 exp(-b) + b + ln 2 pi: Gaussian negative log-likelihood of c under mean a, log-variance b
-        GaussianNll = 9, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        GaussianNll = 9, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
         /// 1/2 sum a^2 + exp(b) - 1 - b: KL(N(a, exp b) || N(0, I))
-        Kl = 10, reduction, Form::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
+        Kl = 10, reduction, Rules::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
         /// 1/2 sum a^2
-        HalfSumSq = 11, reduction, Form::reduce(1);
+        HalfSumSq = 11, reduction, Rules::reduce(1);
         /// sum a 2^-parameter
-        Sum = 12, reduction, Form::reduce(1).param().scales([ReadAtMost(24)]);
+        Sum = 12, reduction, Rules::reduce(1).param().scales([ReadAtMost(24)]);
     }
     [all()] scalar {
         /// sum a + b of two scalars
-        Add = 13, reduction, Form::scalars(2);
+        Add = 13, reduction, Rules::scalars(2);
         /// difference a - b of two scalars
-        Sub = 14, reduction, Form::scalars(2);
+        Sub = 14, reduction, Rules::scalars(2);
         /// -a of a scalar
-        Neg = 15, reduction, Form::scalars(1);
+        Neg = 15, reduction, Rules::scalars(1);
         /// arithmetic mean of the scalars in a
-        Mean = 18, reduction, Form::reduce_nats(1);
+        Mean = 18, reduction, Rules::reduce_nats(1);
         /// ln(1/n sum exp(a)) over the n scalars in a
-        LogMeanExp = 19, reduction, Form::reduce_nats(1);
+        LogMeanExp = 19, reduction, Rules::reduce_nats(1);
         /// a + word 3: a scalar plus a signed constant in Q16
-        Offset = 31, reduction, Form::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
+        Offset = 31, reduction, Rules::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
     }
     [feature = "adgm"] categorical {
         /// one-hot vector: the value in word 3 at the index of the innermost loop's iteration, 0 elsewhere
-        OneHot = 27, transform, Form::vectors(0).imm().in_loop(), Facts::NONE.holding(Immediate::Value);
+        OneHot = 27, transform, Rules::vectors(0).imm().in_loop(), Facts::NONE.holding(Immediate::Value);
         /// softmax(a)
-        Softmax = 28, transform, Form::vectors(1).same_length().output_scale(Exactly(15)),
+        Softmax = 28, transform, Rules::vectors(1).same_length().output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
         /// elementwise mean of the vectors stored one after another in a, each of the output's length
-        MeanVec = 29, transform, Form::vectors(1).scales([SameAsOutput]), Facts::NONE.passing_elements();
+        MeanVec = 29, transform, Rules::vectors(1).scales([SameAsOutput]), Facts::NONE.passing_elements();
         /// sum p (a + ln p) with p = softmax(b): the negative bound of an unlabelled row, from the negative bounds a of all classes
-        FreeEnergy = 30, reduction, Form::reduce_nats(2).only_first_nats();
+        FreeEnergy = 30, reduction, Rules::reduce_nats(2).only_first_nats();
     }
     [any(feature = "dlgm", feature = "mixture")] select {
         /// a where c > 0, b elsewhere
-        Select = 26, transform, Form::map(3).scales([SameAsOutput, SameAsOutput]), Facts::NONE.passing_elements();
+        Select = 26, transform, Rules::map(3).scales([SameAsOutput, SameAsOutput]), Facts::NONE.passing_elements();
     }
     [feature = "dlgm"] rank_one {
         /// a - kappa b (b.a), kappa = 1 / (1 + s + sqrt(1 + s)), s = b.b: noise of covariance (I + b b^T)^-1 from noise a
         RankOne = 32, transform,
-            Form::vectors(2).same_length().scales([SameAsOutput, AtLeast(FINE)]).output_scale(Exactly(NORMAL_FRAC));
+            Rules::vectors(2).same_length().scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(Exactly(NORMAL_FRAC));
         /// 1/2 ln(1 + a.a): the negative log-determinant of RankOne's linear map
-        HalfLogDet = 33, reduction, Form::reduce(1).scales([AtLeast(FINE)]);
+        HalfLogDet = 33, reduction, Rules::reduce(1).scales([AtLeast(MIN_FRAC)]);
         /// 1/2 ln(1 + a.a) - 1/2 b.b / (1 + a.a): the term that a rank-one covariance adds to the KL of a diagonal one
-        RankOneKl = 34, reduction, Form::reduce(2).scales([AtLeast(FINE), AtLeast(FINE)]);
+        RankOneKl = 34, reduction, Rules::reduce(2).scales([AtLeast(MIN_FRAC), AtLeast(MIN_FRAC)]);
     }
     [feature = "flow"] flow {
         /// planar flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
-        Planar = 35, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
+        Planar = 35, transform, Rules::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(AtLeast(MIN_FRAC)), Facts::NONE.invertible();
         /// radial flow of a with the parameters b of one or more steps; inverted if the parameter is 1; at most 1024 elements
-        Radial = 36, transform, Form::vectors(2).same_length().any_lengths().param().log_det()
-            .scales([SameAsOutput, AtLeast(FINE)]).output_scale(AtLeast(FINE)), Facts::NONE.invertible();
+        Radial = 36, transform, Rules::vectors(2).same_length().any_lengths().param().log_det()
+            .scales([SameAsOutput, AtLeast(MIN_FRAC)]).output_scale(AtLeast(MIN_FRAC)), Facts::NONE.invertible();
     }
     [feature = "conv"] conv {
         /// convolution or transposed convolution of a; the record names the first matrix; see the geometry below
-        Conv = 37, transform, Form::vectors(1).param().arg().imm().scratch(),
+        Conv = 37, transform, Rules::vectors(1).param().arg().imm().scratch(),
             Facts::NONE.holding(Immediate::Geometry).through_matrices(Length::Pixels);
     }
     [feature = "logistic"] logistic {
         /// discretised logistic negative log-likelihood of c under mean a, log-scale b
-        LogisticNll = 38, reduction, Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        LogisticNll = 38, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "robust"] robust {
         /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
-        StudentTNll = 41, reduction, Form::reduce(3).param().scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
+        StudentTNll = 41, reduction, Rules::reduce(3).param().scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
-        Couplings = 39, transform, Form::vectors(1).param().arg().imm().log_det(),
+        Couplings = 39, transform, Rules::vectors(1).param().arg().imm().log_det(),
             Facts::NONE.holding(Immediate::Couplings);
     }
     [feature = "mixture"] mixture {
         /// a - 1/2 |b|^2 of each element of a and the equal part of b that belongs to it
-        GaussianLogits = 42, transform, Form::reduce(2).same_length().any_lengths();
+        GaussianLogits = 42, transform, Rules::reduce(2).same_length().any_lengths();
         /// softmax(a) of scalars a
-        Posterior = 43, transform, Form::vectors(1).of_nats().same_length().output_scale(Exactly(15)),
+        Posterior = 43, transform, Rules::vectors(1).of_nats().same_length().output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
     }
 }
@@ -465,17 +465,17 @@ impl Opcode {
 
     /// Number of input tensors.
     pub fn inputs(self) -> usize {
-        self.form().inputs()
+        self.rules().inputs()
     }
 
     /// Whether the third reference is a second tensor that the operation writes.
     pub fn writes_extra(self) -> bool {
-        self.form().writes_extra()
+        self.rules().writes_extra()
     }
 
     /// Whether the output may overwrite an input that no later operation reads.
     pub fn in_place(self) -> bool {
-        self.form().in_place()
+        self.rules().in_place()
     }
 }
 

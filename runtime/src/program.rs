@@ -5,7 +5,7 @@ pub use crate::ops::record::{
     TENSOR_WORDS, Tensor, TensorKind,
 };
 pub use crate::ops::{
-    Cost, Extra, Facts, Form, Immediate, Length, Matrices, Opcode, Precision, Range, ScaleRule, op_cost,
+    Cost, Extra, Facts, Immediate, Length, Matrices, Opcode, Precision, Range, Rules, ScaleRule, op_cost,
 };
 
 /// The purpose of a program. A model has at most one program of each kind.

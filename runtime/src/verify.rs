@@ -332,16 +332,16 @@ impl Scope<'_> {
     ) -> Result<Cost, Fault> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
-        let form = step.op.opcode.form();
-        let fields = (step.op.param == 0 || form.uses_param()) && (step.op.arg == 0 || form.uses_arg());
-        let fields = fields && (step.op.imm == 0 || form.uses_imm()) && step.op.opcode != Opcode::Invalid;
+        let rules = step.op.opcode.rules();
+        let fields = (step.op.param == 0 || rules.uses_param()) && (step.op.arg == 0 || rules.uses_arg());
+        let fields = fields && (step.op.imm == 0 || rules.uses_imm()) && step.op.opcode != Opcode::Invalid;
         require(fields, Fault::Operation)?;
         require(step.op.opcode.compiled(), Fault::Unsupported)?;
-        require(!form.draws_noise() || kind.signature().noise, Fault::Noise)?;
+        require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
         for (slot, (&tensor, input)) in step.op.inputs.iter().zip(&step.tensors).enumerate() {
-            let written = slot == 2 && form.writes_extra();
-            if slot >= form.inputs() && !written {
+            let written = slot == 2 && rules.writes_extra();
+            if slot >= rules.inputs() && !written {
                 require(tensor == NO_TENSOR, Fault::Operation)?;
                 continue;
             }
@@ -349,7 +349,7 @@ impl Scope<'_> {
             if written {
                 require(input.first == here && tensor != step.op.output, Fault::Operand)?;
                 // Scratch is not filled completely, so reading it could reveal what the arena held before.
-                let last = if form.extra() == Extra::Scratch { here } else { loops.end() };
+                let last = if rules.extra() == Extra::Scratch { here } else { loops.end() };
                 require(input.last <= last, self.lifetime(tensor))?;
                 continue;
             }
@@ -358,7 +358,7 @@ impl Scope<'_> {
             require(input.last >= loops.read_until(input), self.lifetime(tensor))?;
         }
 
-        require(!form.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
+        require(!rules.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
 
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
         let repeat = loops.repeat();
@@ -390,7 +390,7 @@ impl Scope<'_> {
             OperandError::Bound => Fault::Bound,
         })?;
         require(bound == step.y().bound, Fault::Bound)?;
-        require(!form.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
+        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
 
         let cost = step.cost(&matrices);
         Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })

@@ -13,30 +13,31 @@ fn table() -> String {
         "| code | operation | feature | inputs | output | computes | requires | work |\n|---|---|---|---|---|---|---|---|\n",
     );
     for opcode in Opcode::ALL {
-        let form = opcode.form();
+        let rules = opcode.rules();
         let takes: Vec<String> = INPUTS
             .iter()
-            .take(form.inputs())
+            .take(rules.inputs())
             .enumerate()
-            .map(|(slot, name)| match form.input_kind(slot) {
+            .map(|(slot, name)| match rules.input_kind(slot) {
                 Some(TensorKind::Nats) => format!("{name} (nats)"),
                 None => format!("{name} (either)"),
                 Some(_) => (*name).to_owned(),
             })
             .collect();
-        let gives = match form.output_kind() {
+        let gives = match rules.output_kind() {
             Some(TensorKind::Nats) => "nats",
             None => "either",
             Some(_) => "activations",
         };
-        let extra = match form.extra() {
+        let extra = match rules.extra() {
             Extra::None => "",
             Extra::LogDet => ", log-determinant (nats) as third",
             Extra::Scratch => ", scratch as third",
         };
-        let in_place = if form.in_place() { ", in place" } else { "" };
-        let rules =
-            (0..form.inputs()).map(|slot| (INPUTS[slot], form.input_scale(slot))).chain([("y", form.written_scale())]);
+        let in_place = if rules.in_place() { ", in place" } else { "" };
+        let rules = (0..rules.inputs())
+            .map(|slot| (INPUTS[slot], rules.input_scale(slot)))
+            .chain([("y", rules.written_scale())]);
         let asks: Vec<String> = rules.filter_map(|(name, rule)| asks(name, rule)).collect();
         writeln!(
             rows,

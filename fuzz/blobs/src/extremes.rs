@@ -197,15 +197,15 @@ fn lengths(
 
 /// Vectors of equal length.
 fn vectors(opcode: Opcode, long: u32, param: i8, imm: u32) -> Vec<Extreme> {
-    let form = opcode.form();
-    let frac = if let ScaleRule::Exactly(frac) = form.written_scale() { frac } else { 12 };
+    let rules = opcode.rules();
+    let frac = if let ScaleRule::Exactly(frac) = rules.written_scale() { frac } else { 12 };
     let one = |len: u32| {
-        let output = match form.output_kind() {
-            Some(TensorKind::Nats) => nats_of(form.output_len(len).unwrap_or(1)),
+        let output = match rules.output_kind() {
+            Some(TensorKind::Nats) => nats_of(rules.output_len(len).unwrap_or(1)),
             _ => vector_of(len, frac),
         };
         Extreme::plain(format!("{opcode:?} of {len}"), long, &[len; 3], move |p, o| {
-            p.op(record(opcode, param, imm), &o.vectors[..form.inputs()], output);
+            p.op(record(opcode, param, imm), &o.vectors[..rules.inputs()], output);
         })
     };
     [1, long].map(one).into()

@@ -182,13 +182,13 @@ fn loop_count(words: &mut [u32], sections: &Sections, random: &mut Random) {
 
 fn other_operation(words: &mut [u32], sections: &Sections, random: &mut Random) {
     let Some((index, mut op)) = any_op(words, sections, random, |_| true) else { return };
-    let form = op.opcode.form();
+    let rules = op.opcode.rules();
     let any = random.one_in(8);
-    let fits = |opcode: &Opcode| any || opcode.form().takes_the_same(form);
+    let fits = |opcode: &Opcode| any || opcode.rules().takes_the_same(rules);
     let count = Opcode::ALL.iter().filter(|opcode| fits(opcode)).count();
     let chosen = Opcode::ALL.into_iter().filter(fits).nth(random.below(count));
     op.opcode = chosen.unwrap_or(op.opcode);
-    if !op.opcode.form().uses_imm() {
+    if !op.opcode.rules().uses_imm() {
         op.imm = 0;
     }
     write_op(words, sections, (index, op));
@@ -217,7 +217,7 @@ fn operation_field(words: &mut [u32], sections: &Sections, random: &mut Random) 
         2 if op.opcode.facts().opens_loop() && random.one_in(4) => {
             op.arg = op.arg.wrapping_add(random.pick(&[1, u16::MAX]))
         }
-        2 if op.opcode.form().uses_imm() && (op.opcode.facts().opens_loop() || !op.opcode.form().uses_arg()) => {
+        2 if op.opcode.rules().uses_imm() && (op.opcode.facts().opens_loop() || !op.opcode.rules().uses_arg()) => {
             op.imm = changed(op.imm, random)
         }
         2 => op.arg = random.below(sections.count(8) + 1) as u16,

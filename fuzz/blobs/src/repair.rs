@@ -143,7 +143,7 @@ fn repair_program(words: &mut [u32], sections: &Sections, index: usize) -> Optio
             output.len = len;
         }
         let scratch = scratch_len(&op, &|index| matrices(words, index));
-        if let Some(len) = scratch.filter(|_| op.opcode.form().extra() == Extra::Scratch) {
+        if let Some(len) = scratch.filter(|_| op.opcode.rules().extra() == Extra::Scratch) {
             inputs[2].len = len;
         }
         // The bound of an operation is defined only for valid tensors.

@@ -28,7 +28,7 @@ pub(super) const MAX_LOG2: u16 = 62;
 /// Coarsest scale at which an exponential's argument is below 16 in magnitude.
 pub const EXP_FRAC: u8 = 11;
 /// Coarsest scale that flows and rank-one covariances accept.
-pub const FINE: u8 = 8;
+pub const MIN_FRAC: u8 = 8;
 
 /// Smallest e with n <= 2^e, for n >= 1.
 #[inline(never)]
@@ -105,24 +105,24 @@ pub fn output_bounds(
 pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let op = &step.op;
-    let form = op.opcode.form();
-    if form.writes_extra() {
-        let (kind, len) = match form.extra() {
+    let rules = op.opcode.rules();
+    if rules.writes_extra() {
+        let (kind, len) = match rules.extra() {
             Extra::Scratch => (TensorKind::I16, scratch_len(op, matrices)),
             Extra::LogDet | Extra::None => (TensorKind::Nats, Some(1)),
         };
         require(step.c().kind == kind, Kind)?;
-        require(!form.uses_arg() || matrices(op.arg).is_some(), Kind)?;
+        require(!rules.uses_arg() || matrices(op.arg).is_some(), Kind)?;
         require(Some(step.c().len) == len, Shape)?;
     }
     let (first, output) = (step.a().len, step.y());
-    for (slot, input) in step.tensors.iter().enumerate().take(form.inputs()) {
-        require(form.input_kind(slot).unwrap_or(output.kind) == input.kind, Kind)?;
-        require(form.input_len(first).is_none_or(|len| len == input.len), Shape)?;
+    for (slot, input) in step.tensors.iter().enumerate().take(rules.inputs()) {
+        require(rules.input_kind(slot).unwrap_or(output.kind) == input.kind, Kind)?;
+        require(rules.input_len(first).is_none_or(|len| len == input.len), Shape)?;
     }
-    require(form.output_kind().is_none_or(|kind| kind == output.kind), Kind)?;
-    require(form.output_len(first).is_none_or(|len| len == output.len), Shape)?;
-    require(form.scales_hold(step), Scale)?;
+    require(rules.output_kind().is_none_or(|kind| kind == output.kind), Kind)?;
+    require(rules.output_len(first).is_none_or(|len| len == output.len), Shape)?;
+    require(rules.scales_hold(step), Scale)?;
     let bound = super::bound(step, matrices)?;
     require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
     Ok(bound)

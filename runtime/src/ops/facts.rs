@@ -27,7 +27,7 @@ pub enum Immediate {
 /// How the length of an output follows from something else than the lengths of the operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// It does not: see [`Form::output_len`](super::Form::output_len).
+    /// It does not: see [`Rules::output_len`](super::Rules::output_len).
     Operands,
     /// It is the number of rows of the operation's matrix.
     Rows,
@@ -187,22 +187,22 @@ mod tests {
     #[test]
     fn facts_agree_with_the_rules_of_the_table() {
         for opcode in Opcode::ALL {
-            let (form, facts) = (opcode.form(), opcode.facts());
-            assert_eq!(form.uses_imm(), facts.imm() != Immediate::None, "{opcode:?}");
+            let (rules, facts) = (opcode.rules(), opcode.facts());
+            assert_eq!(rules.uses_imm(), facts.imm() != Immediate::None, "{opcode:?}");
             if facts.length() != Length::Operands {
-                assert_eq!(form.output_len(1), None, "{opcode:?}");
+                assert_eq!(rules.output_len(1), None, "{opcode:?}");
             }
             if facts.precision() == Precision::Matrices {
-                assert!(form.uses_arg(), "{opcode:?}");
+                assert!(rules.uses_arg(), "{opcode:?}");
             }
             if matches!(facts.precision(), Precision::Sum | Precision::Product) {
-                assert!(form.inputs() >= 2 && form.written_scale() == ScaleRule::Any, "{opcode:?}");
+                assert!(rules.inputs() >= 2 && rules.written_scale() == ScaleRule::Any, "{opcode:?}");
             }
             if facts.range() == Range::Interval {
                 assert_eq!(facts.imm(), Immediate::Interval, "{opcode:?}");
             }
             if facts.is_invertible() {
-                assert!(form.uses_param(), "{opcode:?}");
+                assert!(rules.uses_param(), "{opcode:?}");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The parameters of a step may be constants of the blob or outputs of a network. The conditions that make a step
 //! invertible are therefore enforced here for all possible values. Sums over dimensions are exact in 64 bits.
 //!
-//! Between the steps of a stack, the first [`FINE`] coordinates keep 8 bits more than `z` stores. They are rounded to
+//! Between the steps of a stack, the first [`PRECISE_COORDINATES`] coordinates keep 8 bits more than `z` stores. They are rounded to
 //! the scale of `z` only once, after the last step. Further coordinates are rounded by every step. Coordinates
 //! saturate.
 //!
@@ -122,7 +122,7 @@ const SLOPE_MAX: i64 = 1 << 38;
 const SEARCH_LOG2: u32 = 24;
 
 /// Number of coordinates that keep 8 additional bits from step to step of a stack.
-pub const FINE: usize = 64;
+pub const PRECISE_COORDINATES: usize = 64;
 /// Number of additional bits.
 const MORE: u32 = 8;
 
@@ -130,12 +130,12 @@ const MORE: u32 = 8;
 struct Point<'z> {
     stored: &'z mut [i16],
     /// The additional bits of the first coordinates.
-    rest: [u8; FINE],
+    rest: [u8; PRECISE_COORDINATES],
 }
 
 impl<'z> Point<'z> {
     fn new(stored: &'z mut [i16]) -> Self {
-        Self { stored, rest: [0; FINE] }
+        Self { stored, rest: [0; PRECISE_COORDINATES] }
     }
 
     fn coordinates(&self) -> impl Iterator<Item = i32> {

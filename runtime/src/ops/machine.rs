@@ -103,7 +103,7 @@ impl Step {
     /// many in a proved program.
     #[inline]
     pub fn elements(&self) -> u32 {
-        let output = if self.op.opcode.form().fills_output() { self.y().len } else { 0 };
+        let output = if self.op.opcode.rules().fills_output() { self.y().len } else { 0 };
         self.a().len.max(output)
     }
 

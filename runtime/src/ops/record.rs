@@ -55,7 +55,7 @@ impl Op {
     /// Whether the operation writes this tensor.
     #[inline]
     pub fn writes(&self, tensor: u16) -> bool {
-        self.output == tensor || (self.opcode.form().is_extra() && self.inputs[2] == tensor)
+        self.output == tensor || (self.opcode.rules().is_extra() && self.inputs[2] == tensor)
     }
 
     /// Whether the operation at `index` of a section writes this tensor. One word is enough to decide this for most

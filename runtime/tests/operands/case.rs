@@ -134,19 +134,19 @@ pub fn case(opcode: Opcode) -> Case {
 
 /// Vectors of five elements, or scalars, at scales that the table allows, with the bound that follows from them.
 fn by_the_table(opcode: Opcode) -> Case {
-    let form = opcode.form();
+    let rules = opcode.rules();
     let frac = |rule| match rule {
         ScaleRule::Exactly(frac) => frac,
         _ => 11,
     };
     let mut inputs = [Tensor::default(); 3];
-    for (slot, input) in inputs.iter_mut().enumerate().take(form.inputs()) {
-        let activations = form.input_kind(slot) != Some(TensorKind::Nats);
-        *input = if activations { vector(frac(form.input_scale(slot)), 100, 5) } else { nats(9, 1) };
+    for (slot, input) in inputs.iter_mut().enumerate().take(rules.inputs()) {
+        let activations = rules.input_kind(slot) != Some(TensorKind::Nats);
+        *input = if activations { vector(frac(rules.input_scale(slot)), 100, 5) } else { nats(9, 1) };
     }
-    let len = form.output_len(inputs[0].len).unwrap_or(1);
-    let activations = form.output_kind() != Some(TensorKind::Nats);
-    let output = if activations { vector(frac(form.written_scale()), 1, len) } else { nats(0, len) };
+    let len = rules.output_len(inputs[0].len).unwrap_or(1);
+    let activations = rules.output_kind() != Some(TensorKind::Nats);
+    let output = if activations { vector(frac(rules.written_scale()), 1, len) } else { nats(0, len) };
     let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
     let mut case = Case { op, inputs, output, matrices: Vec::new(), bound: 0, extra: 0 };
     if let Ok([bound, extra]) = case.bounds() {

@@ -144,7 +144,7 @@ impl<'m> ProgramWriter<'m> {
 
     /// The second tensor that `op` writes, if there is one.
     fn extra(&self, op: &Op) -> Result<Option<Tensor>, WriteError> {
-        match op.opcode.form().extra() {
+        match op.opcode.rules().extra() {
             Extra::None => Ok(None),
             Extra::LogDet => Ok(Some(nats(1))),
             Extra::Scratch => {

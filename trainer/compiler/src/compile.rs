@@ -167,7 +167,7 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
         for node in &program.nodes {
             let Some(opcode) = node.opcode() else { continue };
             for (slot, &source) in node.inputs.iter().enumerate() {
-                let ScaleRule::AtLeast(least) = opcode.form().input_scale(slot) else { continue };
+                let ScaleRule::AtLeast(least) = opcode.rules().input_scale(slot) else { continue };
                 let read = &program.nodes[source];
                 let layer = read.inputs.first().map_or(read, |before| &program.nodes[*before]);
                 if fracs[source] < u32::from(least) && !layer.layers().is_empty() {

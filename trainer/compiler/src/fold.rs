@@ -164,7 +164,7 @@ fn drop_dead_nodes(program: &mut FloatProgram) {
         }
     }
     let mut alive = vec![false; nodes.len()];
-    let draws = |node: &Node| node.opcode().is_some_and(|opcode| opcode.form().draws_noise());
+    let draws = |node: &Node| node.opcode().is_some_and(|opcode| opcode.rules().draws_noise());
     let kept = |node: &Node| node.is_input() || draws(node);
     let mut pending: Vec<NodeId> = (0..nodes.len()).filter(|at| kept(&nodes[*at])).collect();
     pending.extend(&program.outputs);

@@ -107,7 +107,7 @@ pub fn disassembly(model: &Model<'_>) -> String {
             let mut operands: Vec<String> = op.inputs.iter().take(op.opcode.inputs()).map(|t| tensor(*t)).collect();
             operands.extend((facts.is_invertible() && op.param == 1).then(|| "inverse".into()));
             operands.extend(immediate(&op));
-            let reads_matrix = op.opcode.form().uses_arg() && !facts.opens_loop();
+            let reads_matrix = op.opcode.rules().uses_arg() && !facts.opens_loop();
             operands.extend(reads_matrix.then(|| format!("matrix {}", op.arg)));
             let indent = "  ".repeat(depth);
             let written = match op.opcode.writes_extra() {

@@ -85,7 +85,7 @@ impl<'p> Analysis<'p> {
                 self.stored[at].is_none_or(|stored| self.is_nats(stored))
             }
             // An `End` writes into the tensor of its loop.
-            NodeKind::Operation(opcode) => opcode.form().output_kind().is_none_or(|kind| kind == TensorKind::Nats),
+            NodeKind::Operation(opcode) => opcode.rules().output_kind().is_none_or(|kind| kind == TensorKind::Nats),
         }
     }
 
@@ -99,7 +99,7 @@ impl<'p> Analysis<'p> {
             Precision::Sum => of(0).min(of(1)),
             Precision::Product => of(0) + of(1),
             Precision::Rules => {
-                let from = |slot: &usize| match opcode.form().input_scale(*slot) {
+                let from = |slot: &usize| match opcode.rules().input_scale(*slot) {
                     ScaleRule::SameAsOutput | ScaleRule::NotCoarserThanOutput => Some(of(*slot)),
                     ScaleRule::Any
                     | ScaleRule::SameAsFirst
@@ -127,7 +127,7 @@ impl<'p> Analysis<'p> {
             Precision::Sum => Some(fracs[at]),
             // A third operand is added at the scale of the product, within 32 bits.
             Precision::Product => (slot == 0 && node.inputs.len() > 2).then(|| (of(2) + 15).saturating_sub(of(1))),
-            Precision::Rules => match opcode.form().input_scale(slot) {
+            Precision::Rules => match opcode.rules().input_scale(slot) {
                 ScaleRule::SameAsOutput => Some(fracs[at]),
                 ScaleRule::Exactly(frac) => Some(frac.into()),
                 // With more fractional bits the operand would not fit Q16.
@@ -135,7 +135,7 @@ impl<'p> Analysis<'p> {
                 ScaleRule::SameAsFirst => Some(of(0).min(of(slot))),
                 ScaleRule::Any | ScaleRule::AtLeast(_) if slot == 0 => {
                     let same = (1..node.inputs.len())
-                        .filter(|other| opcode.form().input_scale(*other) == ScaleRule::SameAsFirst);
+                        .filter(|other| opcode.rules().input_scale(*other) == ScaleRule::SameAsFirst);
                     same.map(of).min().map(|other| of(0).min(other))
                 }
                 ScaleRule::Any | ScaleRule::AtLeast(_) | ScaleRule::NotCoarserThanOutput => None,
@@ -191,7 +191,7 @@ fn fixed_output(node: &Node) -> Option<u32> {
     if opcode == Opcode::OneHot {
         return Some(UNIT_FRAC);
     }
-    if let ScaleRule::Exactly(frac) = opcode.form().written_scale() { Some(frac.into()) } else { None }
+    if let ScaleRule::Exactly(frac) = opcode.rules().written_scale() { Some(frac.into()) } else { None }
 }
 
 /// Chooses the scales of a model from the observed `ranges`.

@@ -34,20 +34,20 @@ pub(super) fn table() -> Parts {
 
 /// Whether an operation needs only vectors of one length.
 fn follows(opcode: Opcode) -> bool {
-    let form = opcode.form();
+    let rules = opcode.rules();
     let takes_vectors =
-        form.inputs() > 0 && (0..form.inputs()).all(|slot| form.input_kind(slot) == Some(TensorKind::I16));
-    let settled = form.output_len(LEN).is_some() && form.extra() == Extra::None && !form.uses_arg();
+        rules.inputs() > 0 && (0..rules.inputs()).all(|slot| rules.input_kind(slot) == Some(TensorKind::I16));
+    let settled = rules.output_len(LEN).is_some() && rules.extra() == Extra::None && !rules.uses_arg();
     takes_vectors && settled
 }
 
 fn apply(p: &mut Program<'_>, opcode: Opcode, noise: [u16; 3]) -> u16 {
-    let form = opcode.form();
-    let inputs = &noise[..form.inputs()];
-    let frac = if let ScaleRule::Exactly(frac) = form.written_scale() { frac } else { 12 };
-    let in_nats = form.output_kind() == Some(TensorKind::Nats);
-    let output = if in_nats { nats_of(form.output_len(LEN).unwrap_or(1)) } else { vector_of(LEN, frac) };
-    let immediates = if form.uses_imm() { &IMMEDIATES[..] } else { &[0] };
+    let rules = opcode.rules();
+    let inputs = &noise[..rules.inputs()];
+    let frac = if let ScaleRule::Exactly(frac) = rules.written_scale() { frac } else { 12 };
+    let in_nats = rules.output_kind() == Some(TensorKind::Nats);
+    let output = if in_nats { nats_of(rules.output_len(LEN).unwrap_or(1)) } else { vector_of(LEN, frac) };
+    let immediates = if rules.uses_imm() { &IMMEDIATES[..] } else { &[0] };
     let op = |imm| Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm };
     let result = immediates.iter().find_map(|imm| p.try_op(op(*imm), inputs, output));
     let result = result.unwrap_or_else(|| panic!("{opcode:?} takes none of the table's operands"));

@@ -1,7 +1,7 @@
 //! The rules in one line of the table of operations: types, lengths and scales of the operands, the fields of the
 //! record that are used, and a second tensor that the operation may write.
 
-use super::bounds::{EXP_FRAC, FINE};
+use super::bounds::{EXP_FRAC, MIN_FRAC};
 use super::machine::Step;
 use super::{NORMAL_FRAC, Opcode};
 
@@ -45,7 +45,7 @@ impl ScaleRule {
         Self::SameAsOutput,
         Self::NotCoarserThanOutput,
         Self::AtLeast(1),
-        Self::AtLeast(FINE),
+        Self::AtLeast(MIN_FRAC),
         Self::AtLeast(EXP_FRAC),
         Self::Exactly(NORMAL_FRAC),
         Self::Exactly(15),
@@ -96,9 +96,9 @@ impl ScaleRule {
 
 /// One line of the table, packed into a word. It describes an operation's operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Form(u32);
+pub struct Rules(u32);
 
-impl Form {
+impl Rules {
     // Two bits for the number of inputs, then two for their types.
     const NATS: u32 = 1 << 2;
     const ONLY_FIRST_NATS: u32 = 2 << 2;
@@ -363,7 +363,8 @@ impl Form {
 
     /// Whether operands with the right lengths for one operation have the right number and types for the other.
     pub fn takes_the_same(self, other: Self) -> bool {
-        const OPERANDS: u32 = 3 | Form::INPUT_KINDS | Form::NATS_OUT | Form::ONE_IN | Form::LOG_DET | Form::SCRATCH;
+        const OPERANDS: u32 =
+            3 | Rules::INPUT_KINDS | Rules::NATS_OUT | Rules::ONE_IN | Rules::LOG_DET | Rules::SCRATCH;
         (self.0 ^ other.0) & OPERANDS == 0
     }
 }
@@ -375,13 +376,13 @@ mod tests {
     #[test]
     fn rules_are_read_as_they_were_written() {
         use ScaleRule::{Any, AtLeast, Exactly, ReadAtMost, SameAsFirst, SameAsOutput};
-        let form = Form::reduce(3).scales([AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
-        assert_eq!([0, 1, 2].map(|slot| form.input_scale(slot)), [AtLeast(FINE), AtLeast(EXP_FRAC), SameAsFirst]);
-        assert_eq!(form.written_scale(), Any);
-        let form = Form::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
-        assert_eq!((form.input_scale(0), form.input_scale(1)), (ReadAtMost(16), Any));
-        assert_eq!(form.written_scale(), Exactly(15));
-        assert_eq!(Form::map(3).scales([SameAsOutput, SameAsOutput]).input_scale(2), Any);
+        let rules = Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
+        assert_eq!([0, 1, 2].map(|slot| rules.input_scale(slot)), [AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
+        assert_eq!(rules.written_scale(), Any);
+        let rules = Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15));
+        assert_eq!((rules.input_scale(0), rules.input_scale(1)), (ReadAtMost(16), Any));
+        assert_eq!(rules.written_scale(), Exactly(15));
+        assert_eq!(Rules::map(3).scales([SameAsOutput, SameAsOutput]).input_scale(2), Any);
         assert_eq!(ScaleRule::ALL.map(|rule| ScaleRule::at(rule.index())), ScaleRule::ALL);
     }
 }
