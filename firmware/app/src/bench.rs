@@ -5,8 +5,7 @@ use core::hint::black_box;
 use elbo::kernel::{DenseMatrix, Packing, dense, params_len, weights_len};
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Limits, Model};
-use elbo::{ProgramKind, VectorInfo};
+use elbo::{Limits, Model, ProgramKind, VectorInfo};
 use elbo_link::Bench;
 use rand_core::{Rng, SeedableRng};
 
