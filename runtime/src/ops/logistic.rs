@@ -38,6 +38,8 @@ const LN_510: i32 = 408_578;
 /// `log_scale_frac` fractional bits, at least 11. A value contributes at most 2^32 nats in Q16, with an error of at
 /// most 7 LSB plus 2^-25 of the contribution.
 pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
+    // Only a changed flash contains more than 16.
+    let x_frac = x_frac.min(16);
     let mut sum = 0i64;
     for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
         let (x, one) = (i32::from(x), 1i32 << x_frac);
