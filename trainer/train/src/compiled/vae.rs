@@ -30,7 +30,6 @@ fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Resul
         data,
         latent: spec.latent,
         classes: 0,
-        tail: None,
     };
     compile(float, &description, rows, rows, options)
 }
