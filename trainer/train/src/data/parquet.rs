@@ -1,7 +1,9 @@
 //! Parquet and Arrow IPC files: named columns of numbers and texts.
 
 use std::io::Cursor;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -35,14 +37,8 @@ pub(super) fn parse(path: &Path, bytes: Vec<u8>, as_text: &dyn Fn(&str) -> bool)
         format,
         reason: format!("{error}; write the file again, packed by snappy, zstd, lz4 or gzip, or not packed"),
     };
-    let batches: Vec<RecordBatch> = if parquet {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(|e| fail(&e))?;
-        let reader = builder.build().map_err(|e| fail(&e))?;
-        reader.collect::<Result<_, ArrowError>>().map_err(|e| fail(&e))?
-    } else {
-        let reader = arrow_ipc::reader::FileReader::try_new(Cursor::new(bytes), None).map_err(|e| fail(&e))?;
-        reader.collect::<Result<_, ArrowError>>().map_err(|e| fail(&e))?
-    };
+    let read = || if parquet { batches_of_parquet(bytes) } else { batches_of_arrow(bytes) };
+    let batches = guarded(read).map_err(|reason| fail(&reason))?;
     let mut columns = Columns { named: true, ..Columns::default() };
     for batch in batches {
         let schema = batch.schema();
@@ -63,6 +59,29 @@ pub(super) fn parse(path: &Path, bytes: Vec<u8>, as_text: &dyn Fn(&str) -> bool)
         return Err(DataError::Empty { path: path.to_owned(), what: "rows", hint: "the file holds only a header" });
     }
     Ok(columns)
+}
+
+fn batches_of_parquet(bytes: Vec<u8>) -> Result<Vec<RecordBatch>, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).map_err(|e| e.to_string())?;
+    let reader = builder.build().map_err(|e| e.to_string())?;
+    reader.collect::<Result<_, ArrowError>>().map_err(|e| e.to_string())
+}
+
+fn batches_of_arrow(bytes: Vec<u8>) -> Result<Vec<RecordBatch>, String> {
+    let reader = arrow_ipc::reader::FileReader::try_new(Cursor::new(bytes), None).map_err(|e| e.to_string())?;
+    reader.collect::<Result<_, ArrowError>>().map_err(|e| e.to_string())
+}
+
+/// Runs a reader of a library that panics on some damaged files, and makes an error of that.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // The hook that would show the panic is the whole process's, so one reader at a time may replace it.
+    static QUIET: Mutex<()> = Mutex::new(());
+    let _one = QUIET.lock().unwrap_or_else(PoisonError::into_inner);
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(read));
+    panic::set_hook(hook);
+    outcome.unwrap_or_else(|_| Err("the file is damaged".to_owned()))
 }
 
 /// Appends the values of an array whose first row is row `from` of the file.

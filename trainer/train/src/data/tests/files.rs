@@ -151,6 +151,17 @@ fn parquet_and_arrow_columns() {
             assert!(from_path(&dir.put("cut", &bytes[..cut])).is_err(), "cut at {cut}");
         }
     }
+    // Damaged files are refused or read, whatever the library makes of them.
+    for whole in [parquet(&batch(flow.clone())), arrow(&batch(flow.clone()))] {
+        for at in (0..whole.len()).step_by(5) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            if damaged.starts_with(super::super::parquet::PARQUET) || damaged.starts_with(super::super::parquet::ARROW)
+            {
+                let _ = super::super::parquet::parse(Path::new("damaged"), damaged, &|_| false);
+            }
+        }
+    }
     let gap: ArrayRef = Arc::new(Int16Array::from_iter(whole.iter().enumerate().map(|(i, v)| (i != 4).then_some(*v))));
     let e = from_path(&dir.put("gap", parquet(&batch(gap)))).unwrap_err();
     assert!(matches!(&e, DataError::NotNumeric { line: 5, column, .. } if column == "flow"), "{e}");
