@@ -29,6 +29,8 @@ const ONE: i64 = 1 << 16;
 const LN_255: i32 = 363_152;
 /// ln(510) in Q16.
 const LN_510: i32 = 408_578;
+/// The rest of ln(510), Q26.
+const LN_510_REST: u64 = 350;
 
 /// Negative log-likelihood of grey values of 256 levels under discretised logistic distributions (arXiv 1701.05517):
 /// the mass within half a level of `x`. The lowest level also takes the mass below it, and the highest level the mass
@@ -36,7 +38,7 @@ const LN_510: i32 = 408_578;
 ///
 /// `mean` and `x` have `x_frac` fractional bits, 8 to 15, and `x` is a level `k / 255` rounded to them. `log_scale` has
 /// `log_scale_frac` fractional bits, at least 11. A value contributes at most 2^24 nats, with an error of at most 7 LSB
-/// plus 2^-25 of the contribution. Within this error a value contributes more the farther it is from the mean, and a
+/// plus 2^-25 of the sum of its distance from the mean and half a level, in scales. Within this error a value contributes more the farther it is from the mean, and a
 /// far value contributes more the smaller the scale is.
 pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
     let mut sum = 0i64;
@@ -81,7 +83,9 @@ fn standardised(difference: i32, log_scale: i32, frac: u32) -> i64 {
 
 /// `exp(-log_scale) / 510` in Q16, saturated.
 fn level_half_width(log_scale: i32) -> i32 {
-    fixed::exp((-log_scale).saturating_sub(LN_510), 16).min(i32::MAX as u64) as i32
+    let half = fixed::exp((-log_scale).saturating_sub(LN_510), 16).min(i32::MAX as u64);
+    // ln(510) is 0.341 LSB larger than its constant.
+    (half - ((half * LN_510_REST) >> 26)) as i32
 }
 
 /// `-ln(1 - exp(-2 half))` in Q16 for `half = exp(-log_scale) / 510`.
@@ -159,6 +163,8 @@ mod tests {
     fn logistic_constants_are_the_computed_ones() {
         assert_eq!(f64::from(LN_255), (65536.0 * 255f64.ln()).round());
         assert_eq!(f64::from(LN_510), (65536.0 * 510f64.ln()).round());
+        let rest = 510f64.ln() - f64::from(LN_510) / 65536.0;
+        assert_eq!(LN_510_REST as f64, (rest * 26f64.exp2()).round());
         let mut worst = 0.0f64;
         for log_scale in (-16 << 16..16 << 16).step_by(37) {
             let exact = -(-(-f64::from(log_scale) / 65536.0).exp() / 255.0).exp_m1().abs().ln();

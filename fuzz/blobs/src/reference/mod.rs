@@ -70,6 +70,20 @@ impl fmt::Display for Checked {
 /// If a tensor differs from its definition or exceeds its bound; if the programs follow another path; if the blob is
 /// not valid or the memory too small.
 pub fn check(words: &[u32], memory: &mut [i16], given: Given) -> Checked {
+    check_through(words, memory, given, |_, _, arena, show| show(arena))
+}
+
+/// Like [`check`], but the interpreter sees of the runtime's arena what `lens` shows it. `lens` receives the kind of the
+/// program, the index of the operation that was run, and the arena. For tests of this check.
+///
+/// # Panics
+/// Those of [`check`].
+pub fn check_through(
+    words: &[u32],
+    memory: &mut [i16],
+    given: Given,
+    mut lens: impl FnMut(ProgramKind, usize, &[i16], &mut dyn FnMut(&[i16])),
+) -> Checked {
     let model = Model::load(bytemuck::cast_slice(words), Limits { max_work: u64::MAX }).expect("a valid blob");
     let (arena, _) = memory.split_at_mut(model.arena_len().next_multiple_of(4));
     let blob = Blob::new(words);
@@ -93,7 +107,9 @@ pub fn check(words: &[u32], memory: &mut [i16], given: Given) -> Checked {
         let nats = {
             let inputs: Vec<&[i16]> = inputs.iter().map(Vec::as_slice).collect();
             let mut outputs: Vec<&mut [i16]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-            let observe = |index: usize, arena: &[i16]| replay.step(index, arena, &seen);
+            let observe = |index: usize, arena: &[i16]| {
+                lens(kind, index, arena, &mut |arena| replay.step(index, arena, &seen));
+            };
             session.run_observed(kind, &inputs, &mut outputs, &mut noise, observe).expect("a program that runs")
         };
         replay.end(&outputs, signature.scalar.then(|| nats.to_bits()));

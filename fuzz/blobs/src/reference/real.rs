@@ -105,7 +105,7 @@ pub fn student_t_nll(degrees_log2: i32, location: Vector<'_>, log_square: Vector
 }
 
 pub fn logistic_nll(mean: Vector<'_>, log_scale: Vector<'_>, x: Vector<'_>) -> Near {
-    let (mut sum, mut error) = (0.0, 0.0);
+    let mut sum = Interval::exactly(0.0);
     for i in 0..x.q.len() {
         let precision = (-log_scale.value(i)).exp();
         let (distance, half) = ((x.value(i) - mean.value(i)) * precision, precision / 510.0);
@@ -121,11 +121,10 @@ pub fn logistic_nll(mean: Vector<'_>, log_scale: Vector<'_>, x: Vector<'_>) -> N
         if !lowest && !highest {
             term -= (-(-2.0 * half).exp_m1()).ln();
         }
-        let term = (NAT * term).min(40f64.exp2());
-        sum += term;
-        error += 7.0 + term * (-25f64).exp2();
+        let error = 7.0 + NAT * (distance.abs() + half) * (-25f64).exp2();
+        sum = sum + Interval::around(NAT * term, error).clamped(-8.0, 40f64.exp2());
     }
-    Near::around(sum, error)
+    Near { base: 0, rest: sum }
 }
 
 /// The exponentials of numbers relative to the largest of them, and their sum.

@@ -15,8 +15,10 @@ pub struct Image {
 const MARGIN: f64 = 3.0 / 64.0;
 /// Coordinates that keep eight bits more between the steps of a stack.
 const PRECISE: usize = 64;
-/// Error of `softplus` in a step.
+/// Error of `softplus` in a radial step.
 const SOFTPLUS_ERROR: f64 = 3e-7;
+/// The same in a planar step, where the argument is rounded to 16 bits.
+const ROUNDED_ERROR: f64 = 4.2e-6;
 
 /// A stack of planar or radial steps.
 pub struct Stack<'v> {
@@ -74,14 +76,14 @@ fn planar(point: &[Interval], step: &[f64], inverse: bool, frac: u32) -> (Vec<In
     // `w.u` is rounded to 24 bits.
     let rounding = if 2 * frac > 24 { (-25f64).exp2() } else { 0.0 };
     let (mut c, mut slope) = (gap / norm.max(1.0 / 64.0), product + gap * (64.0 * norm).min(1.0));
-    let mut c_error = (SOFTPLUS_ERROR + rounding) / norm.max(1.0 / 64.0);
+    let mut c_error = (ROUNDED_ERROR + rounding) / norm.max(1.0 / 64.0);
     if slope <= MARGIN - 1.0 + 1e-6 {
         (c, slope) = ((MARGIN - 1.0 - product) / norm, MARGIN - 1.0);
-        c_error = c_error.max((SOFTPLUS_ERROR + rounding) / norm);
+        c_error = c_error.max((ROUNDED_ERROR + rounding) / norm);
     }
     // The quotient has 28 bits.
     c_error += c.abs() * (-27f64).exp2();
-    let slope = Interval::around(slope.min(16384.0), SOFTPLUS_ERROR + 2.0 * rounding + (-23f64).exp2());
+    let slope = Interval::around(slope.min(16384.0), ROUNDED_ERROR + 2.0 * rounding + (-23f64).exp2());
     let along: Interval = point.iter().zip(w).map(|(z, w)| z.scaled(*w)).sum();
     let mut a = (along + Interval::exactly(bias)).widened((-20f64).exp2());
     if inverse {

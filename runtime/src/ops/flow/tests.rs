@@ -179,6 +179,41 @@ proptest! {
     }
 }
 
+/// The largest error of a planar step: a short `w`, a correction that almost cancels `u`, and a `w.u` halfway between two
+/// numbers of 16 bits. Searches for the worst case and compares it with what is stated.
+#[test]
+fn planar_errors_are_as_stated_in_the_worst_case() {
+    let (mut worst, mut beyond_tanh) = (f64::MIN, f64::MIN);
+    for (frac, z_frac) in [(10, 15), (12, 15), (12, 13), (13, 15), (15, 15)] {
+        let unit = f64::from(1u32 << frac);
+        let lsb = 1.0 / f64::from(1u32 << z_frac);
+        for size in [0.06, 0.11, 0.124, 0.1252, 0.14, 0.3, 0.9] {
+            for w in (size * unit) as i16..(size * unit) as i16 + 20 {
+                // u' is near zero where w.u is 0.54.
+                let centre = (0.5413 * unit * unit / f64::from(w)) as i64;
+                for u in (centre - 400..centre + 400).chain((-32_768..32_768).step_by(1013)) {
+                    let Ok(u) = i16::try_from(u) else { continue };
+                    for (z, bias) in [(0, i16::MAX), (i16::MIN + 1, i16::MIN), (4097, 1 << (frac - 1))] {
+                        let step = [w, u, bias];
+                        let exact = planar_exact(&real(&[z], z_frac), &real(&step, frac));
+                        let mut image = [z];
+                        planar(&mut image, z_frac, &step, frac, false);
+                        let most = 32767.0 * lsb;
+                        let error = (real(&image, z_frac)[0] - exact.image[0].clamp(-32768.0 * lsb, most)).abs();
+                        let tanh = (0.5 + 1.0 / 512.0) * lsb + exact.sensitivity / 32768.0;
+                        let short = (f64::from(w) / unit).max(0.125);
+                        worst = worst.max((error - tanh - 4.2e-6 / short) / lsb);
+                        beyond_tanh = beyond_tanh.max((error - tanh) / lsb);
+                    }
+                }
+            }
+        }
+    }
+    println!("planar: {beyond_tanh:.3} LSB beyond the error of tanh, {worst:.3} LSB beyond the stated error");
+    assert!(worst <= 0.0, "{worst}");
+    assert!(beyond_tanh > 0.5, "the search has not found the worst case: {beyond_tanh}");
+}
+
 #[test]
 fn the_largest_that_can_be() {
     for (integer, _, multiple) in KINDS {
