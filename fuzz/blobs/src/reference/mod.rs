@@ -34,6 +34,8 @@ pub enum Given {
     Usual,
     /// Inputs and noise at their limits, chosen by this number.
     Extreme(u64),
+    /// Every element of the first input has this value, and everything else the opposite one.
+    Level(i16),
 }
 
 /// How many tensors were compared.
@@ -97,7 +99,8 @@ pub fn check_through(
         let tensor = |reference: u16| blob.tensor(program.tensor + usize::from(reference));
         let inputs: Vec<Vec<i16>> = program.inputs[..usize::from(signature.inputs)]
             .iter()
-            .map(|&input| (0..tensor(input).len).map(|_| noise.input()).collect())
+            .enumerate()
+            .map(|(slot, &input)| (0..tensor(input).len).map(|_| noise.input(slot)).collect())
             .collect();
         let mut outputs: Vec<Vec<i16>> = program.outputs[..usize::from(signature.vectors)]
             .iter()
@@ -129,11 +132,18 @@ struct Draws<'s> {
 }
 
 impl Draws<'_> {
-    fn input(&mut self) -> i16 {
+    fn input(&mut self, slot: usize) -> i16 {
         let usual = (self.rng.next_u32() >> 16) as i16;
         match &mut self.given {
             Given::Usual => usual,
             Given::Extreme(state) => extreme(state, usual),
+            Given::Level(q) => {
+                if slot == 0 {
+                    *q
+                } else {
+                    !*q
+                }
+            }
         }
     }
 }
@@ -151,6 +161,7 @@ impl Noise for Draws<'_> {
         match &mut self.given {
             Given::Usual => self.rng.normal(out),
             Given::Extreme(state) => out.fill_with(|| extreme(state, 300)),
+            Given::Level(q) => out.fill(!*q),
         }
         self.seen.borrow_mut().extend(out.iter().copied());
     }
