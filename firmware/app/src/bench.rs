@@ -2,11 +2,11 @@
 
 use core::hint::black_box;
 
-use elbo::Model;
 use elbo::kernel::{DenseMatrix, Packing, dense, params_len, weights_len};
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{ProgramKind, VectorInfo};
+use elbo::{Model, ProgramKind, VectorInfo};
+
 use elbo_link::Bench;
 use rand_core::{Rng, SeedableRng};
 
@@ -38,7 +38,7 @@ pub fn run<B: Board>(board: &mut B, blob: &[u8], scratch: &mut [u32], bench: Ben
         Bench::LoadAt { offset } => {
             let blob = blob.get(offset as usize..)?;
             Some(timed(board, repeat, |_| {
-                let _ = black_box(Model::load(black_box(blob), Limits::default()));
+                let _ = black_box(Model::load(black_box(blob), LIMITS));
             }))
         }
         _ => None,
@@ -53,7 +53,7 @@ pub fn program<B: Board>(
     kind: ProgramKind,
     repeat: u32,
 ) -> Option<u32> {
-    let model = Model::load(blob, Limits::default()).ok()?;
+    let model = Model::load(blob, LIMITS).ok()?;
     let skip = scratch.as_ptr().addr() / 4 % 2;
     let memory: &mut [i16] = bytemuck::cast_slice_mut(scratch.get_mut(skip..)?);
     let (arena, vectors) = memory.split_at_mut_checked(model.arena_len().next_multiple_of(4))?;
