@@ -70,7 +70,7 @@ impl CouplingStack {
 
     /// Number of columns of a matrix that reads `inputs` activations.
     pub fn columns(&self, inputs: usize) -> usize {
-        if self.sixteen { 2 * inputs.next_multiple_of(LANES) } else { inputs }
+        if self.sixteen { inputs.div_ceil(LANES).saturating_mul(2 * LANES) } else { inputs }
     }
 
     /// Number of matrices of one coupling.

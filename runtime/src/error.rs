@@ -145,8 +145,14 @@ pub enum LoadError {
         /// The operation.
         op: u16,
     },
-    /// A program's work differs from the declared amount, exceeds the caller's limit, or does not fit 64 bits.
+    /// A program's work differs from the declared amount or does not fit 64 bits.
     Work {
+        /// The program.
+        program: u16,
+    },
+    /// A program declares more work than [`Limits::max_work`](crate::Limits::max_work), or than the machine counts: raise
+    /// the limit if a run may take that long, or compile a smaller model.
+    TooMuchWork {
         /// The program.
         program: u16,
     },
@@ -191,7 +197,7 @@ pub enum SessionError {
         given: usize,
     },
     /// The run did not do the work that was proved, so the memory of the blob has changed since the model was loaded. The
-    /// run was stopped before it exceeded that work. No output was written.
+    /// run was stopped before it exceeded that work. The outputs are not valid.
     Changed,
 }
 
@@ -255,7 +261,13 @@ impl fmt::Display for LoadError {
             E::Bound { op } => ("operation", op, "its result can exceed the declared bound"),
             E::Loop { op } => ("operation", op, "loop nesting or iteration count is invalid"),
             E::Noise { op } => ("operation", op, "it draws noise in a deterministic program"),
-            E::Work { program } => ("program", program, "its work is not as declared or above the limit"),
+            E::Work { program } => ("program", program, "its work is not as declared"),
+            E::TooMuchWork { program } => {
+                return write!(
+                    f,
+                    "program {program}: a run takes more steps than the limit; raise `Limits::max_work` or compile a smaller model"
+                );
+            }
         };
         write!(f, "{record} {index}: {fault}{AGAIN}")
     }
@@ -378,6 +390,7 @@ mod tests {
             E::Loop { op },
             E::Noise { op },
             E::Work { program },
+            E::TooMuchWork { program },
         ]
     }
 

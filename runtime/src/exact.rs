@@ -12,12 +12,17 @@ pub(crate) fn forgo() {
     PROVED.store(false, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// The value, which is `None` if the arithmetic overflowed.
+#[cfg(debug_assertions)]
+fn proved() -> bool {
+    PROVED.load(core::sync::atomic::Ordering::Relaxed)
+}
+
+/// Panics if the result of proved arithmetic is `None`, because it overflowed.
 #[cfg(debug_assertions)]
 #[track_caller]
-fn check<T>(value: Option<T>) {
-    let proved = PROVED.load(core::sync::atomic::Ordering::Relaxed);
-    assert!(value.is_some() || !proved, "a sum overflows although the proof says that it cannot");
+#[inline(always)]
+fn check<T>(result: Option<T>, proved: impl FnOnce() -> bool) {
+    assert!(result.is_some() || !proved(), "a sum overflows although the proof says that it cannot");
 }
 
 macro_rules! exact {
@@ -27,7 +32,7 @@ macro_rules! exact {
         #[cfg_attr(debug_assertions, track_caller)]
         pub(crate) fn $name(a: $type, b: $type) -> $type {
             #[cfg(debug_assertions)]
-            check(a.$checked(b));
+            check(a.$checked(b), proved);
             a.$wrapping(b)
         }
     )+};
@@ -46,13 +51,21 @@ exact! {
 
 #[cfg(all(test, debug_assertions))]
 mod tests {
+    use super::check;
+
     #[test]
-    fn an_overflow_is_noticed() {
-        assert!(std::panic::catch_unwind(|| super::check(i32::MAX.checked_add(1))).is_err() || !proved());
-        super::check(1i32.checked_add(1));
+    #[should_panic(expected = "although the proof says")]
+    fn an_overflow_of_what_was_proved_is_noticed() {
+        check(i32::MAX.checked_add(1), || true);
     }
 
-    fn proved() -> bool {
-        super::PROVED.load(core::sync::atomic::Ordering::Relaxed)
+    #[test]
+    fn what_was_not_proved_may_wrap() {
+        check(i32::MAX.checked_add(1), || false);
+        check(1i32.checked_add(1), || true);
+        super::forgo();
+        assert_eq!(super::add(i32::MAX, 1), i32::MIN);
+        assert_eq!(super::mul(1 << 30, 4), 0);
+        assert_eq!([super::add_64(i64::MAX, 1), super::sub_64(i64::MIN, 1)], [i64::MIN, i64::MAX]);
     }
 }

@@ -63,7 +63,7 @@ pub struct ProgramInfo {
 /// A blob all of whose programs are proved: they end after a known amount of work, stay within the arena and do not
 /// overflow.
 ///
-/// What was proved is kept in RAM, in about 150 bytes: the work of every program, the arena that they need and the
+/// What was proved is kept in RAM, in less than 200 bytes: the work of every program, the arena that they need and the
 /// places of the sections. If the blob's memory changes while the model is in use, a run may give wrong numbers, but it
 /// still ends within the proved work and stays within the arena. A run that departs from the proved work ends with
 /// [`SessionError::Changed`](crate::SessionError::Changed).

@@ -15,6 +15,11 @@ use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, Tensor};
 
 /// A verified model with the memory to run it.
+///
+/// A call is refused if its arguments do not fit the program, before anything is written. Besides the errors that it
+/// names, every call can end with [`SessionError::Changed`] if the blob's memory has changed since the model was loaded.
+///
+/// The memory keeps the last input, and what was computed from it: see [`Session::wipe`].
 #[derive(Debug)]
 pub struct Session<'b, 'a> {
     model: Model<'b>,
@@ -58,7 +63,8 @@ impl<'b, 'a> Session<'b, 'a> {
         core::hint::black_box(&mut *self.arena);
     }
 
-    /// Elementary steps of the last run. They equal [`ProgramInfo::work`](crate::ProgramInfo::work).
+    /// Elementary steps of the last run. They equal [`ProgramInfo::work`](crate::ProgramInfo::work), or are fewer if the run
+    /// ended with [`SessionError::Changed`].
     pub fn steps(&self) -> u64 {
         self.steps as u64
     }
@@ -245,7 +251,7 @@ impl<'b, 'a> Session<'b, 'a> {
         }
         self.execute(self.model.work(kind), &scope, noise, observe)?;
         for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
-            let values = vector(self.arena, &scope.tensor(tensor)).unwrap_or_default();
+            let values = vector(self.arena, &scope.tensor(tensor)).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }

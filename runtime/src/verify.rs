@@ -64,7 +64,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         seen |= 1 << kind as u32;
         // More work than the caller can afford needs no proof.
         let declared = usize::try_from(record.work).ok().filter(|_| record.work <= max_work);
-        let declared = declared.ok_or(LoadError::Work { program })?;
+        let declared = declared.ok_or(LoadError::TooMuchWork { program })?;
         let scope = blob.scope(&record).filter(|_| record.ops_start == ops_end && record.tensors_start == tensors_end);
         let scope = scope.ok_or(LoadError::ProgramRange { program })?;
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);

@@ -94,3 +94,15 @@ fn the_format_lists_the_operations_as_they_are() {
     }
     assert_eq!(old.lines().count(), new.lines().count(), "docs/blob-format.md: run this test with ELBO_BLESS=1");
 }
+
+/// The front page's example reserves the arena that `elbo compile` prints for its model.
+#[test]
+fn the_example_has_the_arena_that_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder above");
+    let page = std::fs::read_to_string(root.join("README.md")).expect("readable");
+    let blob = elbo_compiler::host::Blob::read(&root.join("tests/data/digits.elbo")).expect("readable");
+    let model = blob.load(elbo::Limits::host()).expect("valid");
+    let printed = elbo_compiler::report::costs(&model, blob.bytes().len());
+    let arena = format!("Arena::<{}>", model.arena_len());
+    assert!(printed.contains(&arena) && page.contains(&format!("{arena}::new()")), "{arena}: {printed}");
+}

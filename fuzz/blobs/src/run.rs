@@ -129,6 +129,8 @@ fn code(error: LoadError) -> u32 {
         E::Noise { op } => (27, op.into()),
         E::Work { program } => (28, program.into()),
         E::Unsupported { op } => (29, op.into()),
+        E::TooMuchWork { program } => (30, program.into()),
+        E::TooManyChecks { program } => (31, program.into()),
         _ => (0xFE, 0),
     };
     kind << 24 | index & 0x00FF_FFFF

@@ -12,7 +12,7 @@ use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
-use crate::ops::record::Op;
+use crate::ops::record::{MAX_TENSOR_LEN, Op};
 
 pub(super) struct Couplings;
 
@@ -39,12 +39,12 @@ impl Transform for Couplings {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
         // After a change of the flash the matrices may not be those whose cost was charged.
-        if needs(op, a.len, &|index| machine.scope.matrix(index)).is_none() {
+        if needs(op, a.len, &|index| machine.scope.matrix(index)).is_none_or(|needs| needs.len != step.y().len) {
             return;
         }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
         if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
-            let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac()));
+            let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac().min(FRAC)));
             write_scalar(machine.arena, log_det, nats.unwrap_or_default());
         }
     }
@@ -83,7 +83,7 @@ struct Needs {
 
 /// What `op` needs to move `d` coordinates; none where its matrices do not fit.
 fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
-    let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| d >= 2)?;
+    let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| (2..=MAX_TENSOR_LEN).contains(&d))?;
     let halves = [d.div_ceil(2), d / 2];
     let (mut widest, mut macs, mut work, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
     let mut next = op.arg;

@@ -95,7 +95,7 @@ const LN_2PI: i64 = 120_449;
 fn sum_to_q16(sum: i64, frac: u32) -> i64 {
     let (up, down) = (16u32.saturating_sub(frac), frac.saturating_sub(16) & 15);
     let half = (1i64 << down) >> 1;
-    ((sum << up) + half) >> down
+    exact::add_64(sum << up, half) >> down
 }
 
 fn halve(sum: i64) -> i64 {
@@ -124,7 +124,7 @@ pub fn gaussian_nll(mean: &[i16], logvar: &[i16], logvar_frac: u32, x: &[i16], x
         let difference = (i32::from(x) - i32::from(mean)).unsigned_abs();
         let logvar = to_q16(i32::from(logvar), logvar_frac);
         let square = scaled_square(difference, fixed::exp(-logvar, 32), x_frac);
-        sum += (square + i64::from(logvar) + LN_2PI).min(1 << GAUSSIAN_TERM_LOG2);
+        sum = exact::add_64(sum, (square + i64::from(logvar) + LN_2PI).min(1 << GAUSSIAN_TERM_LOG2));
     }
     halve(sum)
 }
@@ -137,7 +137,8 @@ pub(super) fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
     let square = u64::from(difference) * u64::from(difference);
     let product = square.wrapping_mul(precision >> drop);
     // frac >= 8 and drop <= 30 give a right shift of at least 2.
-    let shift = (2 * frac + 16).saturating_sub(drop);
+    // Only a changed flash contains more than 16 bits.
+    let shift = (2 * frac.min(16) + 16).saturating_sub(drop);
     ((product >> shift.saturating_sub(1)).wrapping_add(1) >> 1) as i64
 }
 

@@ -81,7 +81,8 @@ const fn radial_width(dimensions: usize) -> usize {
 /// `step` for each step of the flow, and `each` for each parameter.
 fn cost_of(o: &Step, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
     let params = o.b().len;
-    let steps = params.checked_div(width(o.y().len as usize) as u32).unwrap_or(0);
+    let dimensions = o.y().len.min(MAX_LEN) as usize;
+    let steps = params.checked_div(width(dimensions) as u32).unwrap_or(0);
     Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
 }
 

@@ -41,6 +41,8 @@ const LN_510_REST: u64 = 350;
 /// plus 2^-25 of the sum of its distance from the mean and half a level, in scales. Within this error a value contributes more the farther it is from the mean, and a
 /// far value contributes more the smaller the scale is.
 pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
+    // Only a changed flash contains more than 16.
+    let x_frac = x_frac.min(16);
     let mut sum = 0i64;
     for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
         let (x, one) = (i32::from(x), 1i32 << x_frac);

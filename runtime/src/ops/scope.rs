@@ -5,9 +5,6 @@ use super::machine::Step;
 use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
 use crate::kernel::DenseMatrix;
 
-/// Most fractional bits of a tensor: those of nats.
-const MAX_FRAC: u8 = 16;
-
 /// One program's records.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'b> {
@@ -26,14 +23,10 @@ impl<'b> Scope<'b> {
         self.tensors.len() / TENSOR_WORDS
     }
 
-    /// A tensor by its reference. A length or scale beyond the proof's limits, which only a changed flash contains,
-    /// becomes the limit, so that the arithmetic of every operation stays in range.
-    #[inline(never)]
+    /// A tensor by its reference.
+    #[inline]
     pub fn tensor(&self, reference: u16) -> Tensor {
-        let mut tensor = Tensor::read(self.tensors, usize::from(reference));
-        tensor.len = tensor.len.min(MAX_TENSOR_LEN);
-        tensor.frac = tensor.frac.min(MAX_FRAC);
-        tensor
+        Tensor::read(self.tensors, usize::from(reference))
     }
 
     /// An operation with its tensors.

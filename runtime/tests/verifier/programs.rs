@@ -29,13 +29,14 @@ fn programs() {
     let work = E::Work { program: 1 };
     breaks(work, |p| p.programs[1].work += 1);
     breaks(work, |p| p.programs[1].work |= 1 << 32);
+    breaks(E::TooMuchWork { program: 1 }, |p| p.programs[1].work |= 1 << 41);
     breaks(work, |p| p.programs[1].macs += 1);
     let (parts, words) = (base(), base().words());
     let most = parts.programs.iter().map(|program| program.work).max().expect("programs");
     let limited = |max_work| Model::load(bytemuck::cast_slice(&words), Limits { max_work }).map(|_| ());
     assert_eq!(limited(most), Ok(()));
     let program = parts.programs.iter().position(|program| program.work == most).expect("it") as u16;
-    assert_eq!(limited(most - 1), Err(E::Work { program }));
+    assert_eq!(limited(most - 1), Err(E::TooMuchWork { program }));
 }
 
 #[test]

@@ -167,7 +167,13 @@ pub fn paired(
         let out = runner.run(kind, &q, &mut noise).map_err(fail)?;
         let integers = out.vectors.iter().zip(info.outputs.iter().flatten()).flat_map(|(q, info)| dequantize(q, info));
         let mut draws = noise.draws.iter();
-        let given: Vec<&[f32]> = given.iter().map(Vec::as_slice).collect();
+        // The graph reads what a device can represent: an input is clamped to its range, but not rounded.
+        let clamped = given.iter().zip(info.inputs.iter().flatten()).map(|(x, info)| {
+            let most = f32::from(info.bound.min(32767)) / (1u32 << info.frac) as f32;
+            x.iter().map(|x| x.clamp(-most, most)).collect::<Vec<f32>>()
+        });
+        let clamped: Vec<Vec<f32>> = clamped.collect();
+        let given: Vec<&[f32]> = clamped.iter().map(Vec::as_slice).collect();
         let mut float = compiled.float.run(program, &given, &mut |out| {
             out.iter_mut().zip(&mut draws).for_each(|(o, d)| *o = *d);
         });

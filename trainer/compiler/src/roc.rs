@@ -27,6 +27,34 @@ pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
     Some(twice as f64 / (2.0 * positives as f64 * negatives as f64))
 }
 
+/// Area under the ROC curve up to the false-alarm rate `most`, divided by `most`: the mean share of anomalies that are
+/// found at the false-alarm rates from 0 to `most`, with straight lines between tied scores. `None` as for [`auc`], or if
+/// `most` is not in (0, 1].
+///
+/// # Panics
+/// If the number of scores differs from the number of marks.
+#[must_use]
+pub fn partial_auc(scores: &[f64], anomalous: &[bool], most: f64) -> Option<f64> {
+    auc(scores, anomalous).filter(|_| most > 0.0 && most <= 1.0)?;
+    let positives = anomalous.iter().filter(|anomalous| **anomalous).count() as f64;
+    let negatives = scores.len() as f64 - positives;
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let ([mut alarms, mut found], mut area) = ([0.0; 2], 0.0);
+    for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
+        let hits = tied.iter().filter(|row| anomalous[**row]).count() as f64;
+        let [width, height] = [(tied.len() as f64 - hits) / negatives, hits / positives];
+        let inside = width.min(most - alarms);
+        let slope = if width > 0.0 { height / width } else { 0.0 };
+        area += inside * (found + 0.5 * slope * inside);
+        (alarms, found) = (alarms + width, found + height);
+        if alarms >= most {
+            break;
+        }
+    }
+    Some(area / most)
+}
+
 /// Which rows are anomalous: those labelled 1, if every label is 0 or 1. `None` if there are other labels, or if one of
 /// the two does not occur.
 #[must_use]
@@ -43,6 +71,18 @@ mod tests {
     fn of(pairs: &[(f64, bool)]) -> Option<f64> {
         let (scores, anomalous): (Vec<f64>, Vec<bool>) = pairs.iter().copied().unzip();
         auc(&scores, &anomalous)
+    }
+
+    #[test]
+    fn known_partial_areas() {
+        let scores = [4.0, 3.0, 2.0, 2.0, 1.0];
+        let anomalous = [true, false, true, false, true];
+        // Of three anomalies, one lies above all normal rows, one is tied with the second of them, one lies below.
+        let partial = |most: f64| partial_auc(&scores, &anomalous, most).unwrap();
+        assert!((partial(0.5) - 1.0 / 3.0).abs() < 1e-12);
+        assert!((partial(1.0) - (1.0 / 3.0 + 0.5) / 2.0).abs() < 1e-12, "{}", partial(1.0));
+        assert!((partial(1.0) - auc(&scores, &anomalous).unwrap()).abs() < 1e-12);
+        assert_eq!(partial_auc(&scores, &anomalous, 0.0), None);
     }
 
     #[test]

@@ -17,6 +17,23 @@ pub enum InputRange {
     Real(f32),
 }
 
+impl InputRange {
+    /// The ranges of Q4.11 to Q7.8, a little smaller than a power of two.
+    const REAL: [f32; 4] = [15.99, 31.98, 63.96, 127.92];
+    /// How far beyond the largest value of normal rows an anomaly is still told from a smaller one.
+    const HEADROOM: f32 = 2.0;
+
+    /// The range that is at least `self` and has room for anomalies: twice the largest magnitude in `rows`, which are
+    /// normal, as far as 16 bits allow. Pixels have their own range.
+    pub fn with_headroom(self, rows: &[Vec<f32>]) -> Self {
+        let Self::Real(least) = self else { return self };
+        let largest = rows.iter().flatten().fold(0f32, |largest, value| largest.max(value.abs()));
+        let wanted = Self::HEADROOM * largest;
+        let range = Self::REAL.into_iter().find(|range| wanted <= *range).unwrap_or(Self::REAL[3]);
+        Self::Real(if wanted <= least { least } else { range.max(least) })
+    }
+}
+
 /// The generator of noise and stimuli, which is that of the runtime.
 pub fn generator(seed: u64) -> Xoshiro128PlusPlus {
     Xoshiro128PlusPlus::seed_from_u64(seed)

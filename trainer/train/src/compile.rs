@@ -107,7 +107,7 @@ pub fn compile(
     let description = ModelDescription {
         family: names.family.to_owned(),
         likelihood,
-        data: model.data_range(),
+        data: if dataset.train.n == 0 { model.data_range() } else { model.data_range().with_headroom(&calibration) },
         latent: model.latent(),
         classes: model.classes(),
     };

@@ -191,7 +191,9 @@ impl Flow {
         Ok([x.narrow(1, 0, first)?.contiguous()?, x.narrow(1, first, last)?.contiguous()?])
     }
 
-    /// The exact `log p(x)` in nats: `x [b, d]` to `[b]`. For a flow of rows, `x` is clamped first. For a flow of an
+    /// The exact `log p(x)` in nats: `x [b, d]` to `[b]`. For a flow of rows, this is the
+    /// density of `x` clamped to the recipe's limit, less half the square of what the clamp cuts off, so that a row
+    /// farther out is less likely. For a flow of an
     /// energy it is the log-density of the points that the flow draws.
     ///
     /// # Errors
@@ -201,8 +203,10 @@ impl Flow {
             let noise = self.inverse(x)?;
             return log_normal(&noise)? - self.forward(&noise)?.1;
         }
-        let (noise, log_det) = self.forward(&nn::clamp(x, -self.recipe.limit, self.recipe.limit)?)?;
-        log_normal(&noise)? + log_det
+        let clamped = nn::clamp(x, -self.recipe.limit, self.recipe.limit)?;
+        let (noise, log_det) = self.forward(&clamped)?;
+        let tail = ((x - clamped)?.sqr()? * 0.5)?.sum(1)?;
+        (log_normal(&noise)? + log_det)? - tail
     }
 
     fn energy(&self) -> Result<Energy> {

@@ -195,21 +195,30 @@ impl Lowering {
         b.finish(ProgramKind::Invert, &[z])
     }
 
-    /// The exact -log p(x) of the clamped row.
+    /// The exact -log p(x) of the clamped row, plus half the square of what the clamp cuts off.
     fn score(&self) -> FloatProgram {
         let mut b = Builder::default();
-        let mut x = b.input(self.dim);
+        let row = b.input(self.dim);
+        let (mut x, mut tail) = (row, None);
         if let Some(limit) = self.limit {
-            x = b.clamp([-limit, limit], x);
+            x = b.clamp([-limit, limit], row);
+            let excess = b.map(Opcode::SubVec, 0, &[row, x]);
+            tail = Some(b.scalar(Opcode::HalfSumSq, 0, &[excess]));
         }
+        let nll = self.score_of(&mut b, x);
+        let out = tail.map_or(nll, |tail| b.scalar(Opcode::Add, 0, &[nll, tail]));
+        b.finish(ProgramKind::Score, &[out])
+    }
+
+    /// The exact -log p(x).
+    fn score_of(&self, b: &mut Builder, x: NodeId) -> NodeId {
         if let Steps::Couplings(stack, layer, widest) = &self.steps {
             let stack = CouplingStack { inverse: self.forward_draws, normal: true, ..*stack };
             let (_, density) = b.couplings(stack, *layer, *widest, x);
             let nll = b.scalar(Opcode::Neg, 0, &[density]);
-            let out = b.offset(self.normal_constant(), nll);
-            return b.finish(ProgramKind::Score, &[out]);
+            return b.offset(self.normal_constant(), nll);
         }
-        let (z, log_det) = self.to_latent(&mut b, x);
+        let (z, log_det) = self.to_latent(b, x);
         let eps = match &self.prior {
             None => z,
             Some(prior) => {
@@ -217,9 +226,8 @@ impl Lowering {
                 b.map(Opcode::Mul, 0, &[z, scale])
             }
         };
-        let nll = self.prior_nll(&mut b, eps);
-        let out = log_det.map_or(nll, |log_det| b.scalar(Opcode::Sub, 0, &[nll, log_det]));
-        b.finish(ProgramKind::Score, &[out])
+        let nll = self.prior_nll(b, eps);
+        log_det.map_or(nll, |log_det| b.scalar(Opcode::Sub, 0, &[nll, log_det]))
     }
 
     fn sample_density(&self) -> FloatProgram {

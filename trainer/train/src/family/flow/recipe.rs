@@ -36,7 +36,8 @@ pub struct FlowRecipe {
     /// Standard deviation of the Gaussian noise that is added to standardised rows during training. Without noise, a
     /// column with few distinct values has no density. The model is that of the noisy rows.
     pub noise: f64,
-    /// Largest magnitude of a standardised value. Values beyond it are clamped, in training and in scoring.
+    /// Largest magnitude of a standardised value that the flow itself reads. Values beyond it are clamped, and half the
+    /// square of the excess is added to the score in nats.
     pub limit: f64,
 }
 
