@@ -226,8 +226,7 @@ fn log_determinants_and_radial_steps_are_as_stated() {
         let z_frac = 9 + (any(0.0).abs() * 7.0) as u32;
         let most = f64::from(1u32 << (15 - z_frac.max(frac)));
         let z = fixed_point(&(0..d).map(|_| (2.0 * any(3.0)).clamp(-most, most) * 0.5).collect::<Vec<_>>(), z_frac);
-        for kind in 0..2 {
-            let (integer, float, multiple) = KINDS[kind];
+        for (kind, (integer, float, multiple)) in KINDS.into_iter().enumerate() {
             let step: Vec<f64> = (0..width(multiple, d)).map(|_| 2.0 * any(4.0)).collect();
             let params = fixed_point(&step, frac);
             let (point, step) = (real(&z, z_frac), real(&params, frac));
