@@ -118,10 +118,7 @@ pub fn compile(
     }
     let mut float = fold::fold(float);
     quantize::set_weight_bits(&mut float, options.weight_bits);
-    let ranges = match description.data {
-        InputRange::Unit => calibrate(&float, calibration, options.seed),
-        InputRange::Real(_) => calibrate(&float, &with_far_rows(calibration), options.seed),
-    };
+    let ranges = calibrate(&float, calibration, description.data, options.seed);
     let scales = assign(&float, &ranges, description.data);
     check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
@@ -161,16 +158,6 @@ pub fn compile(
     let blob = Blob::from_words(writer.finish());
     blob.load(Limits::host()).map_err(CompileError::Refused)?;
     Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
-}
-
-/// How much farther out than normal rows an anomaly may lie before activations saturate.
-const REACH: f32 = 4.0;
-
-/// `rows`, and the same rows [`REACH`] times as far out: activations on anomalies are larger than on normal rows, and
-/// their scales must have room for them.
-fn with_far_rows(rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let far = rows.iter().map(|row| row.iter().map(|value| value * REACH).collect());
-    rows.iter().cloned().chain(far).collect()
 }
 
 /// Refuses a layer whose weights are too large for the scale that the operation reading it requires. An example are

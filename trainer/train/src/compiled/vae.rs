@@ -24,14 +24,8 @@ fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Resul
         Likelihood::Gaussian => InputRange::Real(15.99),
         _ => InputRange::Unit,
     };
-    let description = ModelDescription {
-        family: "vae".into(),
-        likelihood: spec.likelihood,
-        data,
-        latent: spec.latent,
-        classes: 0,
-        tail: None,
-    };
+    let description =
+        ModelDescription { family: "vae".into(), likelihood: spec.likelihood, data, latent: spec.latent, classes: 0 };
     compile(float, &description, rows, rows, options)
 }
 
