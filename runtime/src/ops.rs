@@ -27,6 +27,8 @@ pub mod flow;
 mod logistic;
 #[cfg(feature = "mixture")]
 mod mixture;
+#[cfg(all(test, feature = "logistic", feature = "robust"))]
+mod monotone;
 #[cfg(any(feature = "adgm", feature = "mixture"))]
 mod probabilities;
 #[cfg(feature = "dlgm")]

@@ -198,12 +198,41 @@ impl<'b, 'a> Session<'b, 'a> {
         self.call(kind, Given::Vectors(inputs), outputs, noise)
     }
 
+    /// Like [`run`](Self::run). After every operation it shows the operation's index, counted from 0, and the arena. For
+    /// tests, which compare every tensor with an interpreter of their own.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    #[doc(hidden)]
+    pub fn run_observed(
+        &mut self,
+        kind: ProgramKind,
+        inputs: &[&[i16]],
+        outputs: &mut [&mut [i16]],
+        noise: &mut dyn Noise,
+        observe: impl FnMut(usize, &[i16]),
+    ) -> Result<Nats, SessionError> {
+        self.call_observed(kind, Given::Vectors(inputs), outputs, noise, observe)
+    }
+
     fn call(
         &mut self,
         kind: ProgramKind,
         given: Given<'_>,
         outputs: &mut [&mut [i16]],
         noise: &mut dyn Noise,
+    ) -> Result<Nats, SessionError> {
+        self.call_observed(kind, given, outputs, noise, |_, _| {})
+    }
+
+    #[inline(always)]
+    fn call_observed(
+        &mut self,
+        kind: ProgramKind,
+        given: Given<'_>,
+        outputs: &mut [&mut [i16]],
+        noise: &mut dyn Noise,
+        observe: impl FnMut(usize, &[i16]),
     ) -> Result<Nats, SessionError> {
         let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
         let signature = kind.signature();
@@ -220,7 +249,7 @@ impl<'b, 'a> Session<'b, 'a> {
         for (tensor, slot) in inputs() {
             self.write_input(&tensor, given, slot);
         }
-        self.execute(self.model.work(kind), &scope, noise)?;
+        self.execute(self.model.work(kind), &scope, noise, observe)?;
         for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
             let values = vector(self.arena, &scope.tensor(tensor)).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
@@ -250,7 +279,13 @@ impl<'b, 'a> Session<'b, 'a> {
     }
 
     /// Runs a program. Every step is paid from the proved work before it is done.
-    fn execute(&mut self, work: usize, scope: &Scope<'_>, noise: &mut dyn Noise) -> Result<(), SessionError> {
+    fn execute(
+        &mut self,
+        work: usize,
+        scope: &Scope<'_>,
+        noise: &mut dyn Noise,
+        mut observe: impl FnMut(usize, &[i16]),
+    ) -> Result<(), SessionError> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
@@ -260,7 +295,9 @@ impl<'b, 'a> Session<'b, 'a> {
                 Some(left) => budget = left,
                 None => break,
             }
+            let index = machine.next;
             ops::run(&mut machine, &step);
+            observe(index, machine.arena);
             machine.next += 1;
         }
         let ended = !machine.halted && machine.next >= scope.op_count() && budget == 0;

@@ -16,6 +16,8 @@ mod failure;
 #[cfg(feature = "device")]
 pub mod measure;
 mod mutate;
+#[cfg(feature = "std")]
+pub mod reference;
 mod repair;
 mod run;
 mod seed;

@@ -257,8 +257,9 @@ fn shift(value: i64, left: i32) -> i64 {
 /// max(softplus(w.u), 3/64) - 1` (appendix A.1 with `softplus(s) - s = softplus(-s)`). For a shorter `w` the correction
 /// is smaller, which avoids a division by zero.
 ///
-/// Before rounding, the error of a step's coordinate is at most 1/512 LSB plus `|u'|` 2^-15. The error of its
-/// `log|det|` is at most 6e-5 `|w.u'| / det` plus 2^-16. In the inverse and in `log|det|`, `w.u'` saturates at 2^14.
+/// Before rounding, the error of a step's coordinate is at most 1/512 LSB plus `|u'|` 2^-15 plus `4.2e-6 / max(|w|, 1/8)`.
+/// The last part is that of `softplus`, whose argument is rounded to 16 bits. The error of its `log|det|` is at most
+/// `(6.2e-5 |w.u'| + 4.2e-6) / det` plus 2^-16. In the inverse and in `log|det|`, `w.u'` saturates at 2^14.
 pub fn planar(z: &mut [i16], z_frac: u32, params: &[i16], params_frac: u32, inverse: bool) -> i64 {
     let (z_frac, params_frac) = (z_frac.clamp(8, 15) + MORE, params_frac.clamp(8, 15));
     let width = planar_width(z.len());

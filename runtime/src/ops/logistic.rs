@@ -21,7 +21,7 @@ impl Reduction for LogisticNll {
     }
 }
 
-/// log2 of the largest contribution of one dimension, Q16.
+/// log2 of the largest contribution of one dimension, Q16: 2^24 nats.
 const TERM_LOG2: u32 = 40;
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
@@ -29,14 +29,17 @@ const ONE: i64 = 1 << 16;
 const LN_255: i32 = 363_152;
 /// ln(510) in Q16.
 const LN_510: i32 = 408_578;
+/// The rest of ln(510), Q26.
+const LN_510_REST: u64 = 350;
 
 /// Negative log-likelihood of grey values of 256 levels under discretised logistic distributions (arXiv 1701.05517):
 /// the mass within half a level of `x`. The lowest level also takes the mass below it, and the highest level the mass
 /// above it.
 ///
-/// `mean` and `x` have `x_frac` fractional bits, 8 to 14, and `x` is a level `k / 255` rounded to them. `log_scale` has
-/// `log_scale_frac` fractional bits, at least 11. A value contributes at most 2^32 nats in Q16, with an error of at
-/// most 7 LSB plus 2^-25 of the contribution.
+/// `mean` and `x` have `x_frac` fractional bits, 8 to 15, and `x` is a level `k / 255` rounded to them. `log_scale` has
+/// `log_scale_frac` fractional bits, at least 11. A value contributes at most 2^24 nats, with an error of at most 7 LSB
+/// plus 2^-25 of the sum of its distance from the mean and half a level, in scales. Within this error a value contributes more the farther it is from the mean, and a
+/// far value contributes more the smaller the scale is.
 pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i16], x_frac: u32) -> i64 {
     // Only a changed flash contains more than 16.
     let x_frac = x_frac.min(16);
@@ -44,42 +47,47 @@ pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i
     for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
         let (x, one) = (i32::from(x), 1i32 << x_frac);
         let log_scale = to_q16(i32::from(log_scale), log_scale_frac);
-        let distance = i64::from(standardised(x - i32::from(mean), log_scale, x_frac));
+        let distance = standardised(x - i32::from(mean), log_scale, x_frac);
         let half = i64::from(level_half_width(log_scale));
         // Half a level is 1/510. A value that is nearer than this to an end has only one edge.
         let (lowest, highest) = (x * 510 < one, (one - x) * 510 < one);
+        let mut term = 0;
         if !highest {
-            sum += i64::from(fixed::softplus(saturate(-distance - half)));
+            term += softplus(-distance - half);
         }
         if !lowest {
-            sum += i64::from(fixed::softplus(saturate(distance - half)));
+            term += softplus(distance - half);
         }
         if !lowest && !highest {
-            sum += i64::from(level_width_nll(log_scale, half as i32));
+            term += i64::from(level_width_nll(log_scale, half as i32));
         }
+        sum += term.min(1 << TERM_LOG2);
     }
     sum
 }
 
-fn saturate(x: i64) -> i32 {
-    x.clamp(i64::from(-i32::MAX), i64::from(i32::MAX)) as i32
+/// [`fixed::softplus`] of any Q16 argument. Beyond 32 bits it is its argument, or nothing.
+fn softplus(x: i64) -> i64 {
+    let near = x.clamp(i64::from(-i32::MAX), i64::from(i32::MAX));
+    i64::from(fixed::softplus(near as i32)) + (x - near).max(0)
 }
 
-/// `difference exp(-log_scale)` in Q16, saturated, of a difference at `frac` fractional bits.
-fn standardised(difference: i32, log_scale: i32, frac: u32) -> i32 {
+/// `difference exp(-log_scale)` in Q16, of a difference at `frac` fractional bits: below 2^50.
+fn standardised(difference: i32, log_scale: i32, frac: u32) -> i64 {
     let precision = fixed::exp(-log_scale, 32);
     let drop = 32u32.saturating_sub(precision.leading_zeros());
-    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give a right shift.
+    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give no left shift.
     let product = u64::from(difference.unsigned_abs()) * (precision >> drop);
     let shift = (frac + 16).saturating_sub(drop);
-    let magnitude = (((product << 1) >> shift) + 1) >> 1;
-    let magnitude = magnitude.min(i32::MAX as u64) as i32;
+    let magnitude = ((((product << 1) >> shift) + 1) >> 1) as i64;
     if difference < 0 { -magnitude } else { magnitude }
 }
 
 /// `exp(-log_scale) / 510` in Q16, saturated.
 fn level_half_width(log_scale: i32) -> i32 {
-    fixed::exp((-log_scale).saturating_sub(LN_510), 16).min(i32::MAX as u64) as i32
+    let half = fixed::exp((-log_scale).saturating_sub(LN_510), 16).min(i32::MAX as u64);
+    // ln(510) is 0.341 LSB larger than its constant.
+    (half - ((half * LN_510_REST) >> 26)) as i32
 }
 
 /// `-ln(1 - exp(-2 half))` in Q16 for `half = exp(-log_scale) / 510`.
@@ -131,7 +139,7 @@ mod tests {
             let log_scale: Vec<i16> = pixels.iter().map(|p| p.1).collect();
             let x: Vec<i16> = pixels.iter().map(|p| p.2).collect();
             let nll = logistic_nll(&mean, &log_scale, fracs.0, &x, fracs.1);
-            prop_assert!(nll >= -8 * x.len() as i64 && nll < (x.len() as i64) << 32, "{nll}");
+            prop_assert!(nll >= -8 * x.len() as i64 && nll <= (x.len() as i64) << TERM_LOG2, "{nll}");
         }
     }
 
@@ -157,6 +165,8 @@ mod tests {
     fn logistic_constants_are_the_computed_ones() {
         assert_eq!(f64::from(LN_255), (65536.0 * 255f64.ln()).round());
         assert_eq!(f64::from(LN_510), (65536.0 * 510f64.ln()).round());
+        let rest = 510f64.ln() - f64::from(LN_510) / 65536.0;
+        assert_eq!(LN_510_REST as f64, (rest * 26f64.exp2()).round());
         let mut worst = 0.0f64;
         for log_scale in (-16 << 16..16 << 16).step_by(37) {
             let exact = -(-(-f64::from(log_scale) / 65536.0).exp() / 255.0).exp_m1().abs().ln();

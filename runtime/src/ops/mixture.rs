@@ -69,7 +69,7 @@ fn part_of(b: &Tensor, a: &Tensor) -> u32 {
 
 /// `peak - 1/2 |u|^2` in Q16 nats, with `peak_frac` and `u_frac` fractional bits of at most 15. Exact but for one rounding of
 /// each term: at most 1 LSB.
-fn gaussian_logit(peak: i16, peak_frac: u32, u: &[i16], u_frac: u32) -> i64 {
+pub(super) fn gaussian_logit(peak: i16, peak_frac: u32, u: &[i16], u_frac: u32) -> i64 {
     exact::sub_64(density::sum(&[peak], peak_frac), density::half_sum_sq(u, u_frac))
 }
 

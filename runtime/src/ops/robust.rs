@@ -8,7 +8,7 @@ use crate::fixed;
 
 pub(super) struct StudentTNll;
 
-/// log2 of the largest contribution of one dimension in Q16. The sum of `65/2 ln(1 + 2^28)` nats, half a log-variance
+/// log2 of the largest contribution of one dimension in Q16. The sum of `65/2 ln(1 + 2^40)` nats, half a log-variance
 /// and a constant is below 2^10 nats.
 const TERM_LOG2: u32 = 26;
 
@@ -35,9 +35,9 @@ impl Reduction for StudentTNll {
 
 /// `sum [(nu + 1)/2 ln(1 + (x - location)^2 exp(-b) / nu) + b/2 + ln B(1/2, nu/2) + 1/2 ln nu]` for `nu = 2^degrees_log2`, at
 /// most 64, and `b` the logarithm of the squared scale: the negative log-density of Student's t-distribution, Q16 nats.
-/// `location` and `x` have the same number of fractional bits, 8 to 15; `b` has at least 11. A squared error is limited
-/// to 2^28. The error per value is at most `0.6 (nu + 1) + 2` LSB.
-fn student_t_nll(
+/// `location` and `x` have the same number of fractional bits, 8 to 15; `b` has at least 11. Nothing is limited: a
+/// standardised square is below 2^40. The error per value is at most `0.6 (nu + 1) + 2` LSB.
+pub(super) fn student_t_nll(
     degrees_log2: u32,
     location: &[i16],
     (log_square, log_square_frac): (&[i16], u32),

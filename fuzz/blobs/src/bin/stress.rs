@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use elbo::Arena;
+use elbo_fuzz_blobs::reference::{self, Checked, Given};
 use elbo_fuzz_blobs::{
-    AfterProof, MEMORY, Outcome, SLOWER, SPACE, Tally, run_after_proof, run_case, run_changed, run_twice, save_case,
-    seeds,
+    AfterProof, MEMORY, Outcome, SLOWER, SPACE, Tally, run_after_proof, run_changed, run_twice, save_case, seeds,
+    write_case,
 };
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -35,6 +36,9 @@ struct Options {
     /// Fail if a smaller share of the cases is verified and runs, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
     least_share: f64,
+    /// Do not compare every tensor with the independent interpreter, which takes most of the time
+    #[arg(long)]
+    no_reference: bool,
     /// Seconds after which a case counts as hanging; normally it takes microseconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     patience: f64,
@@ -90,6 +94,7 @@ fn main() -> Result<()> {
 #[derive(Default)]
 struct Counts {
     tally: Tally,
+    checked: Checked,
     after: AfterProof,
     refused: BTreeMap<String, u64>,
 }
@@ -121,6 +126,7 @@ fn all_cases(options: &Options, blob: Option<&[u32]>) -> Counts {
             // A panicking case has already printed its number; the run ends here.
             let part = worker.join().unwrap_or_else(|_| std::process::exit(1));
             counts.tally.join(&part.tally);
+            counts.checked.join(&part.checked);
             counts.after.join(&part.after);
             for (name, count) in part.refused {
                 *counts.refused.entry(name).or_default() += count;
@@ -157,7 +163,13 @@ fn work(cases: impl Iterator<Item = u64>, place: &Place, options: &Options, blob
         while options.hang_at == Some(case) {
             thread::yield_now();
         }
-        let outcome = run_case(case, &mut words, arena.as_mut_slice());
+        let len = write_case(case, &mut words);
+        let outcome = run_twice(&mut *words, len, arena.as_mut_slice());
+        if matches!(outcome, Outcome::Ran { .. }) && !options.no_reference {
+            for given in [Given::Usual, Given::Extreme(case)] {
+                counts.checked.join(&reference::check(&words[..len], arena.as_mut_slice(), given));
+            }
+        }
         std::mem::forget(guard);
         counts.tally.add(case, &outcome);
         if let Outcome::Refused(error) = outcome {
@@ -243,7 +255,16 @@ fn replay(file: &Path) -> Result<()> {
     let mut words = read(file)?;
     let len = words.len();
     let mut arena = Box::new(Arena::<MEMORY>::new());
-    println!("{}: {:x?}", file.display(), run_twice(&mut words, len, arena.as_mut_slice()));
+    let outcome = run_twice(&mut words, len, arena.as_mut_slice());
+    println!("{}: {outcome:x?}", file.display());
+    if matches!(outcome, Outcome::Ran { .. }) {
+        let mut checked = Checked::default();
+        let extremes = (0..100).map(Given::Extreme);
+        for given in std::iter::once(Given::Usual).chain(extremes) {
+            checked.join(&reference::check(&words[..len], arena.as_mut_slice(), given));
+        }
+        println!("{checked}");
+    }
     Ok(())
 }
 
@@ -266,6 +287,9 @@ fn report(counts: &Counts, seconds: f64) {
     let share = |count: u64| 100.0 * count as f64 / cases.max(1) as f64;
     println!("{cases} cases in {seconds:.1} s, digest {digest:08x}");
     println!("verified and ran    {ran:>10} {:6.2} %  {steps} steps", share(ran));
+    if counts.checked != Checked::default() {
+        println!("{}", counts.checked);
+    }
     println!("verified, too large {too_large:>10} {:6.2} %", share(too_large));
     for (name, count) in &counts.refused {
         println!("{name:<19} {count:>10} {:6.2} %", share(*count));

@@ -179,6 +179,87 @@ proptest! {
     }
 }
 
+/// The largest error of a planar step: a short `w`, a correction that almost cancels `u`, and a `w.u` halfway between two
+/// numbers of 16 bits. Searches for the worst case and compares it with what is stated.
+#[test]
+fn planar_errors_are_as_stated_in_the_worst_case() {
+    let (mut worst, mut beyond_tanh) = (f64::MIN, f64::MIN);
+    for (frac, z_frac) in [(10, 15), (12, 15), (12, 13), (13, 15), (15, 15)] {
+        let unit = f64::from(1u32 << frac);
+        let lsb = 1.0 / f64::from(1u32 << z_frac);
+        for size in [0.06, 0.11, 0.124, 0.1252, 0.14, 0.3, 0.9] {
+            for w in (size * unit) as i16..(size * unit) as i16 + 20 {
+                // u' is near zero where w.u is 0.54.
+                let centre = (0.5413 * unit * unit / f64::from(w)) as i64;
+                for u in (centre - 400..centre + 400).chain((-32_768..32_768).step_by(1013)) {
+                    let Ok(u) = i16::try_from(u) else { continue };
+                    for (z, bias) in [(0, i16::MAX), (i16::MIN + 1, i16::MIN), (4097, 1 << (frac - 1))] {
+                        let step = [w, u, bias];
+                        let exact = planar_exact(&real(&[z], z_frac), &real(&step, frac));
+                        let mut image = [z];
+                        planar(&mut image, z_frac, &step, frac, false);
+                        let most = 32767.0 * lsb;
+                        let error = (real(&image, z_frac)[0] - exact.image[0].clamp(-32768.0 * lsb, most)).abs();
+                        let tanh = (0.5 + 1.0 / 512.0) * lsb + exact.sensitivity / 32768.0;
+                        let short = (f64::from(w) / unit).max(0.125);
+                        worst = worst.max((error - tanh - 4.2e-6 / short) / lsb);
+                        beyond_tanh = beyond_tanh.max((error - tanh) / lsb);
+                    }
+                }
+            }
+        }
+    }
+    println!("planar: {beyond_tanh:.3} LSB beyond the error of tanh, {worst:.3} LSB beyond the stated error");
+    assert!(worst <= 0.0, "{worst}");
+    assert!(beyond_tanh > 0.5, "the search has not found the worst case: {beyond_tanh}");
+}
+
+/// Searches for the largest errors of log-determinants, and of a radial step's coordinates, relative to what is stated.
+#[test]
+fn log_determinants_and_radial_steps_are_as_stated() {
+    let mut state = 7;
+    let (mut planar_worst, mut radial_worst, mut moved_worst) = (0.0f64, 0.0f64, f64::MIN);
+    for _ in 0..400_000 {
+        let mut any = |log2: f64| uniform(&mut state) * (uniform(&mut state) * log2).exp2();
+        let d = 1 + (any(0.0).abs() * 3.0) as usize;
+        let frac = 9 + (any(0.0).abs() * 7.0) as u32;
+        let z_frac = 9 + (any(0.0).abs() * 7.0) as u32;
+        let most = f64::from(1u32 << (15 - z_frac.max(frac)));
+        let z = fixed_point(&(0..d).map(|_| (2.0 * any(3.0)).clamp(-most, most) * 0.5).collect::<Vec<_>>(), z_frac);
+        for (kind, (integer, float, multiple)) in KINDS.into_iter().enumerate() {
+            let step: Vec<f64> = (0..width(multiple, d)).map(|_| 2.0 * any(4.0)).collect();
+            let params = fixed_point(&step, frac);
+            let (point, step) = (real(&z, z_frac), real(&params, frac));
+            let exact = float(&point, &step);
+            let mut image = z.clone();
+            let error = (nats(integer(&mut image, z_frac, &params, frac, false)) - exact.log_det).abs();
+            if kind == 0 {
+                let (w, u) = (&step[..d], &step[d..2 * d]);
+                let (s, norm) = (product(w, u), product(w, w));
+                let slope = (s + (softplus(-s) - 1.0) * (64.0 * norm).min(1.0)).max(MARGIN_F - 1.0);
+                if slope < 16_000.0 {
+                    let stated = (6.2e-5 * slope.abs() + 4.2e-6) / exact.log_det.exp() + (-16f64).exp2();
+                    planar_worst = planar_worst.max(error / stated);
+                }
+                continue;
+            }
+            let r = (0..d).map(|i| (point[i] - step[i]).powi(2)).sum::<f64>().sqrt();
+            let alpha = softplus(step[d]).max(MARGIN_F);
+            radial_worst = radial_worst.max(error / (2e-4 + d as f64 * 1e-6 / (r + MARGIN_F)));
+            let beta = softplus(step[d + 1]).max(MARGIN_F) - alpha;
+            let unit = f64::from(1u32 << z_frac);
+            for (got, want) in image.iter().zip(&exact.image) {
+                let want = (want * unit).clamp(-32768.0, 32767.0);
+                let stated = 0.5 + 1.0 / 512.0 + beta.abs() / alpha * (-17f64).exp2() * unit;
+                moved_worst = moved_worst.max((f64::from(*got) - want).abs() - stated);
+            }
+        }
+    }
+    println!("of the stated error: planar log-det {planar_worst:.3}, radial log-det {radial_worst:.3}");
+    println!("radial coordinates: {moved_worst:.4} LSB beyond");
+    assert!(planar_worst <= 1.0 && radial_worst <= 1.0 && moved_worst <= 0.0);
+}
+
 #[test]
 fn the_largest_that_can_be() {
     for (integer, _, multiple) in KINDS {
