@@ -329,6 +329,8 @@ mod tests {
         let run = Run::open(&out).unwrap();
         assert_eq!((run.data.test_rows, run.model().unwrap().input()), (360, 64));
         assert_eq!(run.data.train_rows + run.data.validation_rows, 1437);
+        // The saved recipe also states the default that depends on the data.
+        recipe.export.importance_samples = Some(64);
         assert_eq!(run.recipe, recipe);
     }
 
