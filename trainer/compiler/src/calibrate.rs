@@ -29,7 +29,7 @@ fn scores_rows(kind: ProgramKind) -> bool {
 
 /// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops run over fewer rows.
 ///
-/// Scores of real-valued rows run also over the same rows [`REACH`] times as far out. Activations on anomalies are larger
+/// Scores of real-valued rows run also over the same rows four times as far out. Activations on anomalies are larger
 /// than on normal rows, and their scales must have room for them.
 pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: u64) -> Ranges {
     let far = |row: &Vec<f32>| row.iter().map(|value| value * REACH).collect();
