@@ -1,6 +1,5 @@
 //! A model of your own: a denoising autoencoder (Vincent et al. 2008). Its score measures how badly it restores a row.
-//! The example trains it in memory, compiles it, and runs it like a board: `cargo run -p elbo-trainer --example
-//! own_model`.
+//! It is trained in memory, compiled, and run like a board: `cargo run -p elbo-trainer --example own_model`.
 
 use std::error::Error;
 
