@@ -87,7 +87,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
 /// The number of checks that may still be made, for checks of which one record can need many.
 ///
 /// A blob may need [`Checks::PER_WORD`] of them for each of its words. This is enough for 64 tensors that are alive at
-/// the same time as any other, and for every matrix to be read by each of twelve programs.
+/// the same time as any other, and for seven programs whose couplings read the same matrices of one weight.
 struct Checks {
     left: Cell<usize>,
 }
