@@ -49,8 +49,9 @@ pub struct Args {
     /// Order of the weights.
     #[arg(long, value_enum, default_value = "dsp")]
     pub target: Target,
-    /// Number of bits of a weight, 8 or 16. The default is the recipe's number. With 16 bits the results stay closer to
-    /// the float model, but the weights take twice the flash and time.
+    /// Number of bits of a weight, 8 or 16. With 16 bits scores stay much closer to the float model, but the weights take
+    /// twice the flash and time. The default is the recipe's number. If it has none, a model of real-valued rows, such as a
+    /// table, has 16 bits if it has at most 65,536 weights; any other model has 8.
     #[arg(long, value_name = "BITS")]
     pub weight_bits: Option<WeightBits>,
     /// Programs that the blob shall contain, with commas between: for example score,reconstruct. The default is all that the

@@ -27,13 +27,27 @@ fn scores_rows(kind: ProgramKind) -> bool {
     signature.scalar && signature.vectors == 0 && kind.input_roles().first() == Some(&Role::Data)
 }
 
+/// The rows, [`REACH`] times as far out: anomalies in which all values are too large.
+fn far_rows(rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    rows.iter().map(|row| row.iter().map(|value| value * REACH).collect()).collect()
+}
+
+/// Rows in which one value lies at an end of its `range`, and all others at 0, the mean: anomalies in one of the values.
+/// A network may amplify such a row more than any that lies in the direction of normal rows.
+fn lone_rows(len: usize, range: f32) -> Vec<Vec<f32>> {
+    let row = |at: usize, value: f32| (0..len).map(|other| if other == at { value } else { 0.0 }).collect();
+    [range, -range].into_iter().flat_map(|value| (0..len).map(move |at| row(at, value))).collect()
+}
+
 /// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops run over fewer rows.
 ///
-/// Scores of real-valued rows run also over the same rows four times as far out. Activations on anomalies are larger
-/// than on normal rows, and their scales must have room for them.
+/// Scores of real-valued rows run also over rows that lie as far out as anomalies may: see [`far_rows`] and
+/// [`lone_rows`]. Activations on anomalies are larger than on normal rows, and their scales must have room for them.
 pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: u64) -> Ranges {
-    let far = |row: &Vec<f32>| row.iter().map(|value| value * REACH).collect();
-    let far: Vec<Vec<f32>> = if data == InputRange::Unit { Vec::new() } else { rows.iter().map(far).collect() };
+    let (far, lone) = match data {
+        InputRange::Unit => (Vec::new(), Vec::new()),
+        InputRange::Real(range) => (far_rows(rows), lone_rows(rows.first().map_or(0, Vec::len), range)),
+    };
     let mut ranges = Ranges { nodes: Vec::new(), layers: vec![0.0; model.layers.len()] };
     for program in &model.programs {
         let mut largest = vec![0f32; program.nodes.len()];
@@ -41,8 +55,9 @@ pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: 
         let mut noise_rng = generator(seed.wrapping_add(1));
         let loops: u32 = program.nodes.iter().map(|node| node.iterations().min(ITERATIONS)).product();
         let count = rows.len().div_ceil(loops as usize).max(rows.len().min(FEW));
-        let far = far.iter().take(if scores_rows(program.kind) { count } else { 0 });
-        for (index, x) in rows.iter().take(count).chain(far).enumerate() {
+        let scored = if scores_rows(program.kind) { count } else { 0 };
+        let lone = lone.iter().step_by(lone.len().div_ceil(count.max(1)).max(1)).take(scored);
+        for (index, x) in rows.iter().take(count).chain(far.iter().take(scored)).chain(lone).enumerate() {
             let inputs = inputs(program, x, index, &mut rng);
             let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
             let mut noise = |out: &mut [f32]| fill_normal(&mut noise_rng, out);
@@ -56,4 +71,41 @@ pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: 
         ranges.nodes.push(largest);
     }
     ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Builder, DenseLayer};
+    use elbo::program::Opcode;
+
+    /// A score that amplifies the difference of two values, and a program that only encodes it.
+    fn model() -> FloatModel {
+        let mut model = FloatModel::default();
+        let layer = model.layer("difference", DenseLayer { w: vec![5.0, -5.0], b: vec![0.0], out: 1, inp: 2 });
+        let program = |kind: ProgramKind| {
+            let mut b = Builder::default();
+            let x = b.input(2);
+            let difference = b.dense(layer, 1, x);
+            if kind == ProgramKind::Score {
+                let score = b.scalar(Opcode::HalfSumSq, 0, &[difference]);
+                return b.finish(kind, &[score]);
+            }
+            b.finish(kind, &[difference, difference])
+        };
+        model.programs = [ProgramKind::Score, ProgramKind::Encode].map(program).into();
+        model
+    }
+
+    #[test]
+    fn a_score_has_room_for_a_row_that_is_far_out_in_one_value_or_in_all() {
+        // Normal rows cancel almost.
+        let rows = [vec![1.0, 1.0], vec![1.0, 1.5]];
+        let of = |data: InputRange, program: usize| calibrate(&model(), &rows, data, 0).nodes[program].clone();
+        assert_eq!(of(InputRange::Real(16.0), 0)[..2], [16.0, 80.0]);
+        assert_eq!(of(InputRange::Real(2.0), 0)[..2], [6.0, 10.0]);
+        // Other programs, and scores of pixels, see no anomalies.
+        assert_eq!(of(InputRange::Real(16.0), 1)[..2], [1.5, 2.5]);
+        assert_eq!(of(InputRange::Unit, 0)[..2], [1.5, 2.5]);
+    }
 }

@@ -65,8 +65,8 @@ pub struct Options {
     pub importance: u32,
     /// Order of the weights.
     pub packing: Packing,
-    /// Bits of a weight.
-    pub weight_bits: WeightBits,
+    /// Bits of a weight. `None` stands for [`WeightBits::by_default`].
+    pub weight_bits: Option<WeightBits>,
     /// Seed of the latents for calibration and of the self-test.
     pub seed: u64,
 }
@@ -82,6 +82,8 @@ pub struct Compiled {
     pub ranges: Ranges,
     /// The scales chosen.
     pub scales: Scales,
+    /// The bits of a weight.
+    pub weight_bits: WeightBits,
     /// The quantised layers, followed by the remainder matrices of layers with 16-bit weights.
     pub matrices: Vec<QuantizedMatrix>,
     /// The planned programs.
@@ -119,11 +121,12 @@ pub fn compile(
         return Err(CompileError::NoCalibrationData);
     }
     let mut float = fold::fold(float);
-    quantize::set_weight_bits(&mut float, options.weight_bits);
+    let weight_bits = options.weight_bits.unwrap_or_else(|| WeightBits::by_default(&float, description.data));
+    quantize::set_weight_bits(&mut float, weight_bits);
     let ranges = calibrate(&float, calibration, description.data, options.seed);
     let scales = assign(&float, &ranges, description.data);
     check_least_scales(&float, &scales)?;
-    let matrices = quantize::quantize_model(&float, &scales.layers, options.weight_bits);
+    let matrices = quantize::quantize_model(&float, &scales.layers, weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
         let frac = if float.coupled()[layer] { 16 } else { scales.layers[layer].output };
         return Err(CompileError::Scale { layer: float.layer_names[layer].clone(), frac });
@@ -160,7 +163,7 @@ pub fn compile(
     writer.reading(&options.reading);
     let blob = Blob::from_words(writer.finish());
     blob.load(Limits::host()).map_err(CompileError::Refused)?;
-    Ok(Compiled { blob, float, ranges, scales, matrices: matrices.all, programs })
+    Ok(Compiled { blob, float, ranges, scales, weight_bits, matrices: matrices.all, programs })
 }
 
 /// Refuses a layer whose weights are too large for the scale that the operation reading it requires. An example are

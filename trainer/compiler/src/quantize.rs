@@ -4,21 +4,39 @@
 
 use crate::assemble::QuantizedMatrix;
 use crate::graph::{DenseLayer, FloatModel, Immediate};
+use crate::stimulus::InputRange;
 use elbo::bounds::FULL;
 use elbo::coupling::CouplingStack;
 use elbo::program::Opcode;
 use serde::{Deserialize, Serialize};
 
 /// Number of bits of a weight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum WeightBits {
     /// One matrix per layer.
-    #[default]
     Eight,
     /// Two matrices per layer, whose products are added; for a coupling one matrix with twice the columns. This takes
     /// twice the flash and the time, and reduces the error of the weights to 1/254.
     Sixteen,
+}
+
+impl WeightBits {
+    /// Largest number of weights of a model that has 16 bits by default. They take 128 KiB of flash.
+    pub const MOST_BY_DEFAULT: usize = 1 << 16;
+
+    /// The number of bits that suits `model` if nobody chooses one: 16 for real-valued rows, 8 for pixels and for a
+    /// model of more than [`Self::MOST_BY_DEFAULT`] weights.
+    ///
+    /// A density of real-valued rows divides squared errors by variances, so that an error of the weights is amplified
+    /// without limit, most of all on rows far from the training data. The likelihood of a pixel is less sensitive.
+    pub fn by_default(model: &FloatModel, data: InputRange) -> Self {
+        let weights: usize = model.layers.iter().map(|layer| layer.w.len()).sum();
+        match data {
+            InputRange::Real(_) if weights <= Self::MOST_BY_DEFAULT => Self::Sixteen,
+            InputRange::Real(_) | InputRange::Unit => Self::Eight,
+        }
+    }
 }
 
 impl TryFrom<u8> for WeightBits {
@@ -277,6 +295,20 @@ mod tests {
                 prop_assert!(largest(&twice.w) <= largest(&layer.w) / 127.0 / 254.0 * 0.51, "{:?}", twice.w);
             }
         }
+    }
+
+    #[test]
+    fn small_models_of_real_values_have_16_bits_by_default() {
+        let model = |weights: usize| {
+            let mut model = FloatModel::default();
+            model.layer("first", DenseLayer { w: vec![0.5; weights - 8], b: vec![0.0], out: 1, inp: weights - 8 });
+            model.layer("second", DenseLayer { w: vec![0.5; 8], b: vec![0.0], out: 1, inp: 8 });
+            model
+        };
+        let bits = |weights: usize, data: InputRange| WeightBits::by_default(&model(weights), data);
+        assert_eq!(bits(65_536, InputRange::Real(15.99)), WeightBits::Sixteen);
+        assert_eq!(bits(65_537, InputRange::Real(15.99)), WeightBits::Eight);
+        assert_eq!(bits(100, InputRange::Unit), WeightBits::Eight);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub fn layers(compiled: &Compiled) -> String {
         };
         let _ = writeln!(text, "{name:<width$} {shape:>9} {range:>10} {scale:>7} {share:>10.1} %");
     }
+    let weights: usize = compiled.float.layers.iter().map(|layer| layer.w.len()).sum();
+    let _ = writeln!(text, "{weights} weights of {} bits", u8::from(compiled.weight_bits));
     text
 }
 

@@ -156,7 +156,7 @@ pub fn compile(
         monte_carlo: draws(ProgramKind::ScoreMonteCarlo, export.monte_carlo_samples),
         importance: draws(ProgramKind::ScoreImportance, export.importance_samples.unwrap_or(0)),
         packing: options.packing,
-        weight_bits: options.weight_bits.unwrap_or(export.weight_bits),
+        weight_bits: options.weight_bits.or(export.weight_bits),
         seed,
     };
     let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);

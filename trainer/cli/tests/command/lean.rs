@@ -67,6 +67,32 @@ fn a_table_does_not_pay_for_importance_samples_unless_asked() {
 }
 
 #[test]
+fn weights_have_the_bits_that_suit_the_rows_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let [data, table, image, blob] = ["t.csv", "table", "image", "t.elbo"].map(|name| dir.path().join(name));
+    let rows: String = (0..200).map(|i| format!("{},{}\n", i * 37 % 101, i * 53 % 89)).collect();
+    std::fs::write(&data, rows).unwrap();
+    let short = ["--hidden", "8", "--latent", "1", "--steps", "20"];
+    succeeds(&[&["train", "--data", text(&data), "--out", text(&table)][..], &short].concat());
+    succeeds(&[&["train", "digits", "--out", text(&image)][..], &short].concat());
+    let compile = |run: &Path, more: &[&str], bits: &str| {
+        let said = succeeds(&[&["compile", text(run), "-o", text(&blob)], more].concat());
+        assert!(said.contains(&format!("weights of {bits} bits")), "{said}");
+        std::fs::metadata(&blob).unwrap().len()
+    };
+    let sixteen = compile(&table, &[], "16");
+    assert!(compile(&table, &["--weight-bits", "8"], "8") < sixteen);
+    compile(&image, &[], "8");
+    compile(&image, &["--weight-bits", "16"], "16");
+    // A recipe may say it too.
+    let recipe = table.join("recipe.toml");
+    let said = std::fs::read_to_string(&recipe).unwrap();
+    std::fs::write(&recipe, said.replace("[export]\n", "[export]\nweight_bits = 8\n")).unwrap();
+    compile(&table, &[], "8");
+    compile(&table, &["--weight-bits", "16"], "16");
+}
+
+#[test]
 fn the_features_and_the_work_of_a_model_are_printed() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data");
     for (file, features) in [

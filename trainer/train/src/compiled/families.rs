@@ -66,7 +66,7 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         monte_carlo: 3,
         importance: 5,
         packing: Packing::Dsp4,
-        weight_bits,
+        weight_bits: Some(weight_bits),
         seed: 1,
     };
     compile(model.lower(&export).unwrap(), &description, rows, rows, &options)

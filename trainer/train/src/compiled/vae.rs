@@ -55,7 +55,7 @@ fn compiled(
         monte_carlo: 3,
         importance: 7,
         packing,
-        weight_bits: WeightBits::Eight,
+        weight_bits: Some(WeightBits::Eight),
         seed: 1,
     };
     (compile_random(&spec, &rows, &options).unwrap(), rows)
@@ -132,7 +132,7 @@ fn nothing_to_calibrate_with_is_an_error() {
         monte_carlo: 1,
         importance: 1,
         packing: Packing::Dsp4,
-        weight_bits: WeightBits::Eight,
+        weight_bits: Some(WeightBits::Eight),
         seed: 0,
     };
     let error = compile_random(&spec, &[], &options).unwrap_err();

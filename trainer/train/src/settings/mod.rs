@@ -443,14 +443,17 @@ pub struct ExportRecipe {
     pub importance_samples: Option<usize>,
     /// Whether the blob contains a program that draws samples.
     pub sample: bool,
-    /// Number of bits of a weight: 8 or 16. With 16 bits the blob takes twice the flash and time.
-    #[schemars(with = "u8", extend("enum" = [8, 16]))]
-    pub weight_bits: WeightBits,
+    /// Number of bits of a weight: 8 or 16. With 16 bits scores stay much closer to the float model, and the blob takes
+    /// twice the flash and time. The default is 16 for real-valued rows if the model has at most 65,536 weights, and 8
+    /// otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u8>", extend("enum" = [8, 16]))]
+    pub weight_bits: Option<WeightBits>,
 }
 
 impl Default for ExportRecipe {
     fn default() -> Self {
-        Self { monte_carlo_samples: 8, importance_samples: None, sample: true, weight_bits: WeightBits::Eight }
+        Self { monte_carlo_samples: 8, importance_samples: None, sample: true, weight_bits: None }
     }
 }
 

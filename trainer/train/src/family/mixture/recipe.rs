@@ -95,7 +95,7 @@ impl Register for Entry {
 
     /// With 16-bit weights, the integer scores of far rows agree closely with those in floating point.
     fn export() -> ExportRecipe {
-        ExportRecipe { weight_bits: WeightBits::Sixteen, ..ExportRecipe::default() }
+        ExportRecipe { weight_bits: Some(WeightBits::Sixteen), ..ExportRecipe::default() }
     }
 
     fn check(options: &MixtureRecipe, shared: Shared<'_>) -> Result<(), RecipeError> {
