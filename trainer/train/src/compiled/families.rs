@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use elbo::kernel::Packing;
-use elbo::program::ProgramKind;
+use elbo::program::{Opcode, ProgramKind};
 use elbo_compiler::Likelihood;
 use elbo_compiler::fidelity::{Labels, fidelity, paired};
 use elbo_compiler::quantize::WeightBits;
@@ -158,6 +158,19 @@ fn couplings_with_weights_of_sixteen_bits_follow_closely() {
             follows(&compiled_with(&*model, &rows, WeightBits::Sixteen), &rows, 0.002, 1.0);
         }
     }
+}
+
+/// The excess over a flow's limit may need a coarser scale than the row that the flow reads.
+#[test]
+fn a_flow_reads_rows_more_finely_than_their_excess() {
+    let model = couplings("hidden = [16]", &[]);
+    let far: Vec<Vec<f32>> = rows(&*model, 40).iter().map(|row| row.iter().map(|x| 3.0 * x).collect()).collect();
+    let compiled = compiled_with(&*model, &far, WeightBits::Sixteen);
+    let at = compiled.float.programs.iter().position(|program| program.kind == ProgramKind::Score).unwrap();
+    let (nodes, fracs) = (&compiled.float.programs[at].nodes, &compiled.scales.nodes[at]);
+    let of = |opcode: Opcode| nodes.iter().position(|node| node.opcode() == Some(opcode)).unwrap();
+    let read = nodes[of(Opcode::Couplings)].inputs[0];
+    assert!(fracs[read] > fracs[of(Opcode::SubVec)], "{fracs:?}");
 }
 
 #[test]

@@ -201,9 +201,11 @@ impl Lowering {
         let row = b.input(self.dim);
         let (mut x, mut tail) = (row, None);
         if let Some(limit) = self.limit {
-            x = b.clamp([-limit, limit], row);
-            let excess = b.map(Opcode::SubVec, 0, &[row, x]);
+            let inside = b.clamp([-limit, limit], row);
+            let excess = b.map(Opcode::SubVec, 0, &[row, inside]);
             tail = Some(b.scalar(Opcode::HalfSumSq, 0, &[excess]));
+            // The excess may need a coarser scale than the flow, so that the two do not share a clamp.
+            x = b.clamp([-limit, limit], row);
         }
         let nll = self.score_of(&mut b, x);
         let out = tail.map_or(nll, |tail| b.scalar(Opcode::Add, 0, &[nll, tail]));
