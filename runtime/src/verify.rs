@@ -15,11 +15,10 @@ use crate::blob::Blob;
 use crate::error::LoadError;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::record::word;
+use crate::ops::record::{LOOP_DEPTH, word};
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor,
-    TensorKind,
+    Cost, Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind,
 };
 
 /// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
@@ -297,7 +296,7 @@ impl Scope<'_> {
 
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
-        let mut loops = Loops { ops: self.ops, starts: [0; MAX_LOOP_DEPTH] };
+        let mut loops = Loops { ops: self.ops, starts: [0; LOOP_DEPTH] };
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
@@ -433,7 +432,7 @@ fn repeated(steps: u64, repeat: u64) -> u64 {
 /// tell the rest.
 struct Loops<'b> {
     ops: &'b [u32],
-    starts: [u16; MAX_LOOP_DEPTH],
+    starts: [u16; LOOP_DEPTH],
 }
 
 impl Loops<'_> {

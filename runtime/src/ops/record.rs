@@ -10,6 +10,8 @@ use crate::kernel::Packing;
 pub const MAX_TENSOR_LEN: u32 = 1 << 16;
 /// Largest nesting depth of loops.
 pub const MAX_LOOP_DEPTH: usize = 4;
+/// The nesting depth of loops that this build can run.
+pub(crate) const LOOP_DEPTH: usize = if cfg!(feature = "loops") { MAX_LOOP_DEPTH } else { 0 };
 /// The reference that means "no tensor".
 pub const NO_TENSOR: u16 = u16::MAX;
 
