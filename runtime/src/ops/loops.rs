@@ -25,9 +25,9 @@ impl Frames {
     /// No loop is open.
     #[inline]
     pub fn new() -> Self {
-        // The compiler does not know that these are zeros, because it would call `memset`.
-        let none = core::hint::black_box(0);
-        Self { frames: [Frame { start: none, iteration: none }; MAX_LOOP_DEPTH], depth: 0 }
+        // If the compiler knew that this is a zero too, it would call `memset`.
+        let depth = core::hint::black_box(0);
+        Self { frames: [Frame { start: 0, iteration: 0 }; MAX_LOOP_DEPTH], depth }
     }
 
     /// Opens a loop at operation `start`, or returns `None` if too many are open.

@@ -315,6 +315,18 @@ impl ProgramRecord {
         }
     }
 
+    /// The tensor of an input, or [`NO_TENSOR`].
+    #[inline]
+    pub fn input(&self, slot: usize) -> u16 {
+        self.inputs.get(slot).copied().unwrap_or(NO_TENSOR)
+    }
+
+    /// The tensor of an output, or [`NO_TENSOR`].
+    #[inline]
+    pub fn output(&self, slot: usize) -> u16 {
+        self.outputs.get(slot).copied().unwrap_or(NO_TENSOR)
+    }
+
     /// The record's words.
     pub fn encode(&self) -> [u32; PROGRAM_WORDS] {
         let pair = |v: [u16; 2]| u32::from(v[0]) | u32::from(v[1]) << 16;
