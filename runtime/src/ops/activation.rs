@@ -45,6 +45,8 @@ impl Transform for LeakyRelu {
 
 impl Operation for Tanh {
     const STEPS: Steps = Steps::of(92, 8);
+    const ERROR: &'static str = "1.25 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -58,6 +60,8 @@ impl Transform for Tanh {
 
 impl Operation for Sigmoid {
     const STEPS: Steps = Steps::of(92, 10);
+    const ERROR: &'static str = "1 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -71,6 +75,8 @@ impl Transform for Sigmoid {
 
 impl Operation for Exp {
     const STEPS: Steps = Steps::of(92, 16);
+    const ERROR: &'static str = "0.5 LSB + 2^-26 of the result";
+    const LIMIT: &'static str = "32767";
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))

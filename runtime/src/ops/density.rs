@@ -15,6 +15,7 @@ pub(super) struct Sum;
 
 impl Operation for BernoulliNll {
     const STEPS: Steps = Steps::of(116, 11);
+    const ERROR: &'static str = "1.5 n LSB";
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac) + u32::from(o.b().frac));
         Ok(sum_log2(o.a().len, fit.max(32)) + 1)
@@ -30,6 +31,8 @@ impl Reduction for BernoulliNll {
 
 impl Operation for GaussianNll {
     const STEPS: Steps = Steps::of(120, 28);
+    const ERROR: &'static str = "0.5 (n + 1) LSB + 2^-24 of the squared errors' part; ln 2 pi is 120449 / 2^16";
+    const LIMIT: &'static str = "2^27 nats for each element";
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, GAUSSIAN_TERM_LOG2 + 1))
     }
@@ -44,6 +47,7 @@ impl Reduction for GaussianNll {
 
 impl Operation for Kl {
     const STEPS: Steps = Steps::of(124, 19);
+    const ERROR: &'static str = "1 + n / 4 LSB + 2^-26 of the variances' part";
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)

@@ -212,6 +212,8 @@ impl<'w> Replay<'w> {
             return self.close(operation, arena);
         }
         let (output, extra) = self.evaluate(operation, noise);
+        let exact = operation.opcode.error().is_none();
+        assert_eq!(exact, matches!(output, Expected::Exactly(_)), "{:?}: its stated error", operation.opcode);
         self.compare(operation, operation.output, output, arena);
         if let Some(extra) = extra {
             self.compare(operation, operation.inputs[2], extra, arena);
