@@ -146,6 +146,18 @@ pub(super) fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
     ((product >> shift.saturating_sub(1)).wrapping_add(1) >> 1) as i64
 }
 
+/// `difference precision` in Q16, for a difference at `frac` bits and a precision at 32 bits: below 2^50 for a precision of
+/// at most e^16. The precision is truncated to 32 significant bits.
+#[cfg(any(feature = "logistic", feature = "robust"))]
+pub(super) fn scaled_distance(difference: u32, precision: u64, frac: u32) -> i64 {
+    let drop = 32u32.saturating_sub(precision.leading_zeros());
+    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give no left shift.
+    let product = u64::from(difference) * (precision >> drop);
+    // Only a changed flash contains more than 16 bits.
+    let shift = (frac.min(16) + 16).saturating_sub(drop);
+    ((((product << 1) >> shift) + 1) >> 1) as i64
+}
+
 /// `1/2 sum [mu^2 + exp(logvar) - 1 - logvar]`: KL(N(mu, exp logvar) || N(0, I)) (Kingma & Welling, arXiv 1312.6114, appendix B).
 pub fn kl(mu: &[i16], mu_frac: u32, logvar: &[i16], logvar_frac: u32) -> i64 {
     let mut squares = 0i64;
