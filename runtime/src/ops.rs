@@ -105,6 +105,13 @@ trait Operation {
     /// of nats.
     const EXTRA_BOUND: u16 = 0;
 
+    /// What its result differs from its definition by, at most, as the specification of the format states it. Empty if
+    /// it is exact.
+    const ERROR: &'static str = "";
+
+    /// The largest result or contribution of an element, in the same place.
+    const LIMIT: &'static str = "none";
+
     /// The bound of the output, in the same units.
     fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
@@ -224,6 +231,21 @@ macro_rules! operations {
                 };
                 // Names are what stands between quotation marks.
                 cfg.split('"').skip(1).step_by(2)
+            }
+
+            /// The error of its results and their limit, as the specification of the format states them. `None` if it is
+            /// exact, or if this build does not include it.
+            pub fn error(self) -> Option<[&'static str; 2]> {
+                let stated = match self {
+                    Self::Invalid => [""; 2],
+                    $($(
+                        #[cfg($cfg)]
+                        Self::$name => [$group::$name::ERROR, $group::$name::LIMIT],
+                        #[cfg(not($cfg))]
+                        Self::$name => [""; 2],
+                    )+)+
+                };
+                (!stated[0].is_empty()).then_some(stated)
             }
 
             /// The facts about it that only tools need.

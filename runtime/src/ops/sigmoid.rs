@@ -10,6 +10,8 @@ pub(super) struct Sigmoid;
 
 impl Operation for Tanh {
     const STEPS: Steps = Steps::of(92, 8);
+    const ERROR: &'static str = "1.25 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -23,6 +25,8 @@ impl Transform for Tanh {
 
 impl Operation for Sigmoid {
     const STEPS: Steps = Steps::of(92, 10);
+    const ERROR: &'static str = "1 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
