@@ -376,6 +376,9 @@ operations! {
         /// 1 / (1 + exp(-a 2^-parameter))
         Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
+        /// 1/2 + a times the slope in word 3 (Q15, below 1), rounded half up, clamped to 0 and 1; one is 32767
+        HardSigmoid = 44, transform, Rules::map(1).imm().output_scale(Exactly(15)),
+            Facts::NONE.holding(Immediate::Factor).within(Range::Unit);
     }
     [feature = "elementwise"] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits

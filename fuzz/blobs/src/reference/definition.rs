@@ -70,6 +70,10 @@ pub fn define(given: &Given<'_>) -> (Expected, Option<Expected>) {
             let below = |q: i128| rescale(q * i128::from(imm), 15, 0) as i64;
             each(n, &|i| if a.q[i] < 0 { below(a.at(i)) } else { a.q[i] })
         }
+        Opcode::HardSigmoid => {
+            let slope = |q: i128| rescale(q * i128::from(imm), a.frac, 0) as i64;
+            each(n, &|i| ((1 << 14) + slope(a.at(i))).clamp(0, 32767))
+        }
         Opcode::Tanh => near(n, &|i| (32768.0 * x(i).tanh(), 1.25)),
         // 32767 stands for one.
         Opcode::Sigmoid => near(n, &|i| ((32768.0 / (1.0 + (-x(i)).exp())).min(32767.0), 1.0)),

@@ -43,6 +43,11 @@ pub(super) fn evaluate(
                 each(out, &|v| if v < 0.0 { slope * v } else { v });
             }
         }
+        Opcode::HardSigmoid => {
+            if let Immediate::Slope(slope) = node.imm {
+                each(out, &|v| (0.5 + slope * v).clamp(0.0, 1.0));
+            }
+        }
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
         Opcode::Exp => each(out, &|v| (v * scale).exp()),
