@@ -485,6 +485,8 @@ operations! {
     [feature = "robust"] robust {
         /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
         StudentTNll = 41, reduction, Rules::reduce(3).param().scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
+        /// sum |c - a| exp(-b) + b + ln 2: Laplace negative log-likelihood of c under location a, log-scale b
+        LaplaceNll = 45, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below

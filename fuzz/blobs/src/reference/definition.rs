@@ -116,6 +116,11 @@ pub fn define(given: &Given<'_>) -> (Expected, Option<Expected>) {
                 Interval::around(NAT * term, 0.6 * (nu + 1.0) + 2.0)
             })
         }
+        Opcode::LaplaceNll => sum(0.0, &|i| {
+            let distance = NAT * (c.value(i) - a.value(i)).abs() * (-b.value(i)).exp();
+            let term = distance + NAT * (b.value(i) + std::f64::consts::LN_2);
+            Interval::around(term, 1.0 + distance * (-25f64).exp2()).clamped(f64::NEG_INFINITY, 43f64.exp2())
+        }),
         Opcode::Kl => sum(1.0, &|i| {
             let variance = NAT * 0.5 * b.value(i).exp();
             let rest = NAT * 0.5 * (a.value(i).powi(2) - 1.0 - b.value(i));

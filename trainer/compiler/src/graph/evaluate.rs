@@ -121,6 +121,9 @@ pub(super) fn evaluate(
                 0.5 * (nu + 1.0) * (square / nu).ln_1p() + 0.5 * at(1, i) + constant
             });
         }
+        Opcode::LaplaceNll => {
+            out[0] = sum(&|i| (at(2, i) - at(0, i)).abs() * (-at(1, i)).exp() + at(1, i) + std::f64::consts::LN_2);
+        }
         Opcode::LogisticNll => out[0] = sum(&|i| logistic_nll(at(0, i), at(1, i), at(2, i))),
         Opcode::Kl => out[0] = sum(&|i| 0.5 * (at(0, i).powi(2) + at(1, i).exp() - 1.0 - at(1, i))),
         Opcode::HalfSumSq => out[0] = sum(&|i| 0.5 * at(0, i).powi(2)),
