@@ -15,11 +15,10 @@ use crate::blob::Blob;
 use crate::error::LoadError;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::record::word;
+use crate::ops::record::{LOOP_DEPTH, word};
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor,
-    TensorKind,
+    Cost, Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind,
 };
 
 /// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
@@ -54,7 +53,7 @@ impl Proof {
 pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Result<(), LoadError> {
     let programs = blob.programs();
     verify_matrices(blob)?;
-    let checks = Checks::of(blob);
+    let (checks, arena_len) = (Checks::of(blob), blob.arena_len());
     let (mut seen, mut ops_end, mut tensors_end) = (0u32, 0, 0);
     for index in 0..blob.program_count() {
         let program = index as u16;
@@ -69,7 +68,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         let scope = scope.ok_or(LoadError::ProgramRange { program })?;
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
-        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record)?);
+        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record, arena_len)?);
         let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(kind, &checks));
         // A check that could not be made proves nothing, whatever follows from it.
         let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
@@ -233,8 +232,8 @@ impl Scope<'_> {
         holds.then_some(())
     }
 
-    /// Checks every tensor and returns the halfwords of arena that they take.
-    fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
+    /// Checks every tensor and returns the halfwords of arena that they take, which are at most `declared`.
+    fn verify_tensors(&self, record: &ProgramRecord, declared: u32) -> Result<u32, LoadError> {
         let (mut arena_len, mut previous) = (0, 0);
         for index in 0..self.tensor_count() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
@@ -247,7 +246,7 @@ impl Scope<'_> {
             if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= self.arena_len);
+            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= declared);
             let end = end.filter(|_| t.offset.is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
             arena_len = arena_len.max(end);
             let written = match usize::from(t.first).checked_sub(1) {
@@ -297,7 +296,7 @@ impl Scope<'_> {
 
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
-        let mut loops = Loops { ops: self.ops, starts: [0; MAX_LOOP_DEPTH] };
+        let mut loops = Loops { ops: self.ops, starts: [0; LOOP_DEPTH] };
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
@@ -433,7 +432,7 @@ fn repeated(steps: u64, repeat: u64) -> u64 {
 /// tell the rest.
 struct Loops<'b> {
     ops: &'b [u32],
-    starts: [u16; MAX_LOOP_DEPTH],
+    starts: [u16; LOOP_DEPTH],
 }
 
 impl Loops<'_> {

@@ -24,7 +24,7 @@ impl Operation for OneHot {
 
 impl Transform for OneHot {
     fn run(machine: &mut Machine<'_, '_>, step: &Step) {
-        let iteration = machine.innermost().map_or(0, |(_, iteration)| iteration);
+        let iteration = machine.loops.innermost().map_or(0, |(_, iteration)| iteration);
         let out = vector_mut(machine.arena, step.y()).unwrap_or_default();
         out.fill(0);
         if let Some(chosen) = out.get_mut(usize::from(iteration)) {
@@ -35,6 +35,8 @@ impl Transform for OneHot {
 
 impl Operation for Softmax {
     const STEPS: Steps = Steps::of(264, 40);
+    const ERROR: &'static str = "0.51 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -67,7 +69,7 @@ impl Transform for MeanVec {
         let arena = &mut *machine.arena;
         for i in 0..y.len.min(a.len) {
             let terms = (i..a.len).step_by(y.len.max(1) as usize);
-            let mean = super::scalar::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
+            let mean = fixed::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
             put(arena, y.offset, i, mean as i32);
         }
     }
@@ -75,6 +77,8 @@ impl Transform for MeanVec {
 
 impl Operation for FreeEnergy {
     const STEPS: Steps = Steps::of(872, 29);
+    const ERROR: &'static str = "1.1 LSB + 2^-26 + n 2^-31 of the range of the terms";
+    const LIMIT: &'static str = "a value beyond 2^46 LSB, 2^30 nats, counts as this";
     /// The sum of a mean of values clamped to 2^46 and an entropy below 12.
     fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound.clamp(20, 46) + 2)

@@ -1,7 +1,7 @@
 //! A worse fit never scores as less anomalous: every density is monotone where its definition is, up to its stated
 //! limit. The tests go through every value of one operand, and through the extremes of the others.
 
-use super::{density, logistic, robust};
+use super::{bernoulli, density, gaussian, logistic, robust};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -28,7 +28,7 @@ fn never_falls(what: &str, over: impl IntoIterator<Item = i16>, tolerance: i64, 
 fn bernoulli() {
     for frac in [1, 4, 11, 15] {
         for x_frac in [0, 4, 15] {
-            let nll = |l: i16, x: i16| density::bernoulli_nll(&[l], frac, &[x], x_frac);
+            let nll = |l: i16, x: i16| bernoulli::bernoulli_nll(&[l], frac, &[x], x_frac);
             for q in EXTREMES {
                 // A pixel that is black or white, or blacker or whiter, becomes likelier with its logit.
                 if q <= 0 {
@@ -46,9 +46,15 @@ fn bernoulli() {
     }
 }
 
-/// `nll(mean, log_variance, x)` grows with the distance. As the variance shrinks it falls as long as the variance is
-/// larger than the square of the distance, and grows from there on.
-fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nll: impl Fn(i16, i16, i16) -> i64) {
+/// `nll(mean, b, x)` grows with the distance. `b` is the logarithm of this power of a scale. As the scale shrinks the
+/// density falls as long as the scale is larger than the distance, and grows from there on.
+fn location_and_scale(
+    what: &str,
+    tolerance: i64,
+    power: f64,
+    [frac, scale_frac]: [u32; 2],
+    nll: impl Fn(i16, i16, i16) -> i64,
+) {
     for b in EXTREMES {
         for mean in EXTREMES {
             for side in away(mean) {
@@ -59,7 +65,7 @@ fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nl
     for x in [i16::MIN, -20_000, -100, -1, 0, 1, 60, 5000, i16::MAX] {
         for mean in [0, x.saturating_neg()] {
             let distance = f64::from((i32::from(x) - i32::from(mean)).abs()) / f64::from(frac).exp2();
-            let best = (distance.powi(2).ln() * f64::from(scale_frac).exp2()).round().clamp(-32768.0, 32767.0) as i16;
+            let best = (power * distance.ln() * f64::from(scale_frac).exp2()).round().clamp(-32768.0, 32767.0) as i16;
             for side in away(best) {
                 never_falls(what, side, tolerance, |b| nll(mean, b, x));
             }
@@ -70,8 +76,8 @@ fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nl
 #[test]
 fn gaussian() {
     for (frac, scale_frac) in [(8, 11), (11, 12), (15, 15), (8, 15), (15, 11)] {
-        let nll = |mean: i16, b: i16, x: i16| density::gaussian_nll(&[mean], &[b], scale_frac, &[x], frac);
-        location_and_scale("gaussian", 1, frac, scale_frac, nll);
+        let nll = |mean: i16, b: i16, x: i16| gaussian::gaussian_nll(&[mean], &[b], scale_frac, &[x], frac);
+        location_and_scale("gaussian", 1, 2.0, [frac, scale_frac], nll);
     }
 }
 
@@ -83,8 +89,16 @@ fn student_t() {
                 |mean: i16, b: i16, x: i16| robust::student_t_nll(degrees, &[mean], (&[b], scale_frac), (&[x], frac));
             // The stated error of a value.
             let tolerance = 0.6 * ((1 << degrees) + 1) as f64 + 2.0;
-            location_and_scale("student-t", tolerance as i64, frac, scale_frac, nll);
+            location_and_scale("student-t", tolerance as i64, 2.0, [frac, scale_frac], nll);
         }
+    }
+}
+
+#[test]
+fn laplace() {
+    for (frac, scale_frac) in [(8, 11), (11, 12), (15, 15), (8, 15), (15, 11)] {
+        let nll = |location: i16, b: i16, x: i16| robust::laplace_nll(&[location], (&[b], scale_frac), (&[x], frac));
+        location_and_scale("laplace", 1, 1.0, [frac, scale_frac], nll);
     }
 }
 
