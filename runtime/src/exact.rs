@@ -49,6 +49,12 @@ exact! {
     sub_64(i64): wrapping_sub, checked_sub;
 }
 
+/// `a b`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
+#[inline(never)]
+pub(crate) fn saturating_product(a: u64, b: u64) -> u64 {
+    if (a | b) >> 16 == 0 { u64::from(a as u32 * b as u32) } else { a.saturating_mul(b) }
+}
+
 #[cfg(all(test, debug_assertions))]
 mod tests {
     use super::check;

@@ -45,6 +45,7 @@ mod select;
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
 
+use crate::exact::saturating_product;
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
@@ -269,7 +270,7 @@ macro_rules! operations {
         #[inline(never)]
         fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
             let (fixed, each) = o.op.opcode.steps().parts();
-            let steps = u64::from(o.elements()) * u64::from(each) + u64::from(fixed);
+            let steps = saturating_product(o.elements().into(), each.into()) + u64::from(fixed);
             let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(

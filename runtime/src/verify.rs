@@ -13,6 +13,7 @@ use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
+use crate::exact::saturating_product;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
 use crate::ops::record::word;
@@ -236,9 +237,9 @@ impl Scope<'_> {
     /// Checks every tensor and returns the halfwords of arena that they take.
     fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
         let (mut arena_len, mut previous) = (0, 0);
-        for index in 0..self.tensor_count() {
+        for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
-            let t = Tensor::read(self.tensors, index);
+            let t = Tensor::decode(words);
             let range = match t.kind {
                 TensorKind::Invalid => false,
                 TensorKind::I16 => t.frac <= 15 && (1..=FULL).contains(&t.bound),
@@ -263,23 +264,30 @@ impl Scope<'_> {
         Ok(arena_len)
     }
 
+    /// Checks that tensors that are alive at the same time share no memory. All lie in the arena, at multiples of four.
     fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
-        let records = self.tensors.as_chunks().0;
-        for (first, record) in records.iter().enumerate() {
+        let mut records = self.tensors.as_chunks().0;
+        let mut first = 0;
+        while let [record, later @ ..] = records {
             let (_, last_read) = Tensor::lifetime(record);
             let (start, end) = Tensor::place(record);
-            let later = records.iter().enumerate().skip(first + 1);
-            for (second, other) in later.take_while(|(_, other)| Tensor::lifetime(other).0 <= last_read) {
-                let overlap = || LoadError::Overlap {
-                    tensor: self.tensors_start.wrapping_add(first as u16),
-                    with: self.tensors_start.wrapping_add(second as u16),
-                };
-                checks.spend(1).ok_or_else(overlap)?;
+            let mut second = first;
+            for other in later {
+                if Tensor::lifetime(other).0 > last_read {
+                    break;
+                }
+                second += 1;
                 let (other_start, other_end) = Tensor::place(other);
-                if start < other_end && other_start < end && !self.replaces(first, second) {
-                    return Err(overlap());
+                if other_start < end && start < other_end && !self.replaces(first, second) {
+                    let [tensor, with] = [first, second].map(|index| self.tensors_start.wrapping_add(index as u16));
+                    return Err(LoadError::Overlap { tensor, with });
                 }
             }
+            // What is found after more comparisons than are allowed does not matter.
+            if checks.spend(second - first).is_none() {
+                break;
+            }
+            (records, first) = (later, first + 1);
         }
         Ok(())
     }
@@ -297,7 +305,7 @@ impl Scope<'_> {
 
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
-        let mut loops = Loops { ops: self.ops, starts: [0; MAX_LOOP_DEPTH] };
+        let mut loops = Loops::none(self.ops);
         let (mut work, mut macs) = (0u64, 0u64);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
@@ -349,22 +357,22 @@ impl Scope<'_> {
             if written {
                 require(input.first == here && tensor != step.op.output, Fault::Operand)?;
                 // Scratch is not filled completely, so reading it could reveal what the arena held before.
-                let last = if rules.extra() == Extra::Scratch { here } else { loops.end() };
+                let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
                 require(input.last <= last, self.lifetime(tensor))?;
                 continue;
             }
-            let alive = input.first < here && here <= input.last && !loops.hides(input);
-            require(alive, Fault::NotAlive)?;
-            require(input.last >= loops.read_until(input), self.lifetime(tensor))?;
+            let alive = input.first < here && here <= input.last;
+            let until = loops.read_until(input.first).filter(|_| alive).ok_or(Fault::NotAlive)?;
+            require(input.last >= until, self.lifetime(tensor))?;
         }
 
         require(!rules.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
 
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
-        let repeat = loops.repeat();
+        let repeat = loops.repeat;
         let mut written = step.op.output;
         // What is written inside a loop must die inside it.
-        let mut lives = 0..=loops.end();
+        let mut lives = 0..=loops.end;
         if step.op.opcode == Opcode::Loop {
             require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
             loops.open(here).ok_or(Fault::Loop)?;
@@ -393,7 +401,10 @@ impl Scope<'_> {
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
 
         let cost = step.cost(&matrices);
-        Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
+        if repeat == 1 {
+            return Ok(cost);
+        }
+        Ok(Cost { work: saturating_product(cost.work, repeat), macs: saturating_product(cost.macs, repeat) })
     }
 
     fn lifetime(&self, tensor: u16) -> Fault {
@@ -423,20 +434,22 @@ fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
 /// Largest number of iterations of a loop.
 const MAX_ITERATIONS: u32 = 1 << 16;
 
-/// `steps` times `repeat`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
-#[inline(never)]
-fn repeated(steps: u64, repeat: u64) -> u64 {
-    if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
-}
-
-/// The loops around an operation: the numbers of their `Loop` operations, outermost first, and zeros. The operations
-/// tell the rest.
+/// The loops around an operation.
 struct Loops<'b> {
     ops: &'b [u32],
+    /// The numbers of their `Loop` operations, outermost first, and zeros.
     starts: [u16; MAX_LOOP_DEPTH],
+    /// The last operation of the innermost loop.
+    end: u16,
+    /// How often the body of the innermost loop runs, saturated.
+    repeat: u64,
 }
 
-impl Loops<'_> {
+impl<'b> Loops<'b> {
+    fn none(ops: &'b [u32]) -> Self {
+        Self { ops, starts: [0; MAX_LOOP_DEPTH], end: u16::MAX, repeat: 1 }
+    }
+
     fn around(&self) -> impl Iterator<Item = u16> {
         self.starts.into_iter().take_while(|start| *start != 0)
     }
@@ -446,16 +459,12 @@ impl Loops<'_> {
         Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1))
     }
 
-    /// How often the body of the innermost loop runs, saturated.
-    fn repeat(&self) -> u64 {
-        self.around().fold(1u64, |product, start| repeated(self.read(start).1.into(), product))
-    }
-
     /// Opens the loop of operation `start`, which must end inside the innermost one.
     fn open(&mut self, start: u16) -> Option<()> {
         let (end, iterations) = self.read(start);
-        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end()).contains(&end);
+        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end).contains(&end);
         *self.starts.iter_mut().find(|start| **start == 0).filter(|_| valid)? = start;
+        self.enter();
         Some(())
     }
 
@@ -463,27 +472,33 @@ impl Loops<'_> {
     fn close(&mut self, here: u16) -> Option<Op> {
         let start = self.starts.iter_mut().rfind(|start| **start != 0)?;
         let opening = Op::read(self.ops, usize::from(core::mem::take(start)).wrapping_sub(1));
+        self.enter();
         Some(opening).filter(|opening| opening.arg == here)
+    }
+
+    /// Finds the end of the innermost loop and how often it runs.
+    #[inline(never)]
+    fn enter(&mut self) {
+        (self.end, self.repeat) = self.around().fold((u16::MAX, 1), |(_, repeat), start| {
+            let (end, iterations) = self.read(start);
+            (end, saturating_product(iterations.into(), repeat))
+        });
     }
 
     fn innermost(&self) -> Option<u16> {
         self.around().last()
     }
 
-    /// The last operation of the innermost loop.
-    fn end(&self) -> u16 {
-        self.innermost().map_or(u16::MAX, |start| self.read(start).0)
-    }
-
-    /// Whether `tensor` is the output of an open loop, which is not yet completely written.
-    fn hides(&self, tensor: &Tensor) -> bool {
-        self.around().any(|start| start == tensor.first)
-    }
-
-    /// The last operation of the outermost loop that began after `tensor` was written. Every iteration reads what the
-    /// first one reads, so the tensor must live until then.
-    fn read_until(&self, tensor: &Tensor) -> u16 {
-        self.around().find(|start| *start > tensor.first).map_or(0, |start| self.read(start).0)
+    /// The last operation that reads a tensor which is written by operation `first` and read here; 0 if this is not
+    /// known. A tensor that was written before a loop began is read until the outermost such loop ends, because every
+    /// iteration reads what the first one reads. `None` if it is the output of an open loop, which is not yet
+    /// completely written.
+    fn read_until(&self, first: u16) -> Option<u16> {
+        match self.around().find(|start| *start >= first) {
+            Some(start) if start == first => None,
+            Some(start) => Some(self.read(start).0),
+            None => Some(0),
+        }
     }
 }
 

@@ -116,9 +116,11 @@ pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, 
         require(Some(step.c().len) == len, Shape)?;
     }
     let (first, output) = (step.a().len, step.y());
-    for (slot, input) in step.tensors.iter().enumerate().take(rules.inputs()) {
-        require(rules.input_kind(slot).unwrap_or(output.kind) == input.kind, Kind)?;
-        require(rules.input_len(first).is_none_or(|len| len == input.len), Shape)?;
+    let (len, [mut kind, others]) = (rules.input_len(first), [0, 1].map(|slot| rules.input_kind(slot)));
+    for input in step.tensors.iter().take(rules.inputs()) {
+        require(kind.unwrap_or(output.kind) == input.kind, Kind)?;
+        require(len.is_none_or(|len| len == input.len), Shape)?;
+        kind = others;
     }
     require(rules.output_kind().is_none_or(|kind| kind == output.kind), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len), Shape)?;

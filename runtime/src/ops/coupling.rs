@@ -10,6 +10,7 @@ use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
+use crate::exact::saturating_product;
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::ops::record::{MAX_TENSOR_LEN, Op};
@@ -99,9 +100,10 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
                 return None;
             }
             let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
-            macs = macs.saturating_add(rows * u64::from(matrix.cols));
+            macs = macs.saturating_add(saturating_product(rows, matrix.cols.into()));
             // A weight is multiplied with both parts of a number, and four rows are computed together.
-            work = work.saturating_add(rows.saturating_mul(8 * words + ROW) + rows.div_ceil(LANES as u64) * GROUP);
+            let groups = u64::from(matrix.rows.div_ceil(LANES as u32));
+            work = work.saturating_add(saturating_product(rows, 8 * words + ROW) + saturating_product(groups, GROUP));
             input_bound = input_bound.min(matrix.input_bound);
             if !ends {
                 inputs = matrix.rows;

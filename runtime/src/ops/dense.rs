@@ -3,6 +3,7 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::saturating_product;
 use crate::kernel;
 use crate::ops::record::Matrix;
 
@@ -29,7 +30,7 @@ const ROW: u64 = 5;
 pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
     let rows = u64::from(matrix.rows);
     let row = u64::from(matrix.row_words()) * 4 + ROW;
-    Cost { work: rows.saturating_mul(row), macs: rows * u64::from(matrix.cols) }
+    Cost { work: saturating_product(rows, row), macs: saturating_product(rows, matrix.cols.into()) }
 }
 
 impl Transform for Dense {

@@ -150,7 +150,11 @@ impl Tensor {
     /// The tensor at `index` of a section of records.
     #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
-        let [w0, len, offset, lifetime] = *record::<TENSOR_WORDS>(tensors, index);
+        tensors.as_chunks().0.get(index).map_or(Self::default(), Self::decode)
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(&[w0, len, offset, lifetime]: &[u32; TENSOR_WORDS]) -> Self {
         let [first, last] = halves(lifetime);
         Self {
             kind: match w0 & 0xFF {
@@ -174,10 +178,13 @@ impl Tensor {
         (first, last)
     }
 
-    /// The first halfword of the arena that a record's tensor occupies, and the first after it.
+    /// The first halfword of the arena that a record's tensor occupies, and the first after its elements, for a tensor
+    /// that lies in the arena.
     #[inline(always)]
-    pub(crate) fn place([w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
-        (*offset, offset.saturating_add(extent(w0 & 0xFF, *len)))
+    pub(crate) fn place(&[w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
+        // An element of nats has four halfwords, and bit 1 is set in its type alone.
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        (offset, offset.wrapping_add(len << (w0 & 2)))
     }
 
     /// The record's words.
@@ -193,13 +200,8 @@ impl Tensor {
     /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
     #[inline(never)]
     pub fn extent(&self) -> u32 {
-        extent(self.kind as u32, self.len)
+        if self.kind == TensorKind::Nats { self.len.saturating_mul(4) } else { self.len.saturating_add(3) & !3 }
     }
-}
-
-#[inline(always)]
-fn extent(kind: u32, len: u32) -> u32 {
-    if kind == TensorKind::Nats as u32 { len.saturating_mul(4) } else { len.saturating_add(3) & !3 }
 }
 
 /// Number of words of a matrix's record.

@@ -118,6 +118,8 @@ impl Rules {
     const IN_LOOP: u32 = 1 << 15;
     /// First bit of the rules about the scales of `a`, `b`, `c` and `y`.
     const SCALES: u32 = 16;
+    /// The bits of one of them.
+    const SCALE: u32 = (1 << ScaleRule::BITS) - 1;
 
     pub(super) const INVALID: Self = Self(0);
 
@@ -232,7 +234,7 @@ impl Rules {
     }
 
     const fn rule(self, slot: usize) -> u32 {
-        self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & ((1 << ScaleRule::BITS) - 1)
+        self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & Self::SCALE
     }
 
     /// Whether it writes a second tensor, regardless of the features of this build.
@@ -301,10 +303,18 @@ impl Rules {
     /// Whether the fractional bits of an operation's tensors follow all rules.
     pub(super) fn scales_hold(self, step: &Step) -> bool {
         let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
-        step.tensors
-            .iter()
-            .enumerate()
-            .all(|(slot, tensor)| ScaleRule::at(self.rule(slot)).allows(tensor.frac.into(), first, read, output))
+        let mut rules = self.0 >> Self::SCALES;
+        for tensor in &step.tensors {
+            // Most operations have few rules.
+            if rules == 0 {
+                break;
+            }
+            if !ScaleRule::at(rules & Self::SCALE).allows(tensor.frac.into(), first, read, output) {
+                return false;
+            }
+            rules >>= ScaleRule::BITS;
+        }
+        true
     }
 
     /// The second tensor that it writes.
