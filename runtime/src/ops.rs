@@ -47,7 +47,7 @@ pub use rules::{Extra, Rules, ScaleRule};
 
 use crate::exact::saturating_product;
 use crate::normal;
-use crate::ops::record::{Matrix, Op, Tensor};
+use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
 use bounds::{EXP_FRAC, MIN_FRAC, OperandError};
 use machine::{Machine, Step, Values};
@@ -95,7 +95,7 @@ trait Operation {
     const EXTRA_BOUND: u16 = 0;
 
     /// The bound of the output, in the same units.
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
     /// Halfwords of scratch that it needs, or `None` if its matrices do not exist.
     fn scratch_len(_: &Op, _: &Matrices<'_>) -> Option<u32> {
@@ -103,20 +103,21 @@ trait Operation {
     }
 
     /// What an execution costs besides [`STEPS`](Self::STEPS).
-    fn cost(_: &Step, _: &Matrices<'_>) -> Cost {
+    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Cost {
         Cost::default()
     }
 }
 
 /// The cost of one execution of `op` with the given operands.
 pub fn op_cost(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrices: &Matrices<'_>) -> Cost {
-    let [a, b, c] = *inputs;
-    cost(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)
+    let [a, b, c] = inputs;
+    let records = [a, b, c, output].map(Tensor::encode);
+    cost(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices)
 }
 
 /// An operation that works on the arena.
 trait Transform: Operation {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step);
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>);
 }
 
 /// An operation whose result is one scalar in nats.
@@ -241,7 +242,7 @@ macro_rules! operations {
         }
 
         #[inline(never)]
-        fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
             match o.op.opcode {
                 Opcode::Invalid => Err(OperandError::Kind),
                 $($(
@@ -268,7 +269,7 @@ macro_rules! operations {
 
         /// The cost of one execution.
         #[inline(never)]
-        fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
             let (fixed, each) = o.op.opcode.steps().parts();
             let steps = saturating_product(o.elements().into(), each.into()) + u64::from(fixed);
             let Cost { work, macs } = match o.op.opcode {
@@ -285,7 +286,7 @@ macro_rules! operations {
 
         /// Runs one operation of a verified program.
         #[inline(never)]
-        pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
             match step.op.opcode {
                 Opcode::Invalid => {}
                 $($(
@@ -297,7 +298,7 @@ macro_rules! operations {
             }
         }
 
-        fn reduce(machine: &mut Machine<'_, '_>, step: &Step) {
+        fn reduce(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
             let values = Values::new(machine.arena, step);
             let nats = match step.op.opcode {
                 Opcode::Invalid => return,
@@ -308,7 +309,7 @@ macro_rules! operations {
                     Opcode::$name => return,
                 )+)+
             };
-            machine::write_scalar(machine.arena, step.y(), nats);
+            machine::write_scalar(machine.arena, step.y(), 0, nats);
         }
     };
     (@facts) => { Facts::NONE };

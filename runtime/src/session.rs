@@ -11,8 +11,9 @@ use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
 use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
+use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
-use crate::program::{ProgramKind, Tensor};
+use crate::program::ProgramKind;
 
 /// A verified model with the memory to run it.
 ///
@@ -238,32 +239,32 @@ impl<'b, 'a> Session<'b, 'a> {
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
         for (slot, tensor) in record.outputs.into_iter().enumerate().take(vectors) {
-            let (expected, given) = (scope.tensor(tensor).len as usize, outputs.get(slot).map_or(0, |out| out.len()));
+            let (expected, given) = (scope.tensor(tensor).len() as usize, outputs.get(slot).map_or(0, |out| out.len()));
             if expected != given {
                 return Err(SessionError::OutputLength { expected, given });
             }
         }
         let inputs = || record.inputs.into_iter().map(|input| scope.tensor(input)).zip(0..signature.inputs);
         // Nothing is written before everything is checked.
-        inputs().try_for_each(|(tensor, slot)| given.check(slot, tensor.len as usize))?;
+        inputs().try_for_each(|(tensor, slot)| given.check(slot, tensor.len() as usize))?;
         for (tensor, slot) in inputs() {
-            self.write_input(&tensor, given, slot);
+            self.write_input(tensor, given, slot);
         }
         self.execute(self.model.work(kind), &scope, noise, observe)?;
         for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
-            let values = vector(self.arena, &scope.tensor(tensor)).ok_or(SessionError::Changed)?;
+            let values = vector(self.arena, scope.tensor(tensor)).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }
         }
         let scalar = record.outputs.get(vectors).filter(|_| signature.scalar);
-        Ok(Nats::from_bits(scalar.map_or(0, |tensor| read_scalar(self.arena, &scope.tensor(*tensor), 0))))
+        Ok(Nats::from_bits(scalar.map_or(0, |tensor| read_scalar(self.arena, scope.tensor(*tensor), 0))))
     }
 
     /// Copies an input into the arena, clamped to the range that was proved.
-    fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: u8) {
+    fn write_input(&mut self, tensor: Operand<'_>, given: Given<'_>, slot: u8) {
         let slots = vector_mut(self.arena, tensor).unwrap_or_default();
-        let bound = i32::from(tensor.bound);
+        let bound = i32::from(tensor.bound());
         match given {
             Given::Vectors(_) => {
                 for (slot, &q) in slots.iter_mut().zip(given.vector(slot)) {
@@ -290,6 +291,9 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
             let step = scope.step(machine.next);
+            // What is paid for is done, even if the flash changes in between.
+            let records = step.tensors.map(|tensor| *tensor.0);
+            let step = step.over(&records);
             let cost = usize::try_from(scope.cost(&step).work);
             match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
                 Some(left) => budget = left,

@@ -16,10 +16,10 @@ use crate::error::LoadError;
 use crate::exact::saturating_product;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::record::word;
+use crate::ops::record::{Operand, word};
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor,
+    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord,
     TensorKind,
 };
 
@@ -221,12 +221,12 @@ impl Scope<'_> {
         for (reference, place) in [a, b, c, d].into_iter().zip(0u8..) {
             let (t, slot) = (self.tensor(reference), place & 1);
             let (used, kind, alive) = if place < 2 {
-                (signature.inputs, TensorKind::I16, t.first == 0)
+                (signature.inputs, TensorKind::I16, t.first() == 0)
             } else {
-                (signature.outputs(), signature.output(slot), t.last == past_the_end)
+                (signature.outputs(), signature.output(slot), t.last() == past_the_end)
             };
             holds &= if slot < used {
-                t.kind == kind && alive && (kind == TensorKind::I16 || t.len == 1)
+                t.kind() == kind && alive && (kind == TensorKind::I16 || t.len() == 1)
             } else {
                 reference == NO_TENSOR
             };
@@ -239,27 +239,27 @@ impl Scope<'_> {
         let (mut arena_len, mut previous) = (0, 0);
         for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
-            let t = Tensor::decode(words);
-            let range = match t.kind {
+            let t = Operand(words);
+            let range = match t.kind() {
                 TensorKind::Invalid => false,
-                TensorKind::I16 => t.frac <= 15 && (1..=FULL).contains(&t.bound),
-                TensorKind::Nats => t.frac == 16 && t.bound <= 62,
+                TensorKind::I16 => t.frac() <= 15 && (1..=FULL).contains(&t.bound()),
+                TensorKind::Nats => t.frac() == 16 && t.bound() <= 62,
             };
-            if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len) {
+            if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= self.arena_len);
-            let end = end.filter(|_| t.offset.is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
+            let end = t.offset().checked_add(t.halfwords() + 3 & !3).filter(|end| *end <= self.arena_len);
+            let end = end.filter(|_| t.offset().is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
             arena_len = arena_len.max(end);
-            let written = match usize::from(t.first).checked_sub(1) {
+            let written = match usize::from(t.first()).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
                 Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
             };
             // In the order in which they are written, so that the tensors alive at the same time follow each other.
-            if !written || t.first < previous || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
+            if !written || t.first() < previous || t.first() > t.last() || usize::from(t.last()) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
             }
-            previous = t.first;
+            previous = t.first();
         }
         Ok(arena_len)
     }
@@ -269,16 +269,17 @@ impl Scope<'_> {
         let mut records = self.tensors.as_chunks().0;
         let mut first = 0;
         while let [record, later @ ..] = records {
-            let (_, last_read) = Tensor::lifetime(record);
-            let (start, end) = Tensor::place(record);
+            let old = Operand(record);
+            let (start, last_read) = (old.offset(), old.last());
+            // The tensors lie in the arena, so this does not overflow.
+            let end = start.wrapping_add(old.halfwords());
             let mut second = first;
-            for other in later {
-                if Tensor::lifetime(other).0 > last_read {
+            for new in later.iter().map(Operand) {
+                if new.first() > last_read {
                     break;
                 }
                 second += 1;
-                let (other_start, other_end) = Tensor::place(other);
-                if other_start < end && start < other_end && !self.replaces(first, second) {
+                if new.offset() < end && start < new.offset().wrapping_add(new.halfwords()) && !self.replaces(old, new) {
                     let [tensor, with] = [first, second].map(|index| self.tensors_start.wrapping_add(index as u16));
                     return Err(LoadError::Overlap { tensor, with });
                 }
@@ -293,14 +294,13 @@ impl Scope<'_> {
     }
 
     /// Whether tensor `new` takes exactly the place of tensor `old` in the operation that reads `old` last.
-    fn replaces(&self, old: usize, new: usize) -> bool {
-        let (old, new) = (Tensor::read(self.tensors, old), Tensor::read(self.tensors, new));
-        let same_place = (old.kind, old.offset, old.len) == (new.kind, new.offset, new.len);
+    fn replaces(&self, old: Operand<'_>, new: Operand<'_>) -> bool {
+        let same_place = (old.kind(), old.offset(), old.len()) == (new.kind(), new.offset(), new.len());
         let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
         same_place
-            && old.last == new.first
-            && old.first < new.first
-            && usize::from(new.first).checked_sub(1).is_some_and(in_place)
+            && old.last() == new.first()
+            && old.first() < new.first()
+            && usize::from(new.first()).checked_sub(1).is_some_and(in_place)
     }
 
     /// Checks every operation and returns the cost of a run.
@@ -323,7 +323,8 @@ impl Scope<'_> {
             })?;
             // At most 4096 operations of 2^64 steps, repeated 2^64 times: the sum saturates, and is refused at the end.
             work = work.saturating_add(cost.work);
-            macs = macs.saturating_add(cost.macs);
+            // A multiply-accumulate is at least one step.
+            macs = macs.wrapping_add(cost.macs);
         }
         if let Some(start) = loops.innermost() {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
@@ -347,23 +348,24 @@ impl Scope<'_> {
         require(step.op.opcode.compiled(), Fault::Unsupported)?;
         require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
-        for (slot, (&tensor, input)) in step.op.inputs.iter().zip(&step.tensors).enumerate() {
-            let written = slot == 2 && rules.writes_extra();
-            if slot >= rules.inputs() && !written {
-                require(tensor == NO_TENSOR, Fault::Operation)?;
-                continue;
-            }
+        let mut operands = step.op.inputs.iter().zip(&step.tensors);
+        for (&tensor, input) in operands.by_ref().take(rules.inputs()) {
             require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
-            if written {
-                require(input.first == here && tensor != step.op.output, Fault::Operand)?;
-                // Scratch is not filled completely, so reading it could reveal what the arena held before.
-                let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
-                require(input.last <= last, self.lifetime(tensor))?;
-                continue;
-            }
-            let alive = input.first < here && here <= input.last;
-            let until = loops.read_until(input.first).filter(|_| alive).ok_or(Fault::NotAlive)?;
-            require(input.last >= until, self.lifetime(tensor))?;
+            let alive = input.first() < here && here <= input.last();
+            let until = loops.read_until(input.first()).filter(|_| alive).ok_or(Fault::NotAlive)?;
+            require(input.last() >= until, self.lifetime(tensor))?;
+        }
+        if rules.writes_extra() {
+            let (tensor, extra) = (step.op.inputs[2], step.c());
+            require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
+            require(extra.first() == here && tensor != step.op.output, Fault::Operand)?;
+            // Scratch is not filled completely, so reading it could reveal what the arena held before.
+            let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
+            require(extra.last() <= last, self.lifetime(tensor))?;
+            operands.next_back();
+        }
+        for (&unused, _) in operands {
+            require(unused == NO_TENSOR, Fault::Operation)?;
         }
 
         require(!rules.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
@@ -384,12 +386,12 @@ impl Scope<'_> {
             written = opening.output;
             step.tensors[3] = self.tensor(written);
             lives = here..=u16::MAX;
-            let slots = u64::from(step.a().len) * u64::from(opening.imm);
-            require(slots == u64::from(step.y().len), Fault::Shape)?;
+            let slots = u64::from(step.a().len()) * u64::from(opening.imm);
+            require(slots == u64::from(step.y().len()), Fault::Shape)?;
         }
         require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
-        require(step.op.opcode == Opcode::End || step.y().first == here, Fault::Operand)?;
-        require(lives.contains(&step.y().last), self.lifetime(written))?;
+        require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
+        require(lives.contains(&step.y().last()), self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
         let bound = output_bound(&step, &matrices).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
@@ -397,8 +399,8 @@ impl Scope<'_> {
             OperandError::Scale => Fault::Scale,
             OperandError::Bound => Fault::Bound,
         })?;
-        require(bound == step.y().bound, Fault::Bound)?;
-        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
+        require(bound == step.y().bound(), Fault::Bound)?;
+        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 
         let cost = step.cost(&matrices);
         if repeat == 1 {
@@ -494,11 +496,12 @@ impl<'b> Loops<'b> {
     /// iteration reads what the first one reads. `None` if it is the output of an open loop, which is not yet
     /// completely written.
     fn read_until(&self, first: u16) -> Option<u16> {
-        match self.around().find(|start| *start >= first) {
-            Some(start) if start == first => None,
-            Some(start) => Some(self.read(start).0),
-            None => Some(0),
+        for &start in self.starts.iter().take_while(|start| **start != 0) {
+            if start >= first {
+                return (start > first).then(|| self.read(start).0);
+            }
         }
+        Some(0)
     }
 }
 

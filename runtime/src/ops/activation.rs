@@ -14,28 +14,28 @@ pub(super) struct Clamp;
 
 impl Operation for Relu {
     const STEPS: Steps = Steps::of(92, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound())
     }
 }
 
 impl Transform for Relu {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         clamp(machine, step, 0, i16::MAX);
     }
 }
 
 impl Operation for LeakyRelu {
     const STEPS: Steps = Steps::of(84, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.op.imm <= i16::MAX as u32, OperandError::Bound)?;
-        Ok(o.a().bound)
+        Ok(o.a().bound())
     }
 }
 
 impl Transform for LeakyRelu {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let slope = step.op.imm as i32;
         for q in moved(machine.arena, step.a(), step.y()).iter_mut().filter(|q| **q < 0) {
             *q = (exact::add(exact::mul((*q).into(), slope), 1 << 14) >> 15) as i16;
@@ -45,40 +45,40 @@ impl Transform for LeakyRelu {
 
 impl Operation for Tanh {
     const STEPS: Steps = Steps::of(92, 8);
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Tanh {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         map_q16(machine.arena, step, fixed::tanh);
     }
 }
 
 impl Operation for Sigmoid {
     const STEPS: Steps = Steps::of(92, 10);
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Sigmoid {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         map_q16(machine.arena, step, fixed::sigmoid);
     }
 }
 
 impl Operation for Exp {
     const STEPS: Steps = Steps::of(92, 16);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        let largest = fixed::exp(to_q16(i32::from(o.a().bound()), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))
     }
 }
 
 impl Transform for Exp {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let frac = step.output_frac();
         map_q16(machine.arena, step, |q| saturate(fixed::exp(q, frac)).into());
     }
@@ -91,7 +91,7 @@ fn saturate(value: u64) -> u16 {
 
 impl Operation for Clamp {
     const STEPS: Steps = Steps::of(92, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (low, high) = o.op.interval();
         require(low <= high, OperandError::Bound)?;
         Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1))
@@ -100,7 +100,7 @@ impl Operation for Clamp {
 
 impl Transform for Clamp {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (low, high) = step.op.interval();
         clamp(machine, step, low, high);
     }
@@ -108,7 +108,7 @@ impl Transform for Clamp {
 
 /// The first input, rounded half up to the output's scale and clamped to an interval.
 #[inline(never)]
-fn clamp(machine: &mut Machine<'_, '_>, step: &Step, low: i16, high: i16) {
+fn clamp(machine: &mut Machine<'_, '_>, step: &Step<'_>, low: i16, high: i16) {
     let shift = step.frac(0).saturating_sub(step.output_frac()).min(15);
     let half = (1i32 << shift) >> 1;
     for q in moved(machine.arena, step.a(), step.y()) {

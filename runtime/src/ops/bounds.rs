@@ -6,7 +6,7 @@
 use super::machine::Step;
 pub use super::scratch_len;
 use super::{Extra, Matrices};
-use crate::ops::record::{Op, Tensor, TensorKind};
+use crate::ops::record::{Op, Operand, Tensor, TensorKind};
 
 /// Why an operation refuses its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,8 @@ pub(super) fn q16_log2(log2: u32, frac: u32) -> u32 {
 
 /// log2 bound in Q16 of the square of an element of a tensor.
 #[inline(never)]
-pub(super) fn square_log2(tensor: &Tensor) -> u32 {
-    q16_log2(2 * bits(tensor), 2 * u32::from(tensor.frac))
+pub(super) fn square_log2(tensor: Operand<'_>) -> u32 {
+    q16_log2(2 * bits(tensor), 2 * u32::from(tensor.frac()))
 }
 
 pub(super) fn require(holds: bool, otherwise: OperandError) -> Result<(), OperandError> {
@@ -76,8 +76,8 @@ pub struct Bounds {
 }
 
 /// Smallest e such that every |q| of the tensor is at most 2^e.
-pub(super) fn bits(tensor: &Tensor) -> u32 {
-    ceil_log2(u32::from(tensor.bound))
+pub(super) fn bits(tensor: Operand<'_>) -> u32 {
+    ceil_log2(u32::from(tensor.bound()))
 }
 
 /// Checks types, lengths and scales of the operands of `op` and returns the bounds of what it writes. The scale, bound
@@ -96,13 +96,14 @@ pub fn output_bounds(
     matrices: &Matrices<'_>,
 ) -> Result<Bounds, OperandError> {
     require(op.opcode.compiled(), OperandError::Kind)?;
-    let [a, b, c] = *inputs;
-    let output = output_bound(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)?;
+    let [a, b, c] = inputs;
+    let records = [a, b, c, output].map(Tensor::encode);
+    let output = output_bound(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices)?;
     Ok(Bounds { output, extra: op.opcode.extra_bound() })
 }
 
 /// The bound of the output alone.
-pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+pub(crate) fn output_bound(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let op = &step.op;
     let rules = op.opcode.rules();
@@ -111,21 +112,21 @@ pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, 
             Extra::Scratch => (TensorKind::I16, scratch_len(op, matrices)),
             Extra::LogDet | Extra::None => (TensorKind::Nats, Some(1)),
         };
-        require(step.c().kind == kind, Kind)?;
+        require(step.c().kind() == kind, Kind)?;
         require(!rules.uses_arg() || matrices(op.arg).is_some(), Kind)?;
-        require(Some(step.c().len) == len, Shape)?;
+        require(Some(step.c().len()) == len, Shape)?;
     }
-    let (first, output) = (step.a().len, step.y());
-    let (len, [mut kind, others]) = (rules.input_len(first), [0, 1].map(|slot| rules.input_kind(slot)));
+    let (first, output) = (step.a().len(), step.y());
+    let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind()));
     for input in step.tensors.iter().take(rules.inputs()) {
-        require(kind.unwrap_or(output.kind) == input.kind, Kind)?;
-        require(len.is_none_or(|len| len == input.len), Shape)?;
+        require(kind == input.kind(), Kind)?;
+        require(len.is_none_or(|len| len == input.len()), Shape)?;
         kind = others;
     }
-    require(rules.output_kind().is_none_or(|kind| kind == output.kind), Kind)?;
-    require(rules.output_len(first).is_none_or(|len| len == output.len), Shape)?;
+    require(rules.output_kind().is_none_or(|kind| kind == output.kind()), Kind)?;
+    require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
     require(rules.scales_hold(step), Scale)?;
     let bound = super::bound(step, matrices)?;
-    require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
+    require(output.kind() != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
     Ok(bound)
 }

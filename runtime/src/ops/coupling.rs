@@ -22,31 +22,31 @@ impl Operation for Couplings {
     /// Half of 2^22 for each of 2^15 coordinates, plus the bound of a log-determinant.
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        let needs = needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
-        require(needs.len == o.y().len, OperandError::Shape)?;
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        let needs = needs(&o.op, o.a().len(), matrices).ok_or(OperandError::Shape)?;
+        require(needs.len == o.y().len(), OperandError::Shape)?;
         // The halfwords of a 31-bit number may have any value.
         require(needs.input_bound == FULL, OperandError::Bound)?;
         Ok(FULL)
     }
 
-    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
-        needs(&o.op, o.a().len, matrices).map_or(Cost::default(), |needs| Cost { work: needs.work, macs: needs.macs })
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
+        needs(&o.op, o.a().len(), matrices).map_or(Cost::default(), |needs| Cost { work: needs.work, macs: needs.macs })
     }
 }
 
 impl Transform for Couplings {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
         // After a change of the flash the matrices may not be those whose cost was charged.
-        if needs(op, a.len, &|index| machine.scope.matrix(index)).is_none_or(|needs| needs.len != step.y().len) {
+        if needs(op, a.len(), &|index| machine.scope.matrix(index)).is_none_or(|needs| needs.len != step.y().len()) {
             return;
         }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
         if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
             let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac().min(FRAC)));
-            write_scalar(machine.arena, log_det, nats.unwrap_or_default());
+            write_scalar(machine.arena, log_det, 0, nats.unwrap_or_default());
         }
     }
 }

@@ -11,14 +11,14 @@ pub(super) struct Dense;
 
 impl Operation for Dense {
     const STEPS: Steps = Steps::of(120, 0);
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
-        require(o.a().len == matrix.cols && o.y().len == matrix.rows, OperandError::Shape)?;
-        require(o.a().bound <= matrix.input_bound, OperandError::Bound)?;
+        require(o.a().len() == matrix.cols && o.y().len() == matrix.rows, OperandError::Shape)?;
+        require(o.a().bound() <= matrix.input_bound, OperandError::Bound)?;
         Ok(matrix.output_bound)
     }
 
-    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
         matrices(o.op.arg).map_or(Cost::default(), |matrix| rows_cost(&matrix))
     }
 }
@@ -35,13 +35,13 @@ pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
 
 impl Transform for Dense {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let _ = multiply(machine, step);
     }
 }
 
 #[inline(never)]
-fn multiply(machine: &mut Machine<'_, '_>, step: &Step) -> Option<()> {
+fn multiply(machine: &mut Machine<'_, '_>, step: &Step<'_>) -> Option<()> {
     let matrix = machine.scope.dense_matrix(step.op.arg)?;
     let (x, out) = apart(machine.arena, step.a(), step.y())?;
     kernel::dense(&matrix, x, out);

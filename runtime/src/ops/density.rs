@@ -15,9 +15,9 @@ pub(super) struct Sum;
 
 impl Operation for BernoulliNll {
     const STEPS: Steps = Steps::of(116, 11);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac) + u32::from(o.b().frac));
-        Ok(sum_log2(o.a().len, fit.max(32)) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac()) + u32::from(o.b().frac()));
+        Ok(sum_log2(o.a().len(), fit.max(32)) + 1)
     }
 }
 
@@ -30,8 +30,8 @@ impl Reduction for BernoulliNll {
 
 impl Operation for GaussianNll {
     const STEPS: Steps = Steps::of(120, 28);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, GAUSSIAN_TERM_LOG2 + 1))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), GAUSSIAN_TERM_LOG2 + 1))
     }
 }
 
@@ -45,8 +45,8 @@ impl Reduction for GaussianNll {
 impl Operation for Kl {
     const STEPS: Steps = Steps::of(124, 19);
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), square_log2(o.a()).max(40)) + 2)
     }
 }
 
@@ -59,8 +59,8 @@ impl Reduction for Kl {
 
 impl Operation for HalfSumSq {
     const STEPS: Steps = Steps::of(112, 1);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, square_log2(o.a())))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), square_log2(o.a())))
     }
 }
 
@@ -72,8 +72,8 @@ impl Reduction for HalfSumSq {
 
 impl Operation for Sum {
     const STEPS: Steps = Steps::of(112, 1);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, q16_log2(bits(o.a()), o.read())))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), q16_log2(bits(o.a()), o.read())))
     }
 }
 

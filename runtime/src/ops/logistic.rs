@@ -9,8 +9,8 @@ pub(super) struct LogisticNll;
 
 impl Operation for LogisticNll {
     const STEPS: Steps = Steps::of(108, 59);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, TERM_LOG2))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), TERM_LOG2))
     }
 }
 

@@ -150,41 +150,16 @@ impl Tensor {
     /// The tensor at `index` of a section of records.
     #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
-        tensors.as_chunks().0.get(index).map_or(Self::default(), Self::decode)
-    }
-
-    #[inline(always)]
-    pub(crate) fn decode(&[w0, len, offset, lifetime]: &[u32; TENSOR_WORDS]) -> Self {
-        let [first, last] = halves(lifetime);
+        let record = Operand(record::<TENSOR_WORDS>(tensors, index));
         Self {
-            kind: match w0 & 0xFF {
-                1 => TensorKind::I16,
-                2 => TensorKind::Nats,
-                _ => TensorKind::Invalid,
-            },
-            frac: (w0 >> 8) as u8,
-            bound: (w0 >> 16) as u16,
-            len,
-            offset,
-            first,
-            last,
+            kind: record.kind(),
+            frac: record.frac() as u8,
+            bound: record.bound(),
+            len: record.len(),
+            offset: record.offset(),
+            first: record.first(),
+            last: record.last(),
         }
-    }
-
-    /// The fields `first` and `last` of a record.
-    #[inline]
-    pub(crate) fn lifetime(record: &[u32; TENSOR_WORDS]) -> (u16, u16) {
-        let [first, last] = halves(record[3]);
-        (first, last)
-    }
-
-    /// The first halfword of the arena that a record's tensor occupies, and the first after its elements, for a tensor
-    /// that lies in the arena.
-    #[inline(always)]
-    pub(crate) fn place(&[w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
-        // An element of nats has four halfwords, and bit 1 is set in its type alone.
-        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
-        (offset, offset.wrapping_add(len << (w0 & 2)))
     }
 
     /// The record's words.
@@ -198,9 +173,77 @@ impl Tensor {
     }
 
     /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
-    #[inline(never)]
     pub fn extent(&self) -> u32 {
-        if self.kind == TensorKind::Nats { self.len.saturating_mul(4) } else { self.len.saturating_add(3) & !3 }
+        Operand(&self.encode()).extent()
+    }
+}
+
+/// A tensor's record where it lies, of which most readers need few fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'b>(pub &'b [u32; TENSOR_WORDS]);
+
+impl Operand<'_> {
+    /// Not a tensor: all fields are zero.
+    pub const NONE: Self = Self(&[0; TENSOR_WORDS]);
+
+    /// Element type.
+    #[inline(always)]
+    pub fn kind(self) -> TensorKind {
+        match self.0[0] & 0xFF {
+            1 => TensorKind::I16,
+            2 => TensorKind::Nats,
+            _ => TensorKind::Invalid,
+        }
+    }
+
+    /// Fractional bits: at most 255.
+    #[inline(always)]
+    pub fn frac(self) -> u32 {
+        self.0[0] >> 8 & 0xFF
+    }
+
+    /// Largest |q| of activations, or log2 of the largest |q| of nats.
+    #[inline(always)]
+    pub fn bound(self) -> u16 {
+        (self.0[0] >> 16) as u16
+    }
+
+    /// Number of elements.
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        self.0[1]
+    }
+
+    /// First halfword in the arena.
+    #[inline(always)]
+    pub fn offset(self) -> u32 {
+        self.0[2]
+    }
+
+    /// The operation that writes it, counted from 1; 0 for a program's input.
+    #[inline(always)]
+    pub fn first(self) -> u16 {
+        self.0[3] as u16
+    }
+
+    /// The last operation that may read it; the number of operations + 1 for a program's output.
+    #[inline(always)]
+    pub fn last(self) -> u16 {
+        (self.0[3] >> 16) as u16
+    }
+
+    /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
+    #[inline(never)]
+    pub fn extent(self) -> u32 {
+        if self.kind() == TensorKind::Nats { self.len().saturating_mul(4) } else { self.len().saturating_add(3) & !3 }
+    }
+
+    /// Halfwords of its elements, for a tensor of a valid type and length.
+    #[inline(always)]
+    pub fn halfwords(self) -> u32 {
+        // An element of nats has four halfwords, and bit 1 is set in its type alone.
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        self.len() << (self.0[0] & 2)
     }
 }
 

@@ -18,9 +18,9 @@ const NORMALISER: [i32; 7] = [75_021, 68_139, 64_280, 62_266, 61_247, 60_735, 60
 
 impl Operation for StudentTNll {
     const STEPS: Steps = Steps::of(112, 46);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((0..NORMALISER.len() as i8).contains(&o.op.param), OperandError::Scale)?;
-        Ok(sum_log2(o.a().len, TERM_LOG2))
+        Ok(sum_log2(o.a().len(), TERM_LOG2))
     }
 }
 

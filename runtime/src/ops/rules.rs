@@ -263,6 +263,17 @@ impl Rules {
         }
     }
 
+    /// The types of the first input and of the others, for an output of type `output`.
+    #[inline]
+    pub(crate) fn input_kinds(self, output: TensorKind) -> [TensorKind; 2] {
+        match self.0 & Self::INPUT_KINDS {
+            0 => [TensorKind::I16; 2],
+            Self::NATS => [TensorKind::Nats; 2],
+            Self::ONLY_FIRST_NATS => [TensorKind::Nats, TensorKind::I16],
+            _ => [output; 2],
+        }
+    }
+
     /// The type of the output, or `None` if both types are allowed.
     #[inline]
     pub fn output_kind(self) -> Option<TensorKind> {
@@ -301,7 +312,7 @@ impl Rules {
     }
 
     /// Whether the fractional bits of an operation's tensors follow all rules.
-    pub(super) fn scales_hold(self, step: &Step) -> bool {
+    pub(super) fn scales_hold(self, step: &Step<'_>) -> bool {
         let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
         let mut rules = self.0 >> Self::SCALES;
         for tensor in &step.tensors {
@@ -309,7 +320,7 @@ impl Rules {
             if rules == 0 {
                 break;
             }
-            if !ScaleRule::at(rules & Self::SCALE).allows(tensor.frac.into(), first, read, output) {
+            if !ScaleRule::at(rules & Self::SCALE).allows(tensor.frac(), first, read, output) {
                 return false;
             }
             rules >>= ScaleRule::BITS;

@@ -14,8 +14,8 @@ pub(super) struct LogMeanExp;
 
 impl Operation for Add {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(o.b().bound) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(o.b().bound()) + 1)
     }
 }
 
@@ -27,8 +27,8 @@ impl Reduction for Add {
 
 impl Operation for Sub {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(o.b().bound) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(o.b().bound()) + 1)
     }
 }
 
@@ -40,8 +40,8 @@ impl Reduction for Sub {
 
 impl Operation for Neg {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound())
     }
 }
 
@@ -53,8 +53,8 @@ impl Reduction for Neg {
 
 impl Operation for Offset {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(31) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(31) + 1)
     }
 }
 
@@ -66,9 +66,9 @@ impl Reduction for Offset {
 
 impl Operation for Mean {
     const STEPS: Steps = Steps::of(272, 6);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        require(sum_log2(o.a().len, o.a().bound.into()) <= MAX_LOG2, OperandError::Bound)?;
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(sum_log2(o.a().len(), o.a().bound().into()) <= MAX_LOG2, OperandError::Bound)?;
+        Ok(o.a().bound())
     }
 }
 
@@ -81,8 +81,8 @@ impl Reduction for Mean {
 impl Operation for LogMeanExp {
     const STEPS: Steps = Steps::of(140, 29);
     /// Rounding can exceed the range of the terms by a few LSB.
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound() + 1)
     }
 }
 
