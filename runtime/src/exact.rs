@@ -49,6 +49,12 @@ exact! {
     sub_64(i64): wrapping_sub, checked_sub;
 }
 
+/// `a b` for `b < 2^16`. A Cortex-M0 computes products of 64 bits slowly.
+#[inline(always)]
+pub(crate) fn product(a: u32, b: u32) -> u64 {
+    (u64::from((a >> 16).wrapping_mul(b)) << 16) + u64::from((a & 0xFFFF).wrapping_mul(b))
+}
+
 /// `a b`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
 #[inline(never)]
 pub(crate) fn saturating_product(a: u64, b: u64) -> u64 {

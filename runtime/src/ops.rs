@@ -45,7 +45,7 @@ mod select;
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
 
-use crate::exact::saturating_product;
+use crate::exact::product;
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
@@ -271,7 +271,7 @@ macro_rules! operations {
         #[inline(never)]
         fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
             let (fixed, each) = o.op.opcode.steps().parts();
-            let steps = saturating_product(o.elements().into(), each.into()) + u64::from(fixed);
+            let steps = product(o.elements(), each) + u64::from(fixed);
             let Cost { work, macs } = match o.op.opcode {
                 Opcode::Invalid => Cost::default(),
                 $($(

@@ -117,13 +117,13 @@ pub(crate) fn output_bound(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<u
         require(Some(step.c().len()) == len, Shape)?;
     }
     let (first, output) = (step.a().len(), step.y());
-    let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind()));
+    let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind_code()));
     for input in step.tensors.iter().take(rules.inputs()) {
-        require(kind == input.kind(), Kind)?;
+        require(kind == input.kind_code(), Kind)?;
         require(len.is_none_or(|len| len == input.len()), Shape)?;
         kind = others;
     }
-    require(rules.output_kind().is_none_or(|kind| kind == output.kind()), Kind)?;
+    require(rules.output_kind().is_none_or(|kind| kind as u32 == output.kind_code()), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
     require(rules.scales_hold(step), Scale)?;
     let bound = super::bound(step, matrices)?;

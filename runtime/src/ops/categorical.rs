@@ -7,6 +7,7 @@ use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
 use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Cost, Matrices, Operation, Reduction, Steps, Transform};
+use crate::exact::product;
 use crate::fixed;
 
 pub(super) struct OneHot;
@@ -57,7 +58,7 @@ impl Operation for MeanVec {
 
     /// One division for each element of the mean.
     fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost { work: u64::from(o.y().len()) * 177, macs: 0 }
+        Cost { work: product(o.y().len(), 177), macs: 0 }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy, vector_mut};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::normal;
 use crate::ops::record::{Op, TensorKind};
 
@@ -54,7 +55,7 @@ impl Operation for End {
     /// A scalar in nats has four halfwords.
     fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
         let more = if o.a().kind() == TensorKind::Nats { 9 } else { 0 };
-        Cost { work: u64::from(o.a().len()) * more, macs: 0 }
+        Cost { work: product(o.a().len(), more), macs: 0 }
     }
 }
 

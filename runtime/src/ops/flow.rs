@@ -14,6 +14,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::fixed::{self, divide};
 
 #[cfg(test)]
@@ -79,11 +80,11 @@ const fn radial_width(dimensions: usize) -> usize {
 }
 
 /// `step` for each step of the flow, and `each` for each parameter.
-fn cost_of(o: &Step<'_>, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
+fn cost_of(o: &Step<'_>, width: fn(usize) -> usize, step: u32, each: u32) -> Cost {
     let params = o.b().len();
     let dimensions = o.y().len().min(MAX_LEN) as usize;
     let steps = params.checked_div(width(dimensions) as u32).unwrap_or(0);
-    Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
+    Cost { work: product(steps, step) + product(params, each), macs: 0 }
 }
 
 fn bound_of(o: &Step<'_>, width: fn(usize) -> usize) -> Result<u16, OperandError> {

@@ -82,7 +82,7 @@ impl<'b> Step<'b> {
     /// The same operation with these records of its tensors.
     #[inline]
     pub fn over<'r>(&self, [a, b, c, y]: &'r [[u32; TENSOR_WORDS]; 4]) -> Step<'r> {
-        Step { op: self.op, tensors: [a, b, c, y].map(Operand) }
+        Step { op: self.op, tensors: [Operand(a), Operand(b), Operand(c), Operand(y)] }
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, copy};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::ops::record::Operand;
 
 pub(super) struct Concat;
@@ -16,7 +17,7 @@ impl Operation for Concat {
     }
 
     fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost { work: u64::from(o.b().len()) * 3, macs: 0 }
+        Cost { work: product(o.b().len(), 3), macs: 0 }
     }
 }
 
@@ -40,7 +41,7 @@ impl Transform for Concat {
 impl Operation for Slice {
     const STEPS: Steps = Steps::of(64, 0);
     fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost { work: u64::from(o.y().len()) * 3, macs: 0 }
+        Cost { work: product(o.y().len(), 3), macs: 0 }
     }
 
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {

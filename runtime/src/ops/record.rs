@@ -20,7 +20,7 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
 
 /// The record of `N` words at `index` of a section, or zeros past its end.
 #[inline(always)]
-fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
+pub(crate) fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
     words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
 }
 
@@ -87,7 +87,11 @@ impl Op {
     /// The operation at `index` of a section of records.
     #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
-        let [w0, w1, w2, imm] = *record::<OP_WORDS>(ops, index);
+        Self::decode(record(ops, index))
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(&[w0, w1, w2, imm]: &[u32; OP_WORDS]) -> Self {
         let ([a, b], [c, arg]) = (halves(w1), halves(w2));
         Self {
             opcode: Opcode::from_code(w0 & 0xFF),
@@ -189,11 +193,17 @@ impl Operand<'_> {
     /// Element type.
     #[inline(always)]
     pub fn kind(self) -> TensorKind {
-        match self.0[0] & 0xFF {
+        match self.kind_code() {
             1 => TensorKind::I16,
             2 => TensorKind::Nats,
             _ => TensorKind::Invalid,
         }
+    }
+
+    /// The code of its type.
+    #[inline(always)]
+    pub fn kind_code(self) -> u32 {
+        self.0[0] & 0xFF
     }
 
     /// Fractional bits: at most 255.

@@ -263,13 +263,14 @@ impl Rules {
         }
     }
 
-    /// The types of the first input and of the others, for an output of type `output`.
+    /// The codes of the types of the first input and of the others, for an output of type `output`.
     #[inline]
-    pub(crate) fn input_kinds(self, output: TensorKind) -> [TensorKind; 2] {
+    pub(crate) fn input_kinds(self, output: u32) -> [u32; 2] {
+        let [activations, nats] = [TensorKind::I16, TensorKind::Nats].map(|kind| kind as u32);
         match self.0 & Self::INPUT_KINDS {
-            0 => [TensorKind::I16; 2],
-            Self::NATS => [TensorKind::Nats; 2],
-            Self::ONLY_FIRST_NATS => [TensorKind::Nats, TensorKind::I16],
+            0 => [activations; 2],
+            Self::NATS => [nats; 2],
+            Self::ONLY_FIRST_NATS => [nats, activations],
             _ => [output; 2],
         }
     }
@@ -313,10 +314,13 @@ impl Rules {
 
     /// Whether the fractional bits of an operation's tensors follow all rules.
     pub(super) fn scales_hold(self, step: &Step<'_>) -> bool {
-        let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
         let mut rules = self.0 >> Self::SCALES;
+        // Most operations have few rules.
+        if rules == 0 {
+            return true;
+        }
+        let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
         for tensor in &step.tensors {
-            // Most operations have few rules.
             if rules == 0 {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use super::Cost;
 use super::machine::Step;
-use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS};
+use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS, record};
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
@@ -32,7 +32,7 @@ impl<'b> Scope<'b> {
     /// An operation with its tensors.
     #[inline(never)]
     pub fn step(&self, index: usize) -> Step<'b> {
-        let op = Op::read(self.ops, index);
+        let op = Op::decode(record(self.ops, index));
         let [a, b, c] = op.inputs;
         Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
     }
