@@ -16,7 +16,7 @@ use crate::error::LoadError;
 use crate::exact::saturating_product;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::record::{Operand, word};
+use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::{
     Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord,
@@ -148,22 +148,28 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
 
 fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], matrix: u16) -> Result<(), LoadError> {
     let padding_mask = packing.padding_mask(m.cols);
+    let words = m.row_words() as usize;
     let mut output_bound = 1u32;
-    for row in 0..params.len() / 2 {
-        let param = row / LANES * LANES * 2 + row % LANES;
-        let (bias, multiplier) = (word(params, param) as i32, word(params, param + LANES));
-        let (sum, last) = row_sum(weights, packing, row, m.row_words() as usize);
-        if last & padding_mask != 0 || (row >= m.rows as usize && (sum != 0 || bias != 0 || multiplier != 0)) {
-            return Err(LoadError::Padding { matrix });
-        }
-        let largest = bounded_product(sum, m.input_bound)
-            .and_then(|products| products.checked_add(bias.unsigned_abs()))
-            .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
-            .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
-        // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
-        if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
-            let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
-            output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
+    let mut row = 0;
+    let mut groups = weights.chunks(LANES * words);
+    for params in params.as_chunks::<{ 2 * LANES }>().0 {
+        let group = groups.next().unwrap_or_default();
+        for lane in 0..LANES {
+            let (bias, multiplier) = (params[lane] as i32, params[LANES + lane]);
+            let (sum, last) = row_sum(group, packing, lane, words);
+            if last & padding_mask != 0 || (row >= m.rows && (sum | params[lane] | multiplier) != 0) {
+                return Err(LoadError::Padding { matrix });
+            }
+            let largest = bounded_product(sum, m.input_bound)
+                .and_then(|products| products.checked_add(bias.unsigned_abs()))
+                .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
+                .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
+            // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
+            if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
+                let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
+                output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
+            }
+            row += 1;
         }
     }
     if output_bound == u32::from(m.output_bound) { Ok(()) } else { Err(LoadError::OutputBound { matrix }) }
@@ -177,12 +183,13 @@ fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
     if high <= 0xFFFF { (high << 16).checked_add(low) } else { None }
 }
 
-/// For one row of a matrix: the sum of |w| and the last word. A row has at most 2^14 words, so the sum is at most 2^23.
-fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32, u32) {
-    let section = |start: usize, len: usize| weights.get(start..start + len).unwrap_or_default();
+/// For one of the four rows of a group, of `words` words each: the sum of |w| and the last word. A row has at most 2^14
+/// words, so the sum is at most 2^23.
+#[inline(always)]
+fn row_sum(group: &[u32], packing: Packing, lane: usize, words: usize) -> (u32, u32) {
     match packing {
-        Packing::RowMajor => lane_sum::<1>(section(row * words, words), 0),
-        Packing::Dsp4 => lane_sum::<LANES>(section(row / LANES * LANES * words, LANES * words), row),
+        Packing::RowMajor => lane_sum::<1>(group.get(lane * words..(lane + 1) * words).unwrap_or_default(), 0),
+        Packing::Dsp4 => lane_sum::<LANES>(group, lane),
     }
 }
 
@@ -190,9 +197,12 @@ fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32,
 #[inline(never)]
 fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     let (mut sum, mut last) = (0, 0);
-    for chunk in words.as_chunks::<ROWS>().0.chunks(LANE_WORDS) {
+    let mut words = words.as_chunks::<ROWS>().0;
+    while !words.is_empty() {
+        let (some, rest) = words.split_at(words.len().min(LANE_WORDS));
+        words = rest;
         let mut lanes = 0;
-        for words in chunk {
+        for words in some {
             last = words[row % ROWS];
             lanes += abs_lanes(last);
         }
@@ -534,7 +544,8 @@ mod tests {
             for row in 0..8 {
                 let sum = (0..cols).map(|col| u32::from(weight(row, col).unsigned_abs())).sum::<u32>();
                 let expected = if row < rows { sum } else { 0 };
-                assert_eq!(row_sum(&words, packing, row, 3).0, expected);
+                let group = words.chunks(LANES * 3).nth(row / LANES).unwrap_or_default();
+                assert_eq!(row_sum(group, packing, row % LANES, 3).0, expected);
             }
         }
     }

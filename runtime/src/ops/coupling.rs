@@ -10,7 +10,7 @@ use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
-use crate::exact::saturating_product;
+use crate::exact::{product, saturating_product};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::ops::record::{MAX_TENSOR_LEN, Op};
@@ -31,7 +31,7 @@ impl Operation for Couplings {
     }
 
     fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-        needs(&o.op, o.a().len(), matrices).map_or(Cost::default(), |needs| Cost { work: needs.work, macs: needs.macs })
+        cost_of(&o.op, matrices).unwrap_or_default()
     }
 }
 
@@ -65,7 +65,7 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 const LOWER: u32 = 15;
 
 /// Steps of four rows of a matrix, besides those of its weights.
-const GROUP: u64 = 165;
+const GROUP: u32 = 165;
 /// Further steps of one row: its activation function, or a part of those of a coordinate.
 const ROW: u64 = 30;
 
@@ -74,10 +74,6 @@ const ROW: u64 = 30;
 struct Needs {
     /// Halfwords of its output.
     len: u32,
-    /// Multiply-accumulates.
-    macs: u64,
-    /// Steps.
-    work: u64,
     /// Largest |q| that all matrices take.
     input_bound: u16,
 }
@@ -85,34 +81,43 @@ struct Needs {
 /// What `op` needs to move `d` coordinates; none where its matrices do not fit.
 fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
     let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| (2..=MAX_TENSOR_LEN).contains(&d))?;
-    let halves = [d.div_ceil(2), d / 2];
-    let (mut widest, mut macs, mut work, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
+    let (mut given, mut moved) = (d.div_ceil(2), d / 2);
+    let (mut widest, mut input_bound) = (1, u16::MAX);
     let mut next = op.arg;
-    for k in 0..usize::from(stack.couplings) {
-        let mut inputs = halves[k % 2];
+    for _ in 0..stack.couplings {
+        let mut inputs = given;
         for layer in 0..stack.matrices() {
             let matrix = matrices(next)?;
             next = next.checked_add(1)?;
             let ends = layer >= u16::from(stack.layers);
-            let fits =
-                matrix.cols as usize == stack.columns(inputs as usize) && (!ends || matrix.rows == halves[(k + 1) % 2]);
-            if !fits {
+            if matrix.cols as usize != stack.columns(inputs as usize) || (ends && matrix.rows != moved) {
                 return None;
             }
-            let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
-            macs = macs.saturating_add(saturating_product(rows, matrix.cols.into()));
-            // A weight is multiplied with both parts of a number, and four rows are computed together.
-            let groups = u64::from(matrix.rows.div_ceil(LANES as u32));
-            work = work.saturating_add(saturating_product(rows, 8 * words + ROW) + saturating_product(groups, GROUP));
             input_bound = input_bound.min(matrix.input_bound);
             if !ends {
                 inputs = matrix.rows;
                 widest = widest.max(inputs);
             }
         }
+        (given, moved) = (moved, given);
     }
     let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
-    Some(Needs { len, macs, work, input_bound })
+    Some(Needs { len, input_bound })
+}
+
+/// What the matrices of a stack cost, as far as they exist.
+fn cost_of(op: &Op, matrices: &Matrices<'_>) -> Option<Cost> {
+    let stack = CouplingStack::unpack(op.imm, op.param)?;
+    let (mut macs, mut work) = (0u64, 0u64);
+    for at in 0..u16::from(stack.couplings).saturating_mul(stack.matrices()) {
+        let matrix = matrices(op.arg.checked_add(at)?)?;
+        let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
+        macs = macs.saturating_add(saturating_product(rows, matrix.cols.into()));
+        // A weight is multiplied with both parts of a number, and four rows are computed together.
+        work = work.saturating_add(saturating_product(rows, 8 * words + ROW));
+        work = work.saturating_add(product(matrix.rows.div_ceil(LANES as u32), GROUP));
+    }
+    Some(Cost { work, macs })
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
