@@ -20,7 +20,7 @@ use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::{
     Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord,
-    TensorKind,
+    TENSOR_WORDS, TensorKind,
 };
 
 /// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
@@ -263,7 +263,7 @@ impl Scope<'_> {
             arena_len = arena_len.max(end);
             let written = match usize::from(t.first()).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
+                Some(op) => Op::record_writes(self.ops, op, index as u16),
             };
             // In the order in which they are written, so that the tensors alive at the same time follow each other.
             if !written || t.first() < previous || t.first() > t.last() || usize::from(t.last()) > self.op_count() + 1 {
@@ -274,39 +274,49 @@ impl Scope<'_> {
         Ok(arena_len)
     }
 
-    /// Checks that tensors that are alive at the same time share no memory. All lie in the arena, at multiples of four.
+    /// Checks that tensors that are alive at the same time share no memory.
     fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
         let mut records = self.tensors.as_chunks().0;
-        let mut first = 0;
+        let mut tensor = self.tensors_start;
         while let [record, later @ ..] = records {
-            let old = Operand(record);
-            let (start, last_read) = (old.offset(), old.last());
-            // The tensors lie in the arena, so this does not overflow.
-            let end = start.wrapping_add(old.halfwords());
-            let mut second = first;
-            for new in later.iter().map(Operand) {
-                if new.first() > last_read {
-                    break;
-                }
-                second += 1;
-                if new.offset() < end && start < new.offset().wrapping_add(new.halfwords()) && !self.replaces(old, new) {
-                    let [tensor, with] = [first, second].map(|index| self.tensors_start.wrapping_add(index as u16));
-                    return Err(LoadError::Overlap { tensor, with });
-                }
+            let (alive, overlaps) = self.overlaps(Operand(record), later);
+            if overlaps {
+                return Err(LoadError::Overlap { tensor, with: tensor.wrapping_add(alive as u16) });
             }
             // What is found after more comparisons than are allowed does not matter.
-            if checks.spend(second - first).is_none() {
+            if checks.spend(alive).is_none() {
                 break;
             }
-            (records, first) = (later, first + 1);
+            (records, tensor) = (later, tensor.wrapping_add(1));
         }
         Ok(())
     }
 
+    /// The number of `later` tensors that are alive at the same time as `old`, up to the first that shares memory with it,
+    /// and whether there is one. All lie in the arena, at multiples of four.
+    #[inline(never)]
+    fn overlaps(&self, old: Operand<'_>, later: &[[u32; TENSOR_WORDS]]) -> (usize, bool) {
+        let (start, last_read) = (old.offset(), old.last());
+        let end = start.wrapping_add(old.halfwords());
+        let mut rest = later;
+        while let [new, others @ ..] = rest {
+            let new = Operand(new);
+            if new.first() > last_read {
+                break;
+            }
+            rest = others;
+            if new.offset() < end && start < new.offset().wrapping_add(new.halfwords()) && !self.replaces(old, new) {
+                return (later.len() - rest.len(), true);
+            }
+        }
+        (later.len() - rest.len(), false)
+    }
+
     /// Whether tensor `new` takes exactly the place of tensor `old` in the operation that reads `old` last.
+    #[inline(never)]
     fn replaces(&self, old: Operand<'_>, new: Operand<'_>) -> bool {
-        let same_place = (old.kind(), old.offset(), old.len()) == (new.kind(), new.offset(), new.len());
-        let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
+        let same_place = old.kind_code() == new.kind_code() && old.offset() == new.offset() && old.len() == new.len();
+        let in_place = |op: usize| Op::opcode(self.ops, op).in_place();
         same_place
             && old.last() == new.first()
             && old.first() < new.first()
@@ -316,7 +326,7 @@ impl Scope<'_> {
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
         let mut loops = Loops::none(self.ops);
-        let (mut work, mut macs) = (0u64, 0u64);
+        let (mut work, mut macs, mut overflows) = (0u64, 0u64, false);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
             let cost = self.verify_op(index, kind, &mut loops, checks).map_err(|fault| match fault {
@@ -331,15 +341,17 @@ impl Scope<'_> {
                 Fault::Noise => LoadError::Noise { op },
                 Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            // At most 4096 operations of 2^64 steps, repeated 2^64 times: the sum saturates, and is refused at the end.
-            work = work.saturating_add(cost.work);
+            // At most 4096 operations of 2^64 steps, repeated 2^64 times: a sum that overflows is refused at the end.
+            let overflow;
+            (work, overflow) = work.overflowing_add(cost.work);
+            overflows |= overflow;
             // A multiply-accumulate is at least one step.
             macs = macs.wrapping_add(cost.macs);
         }
         if let Some(start) = loops.innermost() {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
         }
-        Ok(Cost { work, macs })
+        Ok(Cost { work: if overflows { u64::MAX } else { work }, macs })
     }
 
     fn verify_op(

@@ -123,7 +123,7 @@ pub(crate) fn output_bound(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<u
         require(len.is_none_or(|len| len == input.len()), Shape)?;
         kind = others;
     }
-    require(rules.output_kind().is_none_or(|kind| kind as u32 == output.kind_code()), Kind)?;
+    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
     require(rules.scales_hold(step), Scale)?;
     let bound = super::bound(step, matrices)?;

@@ -58,12 +58,20 @@ impl Op {
         self.output == tensor || (self.opcode.rules().is_extra() && self.inputs[2] == tensor)
     }
 
-    /// Whether the operation at `index` of a section writes this tensor. One word is enough to decide this for most
-    /// operations, because they write only their output.
+    /// Whether there is an operation at `index` of a section that writes this tensor. One word is enough to decide this
+    /// for most operations, because they write only their output.
     #[inline]
-    pub(crate) fn read_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
-        let [_, output] = halves(word(ops, index.wrapping_mul(OP_WORDS)));
-        output == tensor || Self::read(ops, index).writes(tensor)
+    pub(crate) fn record_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
+        ops.as_chunks::<OP_WORDS>().0.get(index).is_some_and(|record| {
+            let [_, output] = halves(record[0]);
+            output == tensor || Self::read(ops, index).writes(tensor)
+        })
+    }
+
+    /// The operation at `index` of a section, without its fields.
+    #[inline]
+    pub(crate) fn opcode(ops: &[u32], index: usize) -> Opcode {
+        Opcode::from_code(word(ops, index.wrapping_mul(OP_WORDS)) & 0xFF)
     }
 
     /// The fields `arg` and `imm` of a record: the end and the iterations of a `Loop`.

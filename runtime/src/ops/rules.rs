@@ -279,7 +279,20 @@ impl Rules {
     #[inline]
     pub fn output_kind(self) -> Option<TensorKind> {
         let kind = if self.has(Self::NATS_OUT) { TensorKind::Nats } else { TensorKind::I16 };
-        (self.0 & Self::INPUT_KINDS != Self::ANY_KIND).then_some(kind)
+        (!self.takes_any_kind()).then_some(kind)
+    }
+
+    /// Whether its tensors may have any type, as long as all have the same.
+    #[inline]
+    pub(crate) fn takes_any_kind(self) -> bool {
+        self.0 & Self::INPUT_KINDS == Self::ANY_KIND
+    }
+
+    /// The code of the type of the output, unless both types are allowed.
+    #[inline]
+    pub(crate) fn output_code(self) -> u32 {
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        1 + u32::from(self.has(Self::NATS_OUT))
     }
 
     /// The length that an input must have if the first input has the length `first`; `None` if every length is allowed.
