@@ -250,10 +250,10 @@ impl Scope<'_> {
         for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Operand(words);
-            let range = match t.kind() {
-                TensorKind::Invalid => false,
-                TensorKind::I16 => t.frac() <= 15 && (1..=FULL).contains(&t.bound()),
-                TensorKind::Nats => t.frac() == 16 && t.bound() <= 62,
+            let range = if t.kind_code() == TensorKind::I16 as u32 {
+                t.frac() <= 15 && (1..=FULL).contains(&t.bound())
+            } else {
+                t.kind_code() == TensorKind::Nats as u32 && t.frac() == 16 && t.bound() <= 62
             };
             if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
@@ -364,22 +364,24 @@ impl Scope<'_> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
-        let fields = (step.op.param == 0 || rules.uses_param()) && (step.op.arg == 0 || rules.uses_arg());
-        let fields = fields && (step.op.imm == 0 || rules.uses_imm()) && step.op.opcode != Opcode::Invalid;
-        require(fields, Fault::Operation)?;
+        require(step.op.param == 0 || rules.uses_param(), Fault::Operation)?;
+        require(step.op.arg == 0 || rules.uses_arg(), Fault::Operation)?;
+        require(step.op.imm == 0 || rules.uses_imm(), Fault::Operation)?;
+        require(step.op.opcode != Opcode::Invalid, Fault::Operation)?;
         require(step.op.opcode.compiled(), Fault::Unsupported)?;
         require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
         let mut operands = step.op.inputs.iter().zip(&step.tensors);
         for (&tensor, input) in operands.by_ref().take(rules.inputs()) {
-            require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
-            let alive = input.first() < here && here <= input.last();
-            let until = loops.read_until(input.first()).filter(|_| alive).ok_or(Fault::NotAlive)?;
+            // A tensor that does not exist is never alive.
+            if input.first() >= here || here > input.last() {
+                return Err(if self.exists(tensor) { Fault::NotAlive } else { Fault::Operand });
+            }
+            let until = loops.read_until(input.first()).ok_or(Fault::NotAlive)?;
             require(input.last() >= until, self.lifetime(tensor))?;
         }
         if rules.writes_extra() {
             let (tensor, extra) = (step.op.inputs[2], step.c());
-            require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
             require(extra.first() == here && tensor != step.op.output, Fault::Operand)?;
             // Scratch is not filled completely, so reading it could reveal what the arena held before.
             let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
@@ -406,12 +408,12 @@ impl Scope<'_> {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
             let opening = loops.close(here).ok_or(Fault::Loop)?;
             written = opening.output;
+            require(self.exists(written), Fault::Operand)?;
             step.tensors[3] = self.tensor(written);
             lives = here..=u16::MAX;
             let slots = u64::from(step.a().len()) * u64::from(opening.imm);
             require(slots == u64::from(step.y().len()), Fault::Shape)?;
         }
-        require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
         require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
         require(lives.contains(&step.y().last()), self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
@@ -429,6 +431,10 @@ impl Scope<'_> {
             return Ok(cost);
         }
         Ok(Cost { work: saturating_product(cost.work, repeat), macs: saturating_product(cost.macs, repeat) })
+    }
+
+    fn exists(&self, tensor: u16) -> bool {
+        usize::from(tensor) < self.tensor_count()
     }
 
     fn lifetime(&self, tensor: u16) -> Fault {

@@ -99,10 +99,10 @@ impl ScaleRule {
 pub struct Rules(u32);
 
 impl Rules {
-    // Two bits for the number of inputs, then two for their types.
-    const NATS: u32 = 1 << 2;
-    const ONLY_FIRST_NATS: u32 = 2 << 2;
-    const ANY_KIND: u32 = 3 << 2;
+    // Two bits for the number of inputs, then two for their types: whether the first is nats, and whether the others are.
+    const ONLY_FIRST_NATS: u32 = 1 << 2;
+    const ANY_KIND: u32 = 2 << 2;
+    const NATS: u32 = 3 << 2;
     const INPUT_KINDS: u32 = 3 << 2;
     const NATS_OUT: u32 = 1 << 4;
     const ONE_IN: u32 = 1 << 5;
@@ -266,13 +266,9 @@ impl Rules {
     /// The codes of the types of the first input and of the others, for an output of type `output`.
     #[inline]
     pub(crate) fn input_kinds(self, output: u32) -> [u32; 2] {
-        let [activations, nats] = [TensorKind::I16, TensorKind::Nats].map(|kind| kind as u32);
-        match self.0 & Self::INPUT_KINDS {
-            0 => [activations; 2],
-            Self::NATS => [nats; 2],
-            Self::ONLY_FIRST_NATS => [nats, activations],
-            _ => [output; 2],
-        }
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        let kinds = self.0 >> 2;
+        if self.takes_any_kind() { [output; 2] } else { [1 + (kinds & 1), 1 + (kinds >> 1 & 1)] }
     }
 
     /// The type of the output, or `None` if both types are allowed.
