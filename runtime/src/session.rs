@@ -290,10 +290,11 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
-            let step = scope.step(machine.next);
+            let records;
+            let mut step = scope.step(machine.next);
             // What is paid for is done, even if the flash changes in between.
-            let records = step.tensors.map(|tensor| *tensor.0);
-            let step = step.over(&records);
+            records = step.tensors.map(|tensor| *tensor.0);
+            step.refer_to(&records);
             let cost = usize::try_from(scope.cost(&step).work);
             match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
                 Some(left) => budget = left,

@@ -79,10 +79,10 @@ pub(crate) struct Step<'b> {
 }
 
 impl<'b> Step<'b> {
-    /// The same operation with these records of its tensors.
+    /// Reads its tensors from these records from now on.
     #[inline]
-    pub fn over<'r>(&self, [a, b, c, y]: &'r [[u32; TENSOR_WORDS]; 4]) -> Step<'r> {
-        Step { op: self.op, tensors: [Operand(a), Operand(b), Operand(c), Operand(y)] }
+    pub fn refer_to(&mut self, [a, b, c, y]: &'b [[u32; TENSOR_WORDS]; 4]) {
+        self.tensors = [Operand(a), Operand(b), Operand(c), Operand(y)];
     }
 
     #[inline(always)]
