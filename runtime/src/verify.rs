@@ -348,8 +348,8 @@ impl Scope<'_> {
             // A multiply-accumulate is at least one step.
             macs = macs.wrapping_add(cost.macs);
         }
-        if let Some(start) = loops.innermost() {
-            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
+        if loops.start != 0 {
+            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
         }
         Ok(Cost { work: if overflows { u64::MAX } else { work }, macs })
     }
@@ -392,7 +392,7 @@ impl Scope<'_> {
             require(unused == NO_TENSOR, Fault::Operation)?;
         }
 
-        require(!rules.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
+        require(!rules.only_in_loop() || loops.start != 0, Fault::Loop)?;
 
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
         let repeat = loops.repeat;
@@ -469,7 +469,8 @@ struct Loops<'b> {
     ops: &'b [u32],
     /// The numbers of their `Loop` operations, outermost first, and zeros.
     starts: [u16; MAX_LOOP_DEPTH],
-    /// The last operation of the innermost loop.
+    /// The `Loop` operation of the innermost loop, or 0, and the last operation.
+    start: u16,
     end: u16,
     /// How often the body of the innermost loop runs, saturated.
     repeat: u64,
@@ -477,11 +478,7 @@ struct Loops<'b> {
 
 impl<'b> Loops<'b> {
     fn none(ops: &'b [u32]) -> Self {
-        Self { ops, starts: [0; MAX_LOOP_DEPTH], end: u16::MAX, repeat: 1 }
-    }
-
-    fn around(&self) -> impl Iterator<Item = u16> {
-        self.starts.into_iter().take_while(|start| *start != 0)
+        Self { ops, starts: [0; MAX_LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
     /// The number of the last operation of a loop, and how often it runs.
@@ -509,14 +506,12 @@ impl<'b> Loops<'b> {
     /// Finds the end of the innermost loop and how often it runs.
     #[inline(never)]
     fn enter(&mut self) {
-        (self.end, self.repeat) = self.around().fold((u16::MAX, 1), |(_, repeat), start| {
-            let (end, iterations) = self.read(start);
-            (end, saturating_product(iterations.into(), repeat))
-        });
-    }
-
-    fn innermost(&self) -> Option<u16> {
-        self.around().last()
+        (self.start, self.end, self.repeat) = (0, u16::MAX, 1);
+        for &start in self.starts.iter().take_while(|start| **start != 0) {
+            let (end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
+            (self.start, self.end) = (start, end);
+            self.repeat = saturating_product(iterations.into(), self.repeat);
+        }
     }
 
     /// The last operation that reads a tensor which is written by operation `first` and read here; 0 if this is not
