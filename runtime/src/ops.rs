@@ -67,6 +67,16 @@ pub struct Cost {
     pub macs: u64,
 }
 
+impl Cost {
+    /// Adds the steps of an execution itself and of its elements.
+    #[inline]
+    pub(crate) fn with_steps(self, o: &Step<'_>) -> Self {
+        let (fixed, each) = o.op.opcode.steps().parts();
+        let steps = product(o.elements(), each) + u64::from(fixed);
+        Self { work: self.work.saturating_add(steps), ..self }
+    }
+}
+
 /// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
 /// bench --work` compares the steps of all operations with the instructions that they take.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +112,19 @@ trait Operation {
         None
     }
 
-    /// What an execution costs besides [`STEPS`](Self::STEPS).
-    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost::default()
+    /// What an execution costs besides [`STEPS`](Self::STEPS), if anything.
+    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        None
+    }
+
+    /// The [bound](Self::bound) of the output. `cost` becomes what [`cost`](Self::cost) gives, if anything. An operation
+    /// with matrices reads each of them once for both.
+    #[inline(always)]
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+        if let Some(more) = Self::cost(o, matrices) {
+            *cost = more;
+        }
+        Self::bound(o, matrices)
     }
 }
 
@@ -241,13 +261,14 @@ macro_rules! operations {
             }
         }
 
+        /// The bound of the output. `cost` becomes what an execution costs besides its [`Steps`], if anything.
         #[inline(never)]
-        fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
             match o.op.opcode {
                 Opcode::Invalid => Err(OperandError::Kind),
                 $($(
                     #[cfg($cfg)]
-                    Opcode::$name => $group::$name::bound(o, matrices),
+                    Opcode::$name => $group::$name::prove(o, matrices, cost),
                     #[cfg(not($cfg))]
                     Opcode::$name => Err(OperandError::Kind),
                 )+)+
@@ -270,18 +291,16 @@ macro_rules! operations {
         /// The cost of one execution.
         #[inline(never)]
         fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-            let (fixed, each) = o.op.opcode.steps().parts();
-            let steps = product(o.elements(), each) + u64::from(fixed);
-            let Cost { work, macs } = match o.op.opcode {
-                Opcode::Invalid => Cost::default(),
+            let cost = match o.op.opcode {
+                Opcode::Invalid => None,
                 $($(
                     #[cfg($cfg)]
                     Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
-                    Opcode::$name => Cost::default(),
+                    Opcode::$name => None,
                 )+)+
             };
-            Cost { work: work.saturating_add(steps), macs }
+            cost.unwrap_or_default().with_steps(o)
         }
 
         /// Runs one operation of a verified program.

@@ -15,7 +15,7 @@ use crate::blob::Blob;
 use crate::error::LoadError;
 use crate::exact::saturating_product;
 use crate::kernel::{LANES, Packing};
-use crate::ops::bounds::{FULL, OperandError, output_bound};
+use crate::ops::bounds::{FULL, OperandError, prove};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::{
@@ -417,7 +417,8 @@ impl Scope<'_> {
         require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
         require(lives.contains(&step.y().last()), self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
-        let bound = output_bound(&step, &matrices).map_err(|error| match error {
+        let mut cost = Cost::default();
+        let bound = prove(&step, &matrices, &mut cost).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
             OperandError::Scale => Fault::Scale,
@@ -426,7 +427,7 @@ impl Scope<'_> {
         require(bound == step.y().bound(), Fault::Bound)?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 
-        let cost = step.cost(&matrices);
+        let cost = cost.with_steps(&step);
         if repeat == 1 {
             return Ok(cost);
         }

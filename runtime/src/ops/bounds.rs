@@ -5,7 +5,7 @@
 
 use super::machine::Step;
 pub use super::scratch_len;
-use super::{Extra, Matrices};
+use super::{Cost, Extra, Matrices};
 use crate::ops::record::{Op, Operand, Tensor, TensorKind};
 
 /// Why an operation refuses its operands.
@@ -98,12 +98,14 @@ pub fn output_bounds(
     require(op.opcode.compiled(), OperandError::Kind)?;
     let [a, b, c] = inputs;
     let records = [a, b, c, output].map(Tensor::encode);
-    let output = output_bound(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices)?;
+    let step = Step { op: *op, tensors: records.each_ref().map(Operand) };
+    let output = prove(&step, matrices, &mut Cost::default())?;
     Ok(Bounds { output, extra: op.opcode.extra_bound() })
 }
 
-/// The bound of the output alone.
-pub(crate) fn output_bound(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+/// The bound of the output, and the cost of one execution.
+#[inline(never)]
+pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
     use OperandError::{Bound, Kind, Scale, Shape};
     let op = &step.op;
     let rules = op.opcode.rules();
@@ -126,7 +128,7 @@ pub(crate) fn output_bound(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<u
     require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
     require(rules.scales_hold(step), Scale)?;
-    let bound = super::bound(step, matrices)?;
+    let bound = super::prove(step, matrices, cost)?;
     require(output.kind() != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
     Ok(bound)
 }

@@ -39,9 +39,9 @@ impl Operation for Conv {
         geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
     }
 
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
         let op = &o.op;
-        matrices(op.arg).map_or(Cost::default(), |matrix| {
+        matrices(op.arg).map(|matrix| {
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
             let macs = geometry.macs(channels, matrix.rows);

@@ -23,15 +23,21 @@ impl Operation for Couplings {
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
     fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        let needs = needs(&o.op, o.a().len(), matrices).ok_or(OperandError::Shape)?;
+        Self::prove(o, matrices, &mut Cost::default())
+    }
+
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
+        let mut cost = Cost::default();
+        let _ = needs(&o.op, o.a().len(), matrices, &mut cost);
+        Some(cost)
+    }
+
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+        let needs = needs(&o.op, o.a().len(), matrices, cost).ok_or(OperandError::Shape)?;
         require(needs.len == o.y().len(), OperandError::Shape)?;
         // The halfwords of a 31-bit number may have any value.
         require(needs.input_bound == FULL, OperandError::Bound)?;
         Ok(FULL)
-    }
-
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-        cost_of(&o.op, matrices).unwrap_or_default()
     }
 }
 
@@ -40,7 +46,8 @@ impl Transform for Couplings {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
         // After a change of the flash the matrices may not be those whose cost was charged.
-        if needs(op, a.len(), &|index| machine.scope.matrix(index)).is_none_or(|needs| needs.len != step.y().len()) {
+        let fits = needs(op, a.len(), &|index| machine.scope.matrix(index), &mut Cost::default());
+        if fits.is_none_or(|needs| needs.len != step.y().len()) {
             return;
         }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
@@ -78,8 +85,10 @@ struct Needs {
     input_bound: u16,
 }
 
-/// What `op` needs to move `d` coordinates; none where its matrices do not fit.
-fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
+/// What `op` needs to move `d` coordinates; none where its matrices do not fit. `cost` grows by that of the matrices that
+/// do.
+#[inline(never)]
+fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Needs> {
     let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| (2..=MAX_TENSOR_LEN).contains(&d))?;
     let (mut given, mut moved) = (d.div_ceil(2), d / 2);
     let (mut widest, mut input_bound) = (1, u16::MAX);
@@ -94,6 +103,11 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
                 return None;
             }
             input_bound = input_bound.min(matrix.input_bound);
+            let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
+            // A weight is multiplied with both parts of a number, and four rows are computed together.
+            let work = saturating_product(rows, 8 * words + ROW) + product(matrix.rows.div_ceil(LANES as u32), GROUP);
+            cost.work = cost.work.saturating_add(work);
+            cost.macs = cost.macs.saturating_add(saturating_product(rows, matrix.cols.into()));
             if !ends {
                 inputs = matrix.rows;
                 widest = widest.max(inputs);
@@ -103,21 +117,6 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
     }
     let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
     Some(Needs { len, input_bound })
-}
-
-/// What the matrices of a stack cost, as far as they exist.
-fn cost_of(op: &Op, matrices: &Matrices<'_>) -> Option<Cost> {
-    let stack = CouplingStack::unpack(op.imm, op.param)?;
-    let (mut macs, mut work) = (0u64, 0u64);
-    for at in 0..u16::from(stack.couplings).saturating_mul(stack.matrices()) {
-        let matrix = matrices(op.arg.checked_add(at)?)?;
-        let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
-        macs = macs.saturating_add(saturating_product(rows, matrix.cols.into()));
-        // A weight is multiplied with both parts of a number, and four rows are computed together.
-        work = work.saturating_add(saturating_product(rows, 8 * words + ROW));
-        work = work.saturating_add(product(matrix.rows.div_ceil(LANES as u32), GROUP));
-    }
-    Some(Cost { work, macs })
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.

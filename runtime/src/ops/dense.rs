@@ -12,14 +12,20 @@ pub(super) struct Dense;
 impl Operation for Dense {
     const STEPS: Steps = Steps::of(120, 0);
     fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        Self::prove(o, matrices, &mut Cost::default())
+    }
+
+    #[inline(always)]
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
+        *cost = rows_cost(&matrix);
         require(o.a().len() == matrix.cols && o.y().len() == matrix.rows, OperandError::Shape)?;
         require(o.a().bound() <= matrix.input_bound, OperandError::Bound)?;
         Ok(matrix.output_bound)
     }
 
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-        matrices(o.op.arg).map_or(Cost::default(), |matrix| rows_cost(&matrix))
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
+        matrices(o.op.arg).map(|matrix| rows_cost(&matrix))
     }
 }
 

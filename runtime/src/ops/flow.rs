@@ -37,9 +37,9 @@ impl Operation for Planar {
     }
 
     /// An inverted step searches for its root.
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
         let step = if o.op.param == 0 { 280 } else { 540 };
-        cost_of(o, planar_width, step, 18)
+        Some(cost_of(o, planar_width, step, 18))
     }
 }
 
@@ -57,9 +57,9 @@ impl Operation for Radial {
         bound_of(o, radial_width)
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
         let step = if o.op.param == 0 { 400 } else { 520 };
-        cost_of(o, radial_width, step, 36)
+        Some(cost_of(o, radial_width, step, 36))
     }
 }
 

@@ -16,8 +16,8 @@ impl Operation for Concat {
         Ok(rounded_bound(o.a(), o.output_frac()).max(rounded_bound(o.b(), o.output_frac())))
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost { work: product(o.b().len(), 3), macs: 0 }
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        Some(Cost { work: product(o.b().len(), 3), macs: 0 })
     }
 }
 
@@ -40,8 +40,8 @@ impl Transform for Concat {
 
 impl Operation for Slice {
     const STEPS: Steps = Steps::of(64, 0);
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Cost {
-        Cost { work: product(o.y().len(), 3), macs: 0 }
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        Some(Cost { work: product(o.y().len(), 3), macs: 0 })
     }
 
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
