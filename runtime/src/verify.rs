@@ -166,8 +166,7 @@ fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], ma
                 .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
             // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
             if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
-                let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
-                output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
+                output_bound = output_bound.max(scaled(largest, multiplier).min(u32::from(FULL)));
             }
             row += 1;
         }
@@ -181,6 +180,23 @@ fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
     let bound = u32::from(bound);
     let (high, low) = ((sum >> 16) * bound, (sum & 0xFFFF) * bound);
     if high <= 0xFFFF { (high << 16).checked_add(low) } else { None }
+}
+
+/// `a b / 2^32`, rounded half up, for factors below 2^31.
+fn scaled(a: u32, b: u32) -> u32 {
+    if cfg!(elbo_m0) {
+        scaled_by_halves(a, b)
+    } else {
+        ((u64::from(a) * u64::from(b) + (1 << 31)) >> 32) as u32
+    }
+}
+
+/// The same for a core without products of 64 bits.
+fn scaled_by_halves(a: u32, b: u32) -> u32 {
+    let (a_high, a_low, b_high, b_low) = (a >> 16, a & 0xFFFF, b >> 16, b & 0xFFFF);
+    // Two products below 2^31 - 2^16, and the upper half of one: there is room for the half that rounds.
+    let middle = a_high * b_low + a_low * b_high + (a_low * b_low >> 16);
+    a_high * b_high + (middle + (1 << 15) >> 16)
 }
 
 /// For one of the four rows of a group, of `words` words each: the sum of |w| and the last word. A row has at most 2^14
@@ -198,6 +214,11 @@ fn row_sum(group: &[u32], packing: Packing, lane: usize, words: usize) -> (u32, 
 fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     let (mut sum, mut last) = (0, 0);
     let mut words = words.as_chunks::<ROWS>().0;
+    if let [words] = words {
+        last = words[row % ROWS];
+        let lanes = abs_lanes(last);
+        return ((lanes & 0xFFFF) + (lanes >> 16), last);
+    }
     while !words.is_empty() {
         let (some, rest) = words.split_at(words.len().min(LANE_WORDS));
         words = rest;
@@ -540,6 +561,17 @@ mod tests {
         assert_eq!(abs_lanes(word([-128, 127, -1, 0])), 255 | 1 << 16);
         assert_eq!(abs_lanes(word([-128; 4])), 256 | 256 << 16);
         assert_eq!(abs_lanes(word([5, -128, 0, -7])), 133 | 7 << 16);
+    }
+
+    #[test]
+    fn products_by_halves_are_exact() {
+        let mut factors = std::vec![0u32, 1, 0x7FFF_FFFF, 0x8000, 0xFFFF, 0x1_0000, 0x7FFF_0000, 0x7FFF_8000];
+        factors.extend((1..40u32).map(|i| i.wrapping_mul(0x9E37_79B9) >> 1));
+        for &a in &factors {
+            for &b in &factors {
+                assert_eq!(scaled_by_halves(a, b), scaled(a, b), "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::noise::Silence;
     use crate::ops::Opcode;
-    use crate::ops::record::{NO_TENSOR, Op, Tensor, TensorKind};
+    use crate::ops::record::{NO_TENSOR, Op, Operand, Tensor, TensorKind};
     use crate::ops::scope::Scope;
 
     /// The result of an operation for every activation, in place.
@@ -131,7 +131,9 @@ mod tests {
         let mut arena = inputs.clone();
         let tensor = Tensor { kind: TensorKind::I16, frac: 11, bound: 1 << 15, len: 1 << 16, ..Tensor::default() };
         let op = Op { opcode, param: 0, output: 0, inputs: [0, NO_TENSOR, NO_TENSOR], arg: 0, imm };
-        let step = Step { op, tensors: [tensor, Tensor::default(), Tensor::default(), tensor] };
+        let record = tensor.encode();
+        let tensor = Operand(&record);
+        let step = Step { op, tensors: [tensor, Operand::NONE, Operand::NONE, tensor] };
         let scope = Scope::default();
         let mut noise = Silence;
         crate::ops::run(&mut Machine::new(&mut arena, &scope, &mut noise), &step);
