@@ -45,7 +45,6 @@ mod select;
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
 
-use crate::exact::product;
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
@@ -68,12 +67,12 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Adds the steps of an execution itself and of its elements.
-    #[inline]
-    pub(crate) fn with_steps(self, o: &Step<'_>) -> Self {
-        let (fixed, each) = o.op.opcode.steps().parts();
-        let steps = product(o.elements(), each) + u64::from(fixed);
-        Self { work: self.work.saturating_add(steps), ..self }
+    /// Adds what something else costs, saturated.
+    #[inline(never)]
+    fn add(&mut self, more: Self) {
+        self.work = self.work.saturating_add(more.work);
+        // There are at least as many steps.
+        self.macs = self.macs.wrapping_add(more.macs);
     }
 }
 
@@ -117,12 +116,12 @@ trait Operation {
         None
     }
 
-    /// The [bound](Self::bound) of the output. `cost` becomes what [`cost`](Self::cost) gives, if anything. An operation
-    /// with matrices reads each of them once for both.
+    /// The [bound](Self::bound) of the output. Adds what [`cost`](Self::cost) gives to `cost`. An operation with matrices
+    /// reads each of them once for both.
     #[inline(always)]
     fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
         if let Some(more) = Self::cost(o, matrices) {
-            *cost = more;
+            cost.add(more);
         }
         Self::bound(o, matrices)
     }
@@ -261,7 +260,7 @@ macro_rules! operations {
             }
         }
 
-        /// The bound of the output. `cost` becomes what an execution costs besides its [`Steps`], if anything.
+        /// The bound of the output. Adds to `cost` what an execution costs besides its [`Steps`].
         #[inline(never)]
         fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
             match o.op.opcode {
@@ -300,7 +299,9 @@ macro_rules! operations {
                     Opcode::$name => None,
                 )+)+
             };
-            cost.unwrap_or_default().with_steps(o)
+            let mut sum = o.steps();
+            sum.add(cost.unwrap_or_default());
+            sum
         }
 
         /// Runs one operation of a verified program.

@@ -214,7 +214,10 @@ fn row_sum(group: &[u32], packing: Packing, lane: usize, words: usize) -> (u32, 
 fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     let (mut sum, mut last) = (0, 0);
     let mut words = words.as_chunks::<ROWS>().0;
-    if let [words] = words {
+    // The loops below take as long as three words.
+    if cfg!(elbo_m0)
+        && let [words] = words
+    {
         last = words[row % ROWS];
         let lanes = abs_lanes(last);
         return ((lanes & 0xFFFF) + (lanes >> 16), last);
@@ -319,18 +322,14 @@ impl Scope<'_> {
     fn overlaps(&self, old: Operand<'_>, later: &[[u32; TENSOR_WORDS]]) -> (usize, bool) {
         let (start, last_read) = (old.offset(), old.last());
         let end = start.wrapping_add(old.halfwords());
-        let mut rest = later;
-        while let [new, others @ ..] = rest {
-            let new = Operand(new);
-            if new.first() > last_read {
-                break;
-            }
-            rest = others;
+        let mut alive = 0;
+        for new in later.iter().map(Operand).take_while(|new| new.first() <= last_read) {
+            alive += 1;
             if new.offset() < end && start < new.offset().wrapping_add(new.halfwords()) && !self.replaces(old, new) {
-                return (later.len() - rest.len(), true);
+                return (alive, true);
             }
         }
-        (later.len() - rest.len(), false)
+        (alive, false)
     }
 
     /// Whether tensor `new` takes exactly the place of tensor `old` in the operation that reads `old` last.
@@ -438,7 +437,7 @@ impl Scope<'_> {
         require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
         require(lives.contains(&step.y().last()), self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
-        let mut cost = Cost::default();
+        let mut cost = step.steps();
         let bound = prove(&step, &matrices, &mut cost).map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
@@ -448,7 +447,6 @@ impl Scope<'_> {
         require(bound == step.y().bound(), Fault::Bound)?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 
-        let cost = cost.with_steps(&step);
         if repeat == 1 {
             return Ok(cost);
         }

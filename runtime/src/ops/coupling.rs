@@ -106,8 +106,7 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Ne
             let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
             // A weight is multiplied with both parts of a number, and four rows are computed together.
             let work = saturating_product(rows, 8 * words + ROW) + product(matrix.rows.div_ceil(LANES as u32), GROUP);
-            cost.work = cost.work.saturating_add(work);
-            cost.macs = cost.macs.saturating_add(saturating_product(rows, matrix.cols.into()));
+            cost.add(Cost { work, macs: saturating_product(rows, matrix.cols.into()) });
             if !ends {
                 inputs = matrix.rows;
                 widest = widest.max(inputs);

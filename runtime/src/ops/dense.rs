@@ -18,7 +18,7 @@ impl Operation for Dense {
     #[inline(always)]
     fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
-        *cost = rows_cost(&matrix);
+        cost.add(rows_cost(&matrix));
         require(o.a().len() == matrix.cols && o.y().len() == matrix.rows, OperandError::Shape)?;
         require(o.a().bound() <= matrix.input_bound, OperandError::Bound)?;
         Ok(matrix.output_bound)

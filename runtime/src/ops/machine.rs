@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use super::bounds::to_q16;
 use super::{Cost, Matrices};
+use crate::exact::product;
 use crate::noise::Noise;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, Operand, TENSOR_WORDS};
 use crate::ops::scope::Scope;
@@ -111,6 +112,13 @@ impl<'b> Step<'b> {
     pub fn elements(&self) -> u32 {
         let output = if self.op.opcode.rules().fills_output() { self.y().len() } else { 0 };
         self.a().len().max(output)
+    }
+
+    /// The steps of an execution itself and of its elements, which are a part of its cost.
+    #[inline]
+    pub fn steps(&self) -> Cost {
+        let (fixed, each) = self.op.opcode.steps().parts();
+        Cost { work: product(self.elements(), each) + u64::from(fixed), macs: 0 }
     }
 
     /// The cost of one execution.
