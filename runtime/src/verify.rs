@@ -274,12 +274,7 @@ impl Scope<'_> {
         for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Operand(words);
-            let range = if t.kind_code() == TensorKind::I16 as u32 {
-                t.frac() <= 15 && (1..=FULL).contains(&t.bound())
-            } else {
-                t.kind_code() == TensorKind::Nats as u32 && t.frac() == 16 && t.bound() <= 62
-            };
-            if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
+            if !t.in_range() || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
             }
             let end = t.offset().checked_add(t.halfwords() + 3 & !3).filter(|end| *end <= self.arena_len);
@@ -391,8 +386,7 @@ impl Scope<'_> {
         require(step.op.opcode.compiled(), Fault::Unsupported)?;
         require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
-        let mut operands = step.op.inputs.iter().zip(&step.tensors);
-        for (&tensor, input) in operands.by_ref().take(rules.inputs()) {
+        for (&tensor, input) in step.op.inputs.iter().zip(&step.tensors).take(rules.inputs()) {
             // A tensor that does not exist is never alive.
             if input.first() >= here || here > input.last() {
                 return Err(if self.exists(tensor) { Fault::NotAlive } else { Fault::Operand });
@@ -400,42 +394,43 @@ impl Scope<'_> {
             let until = loops.read_until(input.first()).ok_or(Fault::NotAlive)?;
             require(input.last() >= until, self.lifetime(tensor))?;
         }
+        let [a, b, c] = step.op.inputs;
+        require(rules.inputs() > 0 || a == NO_TENSOR, Fault::Operation)?;
+        require(rules.inputs() > 1 || b == NO_TENSOR, Fault::Operation)?;
         if rules.writes_extra() {
-            let (tensor, extra) = (step.op.inputs[2], step.c());
-            require(extra.first() == here && tensor != step.op.output, Fault::Operand)?;
+            require(step.c().first() == here && c != step.op.output, Fault::Operand)?;
             // Scratch is not filled completely, so reading it could reveal what the arena held before.
             let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
-            require(extra.last() <= last, self.lifetime(tensor))?;
-            operands.next_back();
+            require(step.c().last() <= last, self.lifetime(c))?;
+        } else {
+            require(rules.inputs() > 2 || c == NO_TENSOR, Fault::Operation)?;
         }
-        for (&unused, _) in operands {
-            require(unused == NO_TENSOR, Fault::Operation)?;
+        if rules.only_in_loop() {
+            require(loops.start != 0, Fault::Loop)?;
         }
-
-        require(!rules.only_in_loop() || loops.start != 0, Fault::Loop)?;
 
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
         let repeat = loops.repeat;
         let mut written = step.op.output;
         // What is written inside a loop must die inside it.
-        let mut lives = 0..=loops.end;
+        let (mut earliest, mut latest) = (0, loops.end);
         if step.op.opcode == Opcode::Loop {
             require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
             loops.open(here).ok_or(Fault::Loop)?;
             // Every iteration writes a part of the loop's output.
-            lives = step.op.arg..=*lives.end();
+            earliest = step.op.arg;
         } else if step.op.opcode == Opcode::End {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
             let opening = loops.close(here).ok_or(Fault::Loop)?;
             written = opening.output;
             require(self.exists(written), Fault::Operand)?;
             step.tensors[3] = self.tensor(written);
-            lives = here..=u16::MAX;
+            (earliest, latest) = (here, u16::MAX);
             let slots = u64::from(step.a().len()) * u64::from(opening.imm);
             require(slots == u64::from(step.y().len()), Fault::Shape)?;
         }
         require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
-        require(lives.contains(&step.y().last()), self.lifetime(written))?;
+        require(earliest <= step.y().last() && step.y().last() <= latest, self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
         let mut cost = step.steps();
         let bound = prove(&step, &matrices, &mut cost).map_err(|error| match error {

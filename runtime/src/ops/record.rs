@@ -4,6 +4,7 @@
 //! [`Opcode::Invalid`] operation or an empty tensor. The verifier refuses these, and the interpreter skips them.
 
 use super::Opcode;
+use super::bounds::{FULL, MAX_LOG2};
 use crate::kernel::Packing;
 
 /// Largest number of elements of one tensor.
@@ -212,6 +213,20 @@ impl Operand<'_> {
     #[inline(always)]
     pub fn kind_code(self) -> u32 {
         self.0[0] & 0xFF
+    }
+
+    /// Whether its type exists, and its scale and its bound are possible for the type.
+    #[inline]
+    pub fn in_range(self) -> bool {
+        const ACTIVATIONS: u16 = TensorKind::I16 as u16;
+        const NATS: u16 = TensorKind::Nats as u16 | 16 << 8;
+        let [kind_and_frac, bound] = halves(self.0[0]);
+        // Activations have up to 15 fractional bits, nats have 16.
+        if kind_and_frac & 0xF0FF == ACTIVATIONS {
+            (1..=FULL).contains(&bound)
+        } else {
+            kind_and_frac == NATS && bound <= MAX_LOG2
+        }
     }
 
     /// Fractional bits: at most 255.
