@@ -3,7 +3,6 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
-use crate::exact::saturating_product;
 use crate::kernel;
 use crate::ops::record::Matrix;
 
@@ -30,13 +29,16 @@ impl Operation for Dense {
 }
 
 /// Steps of a row of a matrix, besides those of its weights.
-const ROW: u64 = 5;
+const ROW: u32 = 5;
 
-/// The cost of all rows of a matrix. A host may load 2^32 weights, so 32 bits are not enough.
+/// The cost of all rows of a matrix. A host may load 2^32 weights, so 32 bits are not always enough.
 pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
-    let rows = u64::from(matrix.rows);
-    let row = u64::from(matrix.row_words()) * 4 + ROW;
-    Cost { work: saturating_product(rows, row), macs: saturating_product(rows, matrix.cols.into()) }
+    let (rows, cols) = (matrix.rows, matrix.cols);
+    if (rows | cols) >> 15 == 0 {
+        return Cost { work: u64::from(rows * (matrix.row_words() * 4 + ROW)), macs: u64::from(rows * cols) };
+    }
+    let (rows, row) = (u64::from(rows), u64::from(matrix.row_words()) * 4 + u64::from(ROW));
+    Cost { work: rows.saturating_mul(row), macs: rows * u64::from(cols) }
 }
 
 impl Transform for Dense {
