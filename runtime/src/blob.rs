@@ -54,7 +54,6 @@ impl<'b> Blob<'b> {
             tensors: records(self.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
             matrices: self.matrices(),
             data: self.data(),
-            arena_len: self.arena_len(),
             tensors_start: record.tensors_start as u16,
             ops_start: record.ops_start as u16,
         })

@@ -145,8 +145,7 @@ impl<'b> Model<'b> {
         for index in 0..self.blob.program_count() {
             let record = ProgramRecord::read(self.blob.programs(), index);
             if record.kind == kind as u32 {
-                let scope = self.blob.scope(&record)?;
-                return Some((record, Scope { arena_len: self.proof.arena_len, ..scope }));
+                return Some((record, self.blob.scope(&record)?));
             }
         }
         None

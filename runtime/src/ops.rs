@@ -11,23 +11,31 @@ pub(crate) mod machine;
 mod rules;
 
 mod activation;
+#[cfg(feature = "loops")]
+mod average;
+#[cfg(feature = "bernoulli")]
+mod bernoulli;
 #[cfg(feature = "adgm")]
 mod categorical;
-mod control;
 #[cfg(feature = "conv")]
 mod conv;
 #[cfg(feature = "flow")]
 mod coupling;
 mod dense;
 mod density;
+#[cfg(feature = "elementwise")]
 mod elementwise;
 #[cfg(feature = "flow")]
 pub mod flow;
+#[cfg(feature = "gaussian")]
+mod gaussian;
 #[cfg(feature = "logistic")]
 mod logistic;
+#[cfg(feature = "loops")]
+mod loops;
 #[cfg(feature = "mixture")]
 mod mixture;
-#[cfg(all(test, feature = "logistic", feature = "robust"))]
+#[cfg(all(test, feature = "bernoulli", feature = "gaussian", feature = "logistic", feature = "robust"))]
 mod monotone;
 #[cfg(any(feature = "adgm", feature = "mixture"))]
 mod probabilities;
@@ -37,10 +45,14 @@ mod rearrange;
 pub(crate) mod record;
 #[cfg(feature = "robust")]
 mod robust;
+#[cfg(feature = "sampling")]
+mod sampling;
 mod scalar;
 pub(crate) mod scope;
 #[cfg(any(feature = "dlgm", feature = "mixture"))]
 mod select;
+#[cfg(feature = "tanh")]
+mod sigmoid;
 
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
@@ -351,19 +363,21 @@ operations! {
             Facts::NONE.within(Range::NonNegative).passing_elements();
         /// a where a >= 0, otherwise a times the slope in word 3 (Q15, below 1), rounded half up
         LeakyRelu = 40, transform, Rules::map(1).imm().scales([SameAsOutput]), Facts::NONE.holding(Immediate::Factor);
-        /// tanh(a 2^-parameter)
-        Tanh = 3, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
-            Facts::NONE.within(Range::SignedUnit);
-        /// 1 / (1 + exp(-a 2^-parameter))
-        Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
-            Facts::NONE.within(Range::Unit);
         /// exp(a 2^-parameter), saturated at 16 bits
         Exp = 5, transform, Rules::map(1).param().scales([ReadAtMost(16)]), Facts::NONE.within(Range::NonNegative);
         /// a rounded to the output's scale and clamped to the interval in word 3
         Clamp = 20, transform, Rules::map(1).imm().scales([NotCoarserThanOutput]),
             Facts::NONE.holding(Immediate::Interval).within(Range::Interval);
     }
-    [all()] elementwise {
+    [feature = "tanh"] sigmoid {
+        /// tanh(a 2^-parameter)
+        Tanh = 3, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+            Facts::NONE.within(Range::SignedUnit);
+        /// 1 / (1 + exp(-a 2^-parameter))
+        Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
+            Facts::NONE.within(Range::Unit);
+    }
+    [feature = "elementwise"] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
         Fma = 6, transform, Rules::map(3), Facts::NONE.as_precise_as(Precision::Product);
         /// a b, rounded half up once, saturated; every intermediate fits 32 bits
@@ -381,20 +395,32 @@ operations! {
         Slice = 25, transform, Rules::vectors(1).imm().scales([SameAsOutput]),
             Facts::NONE.holding(Immediate::Index).passing_elements();
     }
-    [all()] control {
+    [feature = "sampling"] sampling {
         /// independent draws of N(0, 1)
         Normal = 7, transform, Rules::vectors(0).noise().output_scale(Exactly(NORMAL_FRAC));
+    }
+    [feature = "loops"] loops {
         /// repeats the operations up to its End, whose number is in word 2; the output collects the results of all iterations
         Loop = 16, transform, Rules::vectors(0).any_kind().arg().imm(),
             Facts::NONE.opening_a_loop().holding(Immediate::Iterations).passing_elements();
         /// stores a, a scalar or a vector, in the output of its Loop at the position of the current iteration
         End = 17, transform, Rules::vectors(1).any_kind().scales([SameAsOutput]), Facts::NONE.closing_a_loop();
     }
-    [all()] density {
+    [feature = "bernoulli"] bernoulli {
         /// sum softplus(a) - b a: Bernoulli negative log-likelihood of b under logits a
         BernoulliNll = 8, reduction, Rules::reduce(2).scales([AtLeast(1)]);
+    }
+    [feature = "gaussian"] gaussian {
         /// 1/2 sum (c - a)^2 exp(-b) + b + ln 2 pi: Gaussian negative log-likelihood of c under mean a, log-variance b
         GaussianNll = 9, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
+    }
+    [feature = "loops"] average {
+        /// arithmetic mean of the scalars in a
+        Mean = 18, reduction, Rules::reduce_nats(1);
+        /// ln(1/n sum exp(a)) over the n scalars in a
+        LogMeanExp = 19, reduction, Rules::reduce_nats(1);
+    }
+    [all()] density {
         /// 1/2 sum a^2 + exp(b) - 1 - b: KL(N(a, exp b) || N(0, I))
         Kl = 10, reduction, Rules::reduce(2).scales([Any, AtLeast(EXP_FRAC)]);
         /// 1/2 sum a^2
@@ -409,10 +435,6 @@ operations! {
         Sub = 14, reduction, Rules::scalars(2);
         /// -a of a scalar
         Neg = 15, reduction, Rules::scalars(1);
-        /// arithmetic mean of the scalars in a
-        Mean = 18, reduction, Rules::reduce_nats(1);
-        /// ln(1/n sum exp(a)) over the n scalars in a
-        LogMeanExp = 19, reduction, Rules::reduce_nats(1);
         /// a + word 3: a scalar plus a signed constant in Q16
         Offset = 31, reduction, Rules::scalars(1).imm(), Facts::NONE.holding(Immediate::Nats);
     }

@@ -238,31 +238,33 @@ impl<'b, 'a> Session<'b, 'a> {
         let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
-        for (slot, tensor) in record.outputs.into_iter().enumerate().take(vectors) {
-            let (expected, given) = (scope.tensor(tensor).len() as usize, outputs.get(slot).map_or(0, |out| out.len()));
+        for slot in 0..vectors {
+            let expected = scope.tensor(record.output(slot)).len() as usize;
+            let given = outputs.get(slot).map_or(0, |out| out.len());
             if expected != given {
                 return Err(SessionError::OutputLength { expected, given });
             }
         }
-        let inputs = || record.inputs.into_iter().map(|input| scope.tensor(input)).zip(0..signature.inputs);
         // Nothing is written before everything is checked.
-        inputs().try_for_each(|(tensor, slot)| given.check(slot, tensor.len() as usize))?;
-        for (tensor, slot) in inputs() {
-            self.write_input(tensor, given, slot);
+        for slot in 0..usize::from(signature.inputs) {
+            given.check(slot, scope.tensor(record.input(slot)).len() as usize)?;
+        }
+        for slot in 0..usize::from(signature.inputs) {
+            self.write_input(scope.tensor(record.input(slot)), given, slot);
         }
         self.execute(self.model.work(kind), &scope, noise, observe)?;
-        for (tensor, out) in record.outputs.into_iter().zip(outputs.iter_mut()).take(vectors) {
-            let values = vector(self.arena, scope.tensor(tensor)).ok_or(SessionError::Changed)?;
+        for (slot, out) in outputs.iter_mut().enumerate().take(vectors) {
+            let values = vector(self.arena, scope.tensor(record.output(slot))).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }
         }
-        let scalar = record.outputs.get(vectors).filter(|_| signature.scalar);
-        Ok(Nats::from_bits(scalar.map_or(0, |tensor| read_scalar(self.arena, scope.tensor(*tensor), 0))))
+        let scalar = scope.tensor(record.output(vectors));
+        Ok(Nats::from_bits(if signature.scalar { read_scalar(self.arena, scalar, 0) } else { 0 }))
     }
 
     /// Copies an input into the arena, clamped to the range that was proved.
-    fn write_input(&mut self, tensor: Operand<'_>, given: Given<'_>, slot: u8) {
+    fn write_input(&mut self, tensor: Operand<'_>, given: Given<'_>, slot: usize) {
         let slots = vector_mut(self.arena, tensor).unwrap_or_default();
         let bound = i32::from(tensor.bound());
         match given {
@@ -320,15 +322,15 @@ enum Given<'x> {
 
 impl<'x> Given<'x> {
     /// The vector for an input; empty if it is missing.
-    fn vector(self, slot: u8) -> &'x [i16] {
+    fn vector(self, slot: usize) -> &'x [i16] {
         match self {
-            Self::Vectors(inputs) => inputs.get(usize::from(slot)).copied().unwrap_or_default(),
+            Self::Vectors(inputs) => inputs.get(slot).copied().unwrap_or_default(),
             Self::Class(_) => &[],
         }
     }
 
     /// Whether it fits an input of `expected` elements.
-    fn check(self, slot: u8, expected: usize) -> Result<(), SessionError> {
+    fn check(self, slot: usize, expected: usize) -> Result<(), SessionError> {
         match self {
             Self::Vectors(_) => {
                 let given = self.vector(slot).len();

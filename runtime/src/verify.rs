@@ -16,11 +16,10 @@ use crate::error::LoadError;
 use crate::exact::saturating_product;
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, prove};
-use crate::ops::record::Operand;
+use crate::ops::record::{LOOP_DEPTH, Operand};
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_LOOP_DEPTH, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord,
-    TENSOR_WORDS, TensorKind,
+    Cost, Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS, TensorKind,
 };
 
 /// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
@@ -55,7 +54,7 @@ impl Proof {
 pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Result<(), LoadError> {
     let programs = blob.programs();
     verify_matrices(blob)?;
-    let checks = Checks::of(blob);
+    let (checks, arena_len) = (Checks::of(blob), blob.arena_len());
     let (mut seen, mut ops_end, mut tensors_end) = (0u32, 0, 0);
     for index in 0..blob.program_count() {
         let program = index as u16;
@@ -70,7 +69,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         let scope = scope.ok_or(LoadError::ProgramRange { program })?;
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
         scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
-        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record)?);
+        proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record, arena_len)?);
         let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(kind, &checks));
         // A check that could not be made proves nothing, whatever follows from it.
         let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
@@ -268,8 +267,8 @@ impl Scope<'_> {
         holds.then_some(())
     }
 
-    /// Checks every tensor and returns the halfwords of arena that they take.
-    fn verify_tensors(&self, record: &ProgramRecord) -> Result<u32, LoadError> {
+    /// Checks every tensor and returns the halfwords of arena that they take, which are at most `declared`.
+    fn verify_tensors(&self, record: &ProgramRecord, declared: u32) -> Result<u32, LoadError> {
         let (mut arena_len, mut previous) = (0, 0);
         for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
@@ -277,7 +276,7 @@ impl Scope<'_> {
             if !t.in_range() || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let end = t.offset().checked_add(t.halfwords() + 3 & !3).filter(|end| *end <= self.arena_len);
+            let end = t.offset().checked_add(t.halfwords() + 3 & !3).filter(|end| *end <= declared);
             let end = end.filter(|_| t.offset().is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
             arena_len = arena_len.max(end);
             let written = match usize::from(t.first()).checked_sub(1) {
@@ -483,7 +482,7 @@ const MAX_ITERATIONS: u32 = 1 << 16;
 struct Loops<'b> {
     ops: &'b [u32],
     /// The numbers of their `Loop` operations, outermost first, and zeros.
-    starts: [u16; MAX_LOOP_DEPTH],
+    starts: [u16; LOOP_DEPTH],
     /// The `Loop` operation of the innermost loop, or 0, and the last operation.
     start: u16,
     end: u16,
@@ -493,7 +492,7 @@ struct Loops<'b> {
 
 impl<'b> Loops<'b> {
     fn none(ops: &'b [u32]) -> Self {
-        Self { ops, starts: [0; MAX_LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
+        Self { ops, starts: [0; LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
     /// The number of the last operation of a loop, and how often it runs.

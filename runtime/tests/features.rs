@@ -20,12 +20,18 @@ fn an_operation_that_is_left_out_is_refused() {
 fn a_feature_brings_its_operations() {
     let features = [
         ("adgm", cfg!(feature = "adgm")),
+        ("bernoulli", cfg!(feature = "bernoulli")),
         ("conv", cfg!(feature = "conv")),
         ("dlgm", cfg!(feature = "dlgm")),
+        ("elementwise", cfg!(feature = "elementwise")),
         ("flow", cfg!(feature = "flow")),
+        ("gaussian", cfg!(feature = "gaussian")),
         ("logistic", cfg!(feature = "logistic")),
+        ("loops", cfg!(feature = "loops")),
         ("mixture", cfg!(feature = "mixture")),
         ("robust", cfg!(feature = "robust")),
+        ("sampling", cfg!(feature = "sampling")),
+        ("tanh", cfg!(feature = "tanh")),
     ];
     let mut operations = features.map(|_| 0);
     for opcode in Opcode::ALL {

@@ -13,6 +13,8 @@
 //! | [`log_mean_exp`] | Q16 | 0.55 |
 //! | [`sqrt`] | half the argument's | 0.5 |
 
+use crate::exact;
+
 mod activation;
 mod activation_table;
 mod explog;
@@ -33,7 +35,7 @@ pub(crate) use root::sqrt_rem;
 /// The quotient by a divisor from 1 to 2^31, computed bit by bit. It runs only once per score or step of a flow, and
 /// the compiler's own 64-bit division takes 900 bytes of code.
 #[inline(never)]
-pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
+pub fn divide(mut dividend: u64, divisor: u32) -> u64 {
     let mut rest = 0u32;
     for _ in 0..u64::BITS {
         rest = rest << 1 | (dividend >> 63) as u32;
@@ -44,6 +46,15 @@ pub(crate) fn divide(mut dividend: u64, divisor: u32) -> u64 {
         }
     }
     dividend
+}
+
+/// Mean of at most 65536 scalars, rounded half up; 0 if there are none.
+pub fn mean(terms: impl Iterator<Item = i64>) -> i64 {
+    let (sum, count) = terms.fold((0i64, 0u32), |(sum, count), term| (exact::add_64(sum, term), count + 1));
+    // floor((sum + count / 2) / count). Ones' complement gives the floor of a negative sum.
+    let sum = exact::add_64(sum, i64::from(count / 2));
+    let sign = sum >> 63;
+    divide((sum ^ sign) as u64, count.max(1)) as i64 ^ sign
 }
 
 /// Converts an accumulator to an activation: `acc * m / 2^32`, rounded to nearest (halves up) and saturated.
@@ -84,8 +95,20 @@ mod tests {
         assert_eq!(requantize(i32::MIN, i32::MIN), i16::MAX);
     }
 
+    #[test]
+    fn means_round_half_up() {
+        assert_eq!(mean([].into_iter()), 0);
+        assert_eq!([mean([1, 2].into_iter()), mean([-1, -2].into_iter()), mean([-1, -1, 0].into_iter())], [2, -1, -1]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn mean_is_rounded_to_nearest(terms in prop::collection::vec(-(1i64 << 40)..1 << 40, 1..100)) {
+            let exact = terms.iter().sum::<i64>() as f64 / terms.len() as f64;
+            prop_assert!((mean(terms.iter().copied()) as f64 - exact).abs() <= 0.501);
+        }
+
         #[test]
         fn requantize_is_the_exact_rounded_product(acc: i32, m: i32, shift in 0u32..31) {
             let m = m >> shift;

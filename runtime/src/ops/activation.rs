@@ -7,8 +7,6 @@ use crate::{exact, fixed};
 
 pub(super) struct Relu;
 pub(super) struct LeakyRelu;
-pub(super) struct Tanh;
-pub(super) struct Sigmoid;
 pub(super) struct Exp;
 pub(super) struct Clamp;
 
@@ -40,32 +38,6 @@ impl Transform for LeakyRelu {
         for q in moved(machine.arena, step.a(), step.y()).iter_mut().filter(|q| **q < 0) {
             *q = (exact::add(exact::mul((*q).into(), slope), 1 << 14) >> 15) as i16;
         }
-    }
-}
-
-impl Operation for Tanh {
-    const STEPS: Steps = Steps::of(92, 8);
-    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(i16::MAX as u16)
-    }
-}
-
-impl Transform for Tanh {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
-        map_q16(machine.arena, step, fixed::tanh);
-    }
-}
-
-impl Operation for Sigmoid {
-    const STEPS: Steps = Steps::of(92, 10);
-    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(i16::MAX as u16)
-    }
-}
-
-impl Transform for Sigmoid {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
-        map_q16(machine.arena, step, fixed::sigmoid);
     }
 }
 

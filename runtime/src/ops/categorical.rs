@@ -25,7 +25,7 @@ impl Operation for OneHot {
 
 impl Transform for OneHot {
     fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
-        let iteration = machine.innermost().map_or(0, |(_, iteration)| iteration);
+        let iteration = machine.loops.innermost().map_or(0, |(_, iteration)| iteration);
         let out = vector_mut(machine.arena, step.y()).unwrap_or_default();
         out.fill(0);
         if let Some(chosen) = out.get_mut(usize::from(iteration)) {
@@ -68,7 +68,7 @@ impl Transform for MeanVec {
         let arena = &mut *machine.arena;
         for i in 0..y.len().min(a.len()) {
             let terms = (i..a.len()).step_by(y.len().max(1) as usize);
-            let mean = super::scalar::mean(terms.map(|i| i64::from(at(arena, a.offset(), i))));
+            let mean = fixed::mean(terms.map(|i| i64::from(at(arena, a.offset(), i))));
             put(arena, y.offset(), i, mean as i32);
         }
     }

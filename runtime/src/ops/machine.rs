@@ -5,67 +5,38 @@
 use core::ops::Range;
 
 use super::bounds::to_q16;
+#[cfg(feature = "loops")]
+use super::loops::Frames;
 use super::{Cost, Matrices};
 use crate::exact::product;
 use crate::noise::Noise;
-use crate::ops::record::{MAX_LOOP_DEPTH, Op, Operand, TENSOR_WORDS};
+use crate::ops::record::{Op, Operand, TENSOR_WORDS};
 use crate::ops::scope::Scope;
 
 /// A running program.
 pub(crate) struct Machine<'s, 'n> {
     pub arena: &'s mut [i16],
     pub scope: &'s Scope<'s>,
+    #[cfg_attr(not(feature = "sampling"), allow(dead_code))]
     pub noise: &'n mut dyn Noise,
     /// Index of the next operation, counted from 0.
     pub next: usize,
     /// Set if a program that changed after its proof cannot continue.
     pub halted: bool,
-    loops: [Frame; MAX_LOOP_DEPTH],
-    depth: usize,
-}
-
-/// An open loop: the index of its `Loop` operation and the current iteration, both below 2^16.
-#[derive(Clone, Copy, Default)]
-struct Frame {
-    start: u16,
-    iteration: u16,
+    #[cfg(feature = "loops")]
+    pub loops: Frames,
 }
 
 impl<'s, 'n> Machine<'s, 'n> {
     pub fn new(arena: &'s mut [i16], scope: &'s Scope<'s>, noise: &'n mut dyn Noise) -> Self {
-        let loops = [Frame::default(); MAX_LOOP_DEPTH];
-        Self { arena, scope, noise, next: 0, halted: false, loops, depth: 0 }
-    }
-
-    /// Opens a loop at the current operation.
-    #[inline]
-    pub fn open(&mut self) {
-        match self.loops.get_mut(self.depth) {
-            Some(frame) => {
-                *frame = Frame { start: self.next as u16, iteration: 0 };
-                self.depth += 1;
-            }
-            None => self.halted = true,
-        }
-    }
-
-    /// The `Loop` operation of the innermost loop and its current iteration.
-    #[inline]
-    pub fn innermost(&self) -> Option<(usize, u16)> {
-        let frame = self.loops.get(self.depth.checked_sub(1)?)?;
-        Some((usize::from(frame.start), frame.iteration))
-    }
-
-    /// Returns to the first operation of the innermost loop, or leaves the loop after its last iteration.
-    #[inline]
-    pub fn repeat(&mut self, iterations: u32) {
-        let Some(frame) = self.depth.checked_sub(1).and_then(|top| self.loops.get_mut(top)) else { return };
-        match frame.iteration.checked_add(1) {
-            Some(iteration) if u32::from(iteration) < iterations => {
-                frame.iteration = iteration;
-                self.next = usize::from(frame.start);
-            }
-            _ => self.depth -= 1,
+        Self {
+            arena,
+            scope,
+            noise,
+            next: 0,
+            halted: false,
+            #[cfg(feature = "loops")]
+            loops: Frames::new(),
         }
     }
 }
@@ -148,6 +119,7 @@ impl<'b> Step<'b> {
 
 /// The operands of a reduction.
 pub(crate) struct Values<'m> {
+    #[cfg_attr(not(feature = "loops"), allow(dead_code))]
     arena: &'m [i16],
     step: &'m Step<'m>,
     /// The inputs of type activations.
@@ -186,6 +158,7 @@ impl<'m> Values<'m> {
     }
 
     /// All scalars of the first input.
+    #[cfg(feature = "loops")]
     #[inline(always)]
     pub fn terms(&self) -> impl Iterator<Item = i64> + Clone {
         let tensor = self.step.a();

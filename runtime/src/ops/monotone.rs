@@ -1,7 +1,7 @@
 //! A worse fit never scores as less anomalous: every density is monotone where its definition is, up to its stated
 //! limit. The tests go through every value of one operand, and through the extremes of the others.
 
-use super::{density, logistic, robust};
+use super::{bernoulli, density, gaussian, logistic, robust};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -28,7 +28,7 @@ fn never_falls(what: &str, over: impl IntoIterator<Item = i16>, tolerance: i64, 
 fn bernoulli() {
     for frac in [1, 4, 11, 15] {
         for x_frac in [0, 4, 15] {
-            let nll = |l: i16, x: i16| density::bernoulli_nll(&[l], frac, &[x], x_frac);
+            let nll = |l: i16, x: i16| bernoulli::bernoulli_nll(&[l], frac, &[x], x_frac);
             for q in EXTREMES {
                 // A pixel that is black or white, or blacker or whiter, becomes likelier with its logit.
                 if q <= 0 {
@@ -70,7 +70,7 @@ fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nl
 #[test]
 fn gaussian() {
     for (frac, scale_frac) in [(8, 11), (11, 12), (15, 15), (8, 15), (15, 11)] {
-        let nll = |mean: i16, b: i16, x: i16| density::gaussian_nll(&[mean], &[b], scale_frac, &[x], frac);
+        let nll = |mean: i16, b: i16, x: i16| gaussian::gaussian_nll(&[mean], &[b], scale_frac, &[x], frac);
         location_and_scale("gaussian", 1, frac, scale_frac, nll);
     }
 }

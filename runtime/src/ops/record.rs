@@ -11,6 +11,8 @@ use crate::kernel::Packing;
 pub const MAX_TENSOR_LEN: u32 = 1 << 16;
 /// Largest nesting depth of loops.
 pub const MAX_LOOP_DEPTH: usize = 4;
+/// The nesting depth of loops that this build can run.
+pub(crate) const LOOP_DEPTH: usize = if cfg!(feature = "loops") { MAX_LOOP_DEPTH } else { 0 };
 /// The reference that means "no tensor".
 pub const NO_TENSOR: u16 = u16::MAX;
 
@@ -389,6 +391,18 @@ impl ProgramRecord {
             work: long(w0, w1),
             macs: long(m0, m1),
         }
+    }
+
+    /// The tensor of an input, or [`NO_TENSOR`].
+    #[inline]
+    pub fn input(&self, slot: usize) -> u16 {
+        self.inputs.get(slot).copied().unwrap_or(NO_TENSOR)
+    }
+
+    /// The tensor of an output, or [`NO_TENSOR`].
+    #[inline]
+    pub fn output(&self, slot: usize) -> u16 {
+        self.outputs.get(slot).copied().unwrap_or(NO_TENSOR)
     }
 
     /// The record's words.

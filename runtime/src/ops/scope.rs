@@ -12,7 +12,6 @@ pub(crate) struct Scope<'b> {
     pub tensors: &'b [u32],
     pub matrices: &'b [u32],
     pub data: &'b [u32],
-    pub arena_len: u32,
     pub tensors_start: u16,
     pub ops_start: u16,
 }
