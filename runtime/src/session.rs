@@ -10,7 +10,7 @@ use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
-use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
+use crate::ops::machine::{Machine, Step, read_scalar, vector, vector_mut};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::ProgramKind;
@@ -292,11 +292,10 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
-            let records;
-            let mut step = scope.step(machine.next);
+            let step = scope.step(machine.next);
             // What is paid for is done, even if the flash changes in between.
-            records = step.tensors.map(|tensor| *tensor.0);
-            step.refer_to(&records);
+            let (a, b, c, y) = (*step.a().0, *step.b().0, *step.c().0, *step.y().0);
+            let step = Step { tensors: [Operand(&a), Operand(&b), Operand(&c), Operand(&y)], ..step };
             let cost = usize::try_from(scope.cost(&step).work);
             match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
                 Some(left) => budget = left,

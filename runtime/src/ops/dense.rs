@@ -3,6 +3,7 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::saturating_product;
 use crate::kernel;
 use crate::ops::record::Matrix;
 
@@ -37,8 +38,8 @@ pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
     if (rows | cols) >> 15 == 0 {
         return Cost { work: u64::from(rows * (matrix.row_words() * 4 + ROW)), macs: u64::from(rows * cols) };
     }
-    let (rows, row) = (u64::from(rows), u64::from(matrix.row_words()) * 4 + u64::from(ROW));
-    Cost { work: rows.saturating_mul(row), macs: rows * u64::from(cols) }
+    let row = u64::from(matrix.row_words()) * 4 + u64::from(ROW);
+    Cost { work: saturating_product(rows.into(), row), macs: u64::from(rows) * u64::from(cols) }
 }
 
 impl Transform for Dense {

@@ -10,7 +10,7 @@ use super::loops::Frames;
 use super::{Cost, Matrices};
 use crate::exact::product;
 use crate::noise::Noise;
-use crate::ops::record::{Op, Operand, TENSOR_WORDS};
+use crate::ops::record::{Op, Operand};
 use crate::ops::scope::Scope;
 
 /// A running program.
@@ -51,12 +51,6 @@ pub(crate) struct Step<'b> {
 }
 
 impl<'b> Step<'b> {
-    /// Reads its tensors from these records from now on.
-    #[inline]
-    pub fn refer_to(&mut self, [a, b, c, y]: &'b [[u32; TENSOR_WORDS]; 4]) {
-        self.tensors = [Operand(a), Operand(b), Operand(c), Operand(y)];
-    }
-
     #[inline(always)]
     pub fn a(&self) -> Operand<'b> {
         self.tensors[0]

@@ -23,8 +23,13 @@ impl<'b> Scope<'b> {
     }
 
     /// A tensor by its reference.
-    #[inline]
+    #[inline(never)]
     pub fn tensor(&self, reference: u16) -> Operand<'b> {
+        self.operand(reference)
+    }
+
+    #[inline(always)]
+    fn operand(&self, reference: u16) -> Operand<'b> {
         self.tensors.as_chunks().0.get(usize::from(reference)).map_or(Operand::NONE, Operand)
     }
 
@@ -33,7 +38,7 @@ impl<'b> Scope<'b> {
     pub fn step(&self, index: usize) -> Step<'b> {
         let op = Op::decode(record(self.ops, index));
         let [a, b, c] = op.inputs;
-        Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
+        Step { op, tensors: [self.operand(a), self.operand(b), self.operand(c), self.operand(op.output)] }
     }
 
     /// Number of operations.
