@@ -420,12 +420,12 @@ impl Scope<'_> {
             earliest = step.op.arg;
         } else if step.op.opcode == Opcode::End {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
-            let opening = loops.close(here).ok_or(Fault::Loop)?;
-            written = opening.output;
+            let (output, iterations) = loops.close(here).ok_or(Fault::Loop)?;
+            written = output;
             require(self.exists(written), Fault::Operand)?;
             step.tensors[3] = self.tensor(written);
             (earliest, latest) = (here, u16::MAX);
-            let slots = u64::from(step.a().len()) * u64::from(opening.imm);
+            let slots = u64::from(step.a().len()) * u64::from(iterations);
             require(slots == u64::from(step.y().len()), Fault::Shape)?;
         }
         require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
@@ -495,26 +495,26 @@ impl<'b> Loops<'b> {
         Self { ops, starts: [0; LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
-    /// The number of the last operation of a loop, and how often it runs.
-    fn read(&self, start: u16) -> (u16, u32) {
+    /// The output of a loop, the number of its last operation, and how often it runs.
+    fn read(&self, start: u16) -> (u16, u16, u32) {
         Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1))
     }
 
     /// Opens the loop of operation `start`, which must end inside the innermost one.
     fn open(&mut self, start: u16) -> Option<()> {
-        let (end, iterations) = self.read(start);
+        let (_, end, iterations) = self.read(start);
         let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end).contains(&end);
         *self.starts.iter_mut().find(|start| **start == 0).filter(|_| valid)? = start;
         self.enter();
         Some(())
     }
 
-    /// Closes the innermost loop, which must end at operation `here`, and returns its `Loop` operation.
-    fn close(&mut self, here: u16) -> Option<Op> {
-        let start = self.starts.iter_mut().rfind(|start| **start != 0)?;
-        let opening = Op::read(self.ops, usize::from(core::mem::take(start)).wrapping_sub(1));
+    /// Closes the innermost loop, which must end at operation `here`, and returns its output and how often it runs.
+    fn close(&mut self, here: u16) -> Option<(u16, u32)> {
+        let (output, end, iterations) = self.read(self.start);
+        *self.starts.iter_mut().rfind(|start| **start != 0)? = 0;
         self.enter();
-        Some(opening).filter(|opening| opening.arg == here)
+        (end == here).then_some((output, iterations))
     }
 
     /// Finds the end of the innermost loop and how often it runs.
@@ -522,7 +522,7 @@ impl<'b> Loops<'b> {
     fn enter(&mut self) {
         (self.start, self.end, self.repeat) = (0, u16::MAX, 1);
         for &start in self.starts.iter().take_while(|start| **start != 0) {
-            let (end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
+            let (_, end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
             (self.start, self.end) = (start, end);
             self.repeat = saturating_product(iterations.into(), self.repeat);
         }
@@ -535,7 +535,7 @@ impl<'b> Loops<'b> {
     fn read_until(&self, first: u16) -> Option<u16> {
         for &start in self.starts.iter().take_while(|start| **start != 0) {
             if start >= first {
-                return (start > first).then(|| self.read(start).0);
+                return (start > first).then(|| self.read(start).1);
             }
         }
         Some(0)

@@ -99,14 +99,14 @@ impl Transform for End {
             machine.halted = true;
             return;
         };
-        let opening = Op::read(machine.scope.ops, start);
+        let (output, _, iterations) = Op::loop_fields(machine.scope.ops, start);
         let value = step.a();
         let width = if value.kind() == TensorKind::Nats { 4 } else { 1 };
         let halfwords = value.len().saturating_mul(width);
-        let slots = machine.scope.tensor(opening.output).offset();
+        let slots = machine.scope.tensor(output).offset();
         let slot = slots.wrapping_add(u32::from(iteration).wrapping_mul(halfwords));
         copy(machine.arena, value.offset(), halfwords, slot, 0);
-        if let Some(start) = machine.loops.repeat(opening.imm) {
+        if let Some(start) = machine.loops.repeat(iterations) {
             machine.next = start;
         }
     }

@@ -67,7 +67,7 @@ impl Op {
     pub(crate) fn record_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
         ops.as_chunks::<OP_WORDS>().0.get(index).is_some_and(|record| {
             let [_, output] = halves(record[0]);
-            output == tensor || Self::read(ops, index).writes(tensor)
+            output == tensor || Self::decode(record).writes(tensor)
         })
     }
 
@@ -77,11 +77,11 @@ impl Op {
         Opcode::from_code(word(ops, index.wrapping_mul(OP_WORDS)) & 0xFF)
     }
 
-    /// The fields `arg` and `imm` of a record: the end and the iterations of a `Loop`.
+    /// The fields `output`, `arg` and `imm` of a record: the output, the end and the iterations of a `Loop`.
     #[inline]
-    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u32) {
-        let [_, _, w2, imm] = *record::<OP_WORDS>(ops, index);
-        ((w2 >> 16) as u16, imm)
+    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u16, u32) {
+        let [w0, _, w2, imm] = *record::<OP_WORDS>(ops, index);
+        ((w0 >> 16) as u16, (w2 >> 16) as u16, imm)
     }
 
     /// The lower and the upper end of a `Clamp`'s interval.
