@@ -60,7 +60,7 @@ pub use rules::{Extra, Rules, ScaleRule};
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
-use bounds::{EXP_FRAC, MIN_FRAC, OperandError};
+use bounds::{EXP_FRAC, MIN_FRAC, OperandError, Verdict};
 use machine::{Machine, Step, Values};
 
 /// Fractional bits of noise.
@@ -274,14 +274,14 @@ macro_rules! operations {
 
         /// The bound of the output. Adds to `cost` what an execution costs besides its [`Steps`].
         #[inline(never)]
-        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
             match o.op.opcode {
-                Opcode::Invalid => Err(OperandError::Kind),
+                Opcode::Invalid => Verdict::of(Err(OperandError::Kind)),
                 $($(
                     #[cfg($cfg)]
-                    Opcode::$name => $group::$name::prove(o, matrices, cost),
+                    Opcode::$name => Verdict::of($group::$name::prove(o, matrices, cost)),
                     #[cfg(not($cfg))]
-                    Opcode::$name => Err(OperandError::Kind),
+                    Opcode::$name => Verdict::of(Err(OperandError::Kind)),
                 )+)+
             }
         }

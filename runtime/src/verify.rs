@@ -432,12 +432,13 @@ impl Scope<'_> {
         require(earliest <= step.y().last() && step.y().last() <= latest, self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
         let mut cost = step.steps();
-        let bound = prove(&step, &matrices, &mut cost).map_err(|error| match error {
+        let bound = prove(&step, &matrices, &mut cost).result().map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
             OperandError::Scale => Fault::Scale,
             OperandError::Bound => Fault::Bound,
         })?;
+        // A tensor of nats that declares it is in range.
         require(bound == step.y().bound(), Fault::Bound)?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 

@@ -21,6 +21,34 @@ pub enum OperandError {
     Bound,
 }
 
+/// The bound of an output, or an error, in one word: the compiler packs a `Result` of them in more instructions.
+#[derive(Clone, Copy)]
+pub(crate) struct Verdict(u32);
+
+impl Verdict {
+    #[inline(always)]
+    pub fn of(result: Result<u16, OperandError>) -> Self {
+        match result {
+            Ok(bound) => Self(bound.into()),
+            Err(error) => Self(u32::MAX - error as u32),
+        }
+    }
+
+    #[inline(always)]
+    pub fn result(self) -> Result<u16, OperandError> {
+        use OperandError::{Bound, Kind, Scale, Shape};
+        match u16::try_from(self.0) {
+            Ok(bound) => Ok(bound),
+            Err(_) => Err(match u32::MAX - self.0 {
+                0 => Kind,
+                1 => Shape,
+                2 => Scale,
+                _ => Bound,
+            }),
+        }
+    }
+}
+
 /// Bound of a saturated activation.
 pub const FULL: u16 = 1 << 15;
 /// Largest log2 of nats. It leaves room for a sign and one addition in 64 bits.
@@ -99,14 +127,24 @@ pub fn output_bounds(
     let [a, b, c] = inputs;
     let records = [a, b, c, output].map(Tensor::encode);
     let step = Step { op: *op, tensors: records.each_ref().map(Operand) };
-    let output = prove(&step, matrices, &mut Cost::default())?;
-    Ok(Bounds { output, extra: op.opcode.extra_bound() })
+    let bound = prove(&step, matrices, &mut Cost::default()).result()?;
+    require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, OperandError::Bound)?;
+    Ok(Bounds { output: bound, extra: op.opcode.extra_bound() })
 }
 
-/// The bound of the output, and the cost of one execution.
+/// The bound of the output, which a tensor of nats may not be able to declare. The cost of one execution is added to
+/// `cost`, except for its steps.
 #[inline(never)]
-pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
-    use OperandError::{Bound, Kind, Scale, Shape};
+pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
+    match operands_fit(step, matrices) {
+        Ok(()) => super::prove(step, matrices, cost),
+        Err(error) => Verdict::of(Err(error)),
+    }
+}
+
+#[inline(always)]
+fn operands_fit(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<(), OperandError> {
+    use OperandError::{Kind, Scale, Shape};
     let op = &step.op;
     let rules = op.opcode.rules();
     if rules.writes_extra() {
@@ -119,16 +157,13 @@ pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -
         require(Some(step.c().len()) == len, Shape)?;
     }
     let (first, output) = (step.a().len(), step.y());
+    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind_code()));
     for input in step.tensors.iter().take(rules.inputs()) {
         require(kind == input.kind_code(), Kind)?;
         require(len.is_none_or(|len| len == input.len()), Shape)?;
         kind = others;
     }
-    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
-    require(rules.scales_hold(step), Scale)?;
-    let bound = super::prove(step, matrices, cost)?;
-    require(output.kind() != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
-    Ok(bound)
+    require(rules.scales_hold(step), Scale)
 }
