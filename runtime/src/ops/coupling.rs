@@ -13,7 +13,7 @@ use crate::coupling::{CouplingStack, HiddenActivation};
 use crate::exact::{product, saturating_product};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
-use crate::ops::record::{MAX_TENSOR_LEN, Op};
+use crate::ops::record::{MAX_TENSOR_LEN, Matrix, Op};
 
 pub(super) struct Couplings;
 
@@ -74,7 +74,7 @@ const LOWER: u32 = 15;
 /// Steps of four rows of a matrix, besides those of its weights.
 const GROUP: u32 = 165;
 /// Further steps of one row: its activation function, or a part of those of a coordinate.
-const ROW: u64 = 30;
+const ROW: u32 = 30;
 
 /// What a stack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +103,7 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Ne
                 return None;
             }
             input_bound = input_bound.min(matrix.input_bound);
-            let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
-            // A weight is multiplied with both parts of a number, and four rows are computed together.
-            let work = saturating_product(rows, 8 * words + ROW) + product(matrix.rows.div_ceil(LANES as u32), GROUP);
-            cost.add(Cost { work, macs: saturating_product(rows, matrix.cols.into()) });
+            cost.add(matrix_cost(&matrix));
             if !ends {
                 inputs = matrix.rows;
                 widest = widest.max(inputs);
@@ -116,6 +113,18 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Ne
     }
     let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
     Some(Needs { len, input_bound })
+}
+
+/// The cost of a matrix. A weight is multiplied with both parts of a number, and four rows are computed together.
+fn matrix_cost(matrix: &Matrix) -> Cost {
+    let (rows, cols, words) = (matrix.rows, matrix.cols, matrix.row_words());
+    if (rows | cols) >> 15 == 0 {
+        let work = rows * (8 * words + ROW) + rows.div_ceil(LANES as u32) * GROUP;
+        return Cost { work: work.into(), macs: u64::from(rows * cols) };
+    }
+    let groups = product(rows.div_ceil(LANES as u32), GROUP);
+    let (rows, row) = (u64::from(rows), 8 * u64::from(words) + u64::from(ROW));
+    Cost { work: saturating_product(rows, row).saturating_add(groups), macs: saturating_product(rows, cols.into()) }
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.
