@@ -80,7 +80,7 @@ pub struct Cost {
 
 impl Cost {
     /// Adds what something else costs, saturated.
-    #[inline(never)]
+    #[inline]
     fn add(&mut self, more: Self) {
         self.work = self.work.saturating_add(more.work);
         // There are at least as many steps.

@@ -157,13 +157,13 @@ fn operands_fit(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<(), OperandE
         require(Some(step.c().len()) == len, Shape)?;
     }
     let (first, output) = (step.a().len(), step.y());
-    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind_code()));
     for input in step.tensors.iter().take(rules.inputs()) {
         require(kind == input.kind_code(), Kind)?;
         require(len.is_none_or(|len| len == input.len()), Shape)?;
         kind = others;
     }
+    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
     require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
     require(rules.scales_hold(step), Scale)
 }

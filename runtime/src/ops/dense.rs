@@ -4,8 +4,7 @@ use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::exact::saturating_product;
-use crate::kernel;
-use crate::ops::record::Matrix;
+use crate::kernel::{self, LANES};
 
 pub(super) struct Dense;
 
@@ -18,28 +17,33 @@ impl Operation for Dense {
     #[inline(always)]
     fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
-        cost.add(rows_cost(&matrix));
+        add_rows(matrix.rows, matrix.cols, cost);
         require(o.a().len() == matrix.cols && o.y().len() == matrix.rows, OperandError::Shape)?;
         require(o.a().bound() <= matrix.input_bound, OperandError::Bound)?;
         Ok(matrix.output_bound)
     }
 
     fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
-        matrices(o.op.arg).map(|matrix| rows_cost(&matrix))
+        let matrix = matrices(o.op.arg)?;
+        let mut cost = Cost::default();
+        add_rows(matrix.rows, matrix.cols, &mut cost);
+        Some(cost)
     }
 }
 
 /// Steps of a row of a matrix, besides those of its weights.
 const ROW: u32 = 5;
 
-/// The cost of all rows of a matrix. A host may load 2^32 weights, so 32 bits are not always enough.
-pub(super) fn rows_cost(matrix: &Matrix) -> Cost {
-    let (rows, cols) = (matrix.rows, matrix.cols);
+/// Adds the cost of all rows of a matrix to `cost`. A host may load 2^32 weights, so 32 bits are not always enough.
+#[inline(never)]
+fn add_rows(rows: u32, cols: u32, cost: &mut Cost) {
+    let words = cols.div_ceil(LANES as u32);
     if (rows | cols) >> 15 == 0 {
-        return Cost { work: u64::from(rows * (matrix.row_words() * 4 + ROW)), macs: u64::from(rows * cols) };
+        cost.add(Cost { work: u64::from(rows * (words * 4 + ROW)), macs: u64::from(rows * cols) });
+    } else {
+        let row = u64::from(words) * 4 + u64::from(ROW);
+        cost.add(Cost { work: saturating_product(rows.into(), row), macs: u64::from(rows) * u64::from(cols) });
     }
-    let row = u64::from(matrix.row_words()) * 4 + u64::from(ROW);
-    Cost { work: saturating_product(rows.into(), row), macs: u64::from(rows) * u64::from(cols) }
 }
 
 impl Transform for Dense {
