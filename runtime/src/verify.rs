@@ -251,15 +251,20 @@ impl Scope<'_> {
         let past_the_end = self.op_count() as u16 + 1;
         let ([a, b], [c, d]) = (record.inputs, record.outputs);
         let mut holds = a != b || b == NO_TENSOR;
-        for (reference, place) in [a, b, c, d].into_iter().zip(0u8..) {
-            let (t, slot) = (self.tensor(reference), place & 1);
-            let (used, kind, alive) = if place < 2 {
-                (signature.inputs, TensorKind::I16, t.first() == 0)
+        for (reference, slot) in [a, b].into_iter().zip(0..) {
+            let t = self.tensor(reference);
+            holds &= if slot < signature.inputs {
+                t.kind_code() == TensorKind::I16 as u32 && t.first() == 0
             } else {
-                (signature.outputs(), signature.output(slot), t.last() == past_the_end)
+                reference == NO_TENSOR
             };
-            holds &= if slot < used {
-                t.kind() == kind && alive && (kind == TensorKind::I16 || t.len() == 1)
+        }
+        for (reference, slot) in [c, d].into_iter().zip(0..) {
+            let t = self.tensor(reference);
+            holds &= if slot < signature.vectors {
+                t.kind_code() == TensorKind::I16 as u32 && t.last() == past_the_end
+            } else if slot < signature.outputs() {
+                t.kind_code() == TensorKind::Nats as u32 && t.len() == 1 && t.last() == past_the_end
             } else {
                 reference == NO_TENSOR
             };
