@@ -335,7 +335,7 @@ impl Scope<'_> {
     #[inline(never)]
     fn replaces(&self, old: Operand<'_>, new: Operand<'_>) -> bool {
         let same_place = old.kind_code() == new.kind_code() && old.offset() == new.offset() && old.len() == new.len();
-        let in_place = |op: usize| Op::opcode(self.ops, op).in_place();
+        let in_place = |op: usize| Op::record_in_place(self.ops, op);
         same_place
             && old.last() == new.first()
             && old.first() < new.first()

@@ -3,7 +3,7 @@
 //! Records have a fixed size in 32-bit words, and reading one cannot fail. A record that does not decode becomes an
 //! [`Opcode::Invalid`] operation or an empty tensor. The verifier refuses these, and the interpreter skips them.
 
-use super::Opcode;
+use super::{Opcode, Rules};
 use super::bounds::{FULL, MAX_LOG2};
 use crate::kernel::Packing;
 
@@ -66,15 +66,21 @@ impl Op {
     #[inline]
     pub(crate) fn record_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
         ops.as_chunks::<OP_WORDS>().0.get(index).is_some_and(|record| {
-            let [_, output] = halves(record[0]);
-            output == tensor || Self::decode(record).writes(tensor)
+            let ([_, output], [extra, _]) = (halves(record[0]), halves(record[2]));
+            output == tensor || (extra == tensor && Self::rules(record[0]).is_extra())
         })
     }
 
-    /// The operation at `index` of a section, without its fields.
+    /// Whether the output of the operation at `index` of a section may take the place of an input.
     #[inline]
-    pub(crate) fn opcode(ops: &[u32], index: usize) -> Opcode {
-        Opcode::from_code(word(ops, index.wrapping_mul(OP_WORDS)) & 0xFF)
+    pub(crate) fn record_in_place(ops: &[u32], index: usize) -> bool {
+        Self::rules(word(ops, index.wrapping_mul(OP_WORDS))).in_place()
+    }
+
+    /// The rules of the operation in the first word of a record.
+    #[inline(never)]
+    fn rules(word: u32) -> Rules {
+        Opcode::from_code(word & 0xFF).rules()
     }
 
     /// The fields `output`, `arg` and `imm` of a record: the output, the end and the iterations of a `Loop`.
