@@ -49,10 +49,13 @@ exact! {
     sub_64(i64): wrapping_sub, checked_sub;
 }
 
+/// Whether the core computes products of 64 bits in many instructions: Armv6-M.
+pub(crate) const SLOW_PRODUCTS: bool = cfg!(elbo_m0);
+
 /// `a b` for `b < 2^16`.
 #[inline(always)]
 pub(crate) fn product(a: u32, b: u32) -> u64 {
-    if cfg!(elbo_m0) { product_by_halves(a, b) } else { u64::from(a) * u64::from(b) }
+    if SLOW_PRODUCTS { product_by_halves(a, b) } else { u64::from(a) * u64::from(b) }
 }
 
 /// The same for a core without products of 64 bits.
@@ -61,10 +64,10 @@ fn product_by_halves(a: u32, b: u32) -> u64 {
     (u64::from((a >> 16).wrapping_mul(b)) << 16) + u64::from((a & 0xFFFF).wrapping_mul(b))
 }
 
-/// `a b`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
+/// `a b`, saturated. Most products fit 32 bits.
 #[inline(never)]
 pub(crate) fn saturating_product(a: u64, b: u64) -> u64 {
-    if (a | b) >> 16 == 0 { u64::from(a as u32 * b as u32) } else { a.saturating_mul(b) }
+    if SLOW_PRODUCTS && (a | b) >> 16 == 0 { u64::from(a as u32 * b as u32) } else { a.saturating_mul(b) }
 }
 
 #[cfg(test)]

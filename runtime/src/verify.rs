@@ -13,7 +13,7 @@ use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::exact::saturating_product;
+use crate::exact::{SLOW_PRODUCTS, saturating_product};
 use crate::kernel::{LANES, Packing};
 use crate::ops::bounds::{FULL, OperandError, prove};
 use crate::ops::record::{LOOP_DEPTH, Operand};
@@ -183,11 +183,7 @@ fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
 
 /// `a b / 2^32`, rounded half up, for factors below 2^31.
 fn scaled(a: u32, b: u32) -> u32 {
-    if cfg!(elbo_m0) {
-        scaled_by_halves(a, b)
-    } else {
-        ((u64::from(a) * u64::from(b) + (1 << 31)) >> 32) as u32
-    }
+    if SLOW_PRODUCTS { scaled_by_halves(a, b) } else { ((u64::from(a) * u64::from(b) + (1 << 31)) >> 32) as u32 }
 }
 
 /// The same for a core without products of 64 bits.

@@ -10,7 +10,7 @@ use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
-use crate::exact::{product, saturating_product};
+use crate::exact::{SLOW_PRODUCTS, product, saturating_product};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::ops::record::{MAX_TENSOR_LEN, Matrix, Op};
@@ -118,7 +118,7 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Ne
 /// The cost of a matrix. A weight is multiplied with both parts of a number, and four rows are computed together.
 fn matrix_cost(matrix: &Matrix) -> Cost {
     let (rows, cols, words) = (matrix.rows, matrix.cols, matrix.row_words());
-    if (rows | cols) >> 15 == 0 {
+    if SLOW_PRODUCTS && (rows | cols) >> 15 == 0 {
         let work = rows * (8 * words + ROW) + rows.div_ceil(LANES as u32) * GROUP;
         return Cost { work: work.into(), macs: u64::from(rows * cols) };
     }

@@ -3,7 +3,7 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
-use crate::exact::saturating_product;
+use crate::exact::{SLOW_PRODUCTS, saturating_product};
 use crate::kernel::{self, LANES};
 
 pub(super) struct Dense;
@@ -38,7 +38,7 @@ const ROW: u32 = 5;
 #[inline(never)]
 fn add_rows(rows: u32, cols: u32, cost: &mut Cost) {
     let words = cols.div_ceil(LANES as u32);
-    if (rows | cols) >> 15 == 0 {
+    if SLOW_PRODUCTS && (rows | cols) >> 15 == 0 {
         cost.add(Cost { work: u64::from(rows * (words * 4 + ROW)), macs: u64::from(rows * cols) });
     } else {
         let row = u64::from(words) * 4 + u64::from(ROW);

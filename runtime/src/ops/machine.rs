@@ -226,7 +226,11 @@ pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: Operand<'_>) -> Optio
 /// The elements of an input and of an output, which must not overlap.
 #[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow"))]
 #[inline(always)]
-pub(super) fn apart_exact<'s>(arena: &'s mut [i16], a: Operand<'_>, y: Operand<'_>) -> Option<(&'s [i16], &'s mut [i16])> {
+pub(super) fn apart_exact<'s>(
+    arena: &'s mut [i16],
+    a: Operand<'_>,
+    y: Operand<'_>,
+) -> Option<(&'s [i16], &'s mut [i16])> {
     let (x, out) = apart(arena, a, y)?;
     Some((x.get(..a.len() as usize).unwrap_or_default(), out.get_mut(..y.len() as usize).unwrap_or_default()))
 }

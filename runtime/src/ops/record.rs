@@ -3,8 +3,8 @@
 //! Records have a fixed size in 32-bit words, and reading one cannot fail. A record that does not decode becomes an
 //! [`Opcode::Invalid`] operation or an empty tensor. The verifier refuses these, and the interpreter skips them.
 
-use super::{Opcode, Rules};
 use super::bounds::{FULL, MAX_LOG2};
+use super::{Opcode, Rules};
 use crate::kernel::Packing;
 
 /// Largest number of elements of one tensor.
