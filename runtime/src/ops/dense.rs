@@ -3,8 +3,8 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
 use super::{Cost, Matrices, Operation, Steps, Transform};
-use crate::exact::{SLOW_PRODUCTS, saturating_product};
-use crate::kernel::{self, LANES};
+use crate::exact::SLOW_PRODUCTS;
+use crate::kernel;
 
 pub(super) struct Dense;
 
@@ -37,13 +37,13 @@ const ROW: u32 = 5;
 /// Adds the cost of all rows of a matrix to `cost`. A host may load 2^32 weights, so 32 bits are not always enough.
 #[inline(never)]
 fn add_rows(rows: u32, cols: u32, cost: &mut Cost) {
-    let words = cols.div_ceil(LANES as u32);
-    if SLOW_PRODUCTS && (rows | cols) >> 15 == 0 {
-        cost.add(Cost { work: u64::from(rows * (words * 4 + ROW)), macs: u64::from(rows * cols) });
+    let row = cols.saturating_add(3) & !3;
+    let row = row.saturating_add(ROW);
+    cost.add(if SLOW_PRODUCTS && (rows | row) >> 15 == 0 {
+        Cost { work: u64::from(rows * row), macs: u64::from(rows * cols) }
     } else {
-        let row = u64::from(words) * 4 + u64::from(ROW);
-        cost.add(Cost { work: saturating_product(rows.into(), row), macs: u64::from(rows) * u64::from(cols) });
-    }
+        Cost { work: u64::from(rows) * u64::from(row), macs: u64::from(rows) * u64::from(cols) }
+    });
 }
 
 impl Transform for Dense {
