@@ -87,7 +87,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
 /// The number of checks that may still be made, for checks of which one record can need many.
 ///
 /// A blob may need [`Checks::PER_WORD`] of them for each of its words. This is enough for 64 tensors that are alive at
-/// the same time as any other, and for seven programs whose couplings read the same matrices of one weight.
+/// the same time as any other, and for a program of every kind whose couplings read the same matrices of one weight.
 struct Checks {
     left: Cell<usize>,
 }
@@ -190,8 +190,8 @@ fn scaled(a: u32, b: u32) -> u32 {
 fn scaled_by_halves(a: u32, b: u32) -> u32 {
     let (a_high, a_low, b_high, b_low) = (a >> 16, a & 0xFFFF, b >> 16, b & 0xFFFF);
     // Two products below 2^31 - 2^16, and the upper half of one: there is room for the half that rounds.
-    let middle = a_high * b_low + a_low * b_high + (a_low * b_low >> 16);
-    a_high * b_high + (middle + (1 << 15) >> 16)
+    let middle = a_high * b_low + a_low * b_high + ((a_low * b_low) >> 16);
+    a_high * b_high + ((middle + (1 << 15)) >> 16)
 }
 
 /// For one of the four rows of a group, of `words` words each: the sum of |w| and the last word. A row has at most 2^14
@@ -277,7 +277,7 @@ impl Scope<'_> {
             if !t.in_range() || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let end = t.offset().checked_add(t.halfwords() + 3 & !3).filter(|end| *end <= declared);
+            let end = t.offset().checked_add((t.halfwords() + 3) & !3).filter(|end| *end <= declared);
             let end = end.filter(|_| t.offset().is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
             arena_len = arena_len.max(end);
             let written = match usize::from(t.first()).checked_sub(1) {

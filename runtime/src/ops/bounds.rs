@@ -79,7 +79,7 @@ pub(super) fn q16_log2(log2: u32, frac: u32) -> u32 {
 /// log2 bound in Q16 of the square of an element of a tensor.
 #[inline(never)]
 pub(super) fn square_log2(tensor: Operand<'_>) -> u32 {
-    q16_log2(2 * bits(tensor), 2 * u32::from(tensor.frac()))
+    q16_log2(2 * bits(tensor), 2 * tensor.frac())
 }
 
 pub(super) fn require(holds: bool, otherwise: OperandError) -> Result<(), OperandError> {

@@ -95,7 +95,7 @@ impl Transform for SubVec {
 #[inline(never)]
 fn bound_of(o: &Step<'_>, terms: Terms) -> Result<u16, OperandError> {
     let (a, b) = (o.a(), o.b());
-    let frac = terms.frac(a.frac().into(), b.frac().into());
+    let frac = terms.frac(a.frac(), b.frac());
     let shift = frac.checked_sub(o.output_frac()).ok_or(OperandError::Scale)?;
     require(!matches!(terms, Terms::ProductPlus) || o.frac(2) <= frac, OperandError::Scale)?;
     let product = u32::from(a.bound()) * u32::from(b.bound());
@@ -113,7 +113,7 @@ fn bound_of(o: &Step<'_>, terms: Terms) -> Result<u16, OperandError> {
 /// Bound of a tensor's elements at `frac <= 30` fractional bits, which must not be fewer than its own; at most 2^31.
 #[inline(never)]
 fn aligned_bound(tensor: Operand<'_>, frac: u32) -> u32 {
-    let (shift, bound) = (frac.saturating_sub(u32::from(tensor.frac())), u32::from(tensor.bound()));
+    let (shift, bound) = (frac.saturating_sub(tensor.frac()), u32::from(tensor.bound()));
     if bound <= i32::MAX as u32 >> shift { bound << shift } else { 1 << 31 }
 }
 
@@ -121,7 +121,7 @@ fn aligned_bound(tensor: Operand<'_>, frac: u32) -> u32 {
 fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>, terms: Terms) {
     let (a, b, c, y) = (step.a(), step.b(), step.c(), step.y());
     let frac = terms.frac(step.frac(0), step.frac(1));
-    let align = |tensor: Operand<'_>| frac.saturating_sub(u32::from(tensor.frac())).min(31);
+    let align = |tensor: Operand<'_>| frac.saturating_sub(tensor.frac()).min(31);
     let shift = frac.saturating_sub(step.output_frac()).min(31);
     let half = (1i32 << shift) >> 1;
     // One loop serves all operations: a sum is a product with a power of two, and a product adds zero.

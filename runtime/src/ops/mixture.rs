@@ -19,7 +19,7 @@ impl Operation for GaussianLogits {
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (a, b) = (o.a(), o.b());
         require(b.len().checked_rem(a.len()) == Some(0), OperandError::Shape)?;
-        let peak = q16_log2(bits(a), a.frac().into()) as u16;
+        let peak = q16_log2(bits(a), a.frac()) as u16;
         Ok(peak.max(sum_log2(part_of(b, a), square_log2(b))) + 1)
     }
 

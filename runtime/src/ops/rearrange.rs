@@ -24,7 +24,7 @@ impl Operation for Concat {
 /// Bound of a tensor's elements rounded to `frac` fractional bits, which must not exceed its own, and saturated.
 #[inline(never)]
 fn rounded_bound(tensor: Operand<'_>, frac: u32) -> u16 {
-    let shift = u32::from(tensor.frac()).saturating_sub(frac);
+    let shift = tensor.frac().saturating_sub(frac);
     let half = (1u32 << shift) >> 1;
     ((u32::from(tensor.bound()) + half) >> shift).clamp(1, u32::from(FULL)) as u16
 }
