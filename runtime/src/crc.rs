@@ -61,8 +61,9 @@ pub fn crc32_words(words: &[u32]) -> u32 {
     let mut words = words;
     if WIDE {
         // Fewer instructions for the loop itself.
-        while let [a, b, c, d, rest @ ..] = words {
+        while let [a, b, c, d, e, f, g, h, rest @ ..] = words {
             crc = word(word(word(word(crc, *a), *b), *c), *d);
+            crc = word(word(word(word(crc, *e), *f), *g), *h);
             words = rest;
         }
     }
