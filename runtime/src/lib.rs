@@ -1,9 +1,15 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
 #![cfg_attr(not(test), no_std)]
 #![deny(missing_docs, unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
+
+/// The features of the crate, and what each of them brings.
+// In a module of its own, because beside the README it would change the folder in which the README's examples look for
+// files.
+#[cfg(feature = "document-features")]
+#[doc = document_features::document_features!()]
+pub mod features {}
 
 mod arena;
 #[doc(hidden)]

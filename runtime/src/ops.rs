@@ -115,6 +115,13 @@ trait Operation {
     /// of nats.
     const EXTRA_BOUND: u16 = 0;
 
+    /// What its result differs from its definition by, at most, as the specification of the format states it. Empty if
+    /// it is exact.
+    const ERROR: &'static str = "";
+
+    /// The largest result or contribution of an element, in the same place.
+    const LIMIT: &'static str = "none";
+
     /// The bound of the output, in the same units.
     fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
@@ -247,6 +254,21 @@ macro_rules! operations {
                 cfg.split('"').skip(1).step_by(2)
             }
 
+            /// The error of its results and their limit, as the specification of the format states them. `None` if it is
+            /// exact, or if this build does not include it.
+            pub fn error(self) -> Option<[&'static str; 2]> {
+                let stated = match self {
+                    Self::Invalid => [""; 2],
+                    $($(
+                        #[cfg($cfg)]
+                        Self::$name => [$group::$name::ERROR, $group::$name::LIMIT],
+                        #[cfg(not($cfg))]
+                        Self::$name => [""; 2],
+                    )+)+
+                };
+                (!stated[0].is_empty()).then_some(stated)
+            }
+
             /// The facts about it that only tools need.
             pub const fn facts(self) -> Facts {
                 match self {
@@ -376,6 +398,9 @@ operations! {
         /// 1 / (1 + exp(-a 2^-parameter))
         Sigmoid = 4, transform, Rules::map(1).param().scales([ReadAtMost(16)]).output_scale(Exactly(15)),
             Facts::NONE.within(Range::Unit);
+        /// 1/2 + a times the slope in word 3 (Q15, below 1), rounded half up, clamped to 0 and 1; one is 32767
+        HardSigmoid = 44, transform, Rules::map(1).imm().output_scale(Exactly(15)),
+            Facts::NONE.holding(Immediate::Factor).within(Range::Unit);
     }
     [feature = "elementwise"] elementwise {
         /// a b + c, rounded half up once, saturated; every intermediate fits 32 bits
@@ -482,6 +507,8 @@ operations! {
     [feature = "robust"] robust {
         /// Student-t negative log-likelihood of c under location a and squared scale exp(b), with 2^parameter degrees of freedom; the parameter is 0 to 6
         StudentTNll = 41, reduction, Rules::reduce(3).param().scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
+        /// sum |c - a| exp(-b) + b + ln 2: Laplace negative log-likelihood of c under location a, log-scale b
+        LaplaceNll = 45, reduction, Rules::reduce(3).scales([AtLeast(MIN_FRAC), AtLeast(EXP_FRAC), SameAsFirst]);
     }
     [feature = "flow"] coupling {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below

@@ -1,7 +1,5 @@
 //! What a change of the blob after its proof can do, what a refused call leaves behind, and what noise is handed. A
 //! change stops the runtime's checks of sums in this process, so that other tests have their own.
-#![cfg(all(feature = "adgm", feature = "conv", feature = "dlgm", feature = "flow", feature = "logistic"))]
-#![cfg(all(feature = "mixture", feature = "robust"))]
 
 use elbo::program::{Opcode, ProgramKind};
 use elbo::rng::Xoshiro128PlusPlus;

@@ -1,5 +1,4 @@
 //! Blobs with errors in the second tensor that an operation writes, and in the use of classes.
-#![cfg(all(feature = "adgm", feature = "conv", feature = "flow"))]
 
 use elbo::LoadError as E;
 use elbo::coupling::{CouplingStack, HiddenActivation};

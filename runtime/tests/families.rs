@@ -1,14 +1,6 @@
 //! Compares the operations of flows, DLGM, auxiliary models and convolutions, as the interpreter runs them, with a
 //! naive evaluation: exact integers if the operation is exact, otherwise floating point. The operations that every
 //! model uses are in `interpreter.rs`.
-#![cfg(all(
-    feature = "adgm",
-    feature = "conv",
-    feature = "dlgm",
-    feature = "flow",
-    feature = "logistic",
-    feature = "mixture"
-))]
 
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind};

@@ -1,4 +1,4 @@
-//! Checks that the table of operations in the documents equals the table in the code.
+//! Checks that the tables of operations and of their errors in the documents equal those in the code.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -75,24 +75,43 @@ fn asks(name: &str, rule: ScaleRule) -> Option<String> {
     }
 }
 
+/// The rows of the table of errors in the same document.
+fn errors() -> String {
+    let mut rows = String::from("| operation | error, at most | limit |\n|---|---|---|\n");
+    let stated = Opcode::ALL.into_iter().filter_map(|opcode| Some((opcode.name(), opcode.error()?)));
+    for (name, [error, limit]) in stated {
+        writeln!(rows, "| {name} | {error} | {limit} |").expect("a string takes everything");
+    }
+    rows
+}
+
+/// Compares the part of the document between the two marks of this name with `new`, or rewrites it if `bless`.
+fn check(document: &mut String, name: &str, new: &str, bless: bool) {
+    let (before, rest) = document.split_once(&format!("<!-- {name}:")).expect("a mark before the table");
+    let (mark, rest) = rest.split_once("-->\n").expect("the end of that mark");
+    let end = format!("<!-- end of {name} -->");
+    let (old, after) = rest.split_once(&end).expect("a mark after the table");
+    if bless {
+        *document = format!("{before}<!-- {name}:{mark}-->\n{new}{end}{after}");
+        return;
+    }
+    for (old, new) in old.lines().zip(new.lines()) {
+        assert_eq!(old, new, "docs/blob-format.md differs from runtime/src/ops: run this test with ELBO_BLESS=1");
+    }
+    assert_eq!(old.lines().count(), new.lines().count(), "docs/blob-format.md: run this test with ELBO_BLESS=1");
+}
+
 /// With `ELBO_BLESS=1` the document is rewritten instead.
 #[test]
 fn the_format_lists_the_operations_as_they_are() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/blob-format.md");
-    let document = std::fs::read_to_string(&path).expect("the specification of the format");
-    let (before, rest) = document.split_once("<!-- operations:").expect("a mark before the table");
-    let (mark, rest) = rest.split_once("-->\n").expect("the end of that mark");
-    let (old, after) = rest.split_once("<!-- end of operations -->").expect("a mark after the table");
-    let new = table();
-    if std::env::var_os("ELBO_BLESS").is_some() {
-        let written = format!("{before}<!-- operations:{mark}-->\n{new}<!-- end of operations -->{after}");
-        std::fs::write(&path, written).expect("the document can be written");
-        return;
+    let mut document = std::fs::read_to_string(&path).expect("the specification of the format");
+    let bless = std::env::var_os("ELBO_BLESS").is_some();
+    check(&mut document, "operations", &table(), bless);
+    check(&mut document, "errors", &errors(), bless);
+    if bless {
+        std::fs::write(&path, document).expect("the document can be written");
     }
-    for (old, new) in old.lines().zip(new.lines()) {
-        assert_eq!(old, new, "docs/blob-format.md differs from runtime/src/ops.rs: run this test with ELBO_BLESS=1");
-    }
-    assert_eq!(old.lines().count(), new.lines().count(), "docs/blob-format.md: run this test with ELBO_BLESS=1");
 }
 
 /// The front page's example reserves the arena that `elbo compile` prints for its model.

@@ -2,9 +2,10 @@
 //! instructions for the work that they count. A benchmark and a test compare the instructions with the work.
 
 use crate::builder::{Parts, Program, nats_of, vector_of};
+use crate::operands::{self, Applied, applied, record};
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::kernel::{ConvGeometry, Packing};
-use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind, ScaleRule, Tensor, TensorKind};
+use elbo::program::{Op, Opcode, ProgramKind, Tensor, TensorKind};
 
 /// An operation with certain operands.
 pub struct Extreme {
@@ -109,121 +110,57 @@ fn overlay(tensors: &mut [Tensor]) -> u32 {
     most
 }
 
-fn record(opcode: Opcode, param: i8, imm: u32) -> Op {
-    Op { opcode, param, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm }
-}
-
 /// Every operation of this build at its extremes. `long` is the length of long vectors, from 64 to 512.
+///
+/// They follow from the table of operations: all shapes of the shortest and of long operands. Added to them is what the
+/// table does not say: matrices, loops, the steps of a flow, and shapes that cost more than these.
 pub fn all(long: u32) -> Vec<Extreme> {
-    Opcode::ALL.into_iter().flat_map(|opcode| extremes(opcode, long)).collect()
+    let added = [
+        (Opcode::Dense, dense(long)),
+        (Opcode::Conv, conv(long)),
+        (Opcode::Couplings, couplings(long)),
+        (Opcode::Planar, flow(Opcode::Planar, long)),
+        (Opcode::Radial, flow(Opcode::Radial, long)),
+        (Opcode::Loop, looped(Opcode::Loop, long, &[[1, 1], [long, 1]])),
+        (Opcode::End, looped(Opcode::End, long, &[[1, long]])),
+        (Opcode::End, vec![end_of_scalars(long)]),
+        (Opcode::OneHot, looped(Opcode::OneHot, long, &[[long, 1], [1, long]])),
+    ];
+    // Few divisions of long sums.
+    let two_means = operands::of(Opcode::MeanVec, &[long], 2);
+    let built = Opcode::ALL.into_iter().filter(|opcode| opcode.compiled());
+    let derived = built.flat_map(|opcode| applied(opcode, &[1, long])).chain(two_means);
+    let added = added.into_iter().filter(|(opcode, _)| opcode.compiled()).flat_map(|(_, extremes)| extremes);
+    derived.map(|applied| of_vectors_and_scalars(applied, long)).chain(added).collect()
 }
 
-fn extremes(opcode: Opcode, long: u32) -> Vec<Extreme> {
-    match opcode {
-        Opcode::Invalid => Vec::new(),
-        Opcode::Dense => dense(long),
-        Opcode::Conv => conv(long),
-        Opcode::Couplings => couplings(long),
-        Opcode::Planar | Opcode::Radial => flow(opcode, long),
-        Opcode::Relu
-        | Opcode::Tanh
-        | Opcode::Sigmoid
-        | Opcode::Exp
-        | Opcode::Fma
-        | Opcode::Mul
-        | Opcode::AddVec
-        | Opcode::SubVec
-        | Opcode::Normal
-        | Opcode::BernoulliNll
-        | Opcode::GaussianNll
-        | Opcode::Kl
-        | Opcode::HalfSumSq
-        | Opcode::Sum
-        | Opcode::Softmax
-        | Opcode::Select
-        | Opcode::RankOne
-        | Opcode::HalfLogDet
-        | Opcode::RankOneKl
-        | Opcode::LogisticNll => vectors(opcode, long, 0, 0),
-        Opcode::StudentTNll => vectors(opcode, long, 2, 0),
-        Opcode::LeakyRelu => vectors(opcode, long, 0, 1 << 13),
-        Opcode::Clamp => vectors(opcode, long, 0, Op::interval_imm(-4096, 4096)),
-        Opcode::Add | Opcode::Sub | Opcode::Neg => vec![scalars(opcode, long, 0)],
-        Opcode::Offset => vec![scalars(opcode, long, 99)],
-        Opcode::Mean | Opcode::LogMeanExp => of_scalars(opcode, long, |_| nats_of(1)),
-        Opcode::Posterior => of_scalars(opcode, long, |len| vector_of(len, 15)),
-        Opcode::Concat => lengths(opcode, long, &[[1, 1], [long, long]], |p, o, _| {
-            p.concat(o.vectors[0], o.vectors[1], 12);
-        }),
-        Opcode::Slice => lengths(opcode, long, &[[1, 1], [long, 1], [long, long]], |p, o, [_, len]| {
-            p.slice(o.vectors[0], 0, len);
-        }),
-        Opcode::MeanVec => lengths(opcode, long, &[[1, 1], [long, 1], [long, 2], [long, long]], |p, o, [_, len]| {
-            p.mean_vectors(o.vectors[0], len);
-        }),
-        Opcode::GaussianLogits => lengths(opcode, long, &[[1, 1], [1, long], [long, long]], |p, o, [len, _]| {
-            p.op(record(Opcode::GaussianLogits, 0, 0), &o.vectors, nats_of(len));
-        }),
-        Opcode::FreeEnergy => lengths(opcode, long, &[[1, 1], [long, long]], |p, o, [len, _]| {
-            let values = if len == 1 { o.scalar } else { o.scalars };
-            p.op(record(Opcode::FreeEnergy, 0, 0), &[values, o.vectors[0]], nats_of(1));
-        }),
-        Opcode::Loop => looped(opcode, long, &[[1, 1], [long, 1]]),
-        Opcode::End => {
-            let mut all = looped(opcode, long, &[[1, long]]);
-            all.push(Extreme::plain(format!("End of {long} scalars"), long, &[], move |p, o| {
-                let copied = p.op(record(Opcode::Loop, 0, 1), &[], nats_of(long));
-                p.end(copied, o.scalars);
-            }));
-            all
-        }
-        Opcode::OneHot => looped(opcode, long, &[[long, 1], [1, long]]),
-    }
-}
-
-/// Vectors of the given pairs of lengths.
-fn lengths(
-    opcode: Opcode,
-    long: u32,
-    pairs: &[[u32; 2]],
-    append: impl Fn(&mut Program<'_>, &Operands, [u32; 2]) + Copy + 'static,
-) -> Vec<Extreme> {
-    let one = |pair: &[u32; 2]| {
-        let ([a, b], pair) = (*pair, *pair);
-        Extreme::plain(format!("{opcode:?} of {a} and {b}"), long, &pair, move |p, o| append(p, o, pair))
-    };
-    pairs.iter().map(one).collect()
-}
-
-/// Vectors of equal length.
-fn vectors(opcode: Opcode, long: u32, param: i8, imm: u32) -> Vec<Extreme> {
-    let rules = opcode.rules();
-    let frac = if let ScaleRule::Exactly(frac) = rules.written_scale() { frac } else { 12 };
-    let one = |len: u32| {
-        let output = match rules.output_kind() {
-            Some(TensorKind::Nats) => nats_of(rules.output_len(len).unwrap_or(1)),
-            _ => vector_of(len, frac),
+/// An operation whose operands follow from the table.
+fn of_vectors_and_scalars(applied: Applied, long: u32) -> Extreme {
+    let Applied { op, inputs, output } = applied;
+    let mut lens: Vec<String> = inputs.iter().map(|input| input.len.to_string()).collect();
+    lens.dedup();
+    let of = if lens.is_empty() { String::new() } else { format!(" of {}", lens.join(" and ")) };
+    let settled = !inputs.is_empty() && op.opcode.rules().output_len(1).is_some();
+    let to = if settled { String::new() } else { format!(" to {}", output.len) };
+    let vectors = inputs.iter().filter(|input| input.kind == TensorKind::I16).map(|input| input.len);
+    Extreme::plain(format!("{:?}{of}{to}", op.opcode), long, &vectors.collect::<Vec<_>>(), move |p, o| {
+        let mut vectors = o.vectors.iter().copied();
+        let operand = |input: &Tensor| match input.kind {
+            TensorKind::Nats if input.len == 1 => o.scalar,
+            TensorKind::Nats => o.scalars,
+            TensorKind::I16 | TensorKind::Invalid => vectors.next().expect("a vector for each operand"),
         };
-        Extreme::plain(format!("{opcode:?} of {len}"), long, &[len; 3], move |p, o| {
-            p.op(record(opcode, param, imm), &o.vectors[..rules.inputs()], output);
-        })
-    };
-    [1, long].map(one).into()
-}
-
-fn scalars(opcode: Opcode, long: u32, imm: u32) -> Extreme {
-    Extreme::plain(format!("{opcode:?}"), long, &[], move |p, o| {
-        p.op(record(opcode, 0, imm), &[o.scalar; 2][..opcode.inputs()], nats_of(1));
+        let operands: Vec<u16> = inputs.iter().map(operand).collect();
+        p.op(op, &operands, output);
     })
 }
 
-fn of_scalars(opcode: Opcode, long: u32, output: fn(u32) -> Tensor) -> Vec<Extreme> {
-    let one = |len: u32| {
-        Extreme::plain(format!("{opcode:?} of {len}"), long, &[], move |p, o| {
-            p.op(record(opcode, 0, 0), &[if len == 1 { o.scalar } else { o.scalars }], output(len));
-        })
-    };
-    [1, long].map(one).into()
+/// The end of a loop that collects vectors of scalars.
+fn end_of_scalars(long: u32) -> Extreme {
+    Extreme::plain(format!("End of {long} scalars"), long, &[], move |p, o| {
+        let copied = p.op(record(Opcode::Loop, 0, 1), &[], nats_of(long));
+        p.end(copied, o.scalars);
+    })
 }
 
 /// A loop of so many iterations that collects vectors of the given length.
@@ -344,4 +281,26 @@ fn flow(opcode: Opcode, long: u32) -> Vec<Extreme> {
     };
     let shapes = [[1, 1], [1, 20], [20, 1]];
     [false, true].into_iter().flat_map(|inverse| shapes.map(|shape| one(inverse, shape))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elbo::program::OP_WORDS;
+    use elbo::{Limits, Model};
+
+    #[test]
+    fn every_operation_has_extremes() {
+        let count = |words: &[u32], opcode: Opcode| {
+            let model = Model::load(bytemuck::cast_slice(words), Limits { max_work: u64::MAX }).expect("a valid blob");
+            let ops = model.blob().ops();
+            (0..ops.len() / OP_WORDS).filter(|&index| Op::read(ops, index).opcode == opcode).count()
+        };
+        let blobs: Vec<[Vec<u32>; 2]> =
+            all(64).iter().map(|extreme| [1, 4].map(|times| extreme.repeated(times))).collect();
+        for opcode in Opcode::ALL.into_iter().filter(|opcode| opcode.compiled()) {
+            let repeated = blobs.iter().any(|[once, often]| count(often, opcode) == count(once, opcode) + 3);
+            assert!(repeated, "{opcode:?}");
+        }
+    }
 }

@@ -17,6 +17,8 @@ mod failure;
 pub mod measure;
 mod mutate;
 #[cfg(feature = "std")]
+pub mod operands;
+#[cfg(feature = "std")]
 pub mod reference;
 mod repair;
 mod run;

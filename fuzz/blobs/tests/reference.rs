@@ -3,8 +3,9 @@
 
 use elbo::Arena;
 use elbo::kernel::Packing;
-use elbo::program::{Extra, NO_TENSOR, Op, Opcode, ProgramKind, ScaleRule, Tensor, TensorKind};
-use elbo_fuzz_blobs::builder::{Parts, Program, nats_of, vector_of};
+use elbo::program::{Immediate, Op, Opcode, ProgramKind, ScaleRule, Tensor, TensorKind};
+use elbo_fuzz_blobs::builder::{Parts, Program, nats_of};
+use elbo_fuzz_blobs::operands::{Applied, applied, parameters, record};
 use elbo_fuzz_blobs::reference::{Checked, Given, check, check_through};
 use elbo_fuzz_blobs::{MEMORY, Outcome, Random, SEEDS, SPACE, extremes, run_twice, write_case};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,7 +55,7 @@ fn a_wrong_tensor_is_noticed() {
                 }
                 let written = Tensor::read(model.blob().tensors(), record[3] as usize + usize::from(op.output));
                 let mut altered = false;
-                let by = if exact(op.opcode) { 1 } else { 20 };
+                let by = if op.opcode.error().is_none() { 1 } else { 20 };
                 let outcome = catch_unwind(AssertUnwindSafe(|| {
                     check_through(&words, arena.as_mut_slice(), Given::Usual, |of, at, arena, show| {
                         if of != kind || at != index || altered {
@@ -71,32 +72,6 @@ fn a_wrong_tensor_is_noticed() {
             }
         }
     }
-}
-
-/// Whether the definition of an operation is exact.
-fn exact(opcode: Opcode) -> bool {
-    use Opcode as O;
-    !matches!(
-        opcode,
-        O::Tanh
-            | O::Sigmoid
-            | O::Exp
-            | O::BernoulliNll
-            | O::GaussianNll
-            | O::LogisticNll
-            | O::StudentTNll
-            | O::Kl
-            | O::LogMeanExp
-            | O::Softmax
-            | O::Posterior
-            | O::FreeEnergy
-            | O::RankOne
-            | O::HalfLogDet
-            | O::RankOneKl
-            | O::Planar
-            | O::Radial
-            | O::Couplings
-    )
 }
 
 /// Most elements of an operand.
@@ -146,11 +121,10 @@ fn long_operands_at_their_limits() {
     let mut counts = [0u32; Opcode::ALL.len() + 1];
     for opcode in Opcode::ALL {
         let rules = opcode.rules();
-        let reduces = rules.output_kind() == Some(TensorKind::Nats) && rules.input_kind(0) == Some(TensorKind::I16);
-        if !reduces || rules.inputs() == 0 || opcode == Opcode::GaussianLogits {
+        let reduces = rules.output_kind() == Some(TensorKind::Nats) && rules.output_len(2) == Some(1);
+        if !reduces || rules.input_kind(0) != Some(TensorKind::I16) {
             continue;
         }
-        let param = if opcode == Opcode::StudentTNll { 6 } else { 0 };
         for (len, fracs) in [1, 3, 1 << 15, (1 << 15) + 1, 1 << 16].into_iter().flat_map(|len| {
             [[0, 0], [1, 0], [0, 11], [8, 11], [11, 11], [8, 15], [15, 8], [15, 15]].map(|fracs| (len, fracs))
         }) {
@@ -161,10 +135,11 @@ fn long_operands_at_their_limits() {
                 let other = p.input(len, fracs[1], 32768);
                 let y = p.slice(x, 0, 1);
                 let same = p.clamp(other, fracs[0].min(fracs[1]), i16::MIN, i16::MAX);
-                let op = |param| Op { opcode, param, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
                 for inputs in [[x, other, x], [x, other, same], [x, x, x], [same, other, x]] {
                     let inputs = &inputs[..rules.inputs()];
-                    accepted |= p.try_op(op(param), inputs, nats_of(1)).is_some();
+                    let mut takes = |param| p.try_op(record(opcode, param, 0), inputs, nats_of(1)).is_some();
+                    accepted |= takes(0);
+                    accepted |= rules.uses_param() && (1..=i8::MAX).rev().any(takes);
                 }
                 p.outputs(&[y]);
             });
@@ -207,8 +182,7 @@ fn scalars(p: &mut Program<'_>, count: u32, random: &mut Random) -> Option<u16> 
         _ => p.scalar(Opcode::Sum, &[draws], 12),
     };
     for _ in 0..random.below(45) {
-        let double = Op { opcode: Opcode::Add, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
-        match p.try_op(double, &[term, term], nats_of(1)) {
+        match p.try_op(record(Opcode::Add, 0, 0), &[term, term], nats_of(1)) {
             Some(sum) => term = sum,
             None => break,
         }
@@ -246,58 +220,43 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, x: u16, matrices: [u16; 3], random
     if matches!(opcode, Opcode::Planar | Opcode::Radial) {
         return Some(flow(p, opcode, x, matrices, random));
     }
-    if rules.uses_arg() || rules.extra() != Extra::None || rules.inputs() == 0 || opcode == Opcode::End {
-        return None;
+    let lens = [0; 2].map(|_| 1 + random.below(LONGEST as usize) as u32);
+    let shapes: Vec<Applied> = applied(opcode, &lens).into_iter().filter(|some| !some.inputs.is_empty()).collect();
+    let mut chosen = shapes.get(random.below(shapes.len().max(1)))?.clone();
+    if chosen.output.kind == TensorKind::I16 && !matches!(rules.written_scale(), ScaleRule::Exactly(_)) {
+        chosen.output.frac = [random.below(16) as u8, 8, 0][random.below(3)];
     }
-    let first = 1 + random.below(LONGEST as usize) as u32;
-    let any = random.below(16) as u8;
-    let output_frac = match rules.written_scale() {
-        ScaleRule::Exactly(frac) => frac,
-        _ => [any, 8, 0][random.below(3)],
-    };
-    let param = if !rules.uses_param() {
-        0
-    } else if opcode == Opcode::StudentTNll {
-        random.below(7) as i8
-    } else {
-        random.below(20) as i8 - 8
-    };
-    let mut fracs = [0u8; 3];
-    for slot in 0..rules.inputs() {
-        fracs[slot] = match rules.input_scale(slot) {
-            ScaleRule::Exactly(frac) => frac,
-            ScaleRule::AtLeast(frac) => frac + random.below(16 - usize::from(frac)) as u8,
-            ScaleRule::SameAsFirst => fracs[0],
-            ScaleRule::SameAsOutput => output_frac,
-            ScaleRule::NotCoarserThanOutput => output_frac + random.below(16 - usize::from(output_frac)) as u8,
-            ScaleRule::ReadAtMost(_) | ScaleRule::Any => random.below(16) as u8,
+    for slot in 0..chosen.inputs.len() {
+        let fracs = match rules.input_scale(slot) {
+            ScaleRule::Exactly(frac) => frac..=frac,
+            ScaleRule::SameAsFirst => chosen.inputs[0].frac..=chosen.inputs[0].frac,
+            ScaleRule::SameAsOutput => chosen.output.frac..=chosen.output.frac,
+            ScaleRule::AtLeast(least) => least..=15,
+            ScaleRule::NotCoarserThanOutput => chosen.output.frac..=15,
+            ScaleRule::ReadAtMost(_) | ScaleRule::Any => 0..=15,
         };
+        if chosen.inputs[slot].kind == TensorKind::I16 {
+            let fracs: Vec<u8> = fracs.collect();
+            chosen.inputs[slot].frac = fracs[random.below(fracs.len())];
+        }
     }
+    chosen.op.imm = match opcode.facts().imm() {
+        Immediate::Interval => random.bits() as u32,
+        Immediate::Factor => random.below(32768) as u32,
+        Immediate::Nats => [random.bits() as u32, i32::MIN as u32, i32::MAX as u32][random.below(3)],
+        Immediate::Index => random.below(2) as u32,
+        Immediate::None | Immediate::Iterations | Immediate::Value | Immediate::Geometry | Immediate::Couplings => {
+            chosen.op.imm
+        }
+    };
+    let parameters = parameters(&chosen);
+    chosen.op.param = *parameters.get(random.below(parameters.len().max(1)))?;
     let mut inputs = Vec::new();
-    for slot in 0..rules.inputs() {
-        let kind = rules.input_kind(slot).unwrap_or(TensorKind::I16);
-        let len = match opcode {
-            Opcode::GaussianLogits if slot == 1 => first * 1.max(LONGEST / first),
-            Opcode::Concat => 1 + random.below(LONGEST as usize) as u32,
-            Opcode::Add | Opcode::Sub | Opcode::Neg | Opcode::Offset => 1,
-            _ => first,
-        };
-        inputs.push(match kind {
-            TensorKind::Nats => scalars(p, len, random)?,
-            TensorKind::I16 | TensorKind::Invalid => operand(p, x, matrices[slot], len, fracs[slot], random),
+    for (slot, input) in chosen.inputs.iter().enumerate() {
+        inputs.push(match input.kind {
+            TensorKind::Nats => scalars(p, input.len, random)?,
+            TensorKind::I16 | TensorKind::Invalid => operand(p, x, matrices[slot], input.len, input.frac, random),
         });
     }
-    let len = match opcode {
-        Opcode::Slice | Opcode::MeanVec => 1,
-        Opcode::Posterior | Opcode::GaussianLogits => first,
-        _ => rules.output_len(first).unwrap_or(first),
-    };
-    let output = if rules.output_kind() == Some(TensorKind::Nats) { nats_of(len) } else { vector_of(len, output_frac) };
-    let imm = match opcode {
-        Opcode::Clamp => random.bits() as u32,
-        Opcode::LeakyRelu => random.below(32768) as u32,
-        Opcode::Offset => [random.bits() as u32, i32::MIN as u32, i32::MAX as u32][random.below(3)],
-        _ => 0,
-    };
-    p.try_op(Op { opcode, param, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm }, &inputs, output)
+    p.try_op(chosen.op, &inputs, chosen.output)
 }

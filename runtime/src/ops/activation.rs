@@ -43,6 +43,8 @@ impl Transform for LeakyRelu {
 
 impl Operation for Exp {
     const STEPS: Steps = Steps::of(92, 16);
+    const ERROR: &'static str = "0.5 LSB + 2^-26 of the result";
+    const LIMIT: &'static str = "32767";
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let largest = fixed::exp(to_q16(i32::from(o.a().bound()), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))
@@ -90,18 +92,18 @@ fn clamp(machine: &mut Machine<'_, '_>, step: &Step<'_>, low: i16, high: i16) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::noise::Silence;
     use crate::ops::Opcode;
     use crate::ops::record::{NO_TENSOR, Op, Operand, Tensor, TensorKind};
     use crate::ops::scope::Scope;
 
-    /// The result of an operation for every activation, in place.
-    fn all(opcode: Opcode, imm: u32) -> std::vec::Vec<(i16, i16)> {
+    /// The result of an operation for every activation with `frac` fractional bits, in place.
+    pub(in crate::ops) fn all(opcode: Opcode, frac: u8, imm: u32) -> std::vec::Vec<(i16, i16)> {
         let inputs: std::vec::Vec<i16> = (i16::MIN..=i16::MAX).collect();
         let mut arena = inputs.clone();
-        let tensor = Tensor { kind: TensorKind::I16, frac: 11, bound: 1 << 15, len: 1 << 16, ..Tensor::default() };
+        let tensor = Tensor { kind: TensorKind::I16, frac, bound: 1 << 15, len: 1 << 16, ..Tensor::default() };
         let op = Op { opcode, param: 0, output: 0, inputs: [0, NO_TENSOR, NO_TENSOR], arg: 0, imm };
         let record = tensor.encode();
         let tensor = Operand(&record);
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn leaky_relu_is_rounded_to_nearest() {
         for slope in [0, 1, 328, 3277, 1 << 14, 32767] {
-            for (a, y) in all(Opcode::LeakyRelu, slope) {
+            for (a, y) in all(Opcode::LeakyRelu, 11, slope) {
                 let exact = f64::from(a) * if a < 0 { f64::from(slope) / 32768.0 } else { 1.0 };
                 assert_eq!(f64::from(y), (exact + 0.5).floor(), "{a} {slope}");
             }

@@ -24,6 +24,7 @@ impl Reduction for Mean {
 
 impl Operation for LogMeanExp {
     const STEPS: Steps = Steps::of(140, 29);
+    const ERROR: &'static str = "0.55 LSB";
     /// Rounding can exceed the range of the terms by a few LSB.
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound() + 1)

@@ -36,6 +36,8 @@ impl Transform for OneHot {
 
 impl Operation for Softmax {
     const STEPS: Steps = Steps::of(264, 40);
+    const ERROR: &'static str = "0.51 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
@@ -76,6 +78,8 @@ impl Transform for MeanVec {
 
 impl Operation for FreeEnergy {
     const STEPS: Steps = Steps::of(872, 29);
+    const ERROR: &'static str = "1.1 LSB + 2^-26 + n 2^-31 of the range of the terms";
+    const LIMIT: &'static str = "a value beyond 2^46 LSB, 2^30 nats, counts as this";
     /// The sum of a mean of values clamped to 2^46 and an entropy below 12.
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(o.a().bound().clamp(20, 46) + 2)

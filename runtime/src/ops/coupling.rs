@@ -19,6 +19,8 @@ pub(super) struct Couplings;
 
 impl Operation for Couplings {
     const STEPS: Steps = Steps::of(248, 0);
+    const ERROR: &'static str = "stated in `runtime/src/ops/coupling.rs`";
+    const LIMIT: &'static str = "stated there";
     /// Half of 2^22 for each of 2^15 coordinates, plus the bound of a log-determinant.
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 

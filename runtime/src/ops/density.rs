@@ -13,6 +13,7 @@ pub(super) struct Sum;
 
 impl Operation for Kl {
     const STEPS: Steps = Steps::of(124, 19);
+    const ERROR: &'static str = "1 + n / 4 LSB + 2^-26 of the variances' part";
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len(), square_log2(o.a()).max(40)) + 2)
@@ -78,6 +79,18 @@ pub(super) fn scaled_square(difference: u32, precision: u64, frac: u32) -> i64 {
     // Only a changed flash contains more than 16 bits.
     let shift = (2 * frac.min(16) + 16).saturating_sub(drop);
     ((product >> shift.saturating_sub(1)).wrapping_add(1) >> 1) as i64
+}
+
+/// `difference precision` in Q16, for a difference at `frac` bits and a precision at 32 bits: below 2^50 for a precision of
+/// at most e^16. The precision is truncated to 32 significant bits.
+#[cfg(any(feature = "logistic", feature = "robust"))]
+pub(super) fn scaled_distance(difference: u32, precision: u64, frac: u32) -> i64 {
+    let drop = 32u32.saturating_sub(precision.leading_zeros());
+    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give no left shift.
+    let product = u64::from(difference) * (precision >> drop);
+    // Only a changed flash contains more than 16 bits.
+    let shift = (frac.min(16) + 16).saturating_sub(drop);
+    ((((product << 1) >> shift) + 1) >> 1) as i64
 }
 
 /// `1/2 sum [mu^2 + exp(logvar) - 1 - logvar]`: KL(N(mu, exp logvar) || N(0, I)) (Kingma & Welling, arXiv 1312.6114, appendix B).

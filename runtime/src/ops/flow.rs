@@ -30,6 +30,8 @@ pub(super) const LOG_DET_LOG2: u16 = 52;
 
 impl Operation for Planar {
     const STEPS: Steps = Steps::of(128, 0);
+    const ERROR: &'static str = "stated in `runtime/src/ops/flow.rs`";
+    const LIMIT: &'static str = "stated there";
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
@@ -51,6 +53,8 @@ impl Transform for Planar {
 
 impl Operation for Radial {
     const STEPS: Steps = Steps::of(128, 0);
+    const ERROR: &'static str = "stated in `runtime/src/ops/flow.rs`";
+    const LIMIT: &'static str = "stated there";
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {

@@ -1,6 +1,7 @@
 //! The discretised logistic likelihood.
 
 use super::bounds::{OperandError, sum_log2, to_q16};
+use super::density::scaled_distance;
 use super::machine::{Step, Values};
 use super::{Matrices, Operation, Reduction, Steps};
 use crate::fixed;
@@ -9,6 +10,8 @@ pub(super) struct LogisticNll;
 
 impl Operation for LogisticNll {
     const STEPS: Steps = Steps::of(108, 59);
+    const ERROR: &'static str = "7 LSB + 2^-25 of the sum of the distance and half a level in scales, for each element";
+    const LIMIT: &'static str = "2^24 nats for each element";
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(sum_log2(o.a().len(), TERM_LOG2))
     }
@@ -47,7 +50,9 @@ pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i
     for ((&mean, &log_scale), &x) in mean.iter().zip(log_scale).zip(x) {
         let (x, one) = (i32::from(x), 1i32 << x_frac);
         let log_scale = to_q16(i32::from(log_scale), log_scale_frac);
-        let distance = standardised(x - i32::from(mean), log_scale, x_frac);
+        let difference = x - i32::from(mean);
+        let magnitude = scaled_distance(difference.unsigned_abs(), fixed::exp(-log_scale, 32), x_frac);
+        let distance = if difference < 0 { -magnitude } else { magnitude };
         let half = i64::from(level_half_width(log_scale));
         // Half a level is 1/510. A value that is nearer than this to an end has only one edge.
         let (lowest, highest) = (x * 510 < one, (one - x) * 510 < one);
@@ -70,17 +75,6 @@ pub fn logistic_nll(mean: &[i16], log_scale: &[i16], log_scale_frac: u32, x: &[i
 fn softplus(x: i64) -> i64 {
     let near = x.clamp(i64::from(-i32::MAX), i64::from(i32::MAX));
     i64::from(fixed::softplus(near as i32)) + (x - near).max(0)
-}
-
-/// `difference exp(-log_scale)` in Q16, of a difference at `frac` fractional bits: below 2^50.
-fn standardised(difference: i32, log_scale: i32, frac: u32) -> i64 {
-    let precision = fixed::exp(-log_scale, 32);
-    let drop = 32u32.saturating_sub(precision.leading_zeros());
-    // 17 bits times 32 bits. frac >= 8 and drop <= 24 give no left shift.
-    let product = u64::from(difference.unsigned_abs()) * (precision >> drop);
-    let shift = (frac + 16).saturating_sub(drop);
-    let magnitude = ((((product << 1) >> shift) + 1) >> 1) as i64;
-    if difference < 0 { -magnitude } else { magnitude }
 }
 
 /// `exp(-log_scale) / 510` in Q16, saturated.

@@ -44,6 +44,8 @@ impl Transform for GaussianLogits {
 
 impl Operation for Posterior {
     const STEPS: Steps = Steps::of(240, 57);
+    const ERROR: &'static str = "0.51 LSB";
+    const LIMIT: &'static str = "one is 32767";
     fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }

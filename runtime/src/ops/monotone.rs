@@ -46,9 +46,15 @@ fn bernoulli() {
     }
 }
 
-/// `nll(mean, log_variance, x)` grows with the distance. As the variance shrinks it falls as long as the variance is
-/// larger than the square of the distance, and grows from there on.
-fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nll: impl Fn(i16, i16, i16) -> i64) {
+/// `nll(mean, b, x)` grows with the distance. `b` is the logarithm of this power of a scale. As the scale shrinks the
+/// density falls as long as the scale is larger than the distance, and grows from there on.
+fn location_and_scale(
+    what: &str,
+    tolerance: i64,
+    power: f64,
+    [frac, scale_frac]: [u32; 2],
+    nll: impl Fn(i16, i16, i16) -> i64,
+) {
     for b in EXTREMES {
         for mean in EXTREMES {
             for side in away(mean) {
@@ -59,7 +65,7 @@ fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nl
     for x in [i16::MIN, -20_000, -100, -1, 0, 1, 60, 5000, i16::MAX] {
         for mean in [0, x.saturating_neg()] {
             let distance = f64::from((i32::from(x) - i32::from(mean)).abs()) / f64::from(frac).exp2();
-            let best = (distance.powi(2).ln() * f64::from(scale_frac).exp2()).round().clamp(-32768.0, 32767.0) as i16;
+            let best = (power * distance.ln() * f64::from(scale_frac).exp2()).round().clamp(-32768.0, 32767.0) as i16;
             for side in away(best) {
                 never_falls(what, side, tolerance, |b| nll(mean, b, x));
             }
@@ -71,7 +77,7 @@ fn location_and_scale(what: &str, tolerance: i64, frac: u32, scale_frac: u32, nl
 fn gaussian() {
     for (frac, scale_frac) in [(8, 11), (11, 12), (15, 15), (8, 15), (15, 11)] {
         let nll = |mean: i16, b: i16, x: i16| gaussian::gaussian_nll(&[mean], &[b], scale_frac, &[x], frac);
-        location_and_scale("gaussian", 1, frac, scale_frac, nll);
+        location_and_scale("gaussian", 1, 2.0, [frac, scale_frac], nll);
     }
 }
 
@@ -83,8 +89,16 @@ fn student_t() {
                 |mean: i16, b: i16, x: i16| robust::student_t_nll(degrees, &[mean], (&[b], scale_frac), (&[x], frac));
             // The stated error of a value.
             let tolerance = 0.6 * ((1 << degrees) + 1) as f64 + 2.0;
-            location_and_scale("student-t", tolerance as i64, frac, scale_frac, nll);
+            location_and_scale("student-t", tolerance as i64, 2.0, [frac, scale_frac], nll);
         }
+    }
+}
+
+#[test]
+fn laplace() {
+    for (frac, scale_frac) in [(8, 11), (11, 12), (15, 15), (8, 15), (15, 11)] {
+        let nll = |location: i16, b: i16, x: i16| robust::laplace_nll(&[location], (&[b], scale_frac), (&[x], frac));
+        location_and_scale("laplace", 1, 1.0, [frac, scale_frac], nll);
     }
 }
 

@@ -39,7 +39,7 @@ pub enum Immediate {
     Start(usize),
     /// Constant of an offset, in nats.
     Constant(f32),
-    /// Slope of a leaky ReLU below zero, from 0 to 1.
+    /// Slope of a leaky ReLU below zero or of a hard sigmoid, from 0 to 1.
     Slope(f32),
     /// Shape of a stack of couplings.
     Stack(CouplingStack),
@@ -235,6 +235,13 @@ impl Builder {
     /// `x` where it is positive, `slope x` elsewhere, with a slope from 0 to 1.
     pub fn leaky_relu(&mut self, slope: f32, x: NodeId) -> NodeId {
         self.push(NodeKind::Operation(Opcode::LeakyRelu), &[x], self.len(x), |node| node.imm = Immediate::Slope(slope))
+    }
+
+    /// `1/2 + slope x`, clamped to 0 and 1, with a slope from 0 to 1. Times `x` it is a hard swish.
+    pub fn hard_sigmoid(&mut self, slope: f32, x: NodeId) -> NodeId {
+        self.push(NodeKind::Operation(Opcode::HardSigmoid), &[x], self.len(x), |node| {
+            node.imm = Immediate::Slope(slope)
+        })
     }
 
     /// `x` clamped to `interval`.

@@ -26,7 +26,9 @@ pub fn check() -> Result<()> {
     }
     cargo(&["test", "--package", "elbo", "--no-default-features", "--test", "features"])?;
     // Sources of noise from every version of `rand_core`.
-    cargo(&["test", "--package", "elbo", "--all-features", "--lib", "noise"])
+    cargo(&["test", "--package", "elbo", "--all-features", "--lib", "noise"])?;
+    // The code of the README, as docs.rs builds it.
+    cargo(&["test", "--package", "elbo", "--all-features", "--doc"])
 }
 
 fn bare(toolchain: &BareToolchain, target: &str) -> Result<()> {

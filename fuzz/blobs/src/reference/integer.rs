@@ -1,4 +1,4 @@
-//! Operations whose definition is exact arithmetic of integers, in 128 bits.
+//! Exact arithmetic of integers in 128 bits, and products with matrices.
 
 use super::records::Matrix;
 
@@ -15,72 +15,40 @@ pub fn saturate(value: i128) -> i64 {
 }
 
 /// A result that the definition requires to fit 32 bits.
-fn word(value: i128) -> i128 {
+pub fn word(value: i128) -> i128 {
     assert!(i32::try_from(value).is_ok(), "an intermediate of {value} does not fit 32 bits");
     value
 }
 
+/// Nats in 64 bits.
+pub fn nats(value: i128) -> i64 {
+    i64::try_from(value).expect("nats that fit 64 bits")
+}
+
 /// A vector with its fractional bits.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Vector<'v> {
     pub q: &'v [i64],
     pub frac: u32,
 }
 
 impl Vector<'_> {
-    fn at(&self, i: usize) -> i128 {
+    pub fn at(&self, i: usize) -> i128 {
         i128::from(self.q[i])
     }
 
-    fn aligned(&self, i: usize, frac: u32) -> i128 {
+    /// An element at `frac` fractional bits, which are at least its own.
+    pub fn aligned(&self, i: usize, frac: u32) -> i128 {
         word(self.at(i) << (frac - self.frac))
     }
-}
 
-/// `a b + c`, or `a b`.
-pub fn product(a: Vector<'_>, b: Vector<'_>, c: Option<Vector<'_>>, to: u32) -> Vec<i64> {
-    let frac = a.frac + b.frac;
-    let value = |i: usize| {
-        let sum = word(word(a.at(i) * b.at(i)) + c.map_or(0, |c| c.aligned(i, frac)));
-        saturate(rescale(sum, frac, to))
-    };
-    (0..a.q.len()).map(value).collect()
-}
+    pub fn sum(&self) -> i128 {
+        self.q.iter().map(|&q| i128::from(q)).sum()
+    }
 
-/// `a + sign b`.
-pub fn sum(a: Vector<'_>, b: Vector<'_>, sign: i128, to: u32) -> Vec<i64> {
-    let frac = a.frac.max(b.frac);
-    let value = |i: usize| saturate(rescale(word(a.aligned(i, frac) + sign * b.aligned(i, frac)), frac, to));
-    (0..a.q.len()).map(value).collect()
-}
-
-/// Every element rounded to another scale and clamped.
-pub fn clamp(a: Vector<'_>, to: u32, low: i64, high: i64) -> Vec<i64> {
-    a.q.iter().map(|&q| (rescale(q.into(), a.frac, to) as i64).clamp(low, high)).collect()
-}
-
-pub fn leaky_relu(a: &[i64], slope: u32) -> Vec<i64> {
-    let below = |q: i64| rescale(i128::from(q) * i128::from(slope), 15, 0) as i64;
-    a.iter().map(|&q| if q < 0 { below(q) } else { q }).collect()
-}
-
-/// The sum of a vector that is read at `frac` fractional bits, in nats.
-pub fn total(a: &[i64], frac: u32) -> i64 {
-    nats(rescale(a.iter().map(|&q| i128::from(q)).sum(), frac, 16))
-}
-
-pub fn half_sum_sq(a: Vector<'_>) -> i64 {
-    nats(rescale(a.q.iter().map(|&q| i128::from(q).pow(2)).sum(), 2 * a.frac + 1, 16))
-}
-
-pub fn nats(value: i128) -> i64 {
-    i64::try_from(value).expect("nats that fit 64 bits")
-}
-
-/// The mean of scalars or elements, rounded half up.
-pub fn mean(terms: &[i64]) -> i64 {
-    let (sum, count) = (terms.iter().map(|&term| i128::from(term)).sum::<i128>(), terms.len() as i128);
-    nats((2 * sum + count).div_euclid(2 * count))
+    pub fn value(&self, i: usize) -> f64 {
+        self.q[i] as f64 / f64::from(self.frac).exp2()
+    }
 }
 
 /// A matrix times a vector, requantised.

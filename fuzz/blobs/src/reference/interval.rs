@@ -2,6 +2,22 @@
 
 use std::ops::{Add, Mul, Neg, Sub};
 
+/// What an operation with a stated error may give: a number that is exact, and what is added to it.
+pub struct Near {
+    pub base: i64,
+    pub rest: Interval,
+}
+
+impl Near {
+    pub fn around(value: f64, error: f64) -> Self {
+        Self { base: 0, rest: Interval::around(value, error) }
+    }
+}
+
+pub fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 /// All numbers from `low` to `high`.
 #[derive(Clone, Copy, Debug)]
 pub struct Interval {

@@ -7,25 +7,24 @@
 //! that every number lies within the bound that the blob declares. A rounded result is taken over, so that the next
 //! operation is judged by its own error alone.
 
+mod definition;
 mod integer;
 mod interval;
-mod real;
 mod records;
 mod transport;
 
 use crate::mutate::Random;
-use elbo::program::Opcode;
+use definition::Expected;
+use elbo::program::{NO_TENSOR, Opcode};
 use elbo::rng::Xoshiro128PlusPlus;
 use elbo::{Limits, Model, Noise, ProgramKind};
-use integer::{Geometry, Vector};
-use interval::Interval;
+use integer::Vector;
+use interval::Near;
 use rand_core::{Rng, SeedableRng};
-use real::Near;
-use records::{Blob, Matrix, Operation, Program, Tensor};
+use records::{Blob, Operation, Program, Tensor};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
-use transport::{Couplings, Image, Stack};
 
 /// Inputs and noise of a checked run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,24 +166,6 @@ impl Noise for Draws<'_> {
     }
 }
 
-/// What a tensor may hold after an operation.
-enum Expected {
-    Exactly(Vec<i64>),
-    Near(Vec<Near>),
-    /// Scratch, which nothing reads.
-    Anything,
-}
-
-impl From<Near> for Expected {
-    fn from(near: Near) -> Self {
-        Self::Near(vec![near])
-    }
-}
-
-fn nats(value: i64) -> Expected {
-    Expected::Exactly(vec![value])
-}
-
 /// The state of a program.
 struct Replay<'w> {
     blob: Blob<'w>,
@@ -220,10 +201,6 @@ impl<'w> Replay<'w> {
         Vector { q: self.q(reference), frac: self.tensor(reference).frac }
     }
 
-    fn matrices(&self, first: u16, count: usize) -> Vec<Matrix> {
-        (0..count).map(|index| self.blob.matrix(usize::from(first) + index)).collect()
-    }
-
     /// Follows one operation of the runtime.
     fn step(&mut self, index: usize, arena: &[i16], noise: &Seen) {
         assert_eq!(index, self.next, "{:?}: the runtime takes another path", self.kind);
@@ -235,6 +212,8 @@ impl<'w> Replay<'w> {
             return self.close(operation, arena);
         }
         let (output, extra) = self.evaluate(operation, noise);
+        let exact = operation.opcode.error().is_none();
+        assert_eq!(exact, matches!(output, Expected::Exactly(_)), "{:?}: its stated error", operation.opcode);
         self.compare(operation, operation.output, output, arena);
         if let Some(extra) = extra {
             self.compare(operation, operation.inputs[2], extra, arena);
@@ -294,86 +273,18 @@ impl<'w> Replay<'w> {
 
     /// What an operation writes, and what it writes into a second tensor.
     fn evaluate(&self, operation: Operation, noise: &Seen) -> (Expected, Option<Expected>) {
-        use Expected::{Exactly, Near};
-        let Operation { opcode, param, output, inputs: [a, b, c], arg, imm } = operation;
-        let y = self.tensor(output);
-        let vector = |reference: u16| self.vector(reference);
-        let read = || self.tensor(a).frac as i32 + param;
-        let plain = match opcode {
-            Opcode::Dense => Exactly(integer::dense(&self.blob.matrix(arg.into()), self.q(a))),
-            Opcode::Relu => Exactly(self.q(a).iter().map(|&q| q.max(0)).collect()),
-            Opcode::LeakyRelu => Exactly(integer::leaky_relu(self.q(a), imm)),
-            Opcode::Tanh => Near(real::tanh(self.q(a), read())),
-            Opcode::Sigmoid => Near(real::sigmoid(self.q(a), read())),
-            Opcode::Exp => Near(real::exp(self.q(a), read(), y.frac)),
-            Opcode::Clamp => {
-                let (low, high) = (imm as i16, (imm >> 16) as i16);
-                Exactly(integer::clamp(vector(a), y.frac, low.into(), high.into()))
-            }
-            Opcode::Fma => Exactly(integer::product(vector(a), vector(b), Some(vector(c)), y.frac)),
-            Opcode::Mul => Exactly(integer::product(vector(a), vector(b), None, y.frac)),
-            Opcode::AddVec => Exactly(integer::sum(vector(a), vector(b), 1, y.frac)),
-            Opcode::SubVec => Exactly(integer::sum(vector(a), vector(b), -1, y.frac)),
-            Opcode::Concat => {
-                let part = |reference| integer::clamp(vector(reference), y.frac, -32768, 32767);
-                Exactly([part(a), part(b)].concat())
-            }
-            Opcode::Slice => Exactly(self.q(a)[imm as usize..][..y.len].to_vec()),
-            Opcode::Select => {
-                let choose = |i: usize| if self.q(c)[i] > 0 { self.q(a)[i] } else { self.q(b)[i] };
-                Exactly((0..y.len).map(choose).collect())
-            }
-            Opcode::Normal => {
-                let limit = i64::from(elbo::normal::MAX);
-                let draws = noise.borrow_mut().drain(..y.len).map(|q| i64::from(q).clamp(-limit, limit)).collect();
-                Exactly(draws)
-            }
-            Opcode::OneHot => {
-                let at = self.loops.last().map_or(usize::MAX, |(_, iteration)| *iteration);
-                Exactly((0..y.len).map(|i| if i == at { imm.into() } else { 0 }).collect())
-            }
-            Opcode::BernoulliNll => real::bernoulli_nll(vector(a), vector(b)).into(),
-            Opcode::GaussianNll => real::gaussian_nll(vector(a), vector(b), vector(c)).into(),
-            Opcode::LogisticNll => real::logistic_nll(vector(a), vector(b), vector(c)).into(),
-            Opcode::StudentTNll => real::student_t_nll(param, vector(a), vector(b), vector(c)).into(),
-            Opcode::Kl => real::kl(vector(a), vector(b)).into(),
-            Opcode::HalfSumSq => nats(integer::half_sum_sq(vector(a))),
-            Opcode::Sum => nats(integer::total(self.q(a), read() as u32)),
-            Opcode::Add => nats(integer::nats(i128::from(self.q(a)[0]) + i128::from(self.q(b)[0]))),
-            Opcode::Sub => nats(integer::nats(i128::from(self.q(a)[0]) - i128::from(self.q(b)[0]))),
-            Opcode::Neg => nats(integer::nats(-i128::from(self.q(a)[0]))),
-            Opcode::Offset => nats(integer::nats(i128::from(self.q(a)[0]) + i128::from(imm as i32))),
-            Opcode::Mean => nats(integer::mean(self.q(a))),
-            Opcode::MeanVec => {
-                let terms = |i: usize| self.q(a)[i..].iter().step_by(y.len).copied().collect::<Vec<_>>();
-                Exactly((0..y.len).map(|i| integer::mean(&terms(i))).collect())
-            }
-            Opcode::LogMeanExp => real::log_mean_exp(self.q(a)).into(),
-            Opcode::Softmax => Near(real::softmax(self.q(a), self.tensor(a).frac)),
-            Opcode::Posterior => Near(real::softmax(self.q(a), 16)),
-            Opcode::FreeEnergy => real::free_energy(self.q(a), vector(b)).into(),
-            Opcode::RankOne => Near(real::rank_one(vector(a), vector(b))),
-            Opcode::HalfLogDet => real::half_log_det(vector(a)).into(),
-            Opcode::RankOneKl => real::rank_one_kl(vector(a), vector(b)).into(),
-            Opcode::GaussianLogits => Exactly(real::gaussian_logits(vector(a), vector(b))),
-            Opcode::Conv => {
-                let geometry = Geometry::of(imm, param);
-                let matrices = self.matrices(arg, (geometry.up * geometry.up) as usize);
-                return (Exactly(geometry.conv(self.q(a), &matrices)), Some(Expected::Anything));
-            }
-            Opcode::Planar | Opcode::Radial => {
-                let stack = Stack { point: vector(a), params: vector(b), inverse: param == 1 };
-                let image = if opcode == Opcode::Planar { stack.planar() } else { stack.radial() };
-                return transported(image, y.len);
-            }
-            Opcode::Couplings => {
-                let couplings = Couplings::of(imm, param);
-                let matrices = self.matrices(arg, couplings.matrices());
-                return transported(couplings.run(vector(a), y.frac, &matrices), y.len);
-            }
-            Opcode::Invalid | Opcode::Loop | Opcode::End => unreachable!("{opcode:?} computes nothing"),
+        let operand = |reference: u16| {
+            if reference == NO_TENSOR { Vector::default() } else { self.vector(reference) }
         };
-        (plain, None)
+        let first = usize::from(operation.arg);
+        definition::define(&definition::Given {
+            operation,
+            operands: operation.inputs.map(operand),
+            y: self.tensor(operation.output),
+            iteration: self.loops.last().map(|(_, iteration)| *iteration),
+            matrices: &|count| (first..first + count).map(|index| self.blob.matrix(index)).collect(),
+            draw: &|count| noise.borrow_mut().drain(..count).map(i64::from).collect(),
+        })
     }
 
     /// Compares the results that the caller sees.
@@ -388,12 +299,4 @@ impl<'w> Replay<'w> {
             assert_eq!(&[nats], self.q(reference), "{:?}: the scalar has changed since it was written", self.kind);
         }
     }
-}
-
-/// The point followed by zeros, and the log-determinant.
-fn transported(image: Image, len: usize) -> (Expected, Option<Expected>) {
-    let near = |rest: Interval| Near { base: 0, rest };
-    let mut point: Vec<Near> = image.point.into_iter().map(near).collect();
-    point.resize_with(len, || near(Interval::exactly(0.0)));
-    (Expected::Near(point), Some(near(image.log_det).into()))
 }

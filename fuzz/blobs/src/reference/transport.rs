@@ -2,8 +2,7 @@
 //! later one.
 
 use super::integer::Vector;
-use super::interval::Interval;
-use super::real::softplus;
+use super::interval::{Interval, softplus};
 use super::records::Matrix;
 
 /// What a flow gives: the coordinates in units of the last bit, and the log-determinant in Q16 nats.

@@ -229,3 +229,25 @@ fn small_units_and_large_offsets_are_told_apart() {
         assert!(high > low + 10.0, "{file}: {scores:?}");
     }
 }
+
+/// A time in milliseconds since 1970 is a large integer, of which the last four digits count.
+#[test]
+fn milliseconds_of_large_integers_count() {
+    let Some(cases) = Cases::find() else { return };
+    let file = "int64-time.npy";
+    let Some(blob) = cases.blob(file, file, &["--steps", "300"]) else { return };
+    let npy = std::fs::read(cases.folder.join(file)).unwrap();
+    let header = 10 + usize::from(u16::from_le_bytes([npy[8], npy[9]]));
+    let row = |time: i64| [time.to_le_bytes(), 2i64.to_le_bytes()].concat();
+    // The header says how many rows follow.
+    let times = (0..200).map(|i| 1_700_000_001_000 + if i % 2 == 0 { 0 } else { 2500 });
+    let probe = cases.path("probe.npy");
+    std::fs::write(&probe, [npy[..header].to_vec(), times.flat_map(row).collect()].concat()).unwrap();
+    let out = cases.path("times.csv");
+    let (done, said) = run_with(&["score", text(&blob), "--data", text(&probe), "-o", text(&out)]);
+    assert!(done, "{said}");
+    let table = std::fs::read_to_string(&out).unwrap();
+    let scores: Vec<f64> = table.lines().filter_map(|line| line.rsplit(',').next()?.parse().ok()).collect();
+    assert_eq!(scores.len(), 200);
+    assert!(scores[1] > scores[0] + 1.0, "{:?}", &scores[..2]);
+}

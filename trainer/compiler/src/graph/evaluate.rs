@@ -43,6 +43,11 @@ pub(super) fn evaluate(
                 each(out, &|v| if v < 0.0 { slope * v } else { v });
             }
         }
+        Opcode::HardSigmoid => {
+            if let Immediate::Slope(slope) = node.imm {
+                each(out, &|v| (0.5 + slope * v).clamp(0.0, 1.0));
+            }
+        }
         Opcode::Tanh => each(out, &|v| (v * scale).tanh()),
         Opcode::Sigmoid => each(out, &|v| 1.0 / (1.0 + (-v * scale).exp())),
         Opcode::Exp => each(out, &|v| (v * scale).exp()),
@@ -115,6 +120,9 @@ pub(super) fn evaluate(
                 let square = (at(2, i) - at(0, i)).powi(2) * (-at(1, i)).exp();
                 0.5 * (nu + 1.0) * (square / nu).ln_1p() + 0.5 * at(1, i) + constant
             });
+        }
+        Opcode::LaplaceNll => {
+            out[0] = sum(&|i| (at(2, i) - at(0, i)).abs() * (-at(1, i)).exp() + at(1, i) + std::f64::consts::LN_2);
         }
         Opcode::LogisticNll => out[0] = sum(&|i| logistic_nll(at(0, i), at(1, i), at(2, i))),
         Opcode::Kl => out[0] = sum(&|i| 0.5 * (at(0, i).powi(2) + at(1, i).exp() - 1.0 - at(1, i))),
