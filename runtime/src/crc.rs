@@ -46,13 +46,28 @@ fn step(crc: u32) -> u32 {
 }
 
 #[inline(always)]
+fn word(crc: u32, word: u32) -> u32 {
+    step(step(step(step(crc ^ word))))
+}
+
+#[inline(always)]
 fn from_halves(byte: u32) -> u32 {
     LOW_TABLE[(byte & 0xF) as usize] ^ HIGH_TABLE[(byte >> 4 & 0xF) as usize]
 }
 
 /// CRC-32 of the little-endian bytes of `words`.
 pub fn crc32_words(words: &[u32]) -> u32 {
-    !words.iter().fold(u32::MAX, |crc, &word| step(step(step(step(crc ^ word)))))
+    let mut crc = u32::MAX;
+    let mut words = words;
+    if WIDE {
+        // Fewer instructions for the loop itself.
+        while let [a, b, c, d, e, f, g, h, rest @ ..] = words {
+            crc = word(word(word(word(crc, *a), *b), *c), *d);
+            crc = word(word(word(word(crc, *e), *f), *g), *h);
+            words = rest;
+        }
+    }
+    !words.iter().fold(crc, |crc, &next| word(crc, next))
 }
 
 /// CRC-32 of the little-endian bytes of 16-bit values: the digest that self-tests and the console compare.

@@ -49,8 +49,44 @@ exact! {
     sub_64(i64): wrapping_sub, checked_sub;
 }
 
-#[cfg(all(test, debug_assertions))]
+/// Whether the core computes products of 64 bits in many instructions: Armv6-M.
+pub(crate) const SLOW_PRODUCTS: bool = cfg!(elbo_m0);
+
+/// `a b` for `b < 2^16`.
+#[inline(always)]
+pub(crate) fn product(a: u32, b: u32) -> u64 {
+    if SLOW_PRODUCTS { product_by_halves(a, b) } else { u64::from(a) * u64::from(b) }
+}
+
+/// The same for a core without products of 64 bits.
+#[inline(always)]
+fn product_by_halves(a: u32, b: u32) -> u64 {
+    (u64::from((a >> 16).wrapping_mul(b)) << 16) + u64::from((a & 0xFFFF).wrapping_mul(b))
+}
+
+/// `a b`, saturated. Most products fit 32 bits.
+#[inline(never)]
+pub(crate) fn saturating_product(a: u64, b: u64) -> u64 {
+    if SLOW_PRODUCTS && (a | b) >> 16 == 0 { u64::from(a as u32 * b as u32) } else { a.saturating_mul(b) }
+}
+
+#[cfg(test)]
 mod tests {
+    #[test]
+    fn products() {
+        for a in [0, 1, 0xFFFF, 0x1_0000, 0x1234_5678, u32::MAX] {
+            for b in [0, 1, 3, 255, 0x8000, 0xFFFF] {
+                let expected = u64::from(a) * u64::from(b);
+                assert_eq!([super::product(a, b), super::product_by_halves(a, b)], [expected; 2]);
+                assert_eq!(super::saturating_product(a.into(), b.into()), expected);
+            }
+        }
+        assert_eq!(super::saturating_product(1 << 40, 1 << 24), u64::MAX);
+    }
+}
+
+#[cfg(all(test, debug_assertions))]
+mod checked {
     use super::check;
 
     #[test]

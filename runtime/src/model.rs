@@ -3,8 +3,9 @@
 use crate::blob::Blob;
 use crate::error::LoadError;
 use crate::meta::{Meta, Reading};
+use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
-use crate::program::{ProgramKind, ProgramRecord, Tensor};
+use crate::program::{ProgramKind, ProgramRecord};
 use crate::verify::{Proof, verify};
 
 /// Limits that the caller sets for a model. They have no default, because only the author of a firmware knows how long a
@@ -40,8 +41,8 @@ pub struct VectorInfo {
 }
 
 impl VectorInfo {
-    fn new(tensor: &Tensor) -> Self {
-        Self { len: tensor.len as usize, frac: u32::from(tensor.frac), bound: tensor.bound }
+    fn new(tensor: Operand<'_>) -> Self {
+        Self { len: tensor.len() as usize, frac: tensor.frac(), bound: tensor.bound() }
     }
 }
 
@@ -128,7 +129,7 @@ impl<'b> Model<'b> {
         let (record, scope) = self.find(kind)?;
         let signature = kind.signature();
         let vectors = |refs: [u16; 2], used: u8| {
-            let vector = |slot: u8, tensor: u16| (slot < used).then(|| VectorInfo::new(&scope.tensor(tensor)));
+            let vector = |slot: u8, tensor: u16| (slot < used).then(|| VectorInfo::new(scope.tensor(tensor)));
             [vector(0, refs[0]), vector(1, refs[1])]
         };
         Some(ProgramInfo {

@@ -58,9 +58,9 @@ pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
 
 use crate::normal;
-use crate::ops::record::{Matrix, Op, Tensor};
+use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
-use bounds::{EXP_FRAC, MIN_FRAC, OperandError};
+use bounds::{EXP_FRAC, MIN_FRAC, OperandError, Verdict};
 use machine::{Machine, Step, Values};
 
 /// Fractional bits of noise.
@@ -76,6 +76,16 @@ pub struct Cost {
     pub work: u64,
     /// Multiply-accumulates of matrices, without the padding to whole words.
     pub macs: u64,
+}
+
+impl Cost {
+    /// Adds what something else costs, saturated.
+    #[inline]
+    fn add(&mut self, more: Self) {
+        self.work = self.work.saturating_add(more.work);
+        // There are at least as many steps.
+        self.macs = self.macs.wrapping_add(more.macs);
+    }
 }
 
 /// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
@@ -113,28 +123,39 @@ trait Operation {
     const LIMIT: &'static str = "none";
 
     /// The bound of the output, in the same units.
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError>;
 
     /// Halfwords of scratch that it needs, or `None` if its matrices do not exist.
     fn scratch_len(_: &Op, _: &Matrices<'_>) -> Option<u32> {
         None
     }
 
-    /// What an execution costs besides [`STEPS`](Self::STEPS).
-    fn cost(_: &Step, _: &Matrices<'_>) -> Cost {
-        Cost::default()
+    /// What an execution costs besides [`STEPS`](Self::STEPS), if anything.
+    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        None
+    }
+
+    /// The [bound](Self::bound) of the output. Adds what [`cost`](Self::cost) gives to `cost`. An operation with matrices
+    /// reads each of them once for both.
+    #[inline(always)]
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+        if let Some(more) = Self::cost(o, matrices) {
+            cost.add(more);
+        }
+        Self::bound(o, matrices)
     }
 }
 
 /// The cost of one execution of `op` with the given operands.
 pub fn op_cost(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrices: &Matrices<'_>) -> Cost {
-    let [a, b, c] = *inputs;
-    cost(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)
+    let [a, b, c] = inputs;
+    let records = [a, b, c, output].map(Tensor::encode);
+    cost(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices)
 }
 
 /// An operation that works on the arena.
 trait Transform: Operation {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step);
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>);
 }
 
 /// An operation whose result is one scalar in nats.
@@ -273,15 +294,16 @@ macro_rules! operations {
             }
         }
 
+        /// The bound of the output. Adds to `cost` what an execution costs besides its [`Steps`].
         #[inline(never)]
-        fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
             match o.op.opcode {
-                Opcode::Invalid => Err(OperandError::Kind),
+                Opcode::Invalid => Verdict::of(Err(OperandError::Kind)),
                 $($(
                     #[cfg($cfg)]
-                    Opcode::$name => $group::$name::bound(o, matrices),
+                    Opcode::$name => Verdict::of($group::$name::prove(o, matrices, cost)),
                     #[cfg(not($cfg))]
-                    Opcode::$name => Err(OperandError::Kind),
+                    Opcode::$name => Verdict::of(Err(OperandError::Kind)),
                 )+)+
             }
         }
@@ -301,24 +323,24 @@ macro_rules! operations {
 
         /// The cost of one execution.
         #[inline(never)]
-        fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
-            let (fixed, each) = o.op.opcode.steps().parts();
-            let steps = u64::from(o.elements()) * u64::from(each) + u64::from(fixed);
-            let Cost { work, macs } = match o.op.opcode {
-                Opcode::Invalid => Cost::default(),
+        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
+            let cost = match o.op.opcode {
+                Opcode::Invalid => None,
                 $($(
                     #[cfg($cfg)]
                     Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
-                    Opcode::$name => Cost::default(),
+                    Opcode::$name => None,
                 )+)+
             };
-            Cost { work: work.saturating_add(steps), macs }
+            let mut sum = o.steps();
+            sum.add(cost.unwrap_or_default());
+            sum
         }
 
         /// Runs one operation of a verified program.
         #[inline(never)]
-        pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+        pub(crate) fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
             match step.op.opcode {
                 Opcode::Invalid => {}
                 $($(
@@ -330,7 +352,7 @@ macro_rules! operations {
             }
         }
 
-        fn reduce(machine: &mut Machine<'_, '_>, step: &Step) {
+        fn reduce(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
             let values = Values::new(machine.arena, step);
             let nats = match step.op.opcode {
                 Opcode::Invalid => return,
@@ -341,7 +363,7 @@ macro_rules! operations {
                     Opcode::$name => return,
                 )+)+
             };
-            machine::write_scalar(machine.arena, step.y(), nats);
+            machine::write_scalar(machine.arena, step.y(), 0, nats);
         }
     };
     (@facts) => { Facts::NONE };

@@ -10,9 +10,10 @@ use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
-use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
+use crate::ops::machine::{Machine, Step, read_scalar, vector, vector_mut};
+use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
-use crate::program::{ProgramKind, Tensor};
+use crate::program::ProgramKind;
 
 /// A verified model with the memory to run it.
 ///
@@ -238,7 +239,7 @@ impl<'b, 'a> Session<'b, 'a> {
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
         for slot in 0..vectors {
-            let expected = scope.tensor(record.output(slot)).len as usize;
+            let expected = scope.tensor(record.output(slot)).len() as usize;
             let given = outputs.get(slot).map_or(0, |out| out.len());
             if expected != given {
                 return Err(SessionError::OutputLength { expected, given });
@@ -246,26 +247,26 @@ impl<'b, 'a> Session<'b, 'a> {
         }
         // Nothing is written before everything is checked.
         for slot in 0..usize::from(signature.inputs) {
-            given.check(slot, scope.tensor(record.input(slot)).len as usize)?;
+            given.check(slot, scope.tensor(record.input(slot)).len() as usize)?;
         }
         for slot in 0..usize::from(signature.inputs) {
-            self.write_input(&scope.tensor(record.input(slot)), given, slot);
+            self.write_input(scope.tensor(record.input(slot)), given, slot);
         }
         self.execute(self.model.work(kind), &scope, noise, observe)?;
         for (slot, out) in outputs.iter_mut().enumerate().take(vectors) {
-            let values = vector(self.arena, &scope.tensor(record.output(slot))).ok_or(SessionError::Changed)?;
+            let values = vector(self.arena, scope.tensor(record.output(slot))).ok_or(SessionError::Changed)?;
             for (out, value) in out.iter_mut().zip(values) {
                 *out = *value;
             }
         }
         let scalar = scope.tensor(record.output(vectors));
-        Ok(Nats::from_bits(if signature.scalar { read_scalar(self.arena, &scalar, 0) } else { 0 }))
+        Ok(Nats::from_bits(if signature.scalar { read_scalar(self.arena, scalar, 0) } else { 0 }))
     }
 
     /// Copies an input into the arena, clamped to the range that was proved.
-    fn write_input(&mut self, tensor: &Tensor, given: Given<'_>, slot: usize) {
+    fn write_input(&mut self, tensor: Operand<'_>, given: Given<'_>, slot: usize) {
         let slots = vector_mut(self.arena, tensor).unwrap_or_default();
-        let bound = i32::from(tensor.bound);
+        let bound = i32::from(tensor.bound());
         match given {
             Given::Vectors(_) => {
                 for (slot, &q) in slots.iter_mut().zip(given.vector(slot)) {
@@ -292,6 +293,9 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
             let step = scope.step(machine.next);
+            // What is paid for is done, even if the flash changes in between.
+            let (a, b, c, y) = (*step.a().0, *step.b().0, *step.c().0, *step.y().0);
+            let step = Step { tensors: [Operand(&a), Operand(&b), Operand(&c), Operand(&y)], ..step };
             let cost = usize::try_from(scope.cost(&step).work);
             match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
                 Some(left) => budget = left,

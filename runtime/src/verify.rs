@@ -13,12 +13,13 @@ use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
+use crate::exact::{SLOW_PRODUCTS, saturating_product};
 use crate::kernel::{LANES, Packing};
-use crate::ops::bounds::{FULL, OperandError, output_bound};
-use crate::ops::record::{LOOP_DEPTH, word};
+use crate::ops::bounds::{FULL, OperandError, prove};
+use crate::ops::record::{LOOP_DEPTH, Operand};
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Tensor, TensorKind,
+    Cost, Extra, MAX_TENSOR_LEN, Matrix, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS, TensorKind,
 };
 
 /// What was proved of a blob's programs. It lies in RAM, so that a change of the flash does not change it.
@@ -86,7 +87,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
 /// The number of checks that may still be made, for checks of which one record can need many.
 ///
 /// A blob may need [`Checks::PER_WORD`] of them for each of its words. This is enough for 64 tensors that are alive at
-/// the same time as any other, and for seven programs whose couplings read the same matrices of one weight.
+/// the same time as any other, and for a program of every kind whose couplings read the same matrices of one weight.
 struct Checks {
     left: Cell<usize>,
 }
@@ -146,22 +147,27 @@ fn verify_matrices(blob: &Blob<'_>) -> Result<(), LoadError> {
 
 fn verify_rows(m: &Matrix, packing: Packing, params: &[u32], weights: &[u32], matrix: u16) -> Result<(), LoadError> {
     let padding_mask = packing.padding_mask(m.cols);
+    let words = m.row_words() as usize;
     let mut output_bound = 1u32;
-    for row in 0..params.len() / 2 {
-        let param = row / LANES * LANES * 2 + row % LANES;
-        let (bias, multiplier) = (word(params, param) as i32, word(params, param + LANES));
-        let (sum, last) = row_sum(weights, packing, row, m.row_words() as usize);
-        if last & padding_mask != 0 || (row >= m.rows as usize && (sum != 0 || bias != 0 || multiplier != 0)) {
-            return Err(LoadError::Padding { matrix });
-        }
-        let largest = bounded_product(sum, m.input_bound)
-            .and_then(|products| products.checked_add(bias.unsigned_abs()))
-            .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
-            .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
-        // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
-        if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
-            let out = (u64::from(largest) * u64::from(multiplier) + (1 << 31)) >> 32;
-            output_bound = output_bound.max((out as u32).min(u32::from(FULL)));
+    let mut row = 0;
+    let mut groups = weights.chunks(LANES * words);
+    for params in params.as_chunks::<{ 2 * LANES }>().0 {
+        let group = groups.next().unwrap_or_default();
+        for lane in 0..LANES {
+            let (bias, multiplier) = (params[lane] as i32, params[LANES + lane]);
+            let (sum, last) = row_sum(group, packing, lane, words);
+            if last & padding_mask != 0 || (row >= m.rows && (sum | params[lane] | multiplier) != 0) {
+                return Err(LoadError::Padding { matrix });
+            }
+            let largest = bounded_product(sum, m.input_bound)
+                .and_then(|products| products.checked_add(bias.unsigned_abs()))
+                .filter(|largest| *largest <= i32::MAX as u32 && multiplier <= i32::MAX as u32)
+                .ok_or(LoadError::Overflow { matrix, row: row as u16 })?;
+            // Most rows have a smaller bound than an earlier row, and the exact product is slow on a Cortex-M0.
+            if ((largest >> 16) + 1) * ((multiplier >> 16) + 1) > output_bound {
+                output_bound = output_bound.max(scaled(largest, multiplier).min(u32::from(FULL)));
+            }
+            row += 1;
         }
     }
     if output_bound == u32::from(m.output_bound) { Ok(()) } else { Err(LoadError::OutputBound { matrix }) }
@@ -175,12 +181,26 @@ fn bounded_product(sum: u32, bound: u16) -> Option<u32> {
     if high <= 0xFFFF { (high << 16).checked_add(low) } else { None }
 }
 
-/// For one row of a matrix: the sum of |w| and the last word. A row has at most 2^14 words, so the sum is at most 2^23.
-fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32, u32) {
-    let section = |start: usize, len: usize| weights.get(start..start + len).unwrap_or_default();
+/// `a b / 2^32`, rounded half up, for factors below 2^31.
+fn scaled(a: u32, b: u32) -> u32 {
+    if SLOW_PRODUCTS { scaled_by_halves(a, b) } else { ((u64::from(a) * u64::from(b) + (1 << 31)) >> 32) as u32 }
+}
+
+/// The same for a core without products of 64 bits.
+fn scaled_by_halves(a: u32, b: u32) -> u32 {
+    let (a_high, a_low, b_high, b_low) = (a >> 16, a & 0xFFFF, b >> 16, b & 0xFFFF);
+    // Two products below 2^31 - 2^16, and the upper half of one: there is room for the half that rounds.
+    let middle = a_high * b_low + a_low * b_high + ((a_low * b_low) >> 16);
+    a_high * b_high + ((middle + (1 << 15)) >> 16)
+}
+
+/// For one of the four rows of a group, of `words` words each: the sum of |w| and the last word. A row has at most 2^14
+/// words, so the sum is at most 2^23.
+#[inline(always)]
+fn row_sum(group: &[u32], packing: Packing, lane: usize, words: usize) -> (u32, u32) {
     match packing {
-        Packing::RowMajor => lane_sum::<1>(section(row * words, words), 0),
-        Packing::Dsp4 => lane_sum::<LANES>(section(row / LANES * LANES * words, LANES * words), row),
+        Packing::RowMajor => lane_sum::<1>(group.get(lane * words..(lane + 1) * words).unwrap_or_default(), 0),
+        Packing::Dsp4 => lane_sum::<LANES>(group, lane),
     }
 }
 
@@ -188,9 +208,20 @@ fn row_sum(weights: &[u32], packing: Packing, row: usize, words: usize) -> (u32,
 #[inline(never)]
 fn lane_sum<const ROWS: usize>(words: &[u32], row: usize) -> (u32, u32) {
     let (mut sum, mut last) = (0, 0);
-    for chunk in words.as_chunks::<ROWS>().0.chunks(LANE_WORDS) {
+    let mut words = words.as_chunks::<ROWS>().0;
+    // The loops below take as long as three words.
+    if cfg!(elbo_m0)
+        && let [words] = words
+    {
+        last = words[row % ROWS];
+        let lanes = abs_lanes(last);
+        return ((lanes & 0xFFFF) + (lanes >> 16), last);
+    }
+    while !words.is_empty() {
+        let (some, rest) = words.split_at(words.len().min(LANE_WORDS));
+        words = rest;
         let mut lanes = 0;
-        for words in chunk {
+        for words in some {
             last = words[row % ROWS];
             lanes += abs_lanes(last);
         }
@@ -216,15 +247,20 @@ impl Scope<'_> {
         let past_the_end = self.op_count() as u16 + 1;
         let ([a, b], [c, d]) = (record.inputs, record.outputs);
         let mut holds = a != b || b == NO_TENSOR;
-        for (reference, place) in [a, b, c, d].into_iter().zip(0u8..) {
-            let (t, slot) = (self.tensor(reference), place & 1);
-            let (used, kind, alive) = if place < 2 {
-                (signature.inputs, TensorKind::I16, t.first == 0)
+        for (reference, slot) in [a, b].into_iter().zip(0..) {
+            let t = self.tensor(reference);
+            holds &= if slot < signature.inputs {
+                t.kind_code() == TensorKind::I16 as u32 && t.first() == 0
             } else {
-                (signature.outputs(), signature.output(slot), t.last == past_the_end)
+                reference == NO_TENSOR
             };
-            holds &= if slot < used {
-                t.kind == kind && alive && (kind == TensorKind::I16 || t.len == 1)
+        }
+        for (reference, slot) in [c, d].into_iter().zip(0..) {
+            let t = self.tensor(reference);
+            holds &= if slot < signature.vectors {
+                t.kind_code() == TensorKind::I16 as u32 && t.last() == past_the_end
+            } else if slot < signature.outputs() {
+                t.kind_code() == TensorKind::Nats as u32 && t.len() == 1 && t.last() == past_the_end
             } else {
                 reference == NO_TENSOR
             };
@@ -235,69 +271,77 @@ impl Scope<'_> {
     /// Checks every tensor and returns the halfwords of arena that they take, which are at most `declared`.
     fn verify_tensors(&self, record: &ProgramRecord, declared: u32) -> Result<u32, LoadError> {
         let (mut arena_len, mut previous) = (0, 0);
-        for index in 0..self.tensor_count() {
+        for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
-            let t = Tensor::read(self.tensors, index);
-            let range = match t.kind {
-                TensorKind::Invalid => false,
-                TensorKind::I16 => t.frac <= 15 && (1..=FULL).contains(&t.bound),
-                TensorKind::Nats => t.frac == 16 && t.bound <= 62,
-            };
-            if !range || !(1..=MAX_TENSOR_LEN).contains(&t.len) {
+            let t = Operand(words);
+            if !t.in_range() || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
                 return Err(LoadError::Tensor { tensor });
             }
-            let end = t.offset.checked_add(t.extent()).filter(|end| *end <= declared);
-            let end = end.filter(|_| t.offset.is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
+            let end = t.offset().checked_add((t.halfwords() + 3) & !3).filter(|end| *end <= declared);
+            let end = end.filter(|_| t.offset().is_multiple_of(4)).ok_or(LoadError::TensorPlace { tensor })?;
             arena_len = arena_len.max(end);
-            let written = match usize::from(t.first).checked_sub(1) {
+            let written = match usize::from(t.first()).checked_sub(1) {
                 None => record.inputs.contains(&(index as u16)),
-                Some(op) => op < self.op_count() && Op::read_writes(self.ops, op, index as u16),
+                Some(op) => Op::record_writes(self.ops, op, index as u16),
             };
             // In the order in which they are written, so that the tensors alive at the same time follow each other.
-            if !written || t.first < previous || t.first > t.last || usize::from(t.last) > self.op_count() + 1 {
+            if !written || t.first() < previous || t.first() > t.last() || usize::from(t.last()) > self.op_count() + 1 {
                 return Err(LoadError::Lifetime { tensor });
             }
-            previous = t.first;
+            previous = t.first();
         }
         Ok(arena_len)
     }
 
+    /// Checks that tensors that are alive at the same time share no memory.
     fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
-        let records = self.tensors.as_chunks().0;
-        for (first, record) in records.iter().enumerate() {
-            let (_, last_read) = Tensor::lifetime(record);
-            let (start, end) = Tensor::place(record);
-            let later = records.iter().enumerate().skip(first + 1);
-            for (second, other) in later.take_while(|(_, other)| Tensor::lifetime(other).0 <= last_read) {
-                let overlap = || LoadError::Overlap {
-                    tensor: self.tensors_start.wrapping_add(first as u16),
-                    with: self.tensors_start.wrapping_add(second as u16),
-                };
-                checks.spend(1).ok_or_else(overlap)?;
-                let (other_start, other_end) = Tensor::place(other);
-                if start < other_end && other_start < end && !self.replaces(first, second) {
-                    return Err(overlap());
-                }
+        let mut records = self.tensors.as_chunks().0;
+        let mut tensor = self.tensors_start;
+        while let [record, later @ ..] = records {
+            let (alive, overlaps) = self.overlaps(Operand(record), later);
+            if overlaps {
+                return Err(LoadError::Overlap { tensor, with: tensor.wrapping_add(alive as u16) });
             }
+            // What is found after more comparisons than are allowed does not matter.
+            if checks.spend(alive).is_none() {
+                break;
+            }
+            (records, tensor) = (later, tensor.wrapping_add(1));
         }
         Ok(())
     }
 
+    /// The number of `later` tensors that are alive at the same time as `old`, up to the first that shares memory with it,
+    /// and whether there is one. All lie in the arena, at multiples of four.
+    #[inline(never)]
+    fn overlaps(&self, old: Operand<'_>, later: &[[u32; TENSOR_WORDS]]) -> (usize, bool) {
+        let (start, last_read) = (old.offset(), old.last());
+        let end = start.wrapping_add(old.halfwords());
+        let mut alive = 0;
+        for new in later.iter().map(Operand).take_while(|new| new.first() <= last_read) {
+            alive += 1;
+            if new.offset() < end && start < new.offset().wrapping_add(new.halfwords()) && !self.replaces(old, new) {
+                return (alive, true);
+            }
+        }
+        (alive, false)
+    }
+
     /// Whether tensor `new` takes exactly the place of tensor `old` in the operation that reads `old` last.
-    fn replaces(&self, old: usize, new: usize) -> bool {
-        let (old, new) = (Tensor::read(self.tensors, old), Tensor::read(self.tensors, new));
-        let same_place = (old.kind, old.offset, old.len) == (new.kind, new.offset, new.len);
-        let in_place = |op: usize| Op::read(self.ops, op).opcode.in_place();
+    #[inline(never)]
+    fn replaces(&self, old: Operand<'_>, new: Operand<'_>) -> bool {
+        let same_place = old.kind_code() == new.kind_code() && old.offset() == new.offset() && old.len() == new.len();
+        let in_place = |op: usize| Op::record_in_place(self.ops, op);
         same_place
-            && old.last == new.first
-            && old.first < new.first
-            && usize::from(new.first).checked_sub(1).is_some_and(in_place)
+            && old.last() == new.first()
+            && old.first() < new.first()
+            && usize::from(new.first()).checked_sub(1).is_some_and(in_place)
     }
 
     /// Checks every operation and returns the cost of a run.
     fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
-        let mut loops = Loops { ops: self.ops, starts: [0; LOOP_DEPTH] };
-        let (mut work, mut macs) = (0u64, 0u64);
+        let mut loops = Loops::none(self.ops);
+        let (mut work, mut macs, mut overflows) = (0u64, 0u64, false);
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
             let cost = self.verify_op(index, kind, &mut loops, checks).map_err(|fault| match fault {
@@ -312,14 +356,17 @@ impl Scope<'_> {
                 Fault::Noise => LoadError::Noise { op },
                 Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            // At most 4096 operations of 2^64 steps, repeated 2^64 times: the sum saturates, and is refused at the end.
-            work = work.saturating_add(cost.work);
-            macs = macs.saturating_add(cost.macs);
+            // At most 4096 operations of 2^64 steps, repeated 2^64 times: a sum that overflows is refused at the end.
+            let overflow;
+            (work, overflow) = work.overflowing_add(cost.work);
+            overflows |= overflow;
+            // A multiply-accumulate is at least one step.
+            macs = macs.wrapping_add(cost.macs);
         }
-        if let Some(start) = loops.innermost() {
-            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(start - 1) });
+        if loops.start != 0 {
+            return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
         }
-        Ok(Cost { work, macs })
+        Ok(Cost { work: if overflows { u64::MAX } else { work }, macs })
     }
 
     fn verify_op(
@@ -332,67 +379,78 @@ impl Scope<'_> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
-        let fields = (step.op.param == 0 || rules.uses_param()) && (step.op.arg == 0 || rules.uses_arg());
-        let fields = fields && (step.op.imm == 0 || rules.uses_imm()) && step.op.opcode != Opcode::Invalid;
-        require(fields, Fault::Operation)?;
+        require(step.op.param == 0 || rules.uses_param(), Fault::Operation)?;
+        require(step.op.arg == 0 || rules.uses_arg(), Fault::Operation)?;
+        require(step.op.imm == 0 || rules.uses_imm(), Fault::Operation)?;
+        require(step.op.opcode != Opcode::Invalid, Fault::Operation)?;
         require(step.op.opcode.compiled(), Fault::Unsupported)?;
         require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
 
-        for (slot, (&tensor, input)) in step.op.inputs.iter().zip(&step.tensors).enumerate() {
-            let written = slot == 2 && rules.writes_extra();
-            if slot >= rules.inputs() && !written {
-                require(tensor == NO_TENSOR, Fault::Operation)?;
-                continue;
+        for (&tensor, input) in step.op.inputs.iter().zip(&step.tensors).take(rules.inputs()) {
+            // A tensor that does not exist is never alive.
+            if input.first() >= here || here > input.last() {
+                return Err(if self.exists(tensor) { Fault::NotAlive } else { Fault::Operand });
             }
-            require(usize::from(tensor) < self.tensor_count(), Fault::Operand)?;
-            if written {
-                require(input.first == here && tensor != step.op.output, Fault::Operand)?;
-                // Scratch is not filled completely, so reading it could reveal what the arena held before.
-                let last = if rules.extra() == Extra::Scratch { here } else { loops.end() };
-                require(input.last <= last, self.lifetime(tensor))?;
-                continue;
-            }
-            let alive = input.first < here && here <= input.last && !loops.hides(input);
-            require(alive, Fault::NotAlive)?;
-            require(input.last >= loops.read_until(input), self.lifetime(tensor))?;
+            let until = loops.read_until(input.first()).ok_or(Fault::NotAlive)?;
+            require(input.last() >= until, self.lifetime(tensor))?;
+        }
+        let [a, b, c] = step.op.inputs;
+        require(rules.inputs() > 0 || a == NO_TENSOR, Fault::Operation)?;
+        require(rules.inputs() > 1 || b == NO_TENSOR, Fault::Operation)?;
+        if rules.writes_extra() {
+            require(step.c().first() == here && c != step.op.output, Fault::Operand)?;
+            // Scratch is not filled completely, so reading it could reveal what the arena held before.
+            let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
+            require(step.c().last() <= last, self.lifetime(c))?;
+        } else {
+            require(rules.inputs() > 2 || c == NO_TENSOR, Fault::Operation)?;
+        }
+        if rules.only_in_loop() {
+            require(loops.start != 0, Fault::Loop)?;
         }
 
-        require(!rules.only_in_loop() || loops.innermost().is_some(), Fault::Loop)?;
-
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
-        let repeat = loops.repeat();
+        let repeat = loops.repeat;
         let mut written = step.op.output;
         // What is written inside a loop must die inside it.
-        let mut lives = 0..=loops.end();
+        let (mut earliest, mut latest) = (0, loops.end);
         if step.op.opcode == Opcode::Loop {
             require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
             loops.open(here).ok_or(Fault::Loop)?;
             // Every iteration writes a part of the loop's output.
-            lives = step.op.arg..=*lives.end();
+            earliest = step.op.arg;
         } else if step.op.opcode == Opcode::End {
             require(step.op.output == NO_TENSOR, Fault::Operand)?;
-            let opening = loops.close(here).ok_or(Fault::Loop)?;
-            written = opening.output;
+            let (output, iterations) = loops.close(here).ok_or(Fault::Loop)?;
+            written = output;
+            require(self.exists(written), Fault::Operand)?;
             step.tensors[3] = self.tensor(written);
-            lives = here..=u16::MAX;
-            let slots = u64::from(step.a().len) * u64::from(opening.imm);
-            require(slots == u64::from(step.y().len), Fault::Shape)?;
+            (earliest, latest) = (here, u16::MAX);
+            let slots = u64::from(step.a().len()) * u64::from(iterations);
+            require(slots == u64::from(step.y().len()), Fault::Shape)?;
         }
-        require(usize::from(written) < self.tensor_count(), Fault::Operand)?;
-        require(step.op.opcode == Opcode::End || step.y().first == here, Fault::Operand)?;
-        require(lives.contains(&step.y().last), self.lifetime(written))?;
+        require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
+        require(earliest <= step.y().last() && step.y().last() <= latest, self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
-        let bound = output_bound(&step, &matrices).map_err(|error| match error {
+        let mut cost = step.steps();
+        let bound = prove(&step, &matrices, &mut cost).result().map_err(|error| match error {
             OperandError::Kind => Fault::Operand,
             OperandError::Shape => Fault::Shape,
             OperandError::Scale => Fault::Scale,
             OperandError::Bound => Fault::Bound,
         })?;
-        require(bound == step.y().bound, Fault::Bound)?;
-        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound, Fault::Bound)?;
+        // A tensor of nats that declares it is in range.
+        require(bound == step.y().bound(), Fault::Bound)?;
+        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 
-        let cost = step.cost(&matrices);
-        Ok(Cost { work: repeated(cost.work, repeat), macs: repeated(cost.macs, repeat) })
+        if repeat == 1 {
+            return Ok(cost);
+        }
+        Ok(Cost { work: saturating_product(cost.work, repeat), macs: saturating_product(cost.macs, repeat) })
+    }
+
+    fn exists(&self, tensor: u16) -> bool {
+        usize::from(tensor) < self.tensor_count()
     }
 
     fn lifetime(&self, tensor: u16) -> Fault {
@@ -422,67 +480,67 @@ fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
 /// Largest number of iterations of a loop.
 const MAX_ITERATIONS: u32 = 1 << 16;
 
-/// `steps` times `repeat`, saturated. Products of 64 bits are slow on a Cortex-M0, and most fit 32 bits.
-#[inline(never)]
-fn repeated(steps: u64, repeat: u64) -> u64 {
-    if (steps | repeat) >> 16 == 0 { u64::from(steps as u32 * repeat as u32) } else { steps.saturating_mul(repeat) }
-}
-
-/// The loops around an operation: the numbers of their `Loop` operations, outermost first, and zeros. The operations
-/// tell the rest.
+/// The loops around an operation.
 struct Loops<'b> {
     ops: &'b [u32],
+    /// The numbers of their `Loop` operations, outermost first, and zeros.
     starts: [u16; LOOP_DEPTH],
+    /// The `Loop` operation of the innermost loop, or 0, and the last operation.
+    start: u16,
+    end: u16,
+    /// How often the body of the innermost loop runs, saturated.
+    repeat: u64,
 }
 
-impl Loops<'_> {
-    fn around(&self) -> impl Iterator<Item = u16> {
-        self.starts.into_iter().take_while(|start| *start != 0)
+impl<'b> Loops<'b> {
+    fn none(ops: &'b [u32]) -> Self {
+        Self { ops, starts: [0; LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
-    /// The number of the last operation of a loop, and how often it runs.
-    fn read(&self, start: u16) -> (u16, u32) {
+    /// The output of a loop, the number of its last operation, and how often it runs.
+    fn read(&self, start: u16) -> (u16, u16, u32) {
         Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1))
-    }
-
-    /// How often the body of the innermost loop runs, saturated.
-    fn repeat(&self) -> u64 {
-        self.around().fold(1u64, |product, start| repeated(self.read(start).1.into(), product))
     }
 
     /// Opens the loop of operation `start`, which must end inside the innermost one.
     fn open(&mut self, start: u16) -> Option<()> {
-        let (end, iterations) = self.read(start);
-        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end()).contains(&end);
+        let (_, end, iterations) = self.read(start);
+        let valid = (1..=MAX_ITERATIONS).contains(&iterations) && (start..self.end).contains(&end);
         *self.starts.iter_mut().find(|start| **start == 0).filter(|_| valid)? = start;
+        self.enter();
         Some(())
     }
 
-    /// Closes the innermost loop, which must end at operation `here`, and returns its `Loop` operation.
-    fn close(&mut self, here: u16) -> Option<Op> {
-        let start = self.starts.iter_mut().rfind(|start| **start != 0)?;
-        let opening = Op::read(self.ops, usize::from(core::mem::take(start)).wrapping_sub(1));
-        Some(opening).filter(|opening| opening.arg == here)
+    /// Closes the innermost loop, which must end at operation `here`, and returns its output and how often it runs.
+    fn close(&mut self, here: u16) -> Option<(u16, u32)> {
+        let (output, end, iterations) = self.read(self.start);
+        *self.starts.iter_mut().rfind(|start| **start != 0)? = 0;
+        self.enter();
+        (end == here).then_some((output, iterations))
     }
 
-    fn innermost(&self) -> Option<u16> {
-        self.around().last()
+    /// Finds the end of the innermost loop and how often it runs.
+    #[inline(never)]
+    fn enter(&mut self) {
+        (self.start, self.end, self.repeat) = (0, u16::MAX, 1);
+        for &start in self.starts.iter().take_while(|start| **start != 0) {
+            let (_, end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
+            (self.start, self.end) = (start, end);
+            self.repeat = saturating_product(iterations.into(), self.repeat);
+        }
     }
 
-    /// The last operation of the innermost loop.
-    fn end(&self) -> u16 {
-        self.innermost().map_or(u16::MAX, |start| self.read(start).0)
-    }
-
-    /// Whether `tensor` is the output of an open loop, which is not yet completely written.
-    fn hides(&self, tensor: &Tensor) -> bool {
-        self.around().any(|start| start == tensor.first)
-    }
-
-    /// The last operation of the outermost loop that began after `tensor` was written. Every iteration reads what the
-    /// first one reads, so the tensor must live until then.
-    fn read_until(&self, tensor: &Tensor) -> u16 {
-        self.around().find(|start| *start > tensor.first).map_or(0, |start| self.read(start).0)
+    /// The last operation that reads a tensor which is written by operation `first` and read here; 0 if this is not
+    /// known. A tensor that was written before a loop began is read until the outermost such loop ends, because every
+    /// iteration reads what the first one reads. `None` if it is the output of an open loop, which is not yet
+    /// completely written.
+    fn read_until(&self, first: u16) -> Option<u16> {
+        for &start in self.starts.iter().take_while(|start| **start != 0) {
+            if start >= first {
+                return (start > first).then(|| self.read(start).1);
+            }
+        }
+        Some(0)
     }
 }
 
@@ -497,6 +555,17 @@ mod tests {
         assert_eq!(abs_lanes(word([-128, 127, -1, 0])), 255 | 1 << 16);
         assert_eq!(abs_lanes(word([-128; 4])), 256 | 256 << 16);
         assert_eq!(abs_lanes(word([5, -128, 0, -7])), 133 | 7 << 16);
+    }
+
+    #[test]
+    fn products_by_halves_are_exact() {
+        let mut factors = std::vec![0u32, 1, 0x7FFF_FFFF, 0x8000, 0xFFFF, 0x1_0000, 0x7FFF_0000, 0x7FFF_8000];
+        factors.extend((1..40u32).map(|i| i.wrapping_mul(0x9E37_79B9) >> 1));
+        for &a in &factors {
+            for &b in &factors {
+                assert_eq!(scaled_by_halves(a, b), scaled(a, b), "{a} {b}");
+            }
+        }
     }
 
     #[test]
@@ -515,7 +584,8 @@ mod tests {
             for row in 0..8 {
                 let sum = (0..cols).map(|col| u32::from(weight(row, col).unsigned_abs())).sum::<u32>();
                 let expected = if row < rows { sum } else { 0 };
-                assert_eq!(row_sum(&words, packing, row, 3).0, expected);
+                let group = words.chunks(LANES * 3).nth(row / LANES).unwrap_or_default();
+                assert_eq!(row_sum(group, packing, row % LANES, 3).0, expected);
             }
         }
     }

@@ -27,6 +27,24 @@ fn steps_take_similar_times_on_a_cortex_m0() {
     steps_take_similar_times("microbit");
 }
 
+/// Loading a model takes at most 25 instructions a byte on the smallest core. Six of them are those of the checksum.
+#[test]
+fn a_model_is_loaded_fast() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut models = elbo_tests::families();
+    models.push(elbo_tests::data("digits.elbo"));
+    let words = models.iter().map(|model| {
+        let bytes = std::fs::read(model).unwrap();
+        bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    });
+    let words: Vec<Vec<u32>> = words.collect();
+    let loads = measure::loads(board("microbit"), &words, folder.path()).unwrap();
+    for ((model, words), instructions) in models.iter().zip(&words).zip(loads) {
+        let per_byte = instructions / (words.len() * 4) as f64;
+        assert!(per_byte <= 25.0, "{}: {per_byte} instructions a byte", model.display());
+    }
+}
+
 /// The proof of the blobs that take longest is linear in their length.
 #[test]
 fn no_blob_takes_long_to_prove() {

@@ -12,28 +12,28 @@ pub(super) struct Clamp;
 
 impl Operation for Relu {
     const STEPS: Steps = Steps::of(92, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound())
     }
 }
 
 impl Transform for Relu {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         clamp(machine, step, 0, i16::MAX);
     }
 }
 
 impl Operation for LeakyRelu {
     const STEPS: Steps = Steps::of(84, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.op.imm <= i16::MAX as u32, OperandError::Bound)?;
-        Ok(o.a().bound)
+        Ok(o.a().bound())
     }
 }
 
 impl Transform for LeakyRelu {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let slope = step.op.imm as i32;
         for q in moved(machine.arena, step.a(), step.y()).iter_mut().filter(|q| **q < 0) {
             *q = (exact::add(exact::mul((*q).into(), slope), 1 << 14) >> 15) as i16;
@@ -45,14 +45,14 @@ impl Operation for Exp {
     const STEPS: Steps = Steps::of(92, 16);
     const ERROR: &'static str = "0.5 LSB + 2^-26 of the result";
     const LIMIT: &'static str = "32767";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        let largest = fixed::exp(to_q16(i32::from(o.a().bound), o.read()), o.output_frac());
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        let largest = fixed::exp(to_q16(i32::from(o.a().bound()), o.read()), o.output_frac());
         Ok(saturate(largest).max(1))
     }
 }
 
 impl Transform for Exp {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let frac = step.output_frac();
         map_q16(machine.arena, step, |q| saturate(fixed::exp(q, frac)).into());
     }
@@ -65,7 +65,7 @@ fn saturate(value: u64) -> u16 {
 
 impl Operation for Clamp {
     const STEPS: Steps = Steps::of(92, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (low, high) = o.op.interval();
         require(low <= high, OperandError::Bound)?;
         Ok(low.unsigned_abs().max(high.unsigned_abs()).max(1))
@@ -74,7 +74,7 @@ impl Operation for Clamp {
 
 impl Transform for Clamp {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (low, high) = step.op.interval();
         clamp(machine, step, low, high);
     }
@@ -82,7 +82,7 @@ impl Transform for Clamp {
 
 /// The first input, rounded half up to the output's scale and clamped to an interval.
 #[inline(never)]
-fn clamp(machine: &mut Machine<'_, '_>, step: &Step, low: i16, high: i16) {
+fn clamp(machine: &mut Machine<'_, '_>, step: &Step<'_>, low: i16, high: i16) {
     let shift = step.frac(0).saturating_sub(step.output_frac()).min(15);
     let half = (1i32 << shift) >> 1;
     for q in moved(machine.arena, step.a(), step.y()) {
@@ -96,7 +96,7 @@ pub(super) mod tests {
     use super::*;
     use crate::noise::Silence;
     use crate::ops::Opcode;
-    use crate::ops::record::{NO_TENSOR, Op, Tensor, TensorKind};
+    use crate::ops::record::{NO_TENSOR, Op, Operand, Tensor, TensorKind};
     use crate::ops::scope::Scope;
 
     /// The result of an operation for every activation with `frac` fractional bits, in place.
@@ -105,7 +105,9 @@ pub(super) mod tests {
         let mut arena = inputs.clone();
         let tensor = Tensor { kind: TensorKind::I16, frac, bound: 1 << 15, len: 1 << 16, ..Tensor::default() };
         let op = Op { opcode, param: 0, output: 0, inputs: [0, NO_TENSOR, NO_TENSOR], arg: 0, imm };
-        let step = Step { op, tensors: [tensor, Tensor::default(), Tensor::default(), tensor] };
+        let record = tensor.encode();
+        let tensor = Operand(&record);
+        let step = Step { op, tensors: [tensor, Operand::NONE, Operand::NONE, tensor] };
         let scope = Scope::default();
         let mut noise = Silence;
         crate::ops::run(&mut Machine::new(&mut arena, &scope, &mut noise), &step);

@@ -10,9 +10,9 @@ pub(super) struct LogMeanExp;
 
 impl Operation for Mean {
     const STEPS: Steps = Steps::of(272, 6);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        require(sum_log2(o.a().len, o.a().bound.into()) <= MAX_LOG2, OperandError::Bound)?;
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(sum_log2(o.a().len(), o.a().bound().into()) <= MAX_LOG2, OperandError::Bound)?;
+        Ok(o.a().bound())
     }
 }
 
@@ -26,8 +26,8 @@ impl Operation for LogMeanExp {
     const STEPS: Steps = Steps::of(140, 29);
     const ERROR: &'static str = "0.55 LSB";
     /// Rounding can exceed the range of the terms by a few LSB.
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound() + 1)
     }
 }
 

@@ -11,9 +11,9 @@ pub(super) struct BernoulliNll;
 impl Operation for BernoulliNll {
     const STEPS: Steps = Steps::of(116, 11);
     const ERROR: &'static str = "1.5 n LSB";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        let fit = q16_log2(bits(o.a()) + bits(o.b()), u32::from(o.a().frac) + u32::from(o.b().frac));
-        Ok(sum_log2(o.a().len, fit.max(32)) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        let fit = q16_log2(bits(o.a()) + bits(o.b()), o.a().frac() + o.b().frac());
+        Ok(sum_log2(o.a().len(), fit.max(32)) + 1)
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::machine::Step;
 pub use super::scratch_len;
-use super::{Extra, Matrices};
-use crate::ops::record::{Op, Tensor, TensorKind};
+use super::{Cost, Extra, Matrices};
+use crate::ops::record::{Op, Operand, Tensor, TensorKind};
 
 /// Why an operation refuses its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,34 @@ pub enum OperandError {
     Scale,
     /// The result, or an intermediate, cannot be bounded.
     Bound,
+}
+
+/// The bound of an output, or an error, in one word: the compiler packs a `Result` of them in more instructions.
+#[derive(Clone, Copy)]
+pub(crate) struct Verdict(u32);
+
+impl Verdict {
+    #[inline(always)]
+    pub fn of(result: Result<u16, OperandError>) -> Self {
+        match result {
+            Ok(bound) => Self(bound.into()),
+            Err(error) => Self(u32::MAX - error as u32),
+        }
+    }
+
+    #[inline(always)]
+    pub fn result(self) -> Result<u16, OperandError> {
+        use OperandError::{Bound, Kind, Scale, Shape};
+        match u16::try_from(self.0) {
+            Ok(bound) => Ok(bound),
+            Err(_) => Err(match u32::MAX - self.0 {
+                0 => Kind,
+                1 => Shape,
+                2 => Scale,
+                _ => Bound,
+            }),
+        }
+    }
 }
 
 /// Bound of a saturated activation.
@@ -50,8 +78,8 @@ pub(super) fn q16_log2(log2: u32, frac: u32) -> u32 {
 
 /// log2 bound in Q16 of the square of an element of a tensor.
 #[inline(never)]
-pub(super) fn square_log2(tensor: &Tensor) -> u32 {
-    q16_log2(2 * bits(tensor), 2 * u32::from(tensor.frac))
+pub(super) fn square_log2(tensor: Operand<'_>) -> u32 {
+    q16_log2(2 * bits(tensor), 2 * tensor.frac())
 }
 
 pub(super) fn require(holds: bool, otherwise: OperandError) -> Result<(), OperandError> {
@@ -76,8 +104,8 @@ pub struct Bounds {
 }
 
 /// Smallest e such that every |q| of the tensor is at most 2^e.
-pub(super) fn bits(tensor: &Tensor) -> u32 {
-    ceil_log2(u32::from(tensor.bound))
+pub(super) fn bits(tensor: Operand<'_>) -> u32 {
+    ceil_log2(u32::from(tensor.bound()))
 }
 
 /// Checks types, lengths and scales of the operands of `op` and returns the bounds of what it writes. The scale, bound
@@ -96,14 +124,27 @@ pub fn output_bounds(
     matrices: &Matrices<'_>,
 ) -> Result<Bounds, OperandError> {
     require(op.opcode.compiled(), OperandError::Kind)?;
-    let [a, b, c] = *inputs;
-    let output = output_bound(&Step { op: *op, tensors: [a, b, c, *output] }, matrices)?;
-    Ok(Bounds { output, extra: op.opcode.extra_bound() })
+    let [a, b, c] = inputs;
+    let records = [a, b, c, output].map(Tensor::encode);
+    let step = Step { op: *op, tensors: records.each_ref().map(Operand) };
+    let bound = prove(&step, matrices, &mut Cost::default()).result()?;
+    require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, OperandError::Bound)?;
+    Ok(Bounds { output: bound, extra: op.opcode.extra_bound() })
 }
 
-/// The bound of the output alone.
-pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-    use OperandError::{Bound, Kind, Scale, Shape};
+/// The bound of the output, which a tensor of nats may not be able to declare. The cost of one execution is added to
+/// `cost`, except for its steps.
+#[inline(never)]
+pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
+    match operands_fit(step, matrices) {
+        Ok(()) => super::prove(step, matrices, cost),
+        Err(error) => Verdict::of(Err(error)),
+    }
+}
+
+#[inline(always)]
+fn operands_fit(step: &Step<'_>, matrices: &Matrices<'_>) -> Result<(), OperandError> {
+    use OperandError::{Kind, Scale, Shape};
     let op = &step.op;
     let rules = op.opcode.rules();
     if rules.writes_extra() {
@@ -111,19 +152,18 @@ pub(crate) fn output_bound(step: &Step, matrices: &Matrices<'_>) -> Result<u16, 
             Extra::Scratch => (TensorKind::I16, scratch_len(op, matrices)),
             Extra::LogDet | Extra::None => (TensorKind::Nats, Some(1)),
         };
-        require(step.c().kind == kind, Kind)?;
+        require(step.c().kind() == kind, Kind)?;
         require(!rules.uses_arg() || matrices(op.arg).is_some(), Kind)?;
-        require(Some(step.c().len) == len, Shape)?;
+        require(Some(step.c().len()) == len, Shape)?;
     }
-    let (first, output) = (step.a().len, step.y());
-    for (slot, input) in step.tensors.iter().enumerate().take(rules.inputs()) {
-        require(rules.input_kind(slot).unwrap_or(output.kind) == input.kind, Kind)?;
-        require(rules.input_len(first).is_none_or(|len| len == input.len), Shape)?;
+    let (first, output) = (step.a().len(), step.y());
+    let (len, [mut kind, others]) = (rules.input_len(first), rules.input_kinds(output.kind_code()));
+    for input in step.tensors.iter().take(rules.inputs()) {
+        require(kind == input.kind_code(), Kind)?;
+        require(len.is_none_or(|len| len == input.len()), Shape)?;
+        kind = others;
     }
-    require(rules.output_kind().is_none_or(|kind| kind == output.kind), Kind)?;
-    require(rules.output_len(first).is_none_or(|len| len == output.len), Shape)?;
-    require(rules.scales_hold(step), Scale)?;
-    let bound = super::bound(step, matrices)?;
-    require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, Bound)?;
-    Ok(bound)
+    require(rules.takes_any_kind() || rules.output_code() == output.kind_code(), Kind)?;
+    require(rules.output_len(first).is_none_or(|len| len == output.len()), Shape)?;
+    require(rules.scales_hold(step), Scale)
 }

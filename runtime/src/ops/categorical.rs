@@ -7,6 +7,7 @@ use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
 use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Cost, Matrices, Operation, Reduction, Steps, Transform};
+use crate::exact::product;
 use crate::fixed;
 
 pub(super) struct OneHot;
@@ -16,14 +17,14 @@ pub(super) struct FreeEnergy;
 
 impl Operation for OneHot {
     const STEPS: Steps = Steps::of(64, 1);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((1..=i16::MAX as u32).contains(&o.op.imm), OperandError::Bound)?;
         Ok(o.op.imm as u16)
     }
 }
 
 impl Transform for OneHot {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let iteration = machine.loops.innermost().map_or(0, |(_, iteration)| iteration);
         let out = vector_mut(machine.arena, step.y()).unwrap_or_default();
         out.fill(0);
@@ -37,13 +38,13 @@ impl Operation for Softmax {
     const STEPS: Steps = Steps::of(264, 40);
     const ERROR: &'static str = "0.51 LSB";
     const LIMIT: &'static str = "one is 32767";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Softmax {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         if let Some((logits, out)) = apart_exact(machine.arena, step.a(), step.y()) {
             softmax(logits, step.frac(0), out);
         }
@@ -52,25 +53,25 @@ impl Transform for Softmax {
 
 impl Operation for MeanVec {
     const STEPS: Steps = Steps::of(80, 2);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        require(o.a().len.checked_rem(o.y().len) == Some(0), OperandError::Shape)?;
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.a().len().checked_rem(o.y().len()) == Some(0), OperandError::Shape)?;
+        Ok(o.a().bound())
     }
 
     /// One division for each element of the mean.
-    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
-        Cost { work: u64::from(o.y().len) * 177, macs: 0 }
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        Some(Cost { work: product(o.y().len(), 177), macs: 0 })
     }
 }
 
 impl Transform for MeanVec {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (a, y) = (step.a(), step.y());
         let arena = &mut *machine.arena;
-        for i in 0..y.len.min(a.len) {
-            let terms = (i..a.len).step_by(y.len.max(1) as usize);
-            let mean = fixed::mean(terms.map(|i| i64::from(at(arena, a.offset, i))));
-            put(arena, y.offset, i, mean as i32);
+        for i in 0..y.len().min(a.len()) {
+            let terms = (i..a.len()).step_by(y.len().max(1) as usize);
+            let mean = fixed::mean(terms.map(|i| i64::from(at(arena, a.offset(), i))));
+            put(arena, y.offset(), i, mean as i32);
         }
     }
 }
@@ -80,8 +81,8 @@ impl Operation for FreeEnergy {
     const ERROR: &'static str = "1.1 LSB + 2^-26 + n 2^-31 of the range of the terms";
     const LIMIT: &'static str = "a value beyond 2^46 LSB, 2^30 nats, counts as this";
     /// The sum of a mean of values clamped to 2^46 and an entropy below 12.
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.clamp(20, 46) + 2)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().clamp(20, 46) + 2)
     }
 }
 

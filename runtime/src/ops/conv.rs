@@ -13,21 +13,21 @@ impl Operation for Conv {
     const EXTRA_BOUND: u16 = FULL;
 
     /// The largest bound of the matrices of its phases. The matrices must fit together.
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
         use OperandError::{Bound, Kind, Shape};
         let geometry = ConvGeometry::unpack(o.op.imm, o.op.param);
         require(geometry.is_valid(), Shape)?;
         let first = matrices(o.op.arg).ok_or(Kind)?;
         let channels = first.cols / geometry.taps(0).max(1);
-        require(geometry.input_len(channels) == Some(o.a().len), Shape)?;
-        require(geometry.output_len(first.rows) == Some(o.y().len), Shape)?;
+        require(geometry.input_len(channels) == Some(o.a().len()), Shape)?;
+        require(geometry.output_len(first.rows) == Some(o.y().len()), Shape)?;
         let mut largest = 1;
         for phase in 0..geometry.phases() {
             let index = u16::try_from(phase).ok().and_then(|phase| o.op.arg.checked_add(phase));
             let matrix = index.and_then(matrices).ok_or(Kind)?;
             let cols = geometry.taps(phase).checked_mul(channels);
             require(cols == Some(matrix.cols) && matrix.rows == first.rows, Shape)?;
-            require(o.a().bound <= matrix.input_bound, Bound)?;
+            require(o.a().bound() <= matrix.input_bound, Bound)?;
             largest = largest.max(matrix.output_bound);
         }
         Ok(largest)
@@ -39,9 +39,9 @@ impl Operation for Conv {
         geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
     }
 
-    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
         let op = &o.op;
-        matrices(op.arg).map_or(Cost::default(), |matrix| {
+        matrices(op.arg).map(|matrix| {
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
             let macs = geometry.macs(channels, matrix.rows);
@@ -63,9 +63,9 @@ const PATCH: u64 = 86;
 const ROW: u64 = 9;
 
 impl Transform for Conv {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (op, a, scratch, y) = (&step.op, step.a(), step.c(), step.y());
-        let ranges = [a, scratch, y].map(|tensor| range(tensor.offset, tensor.len));
+        let ranges = [a, scratch, y].map(|tensor| range(tensor.offset(), tensor.len()));
         if let Ok([x, scratch, out]) = machine.arena.get_disjoint_mut(ranges) {
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let matrix = |phase: u32| machine.scope.dense_matrix(op.arg.checked_add(u16::try_from(phase).ok()?)?);

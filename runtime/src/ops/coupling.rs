@@ -10,9 +10,10 @@ use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
+use crate::exact::{SLOW_PRODUCTS, product, saturating_product};
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
-use crate::ops::record::{MAX_TENSOR_LEN, Op};
+use crate::ops::record::{MAX_TENSOR_LEN, Matrix, Op};
 
 pub(super) struct Couplings;
 
@@ -23,31 +24,38 @@ impl Operation for Couplings {
     /// Half of 2^22 for each of 2^15 coordinates, plus the bound of a log-determinant.
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
-    fn bound(o: &Step, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        let needs = needs(&o.op, o.a().len, matrices).ok_or(OperandError::Shape)?;
-        require(needs.len == o.y().len, OperandError::Shape)?;
+    fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
+        Self::prove(o, matrices, &mut Cost::default())
+    }
+
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
+        let mut cost = Cost::default();
+        let _ = needs(&o.op, o.a().len(), matrices, &mut cost);
+        Some(cost)
+    }
+
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+        let needs = needs(&o.op, o.a().len(), matrices, cost).ok_or(OperandError::Shape)?;
+        require(needs.len == o.y().len(), OperandError::Shape)?;
         // The halfwords of a 31-bit number may have any value.
         require(needs.input_bound == FULL, OperandError::Bound)?;
         Ok(FULL)
     }
-
-    fn cost(o: &Step, matrices: &Matrices<'_>) -> Cost {
-        needs(&o.op, o.a().len, matrices).map_or(Cost::default(), |needs| Cost { work: needs.work, macs: needs.macs })
-    }
 }
 
 impl Transform for Couplings {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
         // After a change of the flash the matrices may not be those whose cost was charged.
-        if needs(op, a.len, &|index| machine.scope.matrix(index)).is_none_or(|needs| needs.len != step.y().len) {
+        let fits = needs(op, a.len(), &|index| machine.scope.matrix(index), &mut Cost::default());
+        if fits.is_none_or(|needs| needs.len != step.y().len()) {
             return;
         }
         let matrices = |at: u16| machine.scope.dense_matrix(op.arg.checked_add(at)?);
         if let Some((x, out)) = apart_exact(machine.arena, a, step.y()) {
             let nats = couple(stack, matrices, (x, step.frac(0)), (out, step.output_frac().min(FRAC)));
-            write_scalar(machine.arena, log_det, nats.unwrap_or_default());
+            write_scalar(machine.arena, log_det, 0, nats.unwrap_or_default());
         }
     }
 }
@@ -66,53 +74,59 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 const LOWER: u32 = 15;
 
 /// Steps of four rows of a matrix, besides those of its weights.
-const GROUP: u64 = 165;
+const GROUP: u32 = 165;
 /// Further steps of one row: its activation function, or a part of those of a coordinate.
-const ROW: u64 = 30;
+const ROW: u32 = 30;
 
 /// What a stack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Needs {
     /// Halfwords of its output.
     len: u32,
-    /// Multiply-accumulates.
-    macs: u64,
-    /// Steps.
-    work: u64,
     /// Largest |q| that all matrices take.
     input_bound: u16,
 }
 
-/// What `op` needs to move `d` coordinates; none where its matrices do not fit.
-fn needs(op: &Op, d: u32, matrices: &Matrices<'_>) -> Option<Needs> {
+/// What `op` needs to move `d` coordinates; none where its matrices do not fit. `cost` grows by that of the matrices that
+/// do.
+#[inline(never)]
+fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Needs> {
     let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| (2..=MAX_TENSOR_LEN).contains(&d))?;
-    let halves = [d.div_ceil(2), d / 2];
-    let (mut widest, mut macs, mut work, mut input_bound) = (1, 0u64, 0u64, u16::MAX);
+    let (mut given, mut moved) = (d.div_ceil(2), d / 2);
+    let (mut widest, mut input_bound) = (1, u16::MAX);
     let mut next = op.arg;
-    for k in 0..usize::from(stack.couplings) {
-        let mut inputs = halves[k % 2];
+    for _ in 0..stack.couplings {
+        let mut inputs = given;
         for layer in 0..stack.matrices() {
             let matrix = matrices(next)?;
             next = next.checked_add(1)?;
             let ends = layer >= u16::from(stack.layers);
-            let fits =
-                matrix.cols as usize == stack.columns(inputs as usize) && (!ends || matrix.rows == halves[(k + 1) % 2]);
-            if !fits {
+            if matrix.cols as usize != stack.columns(inputs as usize) || (ends && matrix.rows != moved) {
                 return None;
             }
-            let (rows, words) = (u64::from(matrix.rows), u64::from(matrix.row_words()));
-            macs = macs.saturating_add(rows * u64::from(matrix.cols));
-            // A weight is multiplied with both parts of a number, and four rows are computed together.
-            work = work.saturating_add(rows.saturating_mul(8 * words + ROW) + rows.div_ceil(LANES as u64) * GROUP);
             input_bound = input_bound.min(matrix.input_bound);
+            cost.add(matrix_cost(&matrix));
             if !ends {
                 inputs = matrix.rows;
                 widest = widest.max(inputs);
             }
         }
+        (given, moved) = (moved, given);
     }
     let len = u32::try_from(CouplingStack::output_len(d as usize, widest as usize)).ok()?;
-    Some(Needs { len, macs, work, input_bound })
+    Some(Needs { len, input_bound })
+}
+
+/// The cost of a matrix. A weight is multiplied with both parts of a number, and four rows are computed together.
+fn matrix_cost(matrix: &Matrix) -> Cost {
+    let (rows, cols, words) = (matrix.rows, matrix.cols, matrix.row_words());
+    if SLOW_PRODUCTS && (rows | cols) >> 15 == 0 {
+        let work = rows * (8 * words + ROW) + rows.div_ceil(LANES as u32) * GROUP;
+        return Cost { work: work.into(), macs: u64::from(rows * cols) };
+    }
+    let groups = product(rows.div_ceil(LANES as u32), GROUP);
+    let (rows, row) = (u64::from(rows), 8 * u64::from(words) + u64::from(ROW));
+    Cost { work: saturating_product(rows, row).saturating_add(groups), macs: saturating_product(rows, cols.into()) }
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.

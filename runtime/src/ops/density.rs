@@ -15,8 +15,8 @@ impl Operation for Kl {
     const STEPS: Steps = Steps::of(124, 19);
     const ERROR: &'static str = "1 + n / 4 LSB + 2^-26 of the variances' part";
     /// exp(16) 2^16 < 2^40 covers the three terms other than the square.
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, square_log2(o.a()).max(40)) + 2)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), square_log2(o.a()).max(40)) + 2)
     }
 }
 
@@ -29,8 +29,8 @@ impl Reduction for Kl {
 
 impl Operation for HalfSumSq {
     const STEPS: Steps = Steps::of(112, 1);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, square_log2(o.a())))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), square_log2(o.a())))
     }
 }
 
@@ -42,8 +42,8 @@ impl Reduction for HalfSumSq {
 
 impl Operation for Sum {
     const STEPS: Steps = Steps::of(112, 1);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, q16_log2(bits(o.a()), o.read())))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), q16_log2(bits(o.a()), o.read())))
     }
 }
 

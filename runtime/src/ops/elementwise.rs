@@ -4,7 +4,7 @@ use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, at, put};
 use super::{Matrices, Operation, Steps, Transform};
 use crate::exact;
-use crate::ops::record::Tensor;
+use crate::ops::record::Operand;
 
 pub(super) struct Fma;
 pub(super) struct Mul;
@@ -37,68 +37,68 @@ impl Terms {
 
 impl Operation for Fma {
     const STEPS: Steps = Steps::of(72, 7);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::ProductPlus)
     }
 }
 
 impl Transform for Fma {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, Terms::ProductPlus);
     }
 }
 
 impl Operation for Mul {
     const STEPS: Steps = Steps::of(72, 7);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Product)
     }
 }
 
 impl Transform for Mul {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, Terms::Product);
     }
 }
 
 impl Operation for AddVec {
     const STEPS: Steps = Steps::of(72, 6);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Sum)
     }
 }
 
 impl Transform for AddVec {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, Terms::Sum);
     }
 }
 
 impl Operation for SubVec {
     const STEPS: Steps = Steps::of(72, 6);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, Terms::Difference)
     }
 }
 
 impl Transform for SubVec {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, Terms::Difference);
     }
 }
 
 /// Every intermediate fits 32 bits.
 #[inline(never)]
-fn bound_of(o: &Step, terms: Terms) -> Result<u16, OperandError> {
+fn bound_of(o: &Step<'_>, terms: Terms) -> Result<u16, OperandError> {
     let (a, b) = (o.a(), o.b());
-    let frac = terms.frac(a.frac.into(), b.frac.into());
+    let frac = terms.frac(a.frac(), b.frac());
     let shift = frac.checked_sub(o.output_frac()).ok_or(OperandError::Scale)?;
     require(!matches!(terms, Terms::ProductPlus) || o.frac(2) <= frac, OperandError::Scale)?;
-    let product = u32::from(a.bound) * u32::from(b.bound);
+    let product = u32::from(a.bound()) * u32::from(b.bound());
     let (first, second) = match terms {
         Terms::ProductPlus => (product, aligned_bound(o.c(), frac)),
         Terms::Product => (product, 0),
@@ -112,16 +112,16 @@ fn bound_of(o: &Step, terms: Terms) -> Result<u16, OperandError> {
 
 /// Bound of a tensor's elements at `frac <= 30` fractional bits, which must not be fewer than its own; at most 2^31.
 #[inline(never)]
-fn aligned_bound(tensor: &Tensor, frac: u32) -> u32 {
-    let (shift, bound) = (frac.saturating_sub(u32::from(tensor.frac)), u32::from(tensor.bound));
+fn aligned_bound(tensor: Operand<'_>, frac: u32) -> u32 {
+    let (shift, bound) = (frac.saturating_sub(tensor.frac()), u32::from(tensor.bound()));
     if bound <= i32::MAX as u32 >> shift { bound << shift } else { 1 << 31 }
 }
 
 #[inline(never)]
-fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
+fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>, terms: Terms) {
     let (a, b, c, y) = (step.a(), step.b(), step.c(), step.y());
     let frac = terms.frac(step.frac(0), step.frac(1));
-    let align = |tensor: &Tensor| frac.saturating_sub(u32::from(tensor.frac)).min(31);
+    let align = |tensor: Operand<'_>| frac.saturating_sub(tensor.frac()).min(31);
     let shift = frac.saturating_sub(step.output_frac()).min(31);
     let half = (1i32 << shift) >> 1;
     // One loop serves all operations: a sum is a product with a power of two, and a product adds zero.
@@ -133,10 +133,10 @@ fn run(machine: &mut Machine<'_, '_>, step: &Step, terms: Terms) {
     };
     let (unit, added_unit) = (1i32 << align(a), sign << align(added));
     let arena = &mut *machine.arena;
-    for i in 0..y.len {
-        let factor = if terms.multiplies() { at(arena, b.offset, i) } else { unit };
-        let first = exact::mul(at(arena, a.offset, i), factor);
-        let sum = exact::add(first, exact::mul(at(arena, added.offset, i), added_unit));
-        put(arena, y.offset, i, exact::add(sum, half) >> shift);
+    for i in 0..y.len() {
+        let factor = if terms.multiplies() { at(arena, b.offset(), i) } else { unit };
+        let first = exact::mul(at(arena, a.offset(), i), factor);
+        let sum = exact::add(first, exact::mul(at(arena, added.offset(), i), added_unit));
+        put(arena, y.offset(), i, exact::add(sum, half) >> shift);
     }
 }

@@ -14,6 +14,7 @@
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::fixed::{self, divide};
 
 #[cfg(test)]
@@ -33,19 +34,19 @@ impl Operation for Planar {
     const LIMIT: &'static str = "stated there";
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, planar_width)
     }
 
     /// An inverted step searches for its root.
-    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
         let step = if o.op.param == 0 { 280 } else { 540 };
-        cost_of(o, planar_width, step, 18)
+        Some(cost_of(o, planar_width, step, 18))
     }
 }
 
 impl Transform for Planar {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, planar);
     }
 }
@@ -56,18 +57,18 @@ impl Operation for Radial {
     const LIMIT: &'static str = "stated there";
     const EXTRA_BOUND: u16 = LOG_DET_LOG2;
 
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         bound_of(o, radial_width)
     }
 
-    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
         let step = if o.op.param == 0 { 400 } else { 520 };
-        cost_of(o, radial_width, step, 36)
+        Some(cost_of(o, radial_width, step, 36))
     }
 }
 
 impl Transform for Radial {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         run(machine, step, radial);
     }
 }
@@ -83,28 +84,28 @@ const fn radial_width(dimensions: usize) -> usize {
 }
 
 /// `step` for each step of the flow, and `each` for each parameter.
-fn cost_of(o: &Step, width: fn(usize) -> usize, step: u64, each: u64) -> Cost {
-    let params = o.b().len;
-    let dimensions = o.y().len.min(MAX_LEN) as usize;
+fn cost_of(o: &Step<'_>, width: fn(usize) -> usize, step: u32, each: u32) -> Cost {
+    let params = o.b().len();
+    let dimensions = o.y().len().min(MAX_LEN) as usize;
     let steps = params.checked_div(width(dimensions) as u32).unwrap_or(0);
-    Cost { work: u64::from(steps) * step + u64::from(params) * each, macs: 0 }
+    Cost { work: product(steps, step) + product(params, each), macs: 0 }
 }
 
-fn bound_of(o: &Step, width: fn(usize) -> usize) -> Result<u16, OperandError> {
+fn bound_of(o: &Step<'_>, width: fn(usize) -> usize) -> Result<u16, OperandError> {
     require(o.op.param == 0 || o.op.param == 1, OperandError::Scale)?;
-    require(o.a().len <= MAX_LEN, OperandError::Shape)?;
-    require(o.b().len.checked_rem(width(o.y().len as usize) as u32) == Some(0), OperandError::Shape)?;
+    require(o.a().len() <= MAX_LEN, OperandError::Shape)?;
+    require(o.b().len().checked_rem(width(o.y().len() as usize) as u32) == Some(0), OperandError::Shape)?;
     Ok(FULL)
 }
 
 #[inline(always)]
-fn run(machine: &mut Machine<'_, '_>, step: &Step, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
+fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>, flow: impl Fn(&mut [i16], u32, &[i16], u32, bool) -> i64) {
     let (a, params, log_det, y) = (step.a(), step.b(), step.c(), step.y());
     moved(machine.arena, a, y);
     // More dimensions, which only a changed flash contains, could overflow a sum.
-    if let Some((params, z)) = apart_exact(machine.arena, params, y).filter(|_| y.len <= MAX_LEN) {
+    if let Some((params, z)) = apart_exact(machine.arena, params, y).filter(|_| y.len() <= MAX_LEN) {
         let nats = flow(z, step.output_frac(), params, step.frac(1), step.op.param != 0);
-        write_scalar(machine.arena, log_det, nats);
+        write_scalar(machine.arena, log_det, 0, nats);
     }
 }
 

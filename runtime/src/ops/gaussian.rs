@@ -12,8 +12,8 @@ impl Operation for GaussianNll {
     const STEPS: Steps = Steps::of(120, 28);
     const ERROR: &'static str = "0.5 (n + 1) LSB + 2^-24 of the squared errors' part; ln 2 pi is 120449 / 2^16";
     const LIMIT: &'static str = "2^27 nats for each element";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, GAUSSIAN_TERM_LOG2 + 1))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), GAUSSIAN_TERM_LOG2 + 1))
     }
 }
 

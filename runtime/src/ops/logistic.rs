@@ -12,8 +12,8 @@ impl Operation for LogisticNll {
     const STEPS: Steps = Steps::of(108, 59);
     const ERROR: &'static str = "7 LSB + 2^-25 of the sum of the distance and half a level in scales, for each element";
     const LIMIT: &'static str = "2^24 nats for each element";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, TERM_LOG2))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), TERM_LOG2))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy};
 use super::{Cost, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, TensorKind};
 
 pub(super) struct Loop;
@@ -65,47 +66,47 @@ impl Frames {
 
 impl Operation for Loop {
     const STEPS: Steps = Steps::of(72, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        require(o.y().len.checked_rem(o.op.imm) == Some(0), OperandError::Shape)?;
-        Ok(o.y().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        require(o.y().len().checked_rem(o.op.imm) == Some(0), OperandError::Shape)?;
+        Ok(o.y().bound())
     }
 }
 
 impl Transform for Loop {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, _: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, _: &Step<'_>) {
         machine.halted |= machine.loops.open(machine.next).is_none();
     }
 }
 
 impl Operation for End {
     const STEPS: Steps = Steps::of(72, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound())
     }
 
     /// A scalar in nats has four halfwords.
-    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
-        let more = if o.a().kind == TensorKind::Nats { 9 } else { 0 };
-        Cost { work: u64::from(o.a().len) * more, macs: 0 }
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        let more = if o.a().kind() == TensorKind::Nats { 9 } else { 0 };
+        Some(Cost { work: product(o.a().len(), more), macs: 0 })
     }
 }
 
 impl Transform for End {
     #[inline(always)]
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let Some((start, iteration)) = machine.loops.innermost() else {
             machine.halted = true;
             return;
         };
-        let opening = Op::read(machine.scope.ops, start);
+        let (output, _, iterations) = Op::loop_fields(machine.scope.ops, start);
         let value = step.a();
-        let width = if value.kind == TensorKind::Nats { 4 } else { 1 };
-        let halfwords = value.len.saturating_mul(width);
-        let slots = machine.scope.tensor(opening.output).offset;
+        let width = if value.kind() == TensorKind::Nats { 4 } else { 1 };
+        let halfwords = value.len().saturating_mul(width);
+        let slots = machine.scope.tensor(output).offset();
         let slot = slots.wrapping_add(u32::from(iteration).wrapping_mul(halfwords));
-        copy(machine.arena, value.offset, halfwords, slot, 0);
-        if let Some(start) = machine.loops.repeat(opening.imm) {
+        copy(machine.arena, value.offset(), halfwords, slot, 0);
+        if let Some(start) = machine.loops.repeat(iterations) {
             machine.next = start;
         }
     }

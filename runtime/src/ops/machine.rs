@@ -8,8 +8,9 @@ use super::bounds::to_q16;
 #[cfg(feature = "loops")]
 use super::loops::Frames;
 use super::{Cost, Matrices};
+use crate::exact::product;
 use crate::noise::Noise;
-use crate::ops::record::{Op, Tensor};
+use crate::ops::record::{Op, Operand};
 use crate::ops::scope::Scope;
 
 /// A running program.
@@ -43,39 +44,46 @@ impl<'s, 'n> Machine<'s, 'n> {
 /// One operation with its tensors: the inputs `a`, `b` and `c` and the output `y`. `c` may be a second tensor that it
 /// writes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct Step<'b> {
     pub op: Op,
     /// `a`, `b`, `c`, `y`.
-    pub tensors: [Tensor; 4],
+    pub tensors: [Operand<'b>; 4],
 }
 
-impl Step {
+impl<'b> Step<'b> {
     #[inline(always)]
-    pub fn a(&self) -> &Tensor {
-        &self.tensors[0]
+    pub fn a(&self) -> Operand<'b> {
+        self.tensors[0]
     }
 
     #[inline(always)]
-    pub fn b(&self) -> &Tensor {
-        &self.tensors[1]
+    pub fn b(&self) -> Operand<'b> {
+        self.tensors[1]
     }
 
     #[inline(always)]
-    pub fn c(&self) -> &Tensor {
-        &self.tensors[2]
+    pub fn c(&self) -> Operand<'b> {
+        self.tensors[2]
     }
 
     #[inline(always)]
-    pub fn y(&self) -> &Tensor {
-        &self.tensors[3]
+    pub fn y(&self) -> Operand<'b> {
+        self.tensors[3]
     }
 
     /// The number of elements that an execution goes through: those of the first input, or of the output if they are as
     /// many in a proved program.
     #[inline]
     pub fn elements(&self) -> u32 {
-        let output = if self.op.opcode.rules().fills_output() { self.y().len } else { 0 };
-        self.a().len.max(output)
+        let output = if self.op.opcode.rules().fills_output() { self.y().len() } else { 0 };
+        self.a().len().max(output)
+    }
+
+    /// The steps of an execution itself and of its elements, which are a part of its cost.
+    #[inline]
+    pub fn steps(&self) -> Cost {
+        let (fixed, each) = self.op.opcode.steps().parts();
+        Cost { work: product(self.elements(), each) + u64::from(fixed), macs: 0 }
     }
 
     /// The cost of one execution.
@@ -87,7 +95,7 @@ impl Step {
     /// Fractional bits of an input.
     #[inline(always)]
     pub fn frac(&self, slot: usize) -> u32 {
-        u32::from(self.tensors[slot].frac)
+        self.tensors[slot].frac()
     }
 
     /// Fractional bits with which the first input is read.
@@ -107,7 +115,7 @@ impl Step {
 pub(crate) struct Values<'m> {
     #[cfg_attr(not(feature = "loops"), allow(dead_code))]
     arena: &'m [i16],
-    step: &'m Step,
+    step: &'m Step<'m>,
     /// The inputs of type activations.
     pub vectors: [&'m [i16]; 3],
     /// The scalars of the first two inputs, if these are nats.
@@ -119,7 +127,7 @@ impl<'m> Values<'m> {
     pub fn new(arena: &'m [i16], step: &'m Step) -> Self {
         let mut vectors = [&[][..]; 3];
         for (vector, tensor) in vectors.iter_mut().zip(&step.tensors) {
-            *vector = self::vector(arena, tensor).unwrap_or_default();
+            *vector = self::vector(arena, *tensor).unwrap_or_default();
         }
         let scalars = [read_scalar(arena, step.a(), 0), read_scalar(arena, step.b(), 0)];
         Self { arena, step, vectors, scalars }
@@ -148,13 +156,13 @@ impl<'m> Values<'m> {
     #[inline(always)]
     pub fn terms(&self) -> impl Iterator<Item = i64> + Clone {
         let tensor = self.step.a();
-        (0..tensor.len).map(|i| read_scalar(self.arena, tensor, i))
+        (0..tensor.len()).map(move |i| read_scalar(self.arena, tensor, i))
     }
 }
 
 /// Converts every element of the first input to Q16, applies `f`, and writes the result.
 #[inline(always)]
-pub(super) fn map_q16(arena: &mut [i16], step: &Step, f: impl Fn(i32) -> i32) {
+pub(super) fn map_q16(arena: &mut [i16], step: &Step<'_>, f: impl Fn(i32) -> i32) {
     let read = step.read().min(24);
     for q in moved(arena, step.a(), step.y()) {
         *q = f(to_q16(i32::from(*q), read)) as i16;
@@ -163,8 +171,8 @@ pub(super) fn map_q16(arena: &mut [i16], step: &Step, f: impl Fn(i32) -> i32) {
 
 /// The elements of y, filled with those of a unless both are the same tensor.
 #[inline(never)]
-pub(super) fn moved<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> &'s mut [i16] {
-    if a.offset != y.offset
+pub(super) fn moved<'s>(arena: &'s mut [i16], a: Operand<'_>, y: Operand<'_>) -> &'s mut [i16] {
+    if a.offset() != y.offset()
         && let Some((x, out)) = apart(arena, a, y)
     {
         for (out, q) in out.iter_mut().zip(x) {
@@ -205,28 +213,32 @@ pub(super) fn range(start: u32, len: u32) -> Range<usize> {
 
 /// The elements of a tensor, or `None` if it lies outside the arena.
 #[inline(never)]
-pub(crate) fn vector<'s>(arena: &'s [i16], tensor: &Tensor) -> Option<&'s [i16]> {
-    arena.get(range(tensor.offset, tensor.len))
+pub(crate) fn vector<'s>(arena: &'s [i16], tensor: Operand<'_>) -> Option<&'s [i16]> {
+    arena.get(range(tensor.offset(), tensor.len()))
 }
 
 /// The elements of a tensor, for writing.
 #[inline(never)]
-pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: &Tensor) -> Option<&'s mut [i16]> {
-    arena.get_mut(range(tensor.offset, tensor.len))
+pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: Operand<'_>) -> Option<&'s mut [i16]> {
+    arena.get_mut(range(tensor.offset(), tensor.len()))
 }
 
 /// The elements of an input and of an output, which must not overlap.
 #[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow"))]
 #[inline(always)]
-pub(super) fn apart_exact<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
+pub(super) fn apart_exact<'s>(
+    arena: &'s mut [i16],
+    a: Operand<'_>,
+    y: Operand<'_>,
+) -> Option<(&'s [i16], &'s mut [i16])> {
     let (x, out) = apart(arena, a, y)?;
-    Some((x.get(..a.len as usize).unwrap_or_default(), out.get_mut(..y.len as usize).unwrap_or_default()))
+    Some((x.get(..a.len() as usize).unwrap_or_default(), out.get_mut(..y.len() as usize).unwrap_or_default()))
 }
 
 /// The extents of an input and of an output, which must not overlap.
 #[inline(never)]
-pub(super) fn apart<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<(&'s [i16], &'s mut [i16])> {
-    let (input, output) = (range(a.offset, a.extent()), range(y.offset, y.extent()));
+pub(super) fn apart<'s>(arena: &'s mut [i16], a: Operand<'_>, y: Operand<'_>) -> Option<(&'s [i16], &'s mut [i16])> {
+    let (input, output) = (range(a.offset(), a.extent()), range(y.offset(), y.extent()));
     if input.end <= output.start {
         let (low, high) = arena.split_at_mut_checked(output.start)?;
         Some((low.get(input)?, high.get_mut(..y.extent() as usize)?))
@@ -236,13 +248,13 @@ pub(super) fn apart<'s>(arena: &'s mut [i16], a: &Tensor, y: &Tensor) -> Option<
     }
 }
 
-fn scalar_at(tensor: &Tensor, index: u32) -> Range<usize> {
-    range(tensor.offset.wrapping_add(index.wrapping_mul(4)), 4)
+fn scalar_at(tensor: Operand<'_>, index: u32) -> Range<usize> {
+    range(tensor.offset().wrapping_add(index.wrapping_mul(4)), 4)
 }
 
 /// The scalar at `index` of a tensor of nats; 0 outside the arena.
 #[inline(never)]
-pub(crate) fn read_scalar(arena: &[i16], tensor: &Tensor, index: u32) -> i64 {
+pub(crate) fn read_scalar(arena: &[i16], tensor: Operand<'_>, index: u32) -> i64 {
     match arena.get(scalar_at(tensor, index)) {
         Some(&[a, b, c, d]) => {
             let half = |q: i16| u64::from(q as u16);
@@ -252,10 +264,10 @@ pub(crate) fn read_scalar(arena: &[i16], tensor: &Tensor, index: u32) -> i64 {
     }
 }
 
-/// Writes the scalar of a tensor of nats.
+/// Writes the scalar at `index` of a tensor of nats.
 #[inline(never)]
-pub(super) fn write_scalar(arena: &mut [i16], tensor: &Tensor, value: i64) {
-    if let Some([a, b, c, d]) = arena.get_mut(scalar_at(tensor, 0)) {
+pub(super) fn write_scalar(arena: &mut [i16], tensor: Operand<'_>, index: u32, value: i64) {
+    if let Some([a, b, c, d]) = arena.get_mut(scalar_at(tensor, index)) {
         (*a, *b, *c, *d) = (value as i16, (value >> 16) as i16, (value >> 32) as i16, (value >> 48) as i16);
     }
 }

@@ -8,7 +8,7 @@ use super::bounds::{OperandError, bits, q16_log2, require, square_log2, sum_log2
 use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
 use super::{Cost, Matrices, Operation, Steps, Transform, density};
-use crate::ops::record::Tensor;
+use crate::ops::record::Operand;
 use crate::{exact, fixed};
 
 pub(super) struct GaussianLogits;
@@ -16,29 +16,28 @@ pub(super) struct Posterior;
 
 impl Operation for GaussianLogits {
     const STEPS: Steps = Steps::of(64, 30);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         let (a, b) = (o.a(), o.b());
-        require(b.len.checked_rem(a.len) == Some(0), OperandError::Shape)?;
-        let peak = q16_log2(bits(a), a.frac.into()) as u16;
+        require(b.len().checked_rem(a.len()) == Some(0), OperandError::Shape)?;
+        let peak = q16_log2(bits(a), a.frac()) as u16;
         Ok(peak.max(sum_log2(part_of(b, a), square_log2(b))) + 1)
     }
 
-    fn cost(o: &Step, _: &Matrices<'_>) -> Cost {
-        Cost { work: o.b().len.into(), macs: 0 }
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+        Some(Cost { work: o.b().len().into(), macs: 0 })
     }
 }
 
 impl Transform for GaussianLogits {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (a, b, y) = (step.a(), step.b(), step.y());
         let len = part_of(b, a);
-        for c in 0..y.len.min(a.len) {
-            let part = Tensor { offset: b.offset.wrapping_add(c.wrapping_mul(len)), len, ..*b };
-            let whitened = machine::vector(machine.arena, &part).unwrap_or_default();
-            let peak = at(machine.arena, a.offset, c) as i16;
+        for c in 0..y.len().min(a.len()) {
+            let part = machine::range(b.offset().wrapping_add(c.wrapping_mul(len)), len);
+            let whitened = machine.arena.get(part).unwrap_or_default();
+            let peak = at(machine.arena, a.offset(), c) as i16;
             let nats = gaussian_logit(peak, step.frac(0), whitened, step.frac(1));
-            let place = Tensor { offset: y.offset.wrapping_add(c.wrapping_mul(4)), ..*y };
-            write_scalar(machine.arena, &place, nats);
+            write_scalar(machine.arena, y, c, nats);
         }
     }
 }
@@ -47,26 +46,26 @@ impl Operation for Posterior {
     const STEPS: Steps = Steps::of(240, 57);
     const ERROR: &'static str = "0.51 LSB";
     const LIMIT: &'static str = "one is 32767";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Posterior {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (a, y) = (step.a(), step.y());
         let arena = &mut *machine.arena;
-        let components = Components::of((0..a.len).map(|c| read_scalar(arena, a, c)));
-        for c in 0..y.len {
+        let components = Components::of((0..a.len()).map(|c| read_scalar(arena, a, c)));
+        for c in 0..y.len() {
             let probability = components.probability(read_scalar(arena, a, c));
-            put(arena, y.offset, c, probability.into());
+            put(arena, y.offset(), c, probability.into());
         }
     }
 }
 
 /// The elements of `b` that belong to one of `a`.
-fn part_of(b: &Tensor, a: &Tensor) -> u32 {
-    b.len.checked_div(a.len).unwrap_or(0)
+fn part_of(b: Operand<'_>, a: Operand<'_>) -> u32 {
+    b.len().checked_div(a.len()).unwrap_or(0)
 }
 
 /// `peak - 1/2 |u|^2` in Q16 nats, with `peak_frac` and `u_frac` fractional bits of at most 15. Exact but for one rounding of

@@ -23,13 +23,13 @@ impl Operation for RankOne {
     const STEPS: Steps = Steps::of(424, 10);
     const ERROR: &'static str = "0.5 LSB + 2^-27 of the norm of a";
     const LIMIT: &'static str = "saturates";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(FULL)
     }
 }
 
 impl Transform for RankOne {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (a, v) = (step.a(), step.b());
         moved(machine.arena, a, step.y());
         if let Some((v, out)) = apart_exact(machine.arena, v, step.y()) {
@@ -41,7 +41,7 @@ impl Transform for RankOne {
 impl Operation for HalfLogDet {
     const STEPS: Steps = Steps::of(124, 1);
     const ERROR: &'static str = "0.8 LSB";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(LOG_DET_LOG2)
     }
 }
@@ -55,8 +55,8 @@ impl Reduction for HalfLogDet {
 impl Operation for RankOneKl {
     const STEPS: Steps = Steps::of(316, 4);
     const ERROR: &'static str = "1.3 LSB + 2^-28 of the quotient";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, square_log2(o.b())).max(LOG_DET_LOG2) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), square_log2(o.b())).max(LOG_DET_LOG2) + 1)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Records have a fixed size in 32-bit words, and reading one cannot fail. A record that does not decode becomes an
 //! [`Opcode::Invalid`] operation or an empty tensor. The verifier refuses these, and the interpreter skips them.
 
-use super::Opcode;
+use super::bounds::{FULL, MAX_LOG2};
+use super::{Opcode, Rules};
 use crate::kernel::Packing;
 
 /// Largest number of elements of one tensor.
@@ -22,7 +23,7 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
 
 /// The record of `N` words at `index` of a section, or zeros past its end.
 #[inline(always)]
-fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
+pub(crate) fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
     words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
 }
 
@@ -60,19 +61,33 @@ impl Op {
         self.output == tensor || (self.opcode.rules().is_extra() && self.inputs[2] == tensor)
     }
 
-    /// Whether the operation at `index` of a section writes this tensor. One word is enough to decide this for most
-    /// operations, because they write only their output.
+    /// Whether there is an operation at `index` of a section that writes this tensor. One word is enough to decide this
+    /// for most operations, because they write only their output.
     #[inline]
-    pub(crate) fn read_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
-        let [_, output] = halves(word(ops, index.wrapping_mul(OP_WORDS)));
-        output == tensor || Self::read(ops, index).writes(tensor)
+    pub(crate) fn record_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
+        ops.as_chunks::<OP_WORDS>().0.get(index).is_some_and(|record| {
+            let ([_, output], [extra, _]) = (halves(record[0]), halves(record[2]));
+            output == tensor || (extra == tensor && Self::rules(record[0]).is_extra())
+        })
     }
 
-    /// The fields `arg` and `imm` of a record: the end and the iterations of a `Loop`.
+    /// Whether the output of the operation at `index` of a section may take the place of an input.
     #[inline]
-    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u32) {
-        let [_, _, w2, imm] = *record::<OP_WORDS>(ops, index);
-        ((w2 >> 16) as u16, imm)
+    pub(crate) fn record_in_place(ops: &[u32], index: usize) -> bool {
+        Self::rules(word(ops, index.wrapping_mul(OP_WORDS))).in_place()
+    }
+
+    /// The rules of the operation in the first word of a record.
+    #[inline(never)]
+    fn rules(word: u32) -> Rules {
+        Opcode::from_code(word & 0xFF).rules()
+    }
+
+    /// The fields `output`, `arg` and `imm` of a record: the output, the end and the iterations of a `Loop`.
+    #[inline]
+    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u16, u32) {
+        let [w0, _, w2, imm] = *record::<OP_WORDS>(ops, index);
+        ((w0 >> 16) as u16, (w2 >> 16) as u16, imm)
     }
 
     /// The lower and the upper end of a `Clamp`'s interval.
@@ -89,7 +104,11 @@ impl Op {
     /// The operation at `index` of a section of records.
     #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
-        let [w0, w1, w2, imm] = *record::<OP_WORDS>(ops, index);
+        Self::decode(record(ops, index))
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(&[w0, w1, w2, imm]: &[u32; OP_WORDS]) -> Self {
         let ([a, b], [c, arg]) = (halves(w1), halves(w2));
         Self {
             opcode: Opcode::from_code(w0 & 0xFF),
@@ -152,34 +171,16 @@ impl Tensor {
     /// The tensor at `index` of a section of records.
     #[inline(never)]
     pub fn read(tensors: &[u32], index: usize) -> Self {
-        let [w0, len, offset, lifetime] = *record::<TENSOR_WORDS>(tensors, index);
-        let [first, last] = halves(lifetime);
+        let record = Operand(record::<TENSOR_WORDS>(tensors, index));
         Self {
-            kind: match w0 & 0xFF {
-                1 => TensorKind::I16,
-                2 => TensorKind::Nats,
-                _ => TensorKind::Invalid,
-            },
-            frac: (w0 >> 8) as u8,
-            bound: (w0 >> 16) as u16,
-            len,
-            offset,
-            first,
-            last,
+            kind: record.kind(),
+            frac: record.frac() as u8,
+            bound: record.bound(),
+            len: record.len(),
+            offset: record.offset(),
+            first: record.first(),
+            last: record.last(),
         }
-    }
-
-    /// The fields `first` and `last` of a record.
-    #[inline]
-    pub(crate) fn lifetime(record: &[u32; TENSOR_WORDS]) -> (u16, u16) {
-        let [first, last] = halves(record[3]);
-        (first, last)
-    }
-
-    /// The first halfword of the arena that a record's tensor occupies, and the first after it.
-    #[inline(always)]
-    pub(crate) fn place([w0, len, offset, _]: &[u32; TENSOR_WORDS]) -> (u32, u32) {
-        (*offset, offset.saturating_add(extent(w0 & 0xFF, *len)))
     }
 
     /// The record's words.
@@ -193,15 +194,98 @@ impl Tensor {
     }
 
     /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
-    #[inline(never)]
     pub fn extent(&self) -> u32 {
-        extent(self.kind as u32, self.len)
+        Operand(&self.encode()).extent()
     }
 }
 
-#[inline(always)]
-fn extent(kind: u32, len: u32) -> u32 {
-    if kind == TensorKind::Nats as u32 { len.saturating_mul(4) } else { len.saturating_add(3) & !3 }
+/// A tensor's record where it lies, of which most readers need few fields.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'b>(pub &'b [u32; TENSOR_WORDS]);
+
+impl Operand<'_> {
+    /// Not a tensor: all fields are zero.
+    pub const NONE: Self = Self(&[0; TENSOR_WORDS]);
+
+    /// Element type.
+    #[inline(always)]
+    pub fn kind(self) -> TensorKind {
+        match self.kind_code() {
+            1 => TensorKind::I16,
+            2 => TensorKind::Nats,
+            _ => TensorKind::Invalid,
+        }
+    }
+
+    /// The code of its type.
+    #[inline(always)]
+    pub fn kind_code(self) -> u32 {
+        self.0[0] & 0xFF
+    }
+
+    /// Whether its type exists, and its scale and its bound are possible for the type.
+    #[inline]
+    pub fn in_range(self) -> bool {
+        const ACTIVATIONS: u16 = TensorKind::I16 as u16;
+        const NATS: u16 = TensorKind::Nats as u16 | 16 << 8;
+        let [kind_and_frac, bound] = halves(self.0[0]);
+        // Activations have up to 15 fractional bits, nats have 16.
+        if kind_and_frac & 0xF0FF == ACTIVATIONS {
+            (1..=FULL).contains(&bound)
+        } else {
+            kind_and_frac == NATS && bound <= MAX_LOG2
+        }
+    }
+
+    /// Fractional bits: at most 255.
+    #[inline(always)]
+    pub fn frac(self) -> u32 {
+        self.0[0] >> 8 & 0xFF
+    }
+
+    /// Largest |q| of activations, or log2 of the largest |q| of nats.
+    #[inline(always)]
+    pub fn bound(self) -> u16 {
+        (self.0[0] >> 16) as u16
+    }
+
+    /// Number of elements.
+    #[inline(always)]
+    pub fn len(self) -> u32 {
+        self.0[1]
+    }
+
+    /// First halfword in the arena.
+    #[inline(always)]
+    pub fn offset(self) -> u32 {
+        self.0[2]
+    }
+
+    /// The operation that writes it, counted from 1; 0 for a program's input.
+    #[inline(always)]
+    pub fn first(self) -> u16 {
+        self.0[3] as u16
+    }
+
+    /// The last operation that may read it; the number of operations + 1 for a program's output.
+    #[inline(always)]
+    pub fn last(self) -> u16 {
+        (self.0[3] >> 16) as u16
+    }
+
+    /// Halfwords that the tensor occupies: its elements, rounded up to a multiple of eight bytes.
+    #[inline(never)]
+    pub fn extent(self) -> u32 {
+        if self.kind() == TensorKind::Nats { self.len().saturating_mul(4) } else { self.len().saturating_add(3) & !3 }
+    }
+
+    /// Halfwords of its elements, for a tensor of a valid type and length.
+    #[inline(always)]
+    pub fn halfwords(self) -> u32 {
+        // An element of nats has four halfwords, and bit 1 is set in its type alone.
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        self.len() << (self.0[0] & 2)
+    }
 }
 
 /// Number of words of a matrix's record.

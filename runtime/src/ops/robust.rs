@@ -21,9 +21,9 @@ const NORMALISER: [i32; 7] = [75_021, 68_139, 64_280, 62_266, 61_247, 60_735, 60
 impl Operation for StudentTNll {
     const STEPS: Steps = Steps::of(112, 46);
     const ERROR: &'static str = "(0.6 (nu + 1) + 2) n LSB";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require((0..NORMALISER.len() as i8).contains(&o.op.param), OperandError::Scale)?;
-        Ok(sum_log2(o.a().len, TERM_LOG2))
+        Ok(sum_log2(o.a().len(), TERM_LOG2))
     }
 }
 
@@ -70,8 +70,8 @@ impl Operation for LaplaceNll {
     const STEPS: Steps = Steps::of(112, 26);
     const ERROR: &'static str = "1 LSB + 2^-25 of the distance in scales, for each element";
     const LIMIT: &'static str = "2^27 nats for each element";
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(sum_log2(o.a().len, LAPLACE_TERM_LOG2))
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(sum_log2(o.a().len(), LAPLACE_TERM_LOG2))
     }
 }
 

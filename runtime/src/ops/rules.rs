@@ -99,10 +99,10 @@ impl ScaleRule {
 pub struct Rules(u32);
 
 impl Rules {
-    // Two bits for the number of inputs, then two for their types.
-    const NATS: u32 = 1 << 2;
-    const ONLY_FIRST_NATS: u32 = 2 << 2;
-    const ANY_KIND: u32 = 3 << 2;
+    // Two bits for the number of inputs, then two for their types: whether the first is nats, and whether the others are.
+    const ONLY_FIRST_NATS: u32 = 1 << 2;
+    const ANY_KIND: u32 = 2 << 2;
+    const NATS: u32 = 3 << 2;
     const INPUT_KINDS: u32 = 3 << 2;
     const NATS_OUT: u32 = 1 << 4;
     const ONE_IN: u32 = 1 << 5;
@@ -118,6 +118,8 @@ impl Rules {
     const IN_LOOP: u32 = 1 << 15;
     /// First bit of the rules about the scales of `a`, `b`, `c` and `y`.
     const SCALES: u32 = 16;
+    /// The bits of one of them.
+    const SCALE: u32 = (1 << ScaleRule::BITS) - 1;
 
     pub(super) const INVALID: Self = Self(0);
 
@@ -232,7 +234,7 @@ impl Rules {
     }
 
     const fn rule(self, slot: usize) -> u32 {
-        self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & ((1 << ScaleRule::BITS) - 1)
+        self.0 >> (Self::SCALES + slot as u32 * ScaleRule::BITS) & Self::SCALE
     }
 
     /// Whether it writes a second tensor, regardless of the features of this build.
@@ -261,11 +263,32 @@ impl Rules {
         }
     }
 
+    /// The codes of the types of the first input and of the others, for an output of type `output`.
+    #[inline]
+    pub(crate) fn input_kinds(self, output: u32) -> [u32; 2] {
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        let kinds = self.0 >> 2;
+        if self.takes_any_kind() { [output; 2] } else { [1 + (kinds & 1), 1 + (kinds >> 1 & 1)] }
+    }
+
     /// The type of the output, or `None` if both types are allowed.
     #[inline]
     pub fn output_kind(self) -> Option<TensorKind> {
         let kind = if self.has(Self::NATS_OUT) { TensorKind::Nats } else { TensorKind::I16 };
-        (self.0 & Self::INPUT_KINDS != Self::ANY_KIND).then_some(kind)
+        (!self.takes_any_kind()).then_some(kind)
+    }
+
+    /// Whether its tensors may have any type, as long as all have the same.
+    #[inline]
+    pub(crate) fn takes_any_kind(self) -> bool {
+        self.0 & Self::INPUT_KINDS == Self::ANY_KIND
+    }
+
+    /// The code of the type of the output, unless both types are allowed.
+    #[inline]
+    pub(crate) fn output_code(self) -> u32 {
+        const _: () = assert!(TensorKind::I16 as u32 == 1 && TensorKind::Nats as u32 == 2);
+        1 + u32::from(self.has(Self::NATS_OUT))
     }
 
     /// The length that an input must have if the first input has the length `first`; `None` if every length is allowed.
@@ -299,12 +322,23 @@ impl Rules {
     }
 
     /// Whether the fractional bits of an operation's tensors follow all rules.
-    pub(super) fn scales_hold(self, step: &Step) -> bool {
+    pub(super) fn scales_hold(self, step: &Step<'_>) -> bool {
+        let mut rules = self.0 >> Self::SCALES;
+        // Most operations have few rules.
+        if rules == 0 {
+            return true;
+        }
         let (first, read, output) = (step.frac(0), step.read(), step.output_frac());
-        step.tensors
-            .iter()
-            .enumerate()
-            .all(|(slot, tensor)| ScaleRule::at(self.rule(slot)).allows(tensor.frac.into(), first, read, output))
+        for tensor in &step.tensors {
+            if rules == 0 {
+                break;
+            }
+            if !ScaleRule::at(rules & Self::SCALE).allows(tensor.frac(), first, read, output) {
+                return false;
+            }
+            rules >>= ScaleRule::BITS;
+        }
+        true
     }
 
     /// The second tensor that it writes.

@@ -9,13 +9,13 @@ pub(super) struct Normal;
 
 impl Operation for Normal {
     const STEPS: Steps = Steps::of(72, 7);
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(normal::MAX as u16)
     }
 }
 
 impl Transform for Normal {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         if let Some(out) = vector_mut(machine.arena, step.y()) {
             // A source that writes nothing must not hand on what the arena held before.
             // The compiler does not know that it is a zero, because it would call `memset`, which takes 200 bytes of flash.

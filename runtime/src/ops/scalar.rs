@@ -12,8 +12,8 @@ pub(super) struct Offset;
 
 impl Operation for Add {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(o.b().bound) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(o.b().bound()) + 1)
     }
 }
 
@@ -25,8 +25,8 @@ impl Reduction for Add {
 
 impl Operation for Sub {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(o.b().bound) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(o.b().bound()) + 1)
     }
 }
 
@@ -38,8 +38,8 @@ impl Reduction for Sub {
 
 impl Operation for Neg {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound())
     }
 }
 
@@ -51,8 +51,8 @@ impl Reduction for Neg {
 
 impl Operation for Offset {
     const STEPS: Steps = Steps::of(100, 0);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
-        Ok(o.a().bound.max(31) + 1)
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
+        Ok(o.a().bound().max(31) + 1)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cost;
 use super::machine::Step;
-use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, TENSOR_WORDS, Tensor};
+use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS, record};
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
@@ -23,17 +23,22 @@ impl<'b> Scope<'b> {
     }
 
     /// A tensor by its reference.
-    #[inline]
-    pub fn tensor(&self, reference: u16) -> Tensor {
-        Tensor::read(self.tensors, usize::from(reference))
+    #[inline(never)]
+    pub fn tensor(&self, reference: u16) -> Operand<'b> {
+        self.operand(reference)
+    }
+
+    #[inline(always)]
+    fn operand(&self, reference: u16) -> Operand<'b> {
+        self.tensors.as_chunks().0.get(usize::from(reference)).map_or(Operand::NONE, Operand)
     }
 
     /// An operation with its tensors.
     #[inline(never)]
-    pub fn step(&self, index: usize) -> Step {
-        let op = Op::read(self.ops, index);
+    pub fn step(&self, index: usize) -> Step<'b> {
+        let op = Op::decode(record(self.ops, index));
         let [a, b, c] = op.inputs;
-        Step { op, tensors: [self.tensor(a), self.tensor(b), self.tensor(c), self.tensor(op.output)] }
+        Step { op, tensors: [self.operand(a), self.operand(b), self.operand(c), self.operand(op.output)] }
     }
 
     /// Number of operations.
@@ -43,7 +48,7 @@ impl<'b> Scope<'b> {
 
     /// The cost of one execution of an operation.
     #[inline]
-    pub fn cost(&self, step: &Step) -> Cost {
+    pub fn cost(&self, step: &Step<'_>) -> Cost {
         step.cost(&|index| self.matrix(index))
     }
 

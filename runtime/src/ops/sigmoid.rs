@@ -13,13 +13,13 @@ impl Operation for Tanh {
     const STEPS: Steps = Steps::of(92, 8);
     const ERROR: &'static str = "1.25 LSB";
     const LIMIT: &'static str = "one is 32767";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Tanh {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         map_q16(machine.arena, step, fixed::tanh);
     }
 }
@@ -28,27 +28,27 @@ impl Operation for Sigmoid {
     const STEPS: Steps = Steps::of(92, 10);
     const ERROR: &'static str = "1 LSB";
     const LIMIT: &'static str = "one is 32767";
-    fn bound(_: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(_: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for Sigmoid {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         map_q16(machine.arena, step, fixed::sigmoid);
     }
 }
 
 impl Operation for HardSigmoid {
     const STEPS: Steps = Steps::of(84, 3);
-    fn bound(o: &Step, _: &Matrices<'_>) -> Result<u16, OperandError> {
+    fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {
         require(o.op.imm <= i16::MAX as u32, OperandError::Bound)?;
         Ok(i16::MAX as u16)
     }
 }
 
 impl Transform for HardSigmoid {
-    fn run(machine: &mut Machine<'_, '_>, step: &Step) {
+    fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {
         let (slope, shift) = (step.op.imm as i32, step.frac(0).min(15));
         // One half, and what rounds the product. The product is below 2^30.
         let rest = (1i32 << 14 << shift) + ((1i32 << shift) >> 1);
