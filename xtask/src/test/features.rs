@@ -24,7 +24,7 @@ pub fn check() -> Result<()> {
     for target in TARGETS {
         bare(&toolchain, target)?;
     }
-    cargo(&["test", "--package", "elbo", "--no-default-features", "--test", "features"])?;
+    cargo(&["test", "--package", "elbo", "--no-default-features", "--lib", "--tests"])?;
     // Sources of noise from every version of `rand_core`.
     cargo(&["test", "--package", "elbo", "--all-features", "--lib", "noise"])?;
     // The code of the README, as docs.rs builds it.
