@@ -41,8 +41,9 @@ fn lone_rows(len: usize, range: f32) -> Vec<Vec<f32>> {
 
 /// Runs every program over `rows` of data with noise drawn from `seed`. Programs with loops run over fewer rows.
 ///
-/// Scores of real-valued rows run also over rows that lie as far out as anomalies may: see [`far_rows`] and
-/// [`lone_rows`]. Activations on anomalies are larger than on normal rows, and their scales must have room for them.
+/// Scores of real-valued rows run also over rows that lie as far out as anomalies may: normal rows times four, and rows
+/// with one value at the end of its range. Activations on anomalies are larger than on normal rows, and their scales must
+/// have room for them.
 pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: u64) -> Ranges {
     let (far, lone) = match data {
         InputRange::Unit => (Vec::new(), Vec::new()),

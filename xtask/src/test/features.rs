@@ -12,14 +12,23 @@ use crate::shell::{self, root};
 /// One core without and one with the DSP extension. Each has its own kernels.
 const TARGETS: [&str; 2] = ["thumbv6m-none-eabi", "thumbv7em-none-eabi"];
 
-/// Checks that no set of features gives a warning, on the host with its tests and on bare metal. Disabled operations
-/// must be refused.
+/// Checks that no feature alone gives a warning, on the host and on bare metal, nor none or all of them with the tests.
+/// Disabled operations must be refused.
 pub fn check() -> Result<()> {
-    shell::run(
-        HACK.command()
-            .args(["hack", "clippy", "--package", "elbo", "--each-feature", "--all-targets", "--quiet"])
-            .args(["--", "-D", "warnings"]),
-    )?;
+    shell::run(HACK.command().args([
+        "hack",
+        "clippy",
+        "--package",
+        "elbo",
+        "--each-feature",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    for features in ["--no-default-features", "--all-features"] {
+        cargo(&["clippy", "--package", "elbo", features, "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    }
     let toolchain = BareToolchain::find()?;
     for target in TARGETS {
         bare(&toolchain, target)?;
