@@ -32,20 +32,43 @@ impl Measurement {
 pub fn operations(board: &'static Board, folder: &Path) -> Result<Vec<Measurement>> {
     // The smallest board has 16 KB of RAM.
     let all = extremes::all(if board.ram < 1 << 20 { 64 } else { 512 });
-    let blobs: Vec<Vec<u32>> = all.iter().map(extremes::Extreme::words).collect();
-    let (mut client, offsets) = serve(board, &blobs, &folder.join("extremes.elbo"))?;
+    let mut rest: Vec<(String, Vec<u32>)> =
+        all.into_iter().map(|extreme| (extreme.name.clone(), extreme.words())).collect();
     let mut measured = Vec::new();
-    for ((extreme, words), offset) in all.into_iter().zip(&blobs).zip(offsets) {
+    // The flash of a small board does not hold all of them at once.
+    while !rest.is_empty() {
+        let mut room = board.flash as usize / 2;
+        let fit = |(_, words): &&(String, Vec<u32>)| {
+            let left = room.checked_sub(words.len() * 4);
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let some = rest.iter().take_while(fit).count().max(1);
+        measure(board, rest.drain(..some).collect(), folder, &mut measured)?;
+    }
+    Ok(measured)
+}
+
+/// Measures the operation of each blob.
+fn measure(
+    board: &'static Board,
+    extremes: Vec<(String, Vec<u32>)>,
+    folder: &Path,
+    measured: &mut Vec<Measurement>,
+) -> Result<()> {
+    let blobs: Vec<Vec<u32>> = extremes.iter().map(|(_, words)| words.clone()).collect();
+    let (mut client, offsets) = serve(board, &blobs, &folder.join("extremes.elbo"))?;
+    for ((name, words), offset) in extremes.iter().zip(offsets) {
         let model = Model::load(bytemuck::cast_slice(words), Limits { max_work: u64::MAX })?;
         let work = |kind| model.program(kind).map_or(0.0, |program| program.work as f64);
         let mut run = |program| client.instructions(Bench::ProgramAt { offset, program }, 3);
         let runs = run(ONCE).and_then(|once| Ok([once, run(OFTEN)?]));
-        let [once, often] = runs.with_context(|| format!("{} on {}", extreme.name, board.name))?;
+        let [once, often] = runs.with_context(|| format!("{name} on {}", board.name))?;
         let more = f64::from(TIMES - 1);
         let (instructions, work) = ((often - once) / more, (work(OFTEN) - work(ONCE)) / more);
-        measured.push(Measurement { name: extreme.name, instructions, work });
+        measured.push(Measurement { name: name.clone(), instructions, work });
     }
-    Ok(measured)
+    Ok(())
 }
 
 /// Instructions of loading each blob, accepted or refused, on an emulated board.
