@@ -22,6 +22,8 @@ mod exact;
 #[doc(hidden)]
 pub mod fixed;
 #[doc(hidden)]
+pub mod front;
+#[doc(hidden)]
 pub mod kernel;
 mod meta;
 mod model;

@@ -56,6 +56,10 @@ pub(crate) mod scope;
 mod select;
 #[cfg(feature = "tanh")]
 mod sigmoid;
+#[cfg(feature = "front")]
+mod spectrum;
+#[cfg(feature = "front")]
+mod statistics;
 
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
@@ -306,6 +310,15 @@ operations! {
         /// stack of affine couplings of a, followed by zeros; the record names the first matrix; see the shape below
         Couplings = 39, transform, Rules::vectors(1).param().arg().imm().log_det(),
             Facts::NONE.holding(Immediate::Couplings);
+    }
+    [feature = "front"] spectrum {
+        /// logarithms of the band energies of the samples a, for bands with the edges b; see the layout below
+        LogBands = 46, transform, Rules::vectors(2).any_lengths().imm().scratch().scales([Any, Exactly(0)]),
+            Facts::NONE.holding(Immediate::Bands);
+    }
+    [feature = "front"] statistics {
+        /// statistics of the samples a: those of the set in word 3; see the list below
+        Statistics = 47, transform, Rules::vectors(1).imm(), Facts::NONE.holding(Immediate::Statistics);
     }
     [feature = "mixture"] mixture {
         /// a - 1/2 |b|^2 of each element of a and the equal part of b that belongs to it

@@ -25,6 +25,7 @@ fn a_feature_brings_its_operations() {
         ("dlgm", cfg!(feature = "dlgm")),
         ("elementwise", cfg!(feature = "elementwise")),
         ("flow", cfg!(feature = "flow")),
+        ("front", cfg!(feature = "front")),
         ("gaussian", cfg!(feature = "gaussian")),
         ("logistic", cfg!(feature = "logistic")),
         ("loops", cfg!(feature = "loops")),

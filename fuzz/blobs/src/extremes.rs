@@ -4,6 +4,7 @@
 use crate::builder::{Parts, Program, nats_of, vector_of};
 use crate::operands::{self, Applied, applied, record};
 use elbo::coupling::{CouplingStack, HiddenActivation};
+use elbo::front::{Bands, Statistic, Taper};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{Op, Opcode, ProgramKind, Tensor, TensorKind};
 
@@ -124,6 +125,8 @@ pub fn all(long: u32) -> Vec<Extreme> {
         (Opcode::Loop, looped(Opcode::Loop, long, &[[1, 1], [long, 1]])),
         (Opcode::End, looped(Opcode::End, long, &[[1, long]])),
         (Opcode::End, vec![end_of_scalars(long)]),
+        (Opcode::LogBands, bands()),
+        (Opcode::Statistics, statistics(long)),
         (Opcode::OneHot, looped(Opcode::OneHot, long, &[[long, 1], [1, long]])),
     ];
     // Few divisions of long sums.
@@ -281,6 +284,49 @@ fn flow(opcode: Opcode, long: u32) -> Vec<Extreme> {
     };
     let shapes = [[1, 1], [1, 20], [20, 1]];
     [false, true].into_iter().flat_map(|inverse| shapes.map(|shape| one(inverse, shape))).collect()
+}
+
+/// Few and many bands of the shortest window and of a longer one.
+fn bands() -> Vec<Extreme> {
+    let one = |window_log2: u8, taper: Taper, triangular: bool, bands: u32| {
+        let layout = Bands { window_log2, taper, triangular };
+        let name = format!("LogBands of {}, {bands} bands, {taper:?}", layout.window_len());
+        Extreme::new(name, layout.window_len(), &[layout.window_len()], move |parts| {
+            let edges = layout.edges(bands);
+            let step = (layout.window_len() / 2 / edges).max(1) as i32;
+            let bias = move |row: usize| (row as i32 * step) << 8;
+            let constants = parts.matrix([edges as usize, 1], Packing::RowMajor, 32768, |_, _| 0, bias, |_| 1 << 24);
+            Box::new(move |p, o| {
+                let made = p.ops().iter().find(|op| op.opcode == Opcode::Dense && op.arg == constants);
+                let edges = match made.map(|op| op.output) {
+                    Some(edges) => edges,
+                    None => {
+                        let one = p.normal(1);
+                        p.dense(one, constants, 0)
+                    }
+                };
+                p.op(record(Opcode::LogBands, 0, layout.pack()), &[o.vectors[0], edges], vector_of(bands, 10));
+            })
+        })
+    };
+    vec![
+        one(6, Taper::Rectangular, false, 1),
+        one(6, Taper::Hann, true, 30),
+        one(8, Taper::Hann, true, 40),
+        one(8, Taper::Rectangular, false, 1),
+    ]
+}
+
+/// The dearest statistic, and all of them, of few and many samples.
+fn statistics(long: u32) -> Vec<Extreme> {
+    let one = |which: u32, len: u32| {
+        let bits = which.count_ones();
+        Extreme::plain(format!("Statistics of {len}, {bits} of them"), long, &[len], move |p, o| {
+            p.op(record(Opcode::Statistics, 0, which), &o.vectors, vector_of(bits, 10));
+        })
+    };
+    let (median, all) = (Statistic::MedianAbsolute.bit(), (1 << Statistic::ALL.len()) - 1);
+    vec![one(median, 2), one(median, long), one(all, 2), one(all, long)]
 }
 
 #[cfg(test)]

@@ -94,7 +94,8 @@ pub fn parameters(applied: &Applied) -> Vec<i8> {
 /// A value of the field `imm`.
 fn immediate(of: Immediate) -> u32 {
     match of {
-        Immediate::None | Immediate::Index | Immediate::Geometry | Immediate::Couplings => 0,
+        Immediate::None | Immediate::Index | Immediate::Geometry | Immediate::Couplings | Immediate::Bands => 0,
+        Immediate::Statistics => 1,
         Immediate::Iterations => 1,
         Immediate::Interval => Op::interval_imm(-8192, 4096),
         Immediate::Nats => 99,

@@ -21,5 +21,6 @@ seeds!(
     "adgm",
     "conv",
     "mixture",
+    "front",
     "table"
 );

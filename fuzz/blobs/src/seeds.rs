@@ -22,6 +22,7 @@ pub fn seeds() -> Vec<(&'static str, Parts)> {
         ("adgm", families::adgm()),
         ("conv", families::conv()),
         ("mixture", families::mixture()),
+        ("front", families::front()),
         ("table", table::table()),
     ]);
     seeds

@@ -2,10 +2,11 @@
 //! extremes, and of every operation with operands of any scale and bound.
 
 use elbo::Arena;
+use elbo::front::Statistic;
 use elbo::kernel::Packing;
 use elbo::program::{Immediate, Op, Opcode, ProgramKind, ScaleRule, Tensor, TensorKind};
 use elbo_fuzz_blobs::builder::{Parts, Program, nats_of};
-use elbo_fuzz_blobs::operands::{Applied, applied, parameters, record};
+use elbo_fuzz_blobs::operands::{Applied, applied, follow, parameters, record};
 use elbo_fuzz_blobs::reference::{Checked, Given, check, check_through};
 use elbo_fuzz_blobs::{MEMORY, Outcome, Random, SEEDS, SPACE, extremes, run_twice, write_case};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -108,7 +109,7 @@ fn operands_of_any_scale_and_bound() {
     }
     for opcode in Opcode::ALL {
         let rules = opcode.rules();
-        let covered = !rules.uses_arg() && rules.inputs() > 0 && opcode != Opcode::End;
+        let covered = (follow(opcode) || opcode.facts().is_invertible()) && rules.inputs() > 0;
         assert!(!covered || counts[opcode as usize] > 30, "{opcode:?}: {counts:?}");
     }
 }
@@ -245,9 +246,13 @@ fn apply(p: &mut Program<'_>, opcode: Opcode, x: u16, matrices: [u16; 3], random
         Immediate::Factor => random.below(32768) as u32,
         Immediate::Nats => [random.bits() as u32, i32::MIN as u32, i32::MAX as u32][random.below(3)],
         Immediate::Index => random.below(2) as u32,
-        Immediate::None | Immediate::Iterations | Immediate::Value | Immediate::Geometry | Immediate::Couplings => {
-            chosen.op.imm
-        }
+        Immediate::Statistics => 1 << random.below(Statistic::ALL.len()),
+        Immediate::None
+        | Immediate::Iterations
+        | Immediate::Value
+        | Immediate::Geometry
+        | Immediate::Couplings
+        | Immediate::Bands => chosen.op.imm,
     };
     let parameters = parameters(&chosen);
     chosen.op.param = *parameters.get(random.below(parameters.len().max(1)))?;

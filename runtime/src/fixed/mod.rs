@@ -25,7 +25,7 @@ mod root;
 #[cfg(feature = "flow")]
 pub(crate) use activation::tanh_fine;
 pub use activation::{sigmoid, softplus, tanh};
-#[cfg(feature = "flow")]
+#[cfg(any(feature = "flow", feature = "front"))]
 pub(crate) use explog::ln_q45;
 pub use explog::{exp, ln, log_mean_exp};
 pub use root::sqrt;

@@ -11,6 +11,8 @@ mod conv;
 mod dense;
 #[cfg(elbo_dsp)]
 mod dsp;
+#[cfg(feature = "front")]
+mod fft;
 #[cfg(elbo_m0)]
 mod m0;
 mod pack;
@@ -25,6 +27,10 @@ pub(crate) use dense::add_rows;
 
 pub use conv::{ConvGeometry, conv};
 pub use dense::{DenseMatrix, dense, dense_portable};
+#[cfg(all(test, feature = "front"))]
+pub(crate) use fft::tests as fft_tests;
+#[cfg(feature = "front")]
+pub use fft::{Power, power};
 pub use pack::{
     Packing, pack_params, pack_weights, pack_word, params_len, unpack_word, weights_len, word_index, words_per_row,
 };

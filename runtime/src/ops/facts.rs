@@ -22,6 +22,10 @@ pub enum Immediate {
     Geometry,
     /// A [`CouplingStack`](crate::coupling::CouplingStack), together with the field `param`.
     Couplings,
+    /// A layout of [`Bands`](crate::front::Bands).
+    Bands,
+    /// A set of [`Statistic`](crate::front::Statistic)s.
+    Statistics,
 }
 
 /// How the length of an output follows from something else than the lengths of the operands.

@@ -224,7 +224,7 @@ pub(crate) fn vector_mut<'s>(arena: &'s mut [i16], tensor: Operand<'_>) -> Optio
 }
 
 /// The elements of an input and of an output, which must not overlap.
-#[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow"))]
+#[cfg(any(feature = "adgm", feature = "dlgm", feature = "flow", feature = "front"))]
 #[inline(always)]
 pub(super) fn apart_exact<'s>(
     arena: &'s mut [i16],

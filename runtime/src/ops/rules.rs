@@ -39,7 +39,7 @@ pub enum ScaleRule {
 
 impl ScaleRule {
     /// All rules that operations use. There are few enough for four bits to name one.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Any,
         Self::SameAsFirst,
         Self::SameAsOutput,
@@ -47,6 +47,7 @@ impl ScaleRule {
         Self::AtLeast(1),
         Self::AtLeast(MIN_FRAC),
         Self::AtLeast(EXP_FRAC),
+        Self::Exactly(0),
         Self::Exactly(NORMAL_FRAC),
         Self::Exactly(15),
         Self::ReadAtMost(16),

@@ -2,6 +2,7 @@
 
 use elbo::bounds::{OperandError as E, output_bounds};
 use elbo::coupling::{CouplingStack, HiddenActivation};
+use elbo::front::{Bands, Taper};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{Matrix, NO_TENSOR, Op, Opcode, ScaleRule, Tensor, TensorKind};
 
@@ -76,6 +77,9 @@ pub fn case(opcode: Opcode) -> Case {
         Opcode::Radial => ([vector(8, 100, 2), vector(15, 9, 8), nats(0, 1)], vector(8, 1, 2), 32768),
         // A patch has 2x2 taps of two channels, and a pixel three channels; each is rounded up to a multiple of four.
         Opcode::Conv => ([vector(11, 100, 18), none, scratch(8 + 4)], vector(9, 1, 5 * 5 * 3), 44),
+        // 64 samples, and the edges of 8 triangles; logarithms below 23.
+        Opcode::LogBands => ([vector(0, 100, 64), vector(0, 99, 10), scratch(128)], vector(10, 1, 8), 23 << 10),
+        Opcode::Statistics => ([vector(0, 100, 64), none, none], vector(10, 1, 3), 23 << 10),
         Opcode::Normal => ([none; 3], vector(12, 1, 5), elbo::normal::MAX as u16),
         Opcode::BernoulliNll => ([a, a, none], nats(0, 1), 36),
         Opcode::GaussianNll => ([a, a, a], nats(0, 1), 48),
@@ -113,6 +117,8 @@ pub fn case(opcode: Opcode) -> Case {
         Opcode::Offset => u32::MAX,
         Opcode::Conv => UP.pack().0,
         Opcode::Couplings => STACK.pack().0,
+        Opcode::LogBands => Bands { window_log2: 6, taper: Taper::Hann, triangular: true }.pack(),
+        Opcode::Statistics => 0b10_1001,
         _ => 0,
     };
     let matrices = match opcode {
@@ -125,7 +131,7 @@ pub fn case(opcode: Opcode) -> Case {
     let extra = match opcode {
         Opcode::Planar | Opcode::Radial => 52,
         Opcode::Couplings => 53,
-        Opcode::Conv => 32768,
+        Opcode::Conv | Opcode::LogBands => 32768,
         _ => 0,
     };
     let op = Op { opcode, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm };

@@ -4,8 +4,10 @@
 //! the integer program, so that the comparison of the two is fair.
 
 mod evaluate;
+mod front;
 
 use elbo::coupling::CouplingStack;
+use elbo::front::{Bands, Statistic};
 use elbo::kernel::ConvGeometry;
 use elbo::program::{Op, Opcode, ProgramKind};
 
@@ -45,6 +47,10 @@ pub enum Immediate {
     Stack(CouplingStack),
     /// Geometry of a convolution.
     Geometry(ConvGeometry),
+    /// Layout of band energies.
+    Bands(Bands),
+    /// Set of statistics: a sum of [`Statistic::bit`](elbo::front::Statistic::bit)s.
+    Statistics(u32),
 }
 
 /// The origin of a node's tensor.
@@ -127,6 +133,8 @@ impl Node {
             Immediate::Slope(slope) => ((slope * 32768.0).round().clamp(0.0, 32767.0) as u32, 0),
             Immediate::Stack(stack) => stack.pack(),
             Immediate::Geometry(geometry) => geometry.pack(),
+            Immediate::Bands(bands) => (bands.pack(), 0),
+            Immediate::Statistics(which) => (which, 0),
         }
     }
 
@@ -140,7 +148,9 @@ impl Node {
             | Immediate::Interval(_)
             | Immediate::Start(_)
             | Immediate::Constant(_)
-            | Immediate::Slope(_) => usize::from(self.opcode() == Some(Opcode::Dense)),
+            | Immediate::Slope(_)
+            | Immediate::Bands(_)
+            | Immediate::Statistics(_) => usize::from(self.opcode() == Some(Opcode::Dense)),
         };
         self.layer..self.layer + count
     }
@@ -289,6 +299,19 @@ impl Builder {
             });
         let log_det = self.push(NodeKind::LogDet, &[whole], 1, |_| {});
         (self.slice(whole, 0, len), log_det)
+    }
+
+    /// Logarithms of the energies of bands of the samples `x`. The values of `edges` are numbers of Fourier coefficients.
+    pub fn log_bands(&mut self, bands: Bands, x: NodeId, edges: NodeId) -> NodeId {
+        let len = self.len(edges) - bands.edges(0) as usize;
+        self.push(NodeKind::Operation(Opcode::LogBands), &[x, edges], len, |node| node.imm = Immediate::Bands(bands))
+    }
+
+    /// Some statistics of the samples `x`, in the order of [`Statistic::ALL`].
+    pub fn statistics(&mut self, which: &[Statistic], x: NodeId) -> NodeId {
+        let set = which.iter().fold(0, |set, statistic| set | statistic.bit());
+        let len = set.count_ones() as usize;
+        self.push(NodeKind::Operation(Opcode::Statistics), &[x], len, |node| node.imm = Immediate::Statistics(set))
     }
 
     /// An operation whose output is a scalar in nats.

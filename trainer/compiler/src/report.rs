@@ -3,6 +3,7 @@
 
 use crate::compile::Compiled;
 use elbo::coupling::CouplingStack;
+use elbo::front::{Bands, Statistic};
 use elbo::kernel::ConvGeometry;
 use elbo::program::{
     Cost, Immediate, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost,
@@ -190,6 +191,15 @@ fn immediate(op: &Op) -> Option<String> {
             let g = ConvGeometry::unpack(op.imm, op.param);
             let step = if g.up > 1 { format!("up {}", g.up) } else { format!("stride {}", g.stride) };
             Some(format!("{}x{}, kernel {}, {step}", g.height, g.width, g.kernel))
+        }
+        Immediate::Bands => {
+            let bands = Bands::unpack(op.imm)?;
+            let shape = if bands.triangular { "triangles" } else { "bands" };
+            Some(format!("{:?} window of {}, {shape}", bands.taper, bands.window_len()))
+        }
+        Immediate::Statistics => {
+            let wanted = Statistic::ALL.into_iter().filter(|statistic| statistic.is_in(op.imm));
+            Some(wanted.map(|statistic| format!("{statistic:?}")).collect::<Vec<_>>().join(" "))
         }
         Immediate::Couplings => {
             let stack = CouplingStack::unpack(op.imm, op.param);

@@ -2,10 +2,11 @@
 //! and their operands follow from the table of operations.
 
 use elbo::ProgramKind;
+use elbo::front::{Bands, Statistic, Taper};
 use elbo::kernel::Packing;
 use elbo::program::{Extra, Immediate as Holds, Opcode, ScaleRule, TensorKind};
 use elbo_compiler::fidelity::paired;
-use elbo_compiler::graph::{Builder, FloatModel, FloatProgram, Immediate, NodeId};
+use elbo_compiler::graph::{Builder, DenseLayer, FloatModel, FloatProgram, Immediate, NodeId};
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::stimulus::{InputRange, generator};
 use elbo_compiler::{Likelihood, ModelDescription, Options, compile};
@@ -27,9 +28,14 @@ fn immediate(of: Holds) -> Immediate {
         Holds::None => Immediate::None,
         Holds::Factor => Immediate::Slope(0.3),
         Holds::Interval => Immediate::Interval([-0.5, 0.7]),
-        Holds::Iterations | Holds::Index | Holds::Nats | Holds::Value | Holds::Geometry | Holds::Couplings => {
-            unreachable!("{of:?} belongs to no operation of vectors of one length")
-        }
+        Holds::Iterations
+        | Holds::Index
+        | Holds::Nats
+        | Holds::Value
+        | Holds::Geometry
+        | Holds::Couplings
+        | Holds::Bands
+        | Holds::Statistics => unreachable!("{of:?} belongs to no operation of vectors of one length"),
     }
 }
 
@@ -54,21 +60,21 @@ fn program(opcode: Opcode) -> FloatProgram {
     program
 }
 
-#[test]
-fn integers_are_close_to_the_float_graph() {
-    let mut random = generator(1);
-    let mut value = || random.next_u32() as i32 as f32 / (1u32 << 31) as f32;
-    let rows: Vec<Vec<f32>> = (0..60).map(|_| (0..3 * LEN).map(|_| value()).collect()).collect();
-    let description = ModelDescription {
+/// Rows of real numbers of at most this magnitude.
+fn description(largest: f32) -> ModelDescription {
+    ModelDescription {
         family: "test".into(),
         likelihood: Likelihood::Gaussian,
-        data: InputRange::Real(1.0),
+        data: InputRange::Real(largest),
         latent: LEN,
         classes: 0,
-    };
-    let options = Options {
+    }
+}
+
+fn options(len: usize) -> Options {
+    Options {
         name: "operation".into(),
-        shape: [1, 3 * LEN as u16],
+        shape: [1, len as u16],
         standardise: None,
         reading: Vec::new(),
         monte_carlo: 1,
@@ -76,7 +82,16 @@ fn integers_are_close_to_the_float_graph() {
         packing: Packing::RowMajor,
         weight_bits: Some(WeightBits::Eight),
         seed: 1,
-    };
+    }
+}
+
+#[test]
+fn integers_are_close_to_the_float_graph() {
+    let mut random = generator(1);
+    let mut value = || random.next_u32() as i32 as f32 / (1u32 << 31) as f32;
+    let rows: Vec<Vec<f32>> = (0..60).map(|_| (0..3 * LEN).map(|_| value()).collect()).collect();
+    let description = description(1.0);
+    let options = options(3 * LEN);
     for opcode in Opcode::ALL.into_iter().filter(|opcode| takes_vectors(*opcode)) {
         let float = FloatModel { programs: vec![program(opcode)], ..FloatModel::default() };
         let compiled = compile(float, &description, &rows, &[], &options).unwrap_or_else(|e| panic!("{opcode:?}: {e}"));
@@ -87,5 +102,46 @@ fn integers_are_close_to_the_float_graph() {
         }
         let differ = scores.iter().any(|[float, _]| (float - scores[0][0]).abs() > 0.02);
         assert!(differ, "{opcode:?} gives the same for all rows: {scores:?}");
+    }
+}
+
+/// Band energies and statistics of a window: the sum of each, so that a row tests all of them.
+#[test]
+fn a_front_end_is_close_to_the_float_graph() {
+    const WINDOW: usize = 128;
+    let mut random = generator(2);
+    let mut value = || random.next_u32() as i32 as f32 / (1u32 << 31) as f32;
+    // Tones of several pitches and volumes in noise.
+    let rows: Vec<Vec<f32>> = (0..40)
+        .map(|row| {
+            let (pitch, volume) = (0.05 * row as f32, 3.0 * 1.25f32.powi(row));
+            (0..WINDOW).map(|i| (100.0 + volume * ((pitch * i as f32).sin() + 0.5 * value())).round()).collect()
+        })
+        .collect();
+    let edges =
+        DenseLayer { w: vec![0.0; 7], b: [1, 3, 6, 10, 18, 30, 65].map(|edge| edge as f32).to_vec(), out: 7, inp: 1 };
+    let front = |bands: Option<Bands>| {
+        let mut b = Builder::default();
+        let x = b.input(WINDOW);
+        let features = match bands {
+            Some(bands) => {
+                let one = b.slice(x, 0, 1);
+                let edges = b.dense(0, 7, one);
+                b.log_bands(bands, x, edges)
+            }
+            None => b.statistics(&Statistic::ALL, x),
+        };
+        let sum = b.scalar(Opcode::Sum, 0, &[features]);
+        b.finish(ProgramKind::Score, &[sum])
+    };
+    let layout = |taper, triangular| Some(Bands { window_log2: 7, taper, triangular });
+    for bands in [None, layout(Taper::Hann, true), layout(Taper::Hann, false), layout(Taper::Rectangular, true)] {
+        let float =
+            FloatModel { layers: vec![edges.clone()], layer_names: vec!["edges".into()], programs: vec![front(bands)] };
+        let compiled = compile(float, &description(24000.0), &rows, &[], &options(WINDOW)).expect("a front end");
+        for pair in paired(&compiled, ProgramKind::Score, &rows, 3).expect("a program that runs") {
+            let [float, integer] = pair.scalars;
+            assert!((float - integer).abs() < 0.03, "{bands:?}: {float} {integer}");
+        }
     }
 }

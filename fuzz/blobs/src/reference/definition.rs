@@ -175,6 +175,11 @@ pub fn define(given: &Given<'_>) -> (Expected, Option<Expected>) {
             let couplings = Couplings::of(imm, param);
             return transported(couplings.run(a, y.frac, &(given.matrices)(couplings.matrices())), y.len);
         }
+        Opcode::LogBands => {
+            let bands = (imm >> 8 & 1 != 0, imm >> 16 & 1 != 0);
+            return (log_bands(a.q, b.q, bands, y), Some(Expected::Anything));
+        }
+        Opcode::Statistics => statistics(a.q, imm, y.frac),
         Opcode::Invalid | Opcode::Loop | Opcode::End => unreachable!("{opcode:?} computes nothing"),
     };
     (plain, None)
@@ -281,6 +286,93 @@ fn free_energy(a: &[i64], b: Vector<'_>) -> Near {
     let spread = terms.iter().copied().fold(f64::MIN, f64::max) - terms.iter().copied().fold(f64::MAX, f64::min);
     let error = 1.1 + spread * ((-26f64).exp2() + terms.len() as f64 * (-31f64).exp2());
     Near { base, rest: Interval::around(energy, error) }
+}
+
+/// The logarithm of a number in units of samples, which no result is below.
+fn log_from(value: f64) -> f64 {
+    value.ln().max(-16.0)
+}
+
+/// A result within an interval, rounded and saturated.
+fn written(interval: Interval, frac: u32) -> Near {
+    let rest = interval.scaled(f64::from(frac).exp2()).widened(0.5).clamped(-32768.0, 32767.0);
+    Near { base: 0, rest }
+}
+
+/// Energies of bands of a window, with a taper or not, in triangles or not.
+fn log_bands(x: &[i64], edges: &[i64], (hann, triangles): (bool, bool), y: Tensor) -> Expected {
+    use std::f64::consts::{PI, TAU};
+    let n = x.len();
+    let mean = x.iter().sum::<i64>() as f64 / n as f64;
+    let largest = x.iter().map(|&x| (x as f64 - mean).abs()).fold(0.0, f64::max);
+    let factor = |i: usize| if hann { (PI * i as f64 / n as f64).sin().powi(2) } else { 1.0 };
+    let tapered: Vec<f64> = x.iter().enumerate().map(|(i, &x)| (x as f64 - mean) * factor(i)).collect();
+    let turns: Vec<(f64, f64)> = (0..n).map(|i| (TAU * i as f64 / n as f64).sin_cos()).collect();
+    // Magnitudes, each with its error.
+    let magnitude = |k: usize| {
+        let sum = |part: &dyn Fn((f64, f64)) -> f64| -> f64 {
+            tapered.iter().enumerate().map(|(i, x)| x * part(turns[i * k % n])).sum()
+        };
+        let (re, im) = (sum(&|(_, cos)| cos), sum(&|(sin, _)| sin));
+        Interval::around(re.hypot(im), 4.0 * n as f64 * largest * (-28f64).exp2()).clamped(0.0, f64::MAX).square()
+    };
+    let power: Vec<Interval> = (0..=n / 2).map(magnitude).collect();
+    let mut last = 0;
+    let edges: Vec<i64> = edges
+        .iter()
+        .map(|&edge| {
+            last = edge.clamp(last, n as i64 / 2 + 1);
+            last
+        })
+        .collect();
+    let weight = |band: usize, k: usize| {
+        let (k, edge) = (k as i64, |i: usize| edges[band + i]);
+        let part = |k: i64, of: i64| Interval::around(k as f64 / of as f64, (-15f64).exp2()).clamped(0.0, 1.0);
+        if !triangles {
+            Interval::exactly(if (edge(0)..edge(1)).contains(&k) { 1.0 } else { 0.0 })
+        } else if (edge(0)..edge(1)).contains(&k) {
+            part(k - edge(0), edge(1) - edge(0))
+        } else if (edge(1)..edge(2)).contains(&k) {
+            part(edge(2) - k, edge(2) - edge(1))
+        } else {
+            Interval::exactly(0.0)
+        }
+    };
+    let scale = if hann { 16.0 / 3.0 } else { 2.0 } / (n as f64).powi(2);
+    let energy = |band: usize| -> Interval { power.iter().enumerate().map(|(k, p)| *p * weight(band, k)).sum() };
+    let near = |band: usize| {
+        let log = energy(band).scaled(scale).rising(log_from).widened(1e-6);
+        written(log, y.frac)
+    };
+    Expected::Near((0..y.len).map(near).collect())
+}
+
+/// Those statistics of a window that are asked for, in the order of their bits.
+fn statistics(x: &[i64], which: u32, frac: u32) -> Expected {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<i64>() as f64 / n;
+    let deviations: Vec<f64> = x.iter().map(|&x| x as f64 - mean).collect();
+    let moment = |power: i32| deviations.iter().map(|d| d.abs().powi(power)).sum::<f64>() / n;
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
+    };
+    let middle = median(x.iter().map(|&x| x as f64).collect());
+    let peak = deviations.iter().map(|d| d.abs()).fold(0.0, f64::max);
+    let crossings = deviations.windows(2).filter(|pair| (pair[0] < 0.0) != (pair[1] < 0.0)).count() as f64;
+    let relative = |value: f64| if peak == 0.0 { 0.0 } else { value };
+    let all = [
+        (log_from(moment(2)), 14),
+        (log_from(moment(1)), 14),
+        (log_from(median(x.iter().map(|&x| (x as f64 - middle).abs()).collect())), 14),
+        (relative((peak / moment(2).sqrt()).ln()), 14),
+        (relative((moment(4) / moment(2).powi(2)).ln()), 9),
+        (relative(crossings / n), 14),
+    ];
+    let wanted = all.into_iter().enumerate().filter(|(bit, _)| which >> bit & 1 != 0);
+    let near =
+        |(_, (value, bits)): (usize, (f64, i32))| written(Interval::around(value, f64::from(-bits).exp2()), frac);
+    Expected::Near(wanted.map(near).collect())
 }
 
 /// The point followed by zeros, and the log-determinant.

@@ -1,9 +1,10 @@
-//! The seeds for models other than a plain VAE: flows, rank-one covariances, classes, convolutions.
+//! The seeds for models other than a plain VAE: flows, rank-one covariances, classes, convolutions, front ends.
 
 use super::{layer, meta_of};
-use crate::builder::{Parts, Program, nats_of};
+use crate::builder::{Parts, Program, nats_of, vector_of};
 use elbo::Likelihood;
 use elbo::coupling::{CouplingStack, HiddenActivation};
+use elbo::front::{Bands, Statistic, Taper};
 use elbo::kernel::{ConvGeometry, Packing};
 use elbo::program::{NO_TENSOR, Op, Opcode, ProgramKind};
 
@@ -255,7 +256,7 @@ pub(super) fn mixture() -> Parts {
         let u = p.dense(x, whiten, 9);
         let one = p.slice(x, 0, 1);
         let peaks = p.dense(one, peaks, 8);
-        let op = Op { opcode: Opcode::GaussianLogits, param: 0, output: 0, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 };
+        let op = record(Opcode::GaussianLogits);
         p.op(op, &[peaks, u], nats_of(2))
     };
     let choose = |p: &mut Program<'_>, second: u16| {
@@ -327,4 +328,46 @@ pub(super) fn conv() -> Parts {
     });
     parts.meta = meta_of("vae", "conv", Likelihood::Logistic, 8, 0);
     parts
+}
+
+/// A window of 64 samples: its band energies with both kinds of bands and tapers, its statistics, and their standardised
+/// distance.
+pub(super) fn front() -> Parts {
+    let mut parts = Parts::new();
+    let edges = constants(&mut parts, 9, 1, 1 << 8, 4 << 8);
+    let means = constants(&mut parts, 21, 1, -3000 << 8, 99 << 8);
+    let scales = constants(&mut parts, 21, 1, 900 << 8, 31 << 8);
+    let features = |p: &mut Program<'_>, x: u16| {
+        let one = p.slice(x, 0, 1);
+        let edges = p.dense(one, edges, 0);
+        let bands = |p: &mut Program<'_>, taper: Taper, triangular: bool| {
+            let layout = Bands { window_log2: 6, taper, triangular };
+            let op = Op { imm: layout.pack(), ..record(Opcode::LogBands) };
+            p.op(op, &[x, edges], vector_of(8 - u32::from(triangular), 10))
+        };
+        let (linear, mel) = (bands(p, Taper::Rectangular, false), bands(p, Taper::Hann, true));
+        let all = Statistic::ALL.into_iter().fold(0, |all, statistic| all | statistic.bit());
+        let statistics = p.op(Op { imm: all, ..record(Opcode::Statistics) }, &[x], vector_of(6, 10));
+        let bands = p.concat(linear, mel, 10);
+        let raw = p.concat(bands, statistics, 10);
+        let (scales, means) = (p.dense(one, scales, 11), p.dense(one, means, 11));
+        p.map(Opcode::Fma, &[raw, scales, means], 8, 0)
+    };
+    parts.program(ProgramKind::Score, |p| {
+        let x = p.input(64, 0, 32768);
+        let features = features(p, x);
+        let y = p.scalar(Opcode::HalfSumSq, &[features], 0);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::Reconstruct, |p| {
+        let x = p.input(64, 0, 32768);
+        let y = features(p, x);
+        p.outputs(&[y]);
+    });
+    parts.meta = meta_of("vae", "front", Likelihood::Gaussian, 1, 0);
+    parts
+}
+
+fn record(opcode: Opcode) -> Op {
+    Op { opcode, param: 0, output: NO_TENSOR, inputs: [NO_TENSOR; 3], arg: 0, imm: 0 }
 }

@@ -1,6 +1,6 @@
 //! The value of every operation of the float graph. The integer program is compared with this definition.
 
-use super::{DenseLayer, Immediate, Node};
+use super::{DenseLayer, Immediate, Node, front};
 use elbo::coupling::{CouplingStack, HiddenActivation};
 use elbo::flow::{MARGIN, NORM_SQUARED_MIN};
 use elbo::kernel::ConvGeometry;
@@ -35,6 +35,16 @@ pub(super) fn evaluate(
         Opcode::Conv => {
             if let Immediate::Geometry(geometry) = node.imm {
                 convolve(geometry, &layers[node.layers()], a, out);
+            }
+        }
+        Opcode::LogBands => {
+            if let Immediate::Bands(bands) = node.imm {
+                front::log_bands(bands, a, operands[1], out);
+            }
+        }
+        Opcode::Statistics => {
+            if let Immediate::Statistics(which) = node.imm {
+                front::statistics(which, a, out);
             }
         }
         Opcode::Relu => each(out, &|v| v.max(0.0)),
