@@ -43,7 +43,7 @@ pub fn power(x: &[i16], taper: Taper, scratch: &mut [i32]) -> Option<Power> {
     let frac = load(x, log2, taper, z)?;
     reorder(z, log2 - 1);
     transform(z);
-    Some(Power { nyquist: square(z), frac })
+    Some(Power { nyquist: square(z, log2), frac })
 }
 
 /// Removes the mean, scales by a power of two, tapers, and takes two samples as one complex number each. Returns the
@@ -93,11 +93,11 @@ fn reorder(z: &mut [[i32; 2]], log2: u32) {
 /// The complex transform of numbers in bit-reversed order, divided by their count: decimation in time, radix 2 (Cooley and
 /// Tukey, 1965).
 fn transform(z: &mut [[i32; 2]]) {
-    let mut half = 1;
+    let (mut half, mut turn) = (1, TURN >> 1);
     while half < z.len() {
-        let turn = (TURN >> 1) / half as u32;
-        for block in z.chunks_exact_mut(2 * half) {
-            let Some((even, odd)) = block.split_at_mut_checked(half) else { return };
+        let mut rest = &mut *z;
+        while let Some((block, after)) = rest.split_at_mut_checked(2 * half) {
+            let (even, odd) = block.split_at_mut_checked(half).unwrap_or_default();
             for (index, (a, b)) in (0u32..).zip(even.iter_mut().zip(odd)) {
                 let (cos, sin) = direction(index * turn);
                 // Half of e^(-i angle) b.
@@ -106,8 +106,9 @@ fn transform(z: &mut [[i32; 2]]) {
                 let [ar, ai] = a.map(|a| (a + 1) >> 1);
                 (*a, *b) = ([ar + re, ai + im], [ar - re, ai - im]);
             }
+            rest = after;
         }
-        half *= 2;
+        (half, turn) = (2 * half, turn >> 1);
     }
 }
 
@@ -119,9 +120,9 @@ fn halved_product(a: i32, factor: i32) -> i32 {
 
 /// Turns the transform of pairs of samples into the squared magnitudes of the transform of the samples, half of each, and
 /// returns that of coefficient N/2.
-fn square(z: &mut [[i32; 2]]) -> u64 {
+fn square(z: &mut [[i32; 2]], log2: u32) -> u64 {
     let count = z.len();
-    let turn = (TURN >> 1) / count.max(1) as u32;
+    let turn = TURN >> log2;
     let mut nyquist = 0;
     if let Some(first) = z.first_mut() {
         let [re, im] = *first;

@@ -118,7 +118,7 @@ struct Edges<'e> {
 impl Edges<'_> {
     fn next(&mut self) -> u32 {
         if let Some((first, rest)) = self.edges.split_first() {
-            self.last = u32::try_from(*first).unwrap_or(0).clamp(self.last, self.highest);
+            self.last = u32::try_from(*first).unwrap_or(0).max(self.last).min(self.highest);
             self.edges = rest;
         }
         self.last
