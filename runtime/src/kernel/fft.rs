@@ -112,7 +112,7 @@ fn transform(z: &mut [[i32; 2]]) {
     }
 }
 
-/// Half of a product with a Q31 factor, rounded half up: one `SMMULR` on a Cortex-M4.
+/// Half of a product with a Q31 factor, rounded half up.
 #[inline(always)]
 fn halved_product(a: i32, factor: i32) -> i32 {
     ((i64::from(a) * i64::from(factor) + (1 << 31)) >> 32) as i32

@@ -106,6 +106,22 @@ fn the_features_and_the_work_of_a_model_are_printed() {
         let features: Vec<&str> = features.split(' ').collect();
         assert!(said.contains(&format!("default-features = false, features = {features:?} }}")), "{file}: {said}");
     }
+    // The images whose size is limited have the features of these blobs.
+    let dir = tempfile::tempdir().unwrap();
+    let [data, run, blob] = ["t.csv", "run", "t.elbo"].map(|name| dir.path().join(name));
+    std::fs::write(&data, (0..200).map(|i| format!("{},{}\n", i * 37 % 101, i * 53 % 89)).collect::<String>()).unwrap();
+    let minimal = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../firmware/minimal/Cargo.toml");
+    let minimal = std::fs::read_to_string(minimal).unwrap();
+    for (data, name) in [("digits", "pixels"), (text(&data), "table")] {
+        let _ = std::fs::remove_dir_all(&run);
+        succeeds(&["train", "--data", data, "--hidden", "8", "--latent", "1", "--steps", "20", "--out", text(&run)]);
+        for (name, programs) in [(name.to_owned(), &[][..]), (format!("{name}-score"), &["--programs", "score"])] {
+            let said = succeeds(&[&["compile", text(&run), "-o", text(&blob)], programs].concat());
+            let features = said.split_once("features = [").unwrap().1.split_once(']').unwrap().0;
+            let line = format!("\n{name} = [{}]\n", features.replace(" \"", " \"elbo/").replacen('"', "\"elbo/", 1));
+            assert!(minimal.contains(&line), "{line}");
+        }
+    }
     // The limit is the work of the dearest program.
     let digits = golden.join("digits.elbo");
     let said = succeeds(&["inspect", text(&digits)]);

@@ -62,15 +62,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
         0x0d => Values::Single(decode(body, f32::from_be_bytes)),
         _ => Values::Double(decode(body, f64::from_be_bytes)),
     };
-    if let Some((at, found)) = values.first_bad() {
-        let dim: usize = dims[1..].iter().product();
-        return Err(DataError::NonFinite {
-            path: path.to_owned(),
-            row: (at / dim) as u64 + 1,
-            column: (at % dim).to_string(),
-            found: found.to_string(),
-        });
-    }
+    values.check(path, dims[1..].iter().product())?;
     let element = if dtype == U8 { Element::Byte } else { Element::Number };
     Ok(Array { dims, values, element })
 }

@@ -144,15 +144,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
     if fortran {
         values = values.gather(row_major(&dims));
     }
-    if let Some((at, found)) = values.first_bad() {
-        let dim: usize = dims[1..].iter().product();
-        return Err(DataError::NonFinite {
-            path: path.to_owned(),
-            row: (at / dim) as u64 + 1,
-            column: (at % dim).to_string(),
-            found: found.to_string(),
-        });
-    }
+    values.check(path, dims[1..].iter().product())?;
     let element = match code {
         "u1" => Element::Byte,
         "b1" => Element::Bool,

@@ -1,5 +1,9 @@
 //! Numbers as they were read: in 32 bits where those hold them exactly, else in 64.
 
+use std::path::Path;
+
+use super::DataError;
+
 /// Values of a source, before anything is done to them.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Values {
@@ -32,9 +36,17 @@ impl Values {
         (0..self.len()).map(|i| self.at(i))
     }
 
-    /// The first value that 32 bits do not hold as a finite number, and its place.
-    pub(super) fn first_bad(&self) -> Option<(usize, f64)> {
-        self.iter().enumerate().find(|(_, v)| !(*v as f32).is_finite())
+    /// Refuses values that 32 bits do not hold as finite numbers, with the place of the first in rows of `width` values.
+    pub(super) fn check(&self, path: &Path, width: usize) -> Result<(), DataError> {
+        match self.iter().enumerate().find(|(_, v)| !(*v as f32).is_finite()) {
+            None => Ok(()),
+            Some((at, found)) => Err(DataError::NonFinite {
+                path: path.to_owned(),
+                row: (at / width) as u64 + 1,
+                column: (at % width).to_string(),
+                found: found.to_string(),
+            }),
+        }
     }
 
     /// The values at these places, in this order.
