@@ -3,7 +3,7 @@
 use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{Compiled, FloatModel, ModelDescription, Options};
+use elbo_compiler::{Compiled, FloatModel, HeldOut, HeldOutScores, ModelDescription, Options};
 
 use crate::data::{Dataset, WIDEST};
 use crate::model::Model;
@@ -64,9 +64,9 @@ pub struct CompileOptions {
     pub monte_carlo_samples: Option<usize>,
     /// Replaces [`ExportRecipe::importance_samples`].
     pub importance_samples: Option<usize>,
-    /// Number of train rows for the calibration.
+    /// Number of train rows with which the scales are calibrated.
     pub calibration_rows: usize,
-    /// Seed of the binarisation, of the noise of the calibration and of the self-test.
+    /// Seed of the binarisation, of the noise of both calibrations and of the self-test.
     pub seed: u64,
 }
 
@@ -103,8 +103,7 @@ pub struct Compilation {
     pub test: Vec<Vec<f32>>,
 }
 
-/// Compiles a model. It is calibrated with the train rows of `dataset`, and the quantiles of its score are those of the
-/// validation rows.
+/// Compiles a model. Its scales are calibrated with the train rows of `dataset`, and its scores with the calibration rows.
 ///
 /// # Errors
 /// Every variant of [`CompileError`].
@@ -115,6 +114,21 @@ pub fn compile(
     export: &ExportRecipe,
     options: &CompileOptions,
 ) -> Result<Compilation, CompileError> {
+    compile_calibrated(model, names, dataset, export, options, None)
+}
+
+/// As [`compile`], but the scores are calibrated with `scores` if there are any.
+///
+/// # Errors
+/// Every variant of [`CompileError`].
+pub(crate) fn compile_calibrated(
+    model: &dyn Model,
+    names: Names<'_>,
+    dataset: &Dataset,
+    export: &ExportRecipe,
+    options: &CompileOptions,
+    scores: Option<&HeldOutScores>,
+) -> Result<Compilation, CompileError> {
     let mut export = export.clone();
     export.monte_carlo_samples = options.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
     export.importance_samples = options.importance_samples.or(export.importance_samples);
@@ -124,7 +138,8 @@ pub fn compile(
     let (likelihood, seed) = (model.likelihood(), options.seed);
     let mut calibration = model_rows(&dataset.train, likelihood, seed);
     calibration.truncate(options.calibration_rows);
-    let held_out = model_rows(&dataset.validation, likelihood, seed.wrapping_add(1));
+    let rows = model_rows(&dataset.calibration, likelihood, seed.wrapping_add(1));
+    let held_out = scores.map_or(HeldOut::Rows(&rows), HeldOut::Scores);
     let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
         // A model that learns from an energy is calibrated with its own draws.
@@ -159,7 +174,7 @@ pub fn compile(
         weight_bits: options.weight_bits.or(export.weight_bits),
         seed,
     };
-    let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
+    let compiled = elbo_compiler::compile(float, &description, &calibration, held_out, &options);
     let compiled = compiled.map_err(|source| match source {
         elbo_compiler::CompileError::Plan(_) if dataset.dim > WIDEST => CompileError::Wide { width: dataset.dim },
         other => other.into(),

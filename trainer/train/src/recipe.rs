@@ -1,7 +1,7 @@
 //! Recipes. A recipe determines a training run completely. As a file it is TOML with every default written out.
 //!
 //! A recipe names its model family. The options of the family are in a table with the family's name. The tables
-//! `[data]`, `[train]` and `[export]` exist for every family. [`mod@table`] derives the list of all fields from the
+//! `[data]`, `[train]`, `[calibration]` and `[export]` exist for every family. [`mod@table`] derives the list of all fields from the
 //! types that hold them.
 
 pub mod table;
@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::data::{DataError, Dataset, Reading, Split};
+use crate::data::{DataError, DataOptions, Dataset, Reading, Split};
 use crate::family::{self, Family};
 use crate::model::Model;
-use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
 /// Name and TOML text of the built-in recipes of all families.
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -37,6 +37,8 @@ pub struct Recipe {
     pub family: Family,
     /// The settings of the optimisation.
     pub train: TrainRecipe,
+    /// The calibration of the scores.
+    pub calibration: CalibrationRecipe,
     /// The settings of `elbo compile`.
     pub export: ExportRecipe,
 }
@@ -51,10 +53,11 @@ impl Serialize for Recipe {
             #[serde(flatten)]
             options: &'r Family,
             train: &'r TrainRecipe,
+            calibration: &'r CalibrationRecipe,
             export: &'r ExportRecipe,
         }
-        let Self { name, data, family, train, export } = self;
-        Written { name, family: family.name(), data, options: family, train, export }.serialize(serializer)
+        let Self { name, data, family, train, calibration, export } = self;
+        Written { name, family: family.name(), data, options: family, train, calibration, export }.serialize(serializer)
     }
 }
 
@@ -81,6 +84,7 @@ impl Recipe {
             data: DataRecipe { spec: spec.to_owned(), ..DataRecipe::default() },
             family: (entry.default)(),
             train: (entry.train)(),
+            calibration: CalibrationRecipe::default(),
             export: (entry.export)(),
         }
     }
@@ -141,6 +145,7 @@ impl Recipe {
     /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.export.check()?;
+        self.calibration.check()?;
         if !(0.0..1.0).contains(&self.data.validation_fraction) {
             let expected = "a number from 0 up to but not including 1";
             return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));
@@ -170,7 +175,10 @@ impl Recipe {
     /// # Errors
     /// Every variant of [`DataError`].
     pub fn dataset_as(&self, reading: Option<Reading>) -> Result<Dataset, DataError> {
-        let load = || self.data.load_with(&self.data.options(self.family.learns_labels(), reading));
+        let load = || {
+            let options = self.data.options(self.family.learns_labels(), reading);
+            self.data.load_with(&DataOptions { calibration: self.calibration.rows(), ..options })
+        };
         self.family.without_data().map_or_else(load, Ok)
     }
 

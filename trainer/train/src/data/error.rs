@@ -154,7 +154,7 @@ pub enum DataError {
     },
     /// A split field names no split.
     #[error(
-        "{}: line {line}, split column `{column}`: expected train, val, test or unused, found `{found}`",
+        "{}: line {line}, split column `{column}`: expected train, val, calibration, test or unused, found `{found}`",
         path.display()
     )]
     BadSplit {

@@ -41,7 +41,7 @@ pub use error::DataError;
 use kind::{Array, Element};
 pub use kind::{Colour, Kind};
 use labels::Labels;
-pub use options::{DataOptions, Reading};
+pub use options::{CalibrationRows, DataOptions, Reading};
 pub use scaling::{Scaling, Standardise};
 use split::Part;
 pub use split::Split;

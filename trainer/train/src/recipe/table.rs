@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use super::Recipe;
 use crate::family::{self, Entry, Family};
 use crate::fields::{self, Field, similar_names};
-use crate::settings::{DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
 
 /// Every field of the recipes of this family, with its default.
 #[must_use]
@@ -25,6 +25,7 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
     all.extend(fields::of::<DataRecipe>("data"));
     all.extend(entry.fields());
     all.extend(fields::of::<TrainRecipe>("train"));
+    all.extend(fields::of::<CalibrationRecipe>("calibration"));
     all.extend(fields::of::<ExportRecipe>("export"));
     let defaults = Recipe::of_entry(entry, "").table().unwrap_or_default();
     for field in &mut all {
@@ -148,6 +149,7 @@ impl Recipe {
             data: part(whole, "data")?,
             family: family.map_err(|e| unreadable(entry.name, &e))?,
             train: part(whole, "train")?,
+            calibration: part(whole, "calibration")?,
             export: part(whole, "export")?,
         })
     }
