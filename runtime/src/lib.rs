@@ -18,6 +18,7 @@ mod calibration;
 #[doc(hidden)]
 pub mod coupling;
 mod crc;
+pub mod detector;
 mod error;
 mod exact;
 #[doc(hidden)]
