@@ -14,6 +14,7 @@ pub mod features {}
 mod arena;
 #[doc(hidden)]
 pub mod blob;
+mod contributions;
 #[doc(hidden)]
 pub mod coupling;
 mod crc;
@@ -46,10 +47,11 @@ pub use ops::bounds;
 pub use ops::flow;
 
 pub use arena::Arena;
+pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{Error, LoadError, SessionError};
-pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
+pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest, Windows};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;

@@ -162,7 +162,8 @@ pub fn score(args: &Score) -> Result<()> {
         scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
     }
     let (name, column) = names(&meta, args.kind);
-    let table = table(&dataset, split, &scores, args.id.as_deref(), column);
+    let id = args.id.as_deref().or(dataset.ids.is_some().then_some("window"));
+    let table = table(&dataset, split, &scores, id, column);
     let mut summary = summary(&name, &scores, split);
     if let Some(threshold) = meta.score_quantiles.get(Quantile::P99).filter(|_| args.kind == ScoreKind::Mean) {
         let above = scores.iter().filter(|score| **score > threshold).count();

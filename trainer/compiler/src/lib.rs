@@ -6,7 +6,7 @@
 //! representation and returns the next:
 //!
 //! ```text
-//! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! graph -> fold -> calibrate -> front -> scales -> quantize -> plan -> assemble -> the runtime's proof
 //! ```
 //!
 //! [`host`] runs a blob with the same runtime as a board. [`fidelity`] measures the cost of quantisation.
@@ -16,6 +16,7 @@ pub mod calibrate;
 mod compile;
 pub mod fidelity;
 pub mod fold;
+pub mod front;
 pub mod graph;
 pub mod host;
 mod likelihood;

@@ -2,10 +2,12 @@
 
 use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
+use elbo_compiler::front::{Front, identity};
+use elbo_compiler::graph::FloatProgram;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{Compiled, FloatModel, ModelDescription, Options};
+use elbo_compiler::{Compiled, FloatModel, Likelihood, ModelDescription, Options};
 
-use crate::data::{Dataset, WIDEST};
+use crate::data::{Dataset, Split, WIDEST};
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::rows::model_rows;
@@ -120,12 +122,12 @@ pub fn compile(
     export.importance_samples = options.importance_samples.or(export.importance_samples);
     export.complete(dataset.kind);
     export.check()?;
-    let float = lowered(model, &export, options.programs.as_deref())?;
+    let float = lowered(model, &export, options.programs.as_deref(), dataset.front.as_ref())?;
     let (likelihood, seed) = (model.likelihood(), options.seed);
     let mut calibration = model_rows(&dataset.train, likelihood, seed);
     calibration.truncate(options.calibration_rows);
-    let held_out = model_rows(&dataset.validation, likelihood, seed.wrapping_add(1));
-    let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
+    let held_out = program_rows(dataset, &dataset.validation, likelihood, seed.wrapping_add(1));
+    let mut test = program_rows(dataset, &dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
         // A model that learns from an energy is calibrated with its own draws.
         let Some(sampler) = model.capabilities().sampler else {
@@ -144,7 +146,12 @@ pub fn compile(
     let description = ModelDescription {
         family: names.family.to_owned(),
         likelihood,
-        data: if dataset.train.n == 0 { model.data_range() } else { model.data_range().with_headroom(&calibration) },
+        // A front end limits what it computes.
+        data: if dataset.train.n == 0 || dataset.front.is_some() {
+            model.data_range()
+        } else {
+            model.data_range().with_headroom(&calibration)
+        },
         latent: model.latent(),
         classes: model.classes(),
     };
@@ -157,6 +164,7 @@ pub fn compile(
         importance: draws(ProgramKind::ScoreImportance, export.importance_samples.unwrap_or(0)),
         packing: options.packing,
         weight_bits: options.weight_bits.or(export.weight_bits),
+        front: dataset.front.clone(),
         seed,
     };
     let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
@@ -167,11 +175,19 @@ pub fn compile(
     Ok(Compilation { compiled, test })
 }
 
+/// The rows of a split in the form in which the programs of a blob read them: with a front end the windows of samples.
+fn program_rows(dataset: &Dataset, split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f32>> {
+    let Some(front) = &dataset.front else { return model_rows(split, likelihood, seed) };
+    let windows = split.windows.chunks_exact(front.samples().max(1));
+    windows.map(|window| window.iter().map(|sample| f32::from(*sample)).collect()).collect()
+}
+
 /// The programs of a model in floating point: those that are asked for, without the scores that take no draws.
 fn lowered(
     model: &dyn Model,
     export: &ExportRecipe,
     wanted: Option<&[ProgramKind]>,
+    front: Option<&Front>,
 ) -> Result<FloatModel, CompileError> {
     let [monte_carlo, importance] = [export.monte_carlo_samples, export.importance_samples.unwrap_or(0)];
     // A loop has at least one iteration. A score without draws is lowered like one with a draw, and then left out.
@@ -181,6 +197,13 @@ fn lowered(
         ..export.clone()
     };
     let mut float = model.lower(&least)?;
+    if let Some(front) = front {
+        // A mask of features means nothing for windows of samples.
+        float.programs.retain(|program| program.kind != ProgramKind::Impute);
+        float.programs.push(identity(front.len()));
+        let score = float.program(ProgramKind::Score).cloned();
+        float.programs.extend(score.map(|score| FloatProgram { kind: ProgramKind::ScoreFeatures, ..score }));
+    }
     let available: Vec<&str> = float.programs.iter().map(|program| program.kind.name()).collect();
     let available = available.join(", ");
     let scores = [

@@ -20,6 +20,8 @@ pub struct Split {
     pub labels: Option<Vec<u32>>,
     /// The place of each row in the source, from 0; empty for rows that come from none.
     pub rows: Vec<usize>,
+    /// The window of samples of each row, one after another, where a front end makes the rows; else empty.
+    pub windows: Vec<i16>,
 }
 
 impl Split {
@@ -47,7 +49,7 @@ impl Split {
             out.extend((0..dim).map(|column| scale(column, x.at(i * dim + column))));
         }
         let labels = labels.map(|l| indices.iter().map(|&i| l[i]).collect());
-        Self { x: out, n: indices.len(), labels, rows: indices.to_vec() }
+        Self { x: out, n: indices.len(), labels, rows: indices.to_vec(), windows: Vec::new() }
     }
 }
 
