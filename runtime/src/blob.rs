@@ -23,7 +23,7 @@ compile_error!("blobs are read in place as little-endian words");
 /// "ELBO" as a little-endian word.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ELBO");
 /// The version of the format that this runtime reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// Number of words of the header.
 pub const HEADER_WORDS: usize = 12;
 /// First word that the checksum covers.

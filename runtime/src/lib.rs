@@ -14,6 +14,7 @@ pub mod features {}
 mod arena;
 #[doc(hidden)]
 pub mod blob;
+mod calibration;
 mod contributions;
 #[doc(hidden)]
 pub mod coupling;
@@ -34,7 +35,6 @@ pub mod normal;
 mod ops;
 #[doc(hidden)]
 pub mod program;
-mod quantiles;
 pub mod rng;
 mod session;
 mod verify;
@@ -47,6 +47,7 @@ pub use ops::bounds;
 pub use ops::flow;
 
 pub use arena::Arena;
+pub use calibration::{BufferTooSmall, Calibration, Calibrations, PValue, Rate, TooFewRows};
 pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
@@ -56,7 +57,6 @@ pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;
 pub use program::{ProgramKind, Signature};
-pub use quantiles::{Quantile, ScoreQuantiles};
 #[cfg(feature = "rand_core_010")]
 pub use rand_core;
 pub use session::Session;

@@ -1,6 +1,6 @@
 //! The description of a model in its blob. Tools and people read it on demand; the interpreter never does.
 
-use crate::quantiles::ScoreQuantiles;
+use crate::calibration::Calibrations;
 use serde::{Deserialize, Serialize};
 
 /// The distribution of the decoder's outputs.
@@ -39,8 +39,8 @@ pub struct Meta<'b> {
     pub feature_mean: &'b [u8],
     /// Standard deviation of every feature, in the same format.
     pub feature_std: &'b [u8],
-    /// Quantiles of the deterministic score on held-out normal data. Each is absent if the data had too few rows for it.
-    pub score_quantiles: ScoreQuantiles,
+    /// How rare a score is among normal rows that neither trained nor chose the model.
+    pub calibrations: Calibrations<'b>,
     /// Results that the compiler computed on the host. A board that computes the same results runs the model correctly.
     pub self_test: SelfTest<'b>,
 }

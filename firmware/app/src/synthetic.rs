@@ -5,7 +5,7 @@ use elbo::bounds::FULL;
 use elbo::kernel::Packing;
 use elbo::program::Opcode;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Likelihood, Limits, Meta, Model, ProgramKind, ScoreQuantiles, SelfTest};
+use elbo::{Calibrations, Likelihood, Limits, Meta, Model, ProgramKind, SelfTest};
 use elbo_writer::{BlobWriter, DenseLayer, ProgramWriter, WriteError};
 use rand_core::{Rng, SeedableRng};
 
@@ -91,7 +91,7 @@ fn write(recipe: &Recipe) -> Result<Vec<u32>, WriteError> {
         importance_samples: recipe.draws as u16,
         feature_mean: &[],
         feature_std: &[],
-        score_quantiles: ScoreQuantiles::NONE,
+        calibrations: Calibrations::default(),
         self_test: SelfTest { seed: 0, input: &[], digests: &[] },
     })?;
     Ok(blob.finish())

@@ -84,9 +84,7 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     if meta.classes > 0 {
         outln!("classes {}", meta.classes)?;
     }
-    if model.program(ProgramKind::Score).is_some() {
-        outln!("{}", report::thresholds(&meta.score_quantiles))?;
-    }
+    out!("{}", report::calibrations(&model)?)?;
     outln!("{}", report::costs(&model, blob.bytes().len()))?;
     outln!("{}", report::firmware(&model))?;
     out!("{}", report::disassembly(&model))?;

@@ -11,7 +11,7 @@ use elbo_trainer::settings::RecipeError;
 use super::columns::Moved;
 
 /// The options that every family has: name, field of the recipe, and name of the value in the help.
-const OF_EVERY: [(&str, &str, &str); 24] = [
+const OF_EVERY: [(&str, &str, &str); 26] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
     ("kind", "data.kind", "KIND"),
@@ -36,6 +36,8 @@ const OF_EVERY: [(&str, &str, &str); 24] = [
     ("learning-rate", "train.learning_rate", "RATE"),
     ("seed", "train.seed", "SEED"),
     ("restarts", "train.restarts", "TIMES"),
+    ("calibration-fraction", "calibration.fraction", "SHARE"),
+    ("calibration-folds", "calibration.folds", "K"),
 ];
 
 /// Switches of every recipe: name, field, what it sets.

@@ -5,7 +5,7 @@ use elbo::program::ProgramKind;
 use elbo_compiler::front::{Front, identity};
 use elbo_compiler::graph::FloatProgram;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{Compiled, FloatModel, Likelihood, ModelDescription, Options};
+use elbo_compiler::{Compiled, FloatModel, HeldOut, HeldOutScores, Likelihood, ModelDescription, Options};
 
 use crate::data::{Dataset, Split, WIDEST};
 use crate::model::Model;
@@ -66,9 +66,9 @@ pub struct CompileOptions {
     pub monte_carlo_samples: Option<usize>,
     /// Replaces [`ExportRecipe::importance_samples`].
     pub importance_samples: Option<usize>,
-    /// Number of train rows for the calibration.
+    /// Number of train rows with which the scales are calibrated.
     pub calibration_rows: usize,
-    /// Seed of the binarisation, of the noise of the calibration and of the self-test.
+    /// Seed of the binarisation, of the noise of both calibrations and of the self-test.
     pub seed: u64,
 }
 
@@ -105,8 +105,7 @@ pub struct Compilation {
     pub test: Vec<Vec<f32>>,
 }
 
-/// Compiles a model. It is calibrated with the train rows of `dataset`, and the quantiles of its score are those of the
-/// validation rows.
+/// Compiles a model. Its scales are calibrated with the train rows of `dataset`, and its scores with the calibration rows.
 ///
 /// # Errors
 /// Every variant of [`CompileError`].
@@ -117,6 +116,21 @@ pub fn compile(
     export: &ExportRecipe,
     options: &CompileOptions,
 ) -> Result<Compilation, CompileError> {
+    compile_calibrated(model, names, dataset, export, options, None)
+}
+
+/// As [`compile`], but the scores are calibrated with `scores` if there are any.
+///
+/// # Errors
+/// Every variant of [`CompileError`].
+pub(crate) fn compile_calibrated(
+    model: &dyn Model,
+    names: Names<'_>,
+    dataset: &Dataset,
+    export: &ExportRecipe,
+    options: &CompileOptions,
+    scores: Option<&HeldOutScores>,
+) -> Result<Compilation, CompileError> {
     let mut export = export.clone();
     export.monte_carlo_samples = options.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
     export.importance_samples = options.importance_samples.or(export.importance_samples);
@@ -126,7 +140,8 @@ pub fn compile(
     let (likelihood, seed) = (model.likelihood(), options.seed);
     let mut calibration = model_rows(&dataset.train, likelihood, seed);
     calibration.truncate(options.calibration_rows);
-    let held_out = program_rows(dataset, &dataset.validation, likelihood, seed.wrapping_add(1));
+    let rows = program_rows(dataset, &dataset.calibration, likelihood, seed.wrapping_add(1));
+    let held_out = scores.map_or(HeldOut::Rows(&rows), HeldOut::Scores);
     let mut test = program_rows(dataset, &dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
         // A model that learns from an energy is calibrated with its own draws.
@@ -165,9 +180,12 @@ pub fn compile(
         packing: options.packing,
         weight_bits: options.weight_bits.or(export.weight_bits),
         front: dataset.front.clone(),
+        example: dataset.front.as_ref().and_then(|_| {
+            program_rows(dataset, &dataset.train, likelihood, seed).into_iter().next()
+        }),
         seed,
     };
-    let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
+    let compiled = elbo_compiler::compile(float, &description, &calibration, held_out, &options);
     let compiled = compiled.map_err(|source| match source {
         elbo_compiler::CompileError::Plan(_) if dataset.dim > WIDEST => CompileError::Wide { width: dataset.dim },
         other => other.into(),
@@ -176,7 +194,7 @@ pub fn compile(
 }
 
 /// The rows of a split in the form in which the programs of a blob read them: with a front end the windows of samples.
-fn program_rows(dataset: &Dataset, split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f32>> {
+pub(crate) fn program_rows(dataset: &Dataset, split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f32>> {
     let Some(front) = &dataset.front else { return model_rows(split, likelihood, seed) };
     let windows = split.windows.chunks_exact(front.samples().max(1));
     windows.map(|window| window.iter().map(|sample| f32::from(*sample)).collect()).collect()

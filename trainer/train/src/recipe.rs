@@ -1,8 +1,8 @@
 //! Recipes. A recipe determines a training run completely. As a file it is TOML with every default written out.
 //!
 //! A recipe names its model family. The options of the family are in a table with the family's name. The tables
-//! `[data]`, `[front]`, `[train]` and `[export]` exist for every family. [`mod@table`] derives the list of all fields from the
-//! types that hold them.
+//! `[data]`, `[front]`, `[train]`, `[calibration]` and `[export]` exist for every family. [`mod@table`] derives the list of
+//! all fields from the types that hold them.
 
 pub mod table;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::data::{DataError, DataOptions, Dataset, FrontRecipe, Reading, Split};
 use crate::family::{self, Family};
 use crate::model::Model;
-use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
 /// Name and TOML text of the built-in recipes of all families.
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -39,6 +39,8 @@ pub struct Recipe {
     pub family: Family,
     /// The settings of the optimisation.
     pub train: TrainRecipe,
+    /// The calibration of the scores.
+    pub calibration: CalibrationRecipe,
     /// The settings of `elbo compile`.
     pub export: ExportRecipe,
 }
@@ -55,11 +57,13 @@ impl Serialize for Recipe {
             #[serde(flatten)]
             options: &'r Family,
             train: &'r TrainRecipe,
+            calibration: &'r CalibrationRecipe,
             export: &'r ExportRecipe,
         }
-        let Self { name, data, front, family, train, export } = self;
+        let Self { name, data, front, family, train, calibration, export } = self;
         let front = Some(front).filter(|front| **front != FrontRecipe::default());
-        Written { name, family: family.name(), data, front, options: family, train, export }.serialize(serializer)
+        let (family, options) = (family.name(), family);
+        Written { name, family, data, front, options, train, calibration, export }.serialize(serializer)
     }
 }
 
@@ -87,6 +91,7 @@ impl Recipe {
             front: FrontRecipe::default(),
             family: (entry.default)(),
             train: (entry.train)(),
+            calibration: CalibrationRecipe::default(),
             export: (entry.export)(),
         }
     }
@@ -147,6 +152,7 @@ impl Recipe {
     /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.export.check()?;
+        self.calibration.check()?;
         if !(0.0..1.0).contains(&self.data.validation_fraction) {
             let expected = "a number from 0 up to but not including 1";
             return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));
@@ -182,7 +188,8 @@ impl Recipe {
     pub fn dataset_as(&self, reading: Option<Reading>) -> Result<Dataset, DataError> {
         let load = || {
             let front = Some(self.front.clone()).filter(|front| !front.is_absent());
-            self.data.load_with(&DataOptions { front, ..self.data.options(self.family.learns_labels(), reading) })
+            let options = self.data.options(self.family.learns_labels(), reading);
+            self.data.load_with(&DataOptions { front, calibration: self.calibration.rows(), ..options })
         };
         self.family.without_data().map_or_else(load, Ok)
     }

@@ -8,7 +8,7 @@ use elbo_compiler::fidelity::{Labels, fidelity};
 use elbo_compiler::host::{HostArena, quantize};
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::stimulus::InputRange;
-use elbo_compiler::{CompileError, Compiled, Likelihood, ModelDescription, Options, compile};
+use elbo_compiler::{CompileError, Compiled, HeldOut, Likelihood, ModelDescription, Options, compile};
 use rand::{RngExt, SeedableRng};
 
 use crate::family::vae::{Vae, VaeSpec};
@@ -27,7 +27,7 @@ fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Resul
     };
     let description =
         ModelDescription { family: "vae".into(), likelihood: spec.likelihood, data, latent: spec.latent, classes: 0 };
-    compile(float, &description, rows, rows, options)
+    compile(float, &description, rows, HeldOut::Rows(rows), options)
 }
 
 fn rows(spec: &VaeSpec, n: usize) -> Vec<Vec<f32>> {

@@ -16,7 +16,7 @@ pub use recipe::{BandScale, Features, FrontRecipe, Shape, StatisticName, TaperNa
 use super::dataset::Dataset;
 use super::error::DataError;
 use super::kind::Kind;
-use super::options::{DataOptions, Reading};
+use super::options::{CalibrationRows, DataOptions, Reading};
 use super::recordings::{WindowOptions, WindowReading, Windows, load_windows};
 use super::scaling::Standardise;
 use super::split::{Part, Split};
@@ -56,13 +56,33 @@ pub(super) fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -
     let windows = load_windows(spec, data_dir, options, &cut)?;
     match recipe {
         Some(recipe) => of_features(Path::new(spec), windows, hop, recipe, options),
-        None => Ok(of_samples(windows, options)),
+        None => Ok(of_samples(windows, hop, options)),
     }
 }
 
-/// The windows of each part.
-fn parts(windows: &Windows) -> [Vec<usize>; 3] {
-    [Part::Train, Part::Validation, Part::Test].map(|part| windows.of(part).collect())
+/// The windows that train, validate, calibrate and test. Where the source marks none that calibrate, they are taken from
+/// the end of those of each recording that train, and the windows that overlap them are left out.
+fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4] {
+    let all = [Part::Train, Part::Validation, Part::Calibration, Part::Test];
+    let mut parts: [Vec<usize>; 4] = all.map(|part| windows.of(part).collect());
+    let [train, _, calibration, _] = &mut parts;
+    let share = match options.calibration {
+        CalibrationRows::ShareOfLarge { small, .. } if train.len() < small => 0.0,
+        CalibrationRows::ShareOfLarge { share, .. } | CalibrationRows::Share(share) => f64::from(share),
+    };
+    if share == 0.0 || !calibration.is_empty() {
+        return parts;
+    }
+    let recording = |at: &usize| windows.starts[*at].recording;
+    let overlap = windows.window.div_ceil(hop.max(1)) - 1;
+    let all: Vec<usize> = std::mem::take(train);
+    for of_recording in all.chunk_by(|a, b| recording(a) == recording(b)) {
+        let taken = (of_recording.len() as f64 * share) as usize;
+        let (kept, taken) = of_recording.split_at(of_recording.len() - taken);
+        train.extend(&kept[..kept.len() - if taken.is_empty() { 0 } else { overlap.min(kept.len()) }]);
+        calibration.extend(taken);
+    }
+    parts
 }
 
 /// The rows of these windows.
@@ -76,8 +96,8 @@ fn gather(windows: &Windows, chosen: &[usize], row: impl Fn(usize) -> Vec<f32>) 
     }
 }
 
-fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 3], reading: Reading, front: Option<Front>) -> Dataset {
-    let [train, validation, test] = splits;
+fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 4], reading: Reading, front: Option<Front>) -> Dataset {
+    let [train, validation, calibration, test] = splits;
     // A window is named by its recording, if there are several, and by the time or the number of its first sample.
     let place = |at: usize| {
         let place = windows.starts[at];
@@ -95,6 +115,7 @@ fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 3], reading: Rea
         dim: shape[0] * shape[1],
         train,
         validation,
+        calibration,
         test,
         reading,
         ids: Some(ids),
@@ -105,9 +126,9 @@ fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 3], reading: Rea
 }
 
 /// The windows as rows of samples.
-fn of_samples(windows: Windows, options: &DataOptions) -> Dataset {
+fn of_samples(windows: Windows, hop: usize, options: &DataOptions) -> Dataset {
     let samples = |at: usize| windows.samples_of(at).iter().map(|sample| f32::from(*sample)).collect();
-    let splits = parts(&windows).map(|chosen| gather(&windows, &chosen, samples));
+    let splits = parts(&windows, hop, options).map(|chosen| gather(&windows, &chosen, samples));
     let shape = [windows.channels.len(), windows.window];
     let reading = options.reading.clone().unwrap_or_default();
     dataset(windows, shape, splits, reading, None)
@@ -126,7 +147,7 @@ fn of_features(
     let mut front =
         Front { channels: shape.channels, window: shape.window, parts: parts_of_front, standardise: None };
     let dim = front.len();
-    let chosen = parts(&windows);
+    let chosen = parts(&windows, hop, options);
     let columns = recipe::names(&front, &windows.channels, windows.rate);
     let known = options.reading.as_ref().and_then(|reading| reading.standardise.clone());
     let standardise = match known {

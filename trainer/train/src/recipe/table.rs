@@ -7,7 +7,7 @@ use super::Recipe;
 use crate::data::FrontRecipe;
 use crate::family::{self, Entry, Family};
 use crate::fields::{self, Field, similar_names};
-use crate::settings::{DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
 
 /// Every field of the recipes of this family, with its default.
 #[must_use]
@@ -27,6 +27,7 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
     all.extend(fields::of::<FrontRecipe>("front"));
     all.extend(entry.fields());
     all.extend(fields::of::<TrainRecipe>("train"));
+    all.extend(fields::of::<CalibrationRecipe>("calibration"));
     all.extend(fields::of::<ExportRecipe>("export"));
     let defaults = Recipe::of_entry(entry, "").table().unwrap_or_default();
     for field in &mut all {
@@ -151,6 +152,7 @@ impl Recipe {
             front: part(whole, "front")?,
             family: family.map_err(|e| unreadable(entry.name, &e))?,
             train: part(whole, "train")?,
+            calibration: part(whole, "calibration")?,
             export: part(whole, "export")?,
         })
     }
