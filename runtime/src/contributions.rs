@@ -17,6 +17,42 @@ pub struct Explained {
 }
 
 impl Session<'_, '_> {
+    /// Divides the score of `input` among its features: how much each of them contributes to the difference from the score
+    /// of a row without a fault. This is [`contributions`](Self::contributions) with the
+    /// [reconstruction](Self::reconstruct) of the input as the reference, or the mean row, whose features are 0, if the
+    /// model does not reconstruct.
+    ///
+    /// `input` is a row, or for a model with a front end a window of samples. `row` receives its features and `reference`
+    /// those that it is compared with, both at the scale of the rows that the model reads.
+    ///
+    /// # Errors
+    /// As [`contributions`](Self::contributions).
+    pub fn explain(
+        &mut self,
+        input: &[i16],
+        row: &mut [i16],
+        reference: &mut [i16],
+        out: &mut [Nats],
+    ) -> Result<Explained, SessionError> {
+        if self.model().program(ProgramKind::Features).is_some() {
+            self.run(ProgramKind::Features, &[input], &mut [row], &mut Silence)?;
+        } else if row.len() == input.len() {
+            row.copy_from_slice(input);
+        } else {
+            return Err(SessionError::OutputLength { expected: input.len(), given: row.len() });
+        }
+        match self.model().program(ProgramKind::Reconstruct).and_then(|program| program.outputs[0]) {
+            Some(written) => {
+                self.reconstruct(input, reference)?;
+                let scored = self.model().program(self.scorer()).and_then(|program| program.inputs[0]);
+                let read = scored.map_or(written.frac, |vector| vector.frac);
+                reference.iter_mut().for_each(|q| *q = rescaled(*q, written.frac, read));
+            }
+            None => reference.fill(0),
+        }
+        self.contributions(row, reference, out)
+    }
+
     /// Divides the difference between the scores of `row` and `reference` among the features. `reference` is a row
     /// without a fault, for example the [reconstruction](Session::reconstruct) of `row`. `out` receives a number of nats
     /// for each feature. They add up to the difference exactly.
@@ -40,10 +76,7 @@ impl Session<'_, '_> {
         reference: &mut [i16],
         out: &mut [Nats],
     ) -> Result<Explained, SessionError> {
-        let kind = match self.model().program(ProgramKind::ScoreFeatures) {
-            Some(_) => ProgramKind::ScoreFeatures,
-            None => ProgramKind::Score,
-        };
+        let kind = self.scorer();
         for given in [reference.len(), out.len()] {
             if given != row.len() {
                 return Err(SessionError::OutputLength { expected: row.len(), given });
@@ -85,7 +118,25 @@ impl Session<'_, '_> {
         Ok(score)
     }
 
+    /// The program that scores rows of features.
+    fn scorer(&self) -> ProgramKind {
+        match self.model().program(ProgramKind::ScoreFeatures) {
+            Some(_) => ProgramKind::ScoreFeatures,
+            None => ProgramKind::Score,
+        }
+    }
+
     fn score_of(&mut self, kind: ProgramKind, row: &[i16]) -> Result<i64, SessionError> {
         Ok(self.run(kind, &[row], &mut [], &mut Silence)?.to_bits())
     }
+}
+
+/// A number of `from` fractional bits with `to` of them, rounded half up and saturated.
+fn rescaled(q: i16, from: u32, to: u32) -> i16 {
+    let wide = i32::from(q);
+    let scaled = match from.checked_sub(to) {
+        Some(down) => (wide + ((1 << down.min(16)) >> 1)) >> down.min(16),
+        None => wide << to.saturating_sub(from).min(15),
+    };
+    scaled.clamp(i16::MIN.into(), i16::MAX.into()) as i16
 }

@@ -3,6 +3,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod blob;
+mod causes;
 mod board;
 mod columns;
 pub mod compare;

@@ -1,7 +1,7 @@
 //! Runs blobs on the host, with the same runtime as on a board.
 
 use elbo::program::{ProgramKind, Role};
-use elbo::{Limits, LoadError, Model, Nats, Noise, ProgramInfo, SessionError, VectorInfo};
+use elbo::{Limits, LoadError, Model, Nats, Noise, ProgramInfo, Session, SessionError, VectorInfo};
 use rand_core::Rng;
 use rayon::prelude::*;
 use std::io;
@@ -109,6 +109,19 @@ impl<'b> Runner<'b> {
     /// Reserves the memory that `model` needs.
     pub fn new(model: &Model<'b>) -> Self {
         Self { model: *model, arena: HostArena::new(model) }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'b> {
+        &self.model
+    }
+
+    /// A session in the reserved memory.
+    ///
+    /// # Errors
+    /// None: the memory is as large as the model needs.
+    pub fn session(&mut self) -> Result<Session<'b, '_>, SessionError> {
+        self.model.session(self.arena.as_mut_slice())
     }
 
     /// Runs the program of this kind once. `inputs` are at the scales that the program declares, and values outside its

@@ -14,6 +14,7 @@
 pub mod assemble;
 pub mod calibrate;
 mod compile;
+mod explain;
 pub mod fidelity;
 pub mod fold;
 pub mod front;
@@ -31,6 +32,7 @@ pub mod scales;
 pub mod stimulus;
 
 pub use compile::{CompileError, Compiled, ModelDescription, Options, compile};
+pub use explain::Explanation;
 pub use graph::{DenseLayer, FloatModel};
 pub use held_out::{HeldOut, HeldOutScores, SCORES};
 pub use likelihood::{Likelihood, UnknownLikelihood};

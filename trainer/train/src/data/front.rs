@@ -61,7 +61,7 @@ pub(super) fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -
 }
 
 /// The windows that train, validate, calibrate and test. Where the source marks none that calibrate, they are taken from
-/// the end of those of each recording that train, and the windows that overlap them are left out.
+/// the end of those of each machine or recording that train, and the windows that overlap them are left out.
 fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4] {
     let all = [Part::Train, Part::Validation, Part::Calibration, Part::Test];
     let mut parts: [Vec<usize>; 4] = all.map(|part| windows.of(part).collect());
@@ -73,7 +73,12 @@ fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4
     if share == 0.0 || !calibration.is_empty() {
         return parts;
     }
-    let recording = |at: &usize| windows.starts[*at].recording;
+    // Recordings of a few windows have no end of their own.
+    let long = windows.recordings.len() * 10 <= windows.len();
+    let recording = |at: &usize| {
+        let recording = windows.starts[*at].recording;
+        (windows.recordings[recording].group.as_deref(), long.then_some(recording))
+    };
     let overlap = windows.window.div_ceil(hop.max(1)) - 1;
     let all: Vec<usize> = std::mem::take(train);
     for of_recording in all.chunk_by(|a, b| recording(a) == recording(b)) {
