@@ -425,6 +425,9 @@ pub enum DataError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// Recordings cannot be read, or cut into windows.
+    #[error(transparent)]
+    Recording(#[from] super::recordings::RecordingError),
     /// A file of columns, Parquet or Arrow, cannot be read.
     #[error("{}: {format}: {reason}", path.display())]
     Columnar {

@@ -23,6 +23,7 @@ mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod record;
+pub mod recordings;
 mod scaling;
 mod split;
 #[cfg(test)]
@@ -43,8 +44,7 @@ pub use kind::{Colour, Kind};
 use labels::Labels;
 pub use options::{DataOptions, Reading};
 pub use scaling::{Scaling, Standardise};
-use split::Part;
-pub use split::Split;
+pub use split::{Part, Split};
 
 /// Values of a row with which every program of every family can be proved; wider rows may be refused by the compiler.
 pub const WIDEST: usize = 1 << 14;
@@ -77,11 +77,7 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         }
         _ => {}
     }
-    let path = PathBuf::from(spec);
-    let path = match data_dir.map(|d| d.join(spec)) {
-        Some(other) if !path.exists() && other.exists() => other,
-        _ => path,
-    };
+    let path = located(spec, data_dir);
     if path.is_dir() {
         return load_folder(&path, &name_of(&path), options);
     }
@@ -100,6 +96,15 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         });
     }
     load_file(&path, options)
+}
+
+/// The path of a file or folder, looked for in the folder of data, too.
+fn located(spec: &str, data_dir: Option<PathBuf>) -> PathBuf {
+    let path = PathBuf::from(spec);
+    match data_dir.map(|d| d.join(spec)) {
+        Some(other) if !path.exists() && other.exists() => other,
+        _ => path,
+    }
 }
 
 /// The file name without `.gz` and without its extension.

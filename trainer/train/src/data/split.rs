@@ -51,12 +51,16 @@ impl Split {
     }
 }
 
-/// Where a row goes.
+/// Where a row, or a window of a recording, goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
+    /// To fit on.
     Train,
+    /// To choose by.
     Validation,
+    /// To report on.
     Test,
+    /// Nowhere.
     Unused,
 }
 
