@@ -32,6 +32,8 @@ use super::error::DataError;
 use super::options::DataOptions;
 use super::split::Part;
 use source::Source;
+#[cfg(feature = "parquet")]
+pub(super) use stamp::text as time_text;
 
 /// How recordings are cut into windows.
 #[derive(Debug, Clone, Default, PartialEq)]

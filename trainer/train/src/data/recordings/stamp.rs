@@ -65,6 +65,26 @@ pub(super) fn parse(text: &str) -> Option<Stamp> {
     }
 }
 
+/// The text of a time, from seconds since 1970 and nanoseconds behind them; years of more than four digits have no text.
+#[cfg(any(test, feature = "parquet"))]
+pub(in super::super) fn text(seconds: i64, nanoseconds: u32) -> Option<String> {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // As in `day`, but from the days to the year: 400 years have 146097 days, four have 1461, and a March begins each.
+    let days = days + 719_468;
+    let (era, in_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let leap_days = in_era / 1460 - in_era / 36_524 + in_era / 146_096;
+    let of_era = (in_era - leap_days) / 365;
+    let in_year = in_era - (365 * of_era + of_era / 4 - of_era / 100);
+    let month = (5 * in_year + 2) / 153;
+    let day = in_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = 400 * era + of_era + later;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let fraction = if nanoseconds == 0 { String::new() } else { format!(".{nanoseconds:09}") };
+    let text = || format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}");
+    (0..10_000).contains(&year).then(text)
+}
+
 /// A whole number of at most `most` digits.
 fn digits(text: &str, most: usize) -> Option<i64> {
     let plain = !text.is_empty() && text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
@@ -193,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn days_follow_each_other(day_number in -700_000_i64..2_900_000) {
+        fn days_follow_each_other(day_number in -719_000_i64..2_900_000) {
             // The calendar by repeated steps from a known day, in leaps of 400 years.
             let (era, mut rest) = (day_number.div_euclid(146_097), day_number.rem_euclid(146_097));
             let (mut year, mut month) = (1970 + 400 * era, 1);
@@ -207,6 +227,8 @@ mod tests {
             }
             let text = format!("{year:04}-{month:02}-{:02}", rest + 1);
             proptest::prop_assert_eq!(parse(&text), Some(Stamp::Day(day_number as f64 * DAY)));
+            let back = super::text(day_number * 86_400 + 3_723, 0).unwrap();
+            proptest::prop_assert_eq!(back, text + "T01:02:03");
         }
     }
 }
