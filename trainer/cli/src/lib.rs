@@ -3,8 +3,8 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod blob;
-mod causes;
 mod board;
+mod causes;
 mod columns;
 pub mod compare;
 mod compile;

@@ -149,8 +149,7 @@ fn of_features(
 ) -> Result<Dataset, DataError> {
     let shape = Shape { channels: windows.channels.len(), window: windows.window, rate: windows.rate };
     let parts_of_front = recipe.parts(&shape)?;
-    let mut front =
-        Front { channels: shape.channels, window: shape.window, parts: parts_of_front, standardise: None };
+    let mut front = Front { channels: shape.channels, window: shape.window, parts: parts_of_front, standardise: None };
     let dim = front.len();
     let chosen = parts(&windows, hop, options);
     let columns = recipe::names(&front, &windows.channels, windows.rate);
