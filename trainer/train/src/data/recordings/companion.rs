@@ -75,7 +75,7 @@ fn settle(
 ) -> Result<Companion, DataError> {
     let mut found = Companion::default();
     let [label, split] = columns.marks(path, options, &[], &mut found.notes)?;
-    let group = table::group_of(path, columns, windows, &mut found.notes)?;
+    let group = table::group_of(path, columns, &[], windows, &mut found.notes)?;
     let texts = |at: usize| times::fields(&columns.list[at]).collect::<Vec<String>>();
     let name = |at: usize| columns.list[at].name.clone();
     if let Some(at) = label {
