@@ -296,8 +296,7 @@ impl<'b, 'a> Session<'b, 'a> {
             // What is paid for is done, even if the flash changes in between.
             let (a, b, c, y) = (*step.a().0, *step.b().0, *step.c().0, *step.y().0);
             let step = Step { tensors: [Operand(&a), Operand(&b), Operand(&c), Operand(&y)], ..step };
-            let cost = usize::try_from(scope.cost(&step).work);
-            match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
+            match budget.checked_sub(scope.cost(&step).work) {
                 Some(left) => budget = left,
                 None => break,
             }

@@ -16,12 +16,12 @@ use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::exact::saturating_product;
+use crate::ops::Count;
 use crate::ops::bounds::{OperandError, prove};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::{
-    Cost, Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS, TensorKind,
+    Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS, TensorKind,
 };
 use loops::Loops;
 use matrices::verify_matrices;
@@ -78,7 +78,7 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         // A check that could not be made proves nothing, whatever follows from it.
         let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
         // A saturated sum proves nothing.
-        if cost.work != record.work || cost.macs != record.macs || cost.work == u64::MAX {
+        if cost.work != declared || cost.macs as u64 != record.macs || cost.work == usize::MAX {
             return Err(LoadError::Work { program });
         }
         if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
@@ -216,9 +216,9 @@ impl Scope<'_> {
     }
 
     /// Checks every operation and returns the cost of a run.
-    fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
+    fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Count, LoadError> {
         let mut loops = Loops::none(self.ops);
-        let (mut work, mut macs, mut overflows) = (0u64, 0u64, false);
+        let mut sum = Count::default();
         for index in 0..self.op_count() {
             let op = self.ops_start.wrapping_add(index as u16);
             let cost = self.verify_op(index, kind, &mut loops, checks).map_err(|fault| match fault {
@@ -233,17 +233,12 @@ impl Scope<'_> {
                 Fault::Noise => LoadError::Noise { op },
                 Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
             })?;
-            // At most 4096 operations of 2^64 steps, repeated 2^64 times: a sum that overflows is refused at the end.
-            let overflow;
-            (work, overflow) = work.overflowing_add(cost.work);
-            overflows |= overflow;
-            // A multiply-accumulate is at least one step.
-            macs = macs.wrapping_add(cost.macs);
+            sum.add(cost);
         }
         if loops.start != 0 {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
         }
-        Ok(Cost { work: if overflows { u64::MAX } else { work }, macs })
+        Ok(sum)
     }
 
     fn verify_op(
@@ -252,7 +247,7 @@ impl Scope<'_> {
         kind: ProgramKind,
         loops: &mut Loops<'_>,
         checks: &Checks,
-    ) -> Result<Cost, Fault> {
+    ) -> Result<Count, Fault> {
         let here = index as u16 + 1;
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
@@ -320,10 +315,7 @@ impl Scope<'_> {
         require(bound == step.y().bound(), Fault::Bound)?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
 
-        if repeat == 1 {
-            return Ok(cost);
-        }
-        Ok(Cost { work: saturating_product(cost.work, repeat), macs: saturating_product(cost.macs, repeat) })
+        Ok(cost.times(repeat))
     }
 
     fn exists(&self, tensor: u16) -> bool {

@@ -55,12 +55,12 @@ impl Reduction for Sum {
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
-/// Converts a sum at `frac` fractional bits, at most 31, to Q16, rounding half up.
+/// Converts a sum below 2^47 at `frac` fractional bits, at most 31, to Q16, rounding half up.
 #[inline(never)]
 pub(super) fn sum_to_q16(sum: i64, frac: u32) -> i64 {
-    let (up, down) = (16u32.saturating_sub(frac), frac.saturating_sub(16) & 15);
-    let half = (1i64 << down) >> 1;
-    exact::add_64(sum << up, half) >> down
+    // Only a changed flash has more bits.
+    let frac = frac.min(31);
+    exact::add_64(sum << 16, i64::from((1u32 << frac) >> 1)) >> frac
 }
 
 pub(super) fn halve(sum: i64) -> i64 {

@@ -133,7 +133,7 @@ macro_rules! operations {
 
         /// The bound of the output. Adds to `cost` what an execution costs besides its [`Steps`].
         #[inline(never)]
-        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
+        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Verdict {
             match o.op.opcode {
                 Opcode::Invalid => Verdict::of(Err(OperandError::Kind)),
                 $($(
@@ -160,19 +160,18 @@ macro_rules! operations {
 
         /// The cost of one execution.
         #[inline(never)]
-        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-            let cost = match o.op.opcode {
-                Opcode::Invalid => None,
+        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Count {
+            let mut cost = match o.op.opcode {
+                Opcode::Invalid => Count::default(),
                 $($(
                     #[cfg($cfg)]
                     Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
-                    Opcode::$name => None,
+                    Opcode::$name => Count::default(),
                 )+)+
             };
-            let mut sum = o.steps();
-            sum.add(cost.unwrap_or_default());
-            sum
+            cost.add(o.steps());
+            cost
         }
 
         /// Runs one operation of a verified program.

@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::bounds::to_q16;
 #[cfg(feature = "loops")]
 use super::loops::Frames;
-use super::{Cost, Matrices};
+use super::{Count, Matrices};
 use crate::exact::product;
 use crate::noise::Noise;
 use crate::ops::record::{Op, Operand};
@@ -81,14 +81,15 @@ impl<'b> Step<'b> {
 
     /// The steps of an execution itself and of its elements, which are a part of its cost.
     #[inline]
-    pub fn steps(&self) -> Cost {
+    pub fn steps(&self) -> Count {
         let (fixed, each) = self.op.opcode.steps().parts();
-        Cost { work: product(self.elements(), each) + u64::from(fixed), macs: 0 }
+        let elements = product(self.elements() as usize, each as usize);
+        Count::of_steps(elements.saturating_add(fixed as usize))
     }
 
     /// The cost of one execution.
     #[inline]
-    pub fn cost(&self, matrices: &Matrices<'_>) -> Cost {
+    pub fn cost(&self, matrices: &Matrices<'_>) -> Count {
         super::cost(self, matrices)
     }
 

@@ -1,6 +1,6 @@
 //! The records of one program, and the constants that its operations use.
 
-use super::Cost;
+use super::Count;
 use super::machine::Step;
 use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS, record};
 use crate::kernel::DenseMatrix;
@@ -48,7 +48,7 @@ impl<'b> Scope<'b> {
 
     /// The cost of one execution of an operation.
     #[inline]
-    pub fn cost(&self, step: &Step<'_>) -> Cost {
+    pub fn cost(&self, step: &Step<'_>) -> Count {
         step.cost(&|index| self.matrix(index))
     }
 

@@ -1,6 +1,6 @@
 //! The loops around an operation while a program is checked.
 
-use crate::exact::saturating_product;
+use crate::exact::product;
 use crate::ops::record::LOOP_DEPTH;
 use crate::program::Op;
 
@@ -16,7 +16,7 @@ pub(super) struct Loops<'b> {
     pub start: u16,
     pub end: u16,
     /// How often the body of the innermost loop runs, saturated.
-    pub repeat: u64,
+    pub repeat: usize,
 }
 
 impl<'b> Loops<'b> {
@@ -53,7 +53,7 @@ impl<'b> Loops<'b> {
         for &start in self.starts.iter().take_while(|start| **start != 0) {
             let (_, end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
             (self.start, self.end) = (start, end);
-            self.repeat = saturating_product(iterations.into(), self.repeat);
+            self.repeat = product(iterations as usize, self.repeat);
         }
     }
 
