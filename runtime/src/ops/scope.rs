@@ -2,14 +2,14 @@
 
 use super::Count;
 use super::machine::Step;
-use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS, record};
+use super::record::{MAX_TENSOR_LEN, Matrix, Op, OpRecord, Operand, TensorRecord};
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'b> {
-    pub ops: &'b [u32],
-    pub tensors: &'b [u32],
+    pub ops: &'b [OpRecord],
+    pub tensors: &'b [TensorRecord],
     pub matrices: &'b [u32],
     pub data: &'b [u32],
     pub tensors_start: u16,
@@ -19,7 +19,7 @@ pub(crate) struct Scope<'b> {
 impl<'b> Scope<'b> {
     /// Number of tensors.
     pub fn tensor_count(&self) -> usize {
-        self.tensors.len() / TENSOR_WORDS
+        self.tensors.len()
     }
 
     /// A tensor by its reference.
@@ -30,20 +30,20 @@ impl<'b> Scope<'b> {
 
     #[inline(always)]
     fn operand(&self, reference: u16) -> Operand<'b> {
-        self.tensors.as_chunks().0.get(usize::from(reference)).map_or(Operand::NONE, Operand)
+        self.tensors.get(usize::from(reference)).map_or(Operand::NONE, Operand)
     }
 
     /// An operation with its tensors.
     #[inline(never)]
     pub fn step(&self, index: usize) -> Step<'b> {
-        let op = Op::decode(record(self.ops, index));
+        let op = Op::at(self.ops, index);
         let [a, b, c] = op.inputs;
         Step { op, tensors: [self.operand(a), self.operand(b), self.operand(c), self.operand(op.output)] }
     }
 
     /// Number of operations.
     pub fn op_count(&self) -> usize {
-        self.ops.len() / OP_WORDS
+        self.ops.len()
     }
 
     /// The cost of one execution of an operation.

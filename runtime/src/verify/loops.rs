@@ -1,7 +1,7 @@
 //! The loops around an operation while a program is checked.
 
 use crate::exact::product;
-use crate::ops::record::LOOP_DEPTH;
+use crate::ops::record::{LOOP_DEPTH, OpRecord};
 use crate::program::Op;
 
 /// Largest number of iterations of a loop.
@@ -9,7 +9,7 @@ const MAX_ITERATIONS: u32 = 1 << 16;
 
 /// The loops around an operation.
 pub(super) struct Loops<'b> {
-    ops: &'b [u32],
+    ops: &'b [OpRecord],
     /// The numbers of their `Loop` operations, outermost first, and zeros.
     starts: [u16; LOOP_DEPTH],
     /// The `Loop` operation of the innermost loop, or 0, and the last operation.
@@ -20,7 +20,7 @@ pub(super) struct Loops<'b> {
 }
 
 impl<'b> Loops<'b> {
-    pub fn none(ops: &'b [u32]) -> Self {
+    pub fn none(ops: &'b [OpRecord]) -> Self {
         Self { ops, starts: [0; LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
