@@ -347,11 +347,6 @@ operations! {
 }
 
 impl Opcode {
-    #[inline]
-    pub(crate) fn from_code(code: u32) -> Self {
-        Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
-    }
-
     /// The part of its work that is linear in a length: the steps of an execution, and those of an element of the first
     /// input, or of the output if there is no input.
     pub fn work(self) -> (u32, u32) {

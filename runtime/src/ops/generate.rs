@@ -31,6 +31,15 @@ macro_rules! operations {
                 all
             };
 
+            /// The operation with this code. The codes have no gaps, so that this is no table but a comparison.
+            #[inline]
+            pub(crate) const fn from_code(code: u32) -> Self {
+                match code {
+                    $($($code => Self::$name,)+)+
+                    _ => Self::Invalid,
+                }
+            }
+
             const RULES: [Rules; Self::ALL.len() + 1] = {
                 let mut rules = [Rules::INVALID; Self::ALL.len() + 1];
                 $($(rules[$code] = $rules;)+)+

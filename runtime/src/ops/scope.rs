@@ -59,16 +59,15 @@ impl<'b> Scope<'b> {
         (side.contains(&matrix.rows) && side.contains(&matrix.cols)).then_some(matrix)
     }
 
-    /// The constants of a matrix, for the kernels.
+    /// The constants of a matrix, for the kernels, which use as many words as the matrix has.
     pub fn dense_matrix(&self, index: u16) -> Option<DenseMatrix<'b>> {
         let matrix = self.matrix(index)?;
-        let section = |at: u32, len: u32| self.data.get(at as usize..at.checked_add(len)? as usize);
         Some(DenseMatrix {
             rows: matrix.rows as usize,
             cols: matrix.cols as usize,
             packing: matrix.packing?,
-            weights: section(matrix.weights, matrix.weights_len())?,
-            params: section(matrix.params, matrix.params_len())?,
+            weights: self.data.get(matrix.weights as usize..)?,
+            params: self.data.get(matrix.params as usize..)?,
         })
     }
 }
