@@ -4,7 +4,6 @@
 
 use core::ops::Range;
 
-use super::bounds::to_q16;
 #[cfg(feature = "loops")]
 use super::loops::Frames;
 use super::{Count, Matrices};
@@ -164,10 +163,16 @@ impl<'m> Values<'m> {
 /// Converts every element of the first input to Q16, applies `f`, and writes the result.
 #[inline(always)]
 pub(super) fn map_q16(arena: &mut [i16], step: &Step<'_>, f: impl Fn(i32) -> i32) {
-    let read = step.read().min(24);
+    let read = step.read();
     for q in moved(arena, step.a(), step.y()) {
-        *q = f(to_q16(i32::from(*q), read)) as i16;
+        *q = f(activation_to_q16(*q, read)) as i16;
     }
+}
+
+/// Converts an activation read at `frac` fractional bits to Q16. It has 16 bits, so that the result fits.
+#[inline(always)]
+pub(super) fn activation_to_q16(q: i16, frac: u32) -> i32 {
+    i32::from(q) << 16u32.saturating_sub(frac)
 }
 
 /// The elements of y, filled with those of a unless both are the same tensor.
