@@ -88,7 +88,7 @@ pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
 /// The error is at most 0.55 LSB for up to 65536 terms. The result never lies outside the range of the terms. A
 /// constant added to all terms is added to the result. The iterator is consumed twice.
 pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
-    let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0u64);
+    let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0u32);
     for term in v.clone() {
         least = least.min(term);
         most = most.max(term);
@@ -99,10 +99,10 @@ pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
     }
     let sum = v.fold(0u64, |sum, term| {
         // e^-64 is zero at this precision, so a clamped term contributes zero as it should.
-        let below = term.saturating_sub(most).max(-64 << 16);
-        sum.saturating_add(exp(below as i32, SUM_FRAC))
+        let below = (most.wrapping_sub(term) as u64).min(64 << 16);
+        sum.saturating_add(exp(-(below as i32), SUM_FRAC))
     });
-    let mean = ln_q45(sum, SUM_FRAC) - ln_q45(count, 0);
+    let mean = ln_q45(sum, SUM_FRAC) - ln_q45(count.into(), 0);
     most.saturating_add((mean + (1 << 28)) >> 29).max(least).min(most)
 }
 
