@@ -8,9 +8,15 @@ use super::interpolate;
 /// It is exactly odd and never decreases.
 #[inline]
 pub fn tanh(x: i32) -> i32 {
-    let magnitude = follow::<16, 2, _>(&TANH, x.unsigned_abs()) >> 17;
+    let magnitude = tanh_of_half(x.saturating_add(x)) >> 17;
     let sign = x >> 31;
     (magnitude as i32 ^ sign) - sign
+}
+
+/// `2^32 tanh(|x| / 2)` of a Q16 argument: it is halved by reading Q16 as Q17.
+#[inline(never)]
+fn tanh_of_half(x: i32) -> u32 {
+    follow::<17, 2, _>(&TANH, x.unsigned_abs())
 }
 
 /// Hyperbolic tangent of a Q20 argument, in Q30, within ±(2^30 - 2^15). The error is at most 1 LSB of Q15.
@@ -30,8 +36,8 @@ pub(crate) fn tanh_fine(x: i32) -> i32 {
 /// It never decreases. `sigmoid(-x) + sigmoid(x)` is 32768, except where 32767 stands for one.
 #[inline]
 pub fn sigmoid(x: i32) -> i32 {
-    // (1 + tanh(x / 2)) / 2: the argument is halved by reading Q16 as Q17.
-    let tanh = follow::<17, 2, _>(&TANH, x.unsigned_abs()) >> 16;
+    // (1 + tanh(x / 2)) / 2.
+    let tanh = tanh_of_half(x) >> 16;
     let upper = ((0x1_0001 + tanh) >> 2) as i32;
     if x < 0 { 0x8000 - upper } else { upper.min(0x7fff) }
 }
