@@ -113,13 +113,16 @@ impl Count {
 
 /// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
 /// bench --work` compares the steps of all operations with the instructions that they take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Steps(u16);
 
 impl Steps {
+    /// Those of no operation.
+    const NONE: Self = Self(0);
+
     /// `each` steps for an element, and `fixed`, a multiple of four, for the execution itself.
     const fn of(fixed: u16, each: u16) -> Self {
-        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
+        assert!(fixed > 0 && fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
         Self((fixed / 4) << 8 | each)
     }
 

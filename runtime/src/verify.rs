@@ -244,7 +244,7 @@ impl Scope<'_> {
         require(step.op.arg == 0 || rules.uses_arg(), LoadError::Operation { op })?;
         require(step.op.imm == 0 || rules.uses_imm(), LoadError::Operation { op })?;
         require(step.op.opcode != Opcode::Invalid, LoadError::Operation { op })?;
-        require(step.op.opcode.compiled(), LoadError::Unsupported { op })?;
+        require(step.op.opcode.included(), LoadError::Unsupported { op })?;
         require(!rules.draws_noise() || draws, LoadError::Noise { op })?;
 
         for (&tensor, input) in step.op.inputs.iter().zip(&step.tensors).take(rules.inputs()) {

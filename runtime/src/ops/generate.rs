@@ -80,14 +80,20 @@ macro_rules! operations {
             #[inline]
             fn steps(self) -> Steps {
                 static STEPS: [Steps; Opcode::ALL.len() + 1] = {
-                    let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
+                    let mut steps = [Steps::NONE; Opcode::ALL.len() + 1];
                     $($(
                         #[cfg($cfg)]
                         { steps[$code] = $group::$name::STEPS; }
                     )+)+
                     steps
                 };
-                STEPS.get(self as usize).copied().unwrap_or(Steps::of(0, 0))
+                STEPS.get(self as usize).copied().unwrap_or(Steps::NONE)
+            }
+
+            /// The same as [`compiled`](Self::compiled), from a table that a firmware contains in any case.
+            #[inline]
+            pub(crate) fn included(self) -> bool {
+                self.steps() != Steps::NONE
             }
 
             /// The features each of which enables it; none if every build has it.
