@@ -235,7 +235,7 @@ impl<'b, 'a> Session<'b, 'a> {
         noise: &mut dyn Noise,
         observe: impl FnMut(usize, &[i16]),
     ) -> Result<Nats, SessionError> {
-        let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
+        let Some((record, scope)) = self.model.find(kind) else { return Err(SessionError::ProgramAbsent) };
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
         for slot in 0..vectors {
@@ -294,8 +294,8 @@ impl<'b, 'a> Session<'b, 'a> {
         while !machine.halted && machine.next < scope.op_count() {
             let step = scope.step(machine.next);
             // What is paid for is done, even if the flash changes in between.
-            let (a, b, c, y) = (*step.a().0, *step.b().0, *step.c().0, *step.y().0);
-            let step = Step { tensors: [Operand(&a), Operand(&b), Operand(&c), Operand(&y)], ..step };
+            let records = step.tensors.map(|tensor| *tensor.0);
+            let step = Step { tensors: records.each_ref().map(Operand), ..step };
             match budget.checked_sub(scope.cost(&step).work) {
                 Some(left) => budget = left,
                 None => break,
