@@ -10,7 +10,7 @@ use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
-use crate::ops::machine::{Machine, Step, read_scalar, vector, vector_mut};
+use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::ProgramKind;
@@ -292,10 +292,10 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
-            let step = scope.step(machine.next);
+            let mut step = scope.step(machine.next);
             // What is paid for is done, even if the flash changes in between.
             let records = step.tensors.map(|tensor| *tensor.0);
-            let step = Step { tensors: records.each_ref().map(Operand), ..step };
+            step.tensors = records.each_ref().map(Operand);
             match budget.checked_sub(scope.cost(&step).work) {
                 Some(left) => budget = left,
                 None => break,
