@@ -52,15 +52,14 @@ exact! {
 /// Whether the core computes products of 64 bits in many instructions: Armv6-M.
 pub(crate) const SLOW_PRODUCTS: bool = cfg!(elbo_m0);
 
-/// `a b`, saturated. To see whether the product fits, a core without products of 64 bits calls a function, unless both
+/// `a b`, saturated. Whether the product fits takes many instructions on a core without products of 64 bits, unless both
 /// factors are small.
 #[inline(always)]
 pub(crate) fn product(a: usize, b: usize) -> usize {
     if SLOW_PRODUCTS && (a | b) >> 16 == 0 { a * b } else { saturating_product(a, b) }
 }
 
-#[cfg_attr(elbo_m0, inline(never))]
-#[cfg_attr(not(elbo_m0), inline(always))]
+#[inline(never)]
 fn saturating_product(a: usize, b: usize) -> usize {
     a.saturating_mul(b)
 }
