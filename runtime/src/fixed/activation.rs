@@ -16,7 +16,7 @@ pub fn tanh(x: i32) -> i32 {
 /// `2^32 tanh(|x| / 2)` of a Q16 argument: it is halved by reading Q16 as Q17.
 #[inline(never)]
 fn tanh_of_half(x: i32) -> u32 {
-    follow::<17, 2, _>(&TANH, x.unsigned_abs())
+    follow::<17, _>(&TANH, x.unsigned_abs())
 }
 
 /// Hyperbolic tangent of a Q20 argument, in Q30, within ±(2^30 - 2^15). The error is at most 1 LSB of Q15.
@@ -26,7 +26,7 @@ fn tanh_of_half(x: i32) -> u32 {
 #[inline]
 #[cfg(feature = "flow")]
 pub(crate) fn tanh_fine(x: i32) -> i32 {
-    let magnitude = follow::<20, 2, _>(&TANH, x.unsigned_abs()).wrapping_sub(1 << 16) >> 2;
+    let magnitude = follow::<20, _>(&TANH, x.unsigned_abs()).wrapping_sub(1 << 16) >> 2;
     let sign = x >> 31;
     (magnitude as i32 ^ sign) - sign
 }
@@ -47,22 +47,33 @@ pub fn sigmoid(x: i32) -> i32 {
 /// The negative log-likelihood of a Bernoulli pixel with logit `l` is `softplus(l) - x l`.
 #[inline]
 pub fn softplus(x: i32) -> u32 {
-    let tail = (follow::<16, 3, _>(&SOFTPLUS_TAIL, x.unsigned_abs()) + 0x8000) >> 16;
+    let tail = (follow::<16, _>(&SOFTPLUS_TAIL, x.unsigned_abs()) + 0x8000) >> 16;
     x.max(0) as u32 + tail
 }
 
 /// Interpolates between the nodes of `table` at a magnitude with `FRAC` fractional bits, times 2^16. Below 2 a segment
-/// is 1/64 wide; the width doubles in each of the `OCTAVES` above. The last segment is flat and covers all larger magnitudes.
+/// is 1/64 wide; the width doubles in every octave above. The last segment is flat and covers all larger magnitudes.
 #[inline(always)]
-fn follow<const FRAC: u32, const OCTAVES: usize, const N: usize>(table: &[u16; N], magnitude: u32) -> u32 {
-    const { assert!(OCTAVES <= 3 && N <= 64 * (OCTAVES + 2) + 1) };
-    // Comparisons are used because counting leading zeros is a library call on a Cortex-M0.
-    let octave = u32::from(magnitude >= 2 << FRAC)
-        + u32::from(magnitude >= 4 << FRAC)
-        + u32::from(OCTAVES == 3 && magnitude >= 8 << FRAC);
+fn follow<const FRAC: u32, const N: usize>(table: &[u16; N], magnitude: u32) -> u32 {
+    let octave = if cfg!(elbo_m0) { few_octaves::<FRAC, N>(magnitude) } else { octave::<FRAC>(magnitude) };
     let index = (octave << 6) + (magnitude >> (FRAC - 6 + octave));
     let fraction = (magnitude << (38 - FRAC - octave)) >> 16;
     interpolate(table, index, fraction)
+}
+
+/// The number of octaves from 2 up that a magnitude has reached.
+#[inline(always)]
+const fn octave<const FRAC: u32>(magnitude: u32) -> u32 {
+    (31 - FRAC).saturating_sub(magnitude.leading_zeros())
+}
+
+/// The same up to the last octave of a table of `N` nodes, for a Cortex-M0, which counts leading zeros in a library call.
+#[inline(always)]
+fn few_octaves<const FRAC: u32, const N: usize>(magnitude: u32) -> u32 {
+    const { assert!(N <= 5 * 64 + 1) };
+    u32::from(magnitude >= 2 << FRAC)
+        + u32::from(magnitude >= 4 << FRAC)
+        + u32::from(N > 4 * 64 + 1 && magnitude >= 8 << FRAC)
 }
 
 #[cfg(test)]
@@ -91,6 +102,14 @@ mod tests {
     fn softplus_table_is_the_computed_one() {
         let nodes = unbiased_nodes(&knots(321), |x| 65536.0 * (-q16(x)).exp().ln_1p());
         assert_flat_after(&SOFTPLUS_TAIL, &nodes);
+    }
+
+    #[test]
+    fn octaves_are_the_same_in_the_table() {
+        for magnitude in (0..32).flat_map(|bit| [1u32 << bit, (1 << bit) + 1, (1 << bit) - 1]).chain([u32::MAX]) {
+            assert_eq!(octave::<17>(magnitude).min(2), few_octaves::<17, { TANH.len() }>(magnitude));
+            assert_eq!(octave::<16>(magnitude).min(3), few_octaves::<16, { SOFTPLUS_TAIL.len() }>(magnitude));
+        }
     }
 
     /// Fails if a table is not the beginning of the computed one, or if that goes on after the table's last segment.
