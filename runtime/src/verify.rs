@@ -20,10 +20,7 @@ use crate::ops::Count;
 use crate::ops::bounds::{OperandError, prove};
 use crate::ops::record::{Operand, TensorRecord};
 use crate::ops::scope::Scope;
-use crate::program::{
-    Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Signature,
-    TensorKind,
-};
+use crate::program::{Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Signature, TensorKind};
 use loops::Loops;
 use matrices::verify_matrices;
 
@@ -230,13 +227,7 @@ impl Scope<'_> {
         Ok(sum)
     }
 
-    fn verify_op(
-        &self,
-        index: usize,
-        draws: bool,
-        loops: &mut Loops<'_>,
-        checks: &Checks,
-    ) -> Result<Count, LoadError> {
+    fn verify_op(&self, index: usize, draws: bool, loops: &mut Loops<'_>, checks: &Checks) -> Result<Count, LoadError> {
         let (op, here) = (self.ops_start.wrapping_add(index as u16), index as u16 + 1);
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
