@@ -166,7 +166,7 @@ impl<'b> Calibrations<'b> {
     /// The calibration of a program's score. `None` if the program does not score, or if there were no calibration rows.
     pub fn get(&self, kind: ProgramKind) -> Option<Calibration<'b>> {
         let calibration = match kind {
-            ProgramKind::Score => self.score,
+            ProgramKind::Score | ProgramKind::ScoreFeatures => self.score,
             ProgramKind::ScoreMonteCarlo => self.score_monte_carlo,
             ProgramKind::ScoreImportance => self.score_importance,
             ProgramKind::Sample
@@ -177,7 +177,8 @@ impl<'b> Calibrations<'b> {
             | ProgramKind::Classify
             | ProgramKind::Impute
             | ProgramKind::Invert
-            | ProgramKind::SampleDensity => return None,
+            | ProgramKind::SampleDensity
+            | ProgramKind::Features => return None,
         };
         (calibration.rows > 0).then_some(calibration)
     }

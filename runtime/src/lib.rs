@@ -15,6 +15,7 @@ mod arena;
 #[doc(hidden)]
 pub mod blob;
 mod calibration;
+mod contributions;
 #[doc(hidden)]
 pub mod coupling;
 mod crc;
@@ -48,10 +49,11 @@ pub use ops::flow;
 
 pub use arena::Arena;
 pub use calibration::{BufferTooSmall, Calibration, Calibrations, PValue, Rate, TooFewRows};
+pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{Error, LoadError, SessionError};
-pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
+pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest, Windows};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;

@@ -105,3 +105,31 @@ impl<'b> Reading<'b> {
         list.split_terminator('\0')
     }
 }
+
+/// How recordings become the windows that a model with a front end reads. It stands behind the [`Reading`] of a blob,
+/// postcard-encoded. An application needs it to collect samples.
+///
+/// A program reads all samples of the first channel, then all of the second, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Windows<'b> {
+    /// Channels of a window.
+    pub channels: u16,
+    /// Samples of each channel.
+    pub window: u16,
+    /// Samples from the start of a window to that of the next.
+    pub hop: u32,
+    /// Samples a second, in hertz; 0 if it is not known.
+    pub rate: f32,
+    /// Fractional bits: a sample is the measured value times 2 to this power, rounded and limited to 16 bits.
+    pub frac: u8,
+    /// Names of the channels, as [`Reading::names`] takes them apart; empty if they have none.
+    pub names: &'b str,
+    /// Units of the channels in the same order; empty if they are not known.
+    pub units: &'b str,
+    /// The name of the column of times, if there was one.
+    pub time: &'b str,
+    /// The name of the column of machines or recordings, if there was one.
+    pub group: &'b str,
+    /// Labels of samples without a fault, where an option named them.
+    pub normal: &'b str,
+}

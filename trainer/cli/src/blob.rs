@@ -120,7 +120,7 @@ pub fn sample(args: &Sample) -> Result<()> {
         Some("svg") => scatter(&model, &samples, path)?,
         Some("csv") => {
             let mut text = String::new();
-            let reading = Reading::of_blob(&meta, model.reading()?.as_ref());
+            let reading = Reading::of_model(&model)?;
             for sample in &samples {
                 text.push_str(&unstandardised(sample, &reading).join(","));
                 text.push('\n');

@@ -49,7 +49,7 @@ impl Columns {
     /// # Errors
     /// A description that cannot be decoded.
     pub fn options(&self, model: &Model<'_>) -> Result<DataOptions> {
-        let reading = Reading::of_blob(&model.meta()?, model.reading()?.as_ref());
+        let reading = Reading::of_model(model)?;
         Ok(DataOptions {
             label_column: self.label_column.clone(),
             split_column: self.split_column.clone(),

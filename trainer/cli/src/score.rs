@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{Calibration, Meta, Nats, Rate};
+use elbo::{Calibration, Meta, Model, Nats, Rate};
 use elbo_compiler::host::{Runner, quantize};
 use elbo_compiler::rate::{self, Period, percent};
 use elbo_compiler::stimulus::generator;
@@ -16,6 +16,7 @@ use elbo_trainer::family::{self, Score as Meaning};
 use elbo_trainer::rows;
 
 use crate::blob::{load, read};
+use crate::causes::Causes;
 use crate::columns::{Columns, say};
 use crate::output::{noteln, out, outln};
 
@@ -74,12 +75,13 @@ Examples:
   elbo score fan.elbo --data window.csv --id time > scores.csv
   elbo score fan.elbo --data window.csv --false-alarms 0.1% -o scores.csv
   elbo score pump.elbo --data log.csv --false-alarms 1/week --period 5m
+  elbo score fan.elbo --data recordings --false-alarms 1/day --causes 3 -o alarms.csv
   elbo score digits.elbo --data digits --split test --kind importance -o scores.csv
 
 Each line of the result has the number of its row in the file, counted from 1, and the score. A higher score
 means a less likely row. With --p-values or --false-alarms the column `p` follows: the share of normal rows that
 score as high, by the calibration in the blob. With --false-alarms the last column, `alarm`, is 1 where p is at
-most that rate, and else 0. If new normal rows are like those of the calibration, no larger share of them alarms
+most that rate, and else 0. With --causes a last column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger share of them alarms
 on average. A summary follows: on standard output with -o, else on standard error.")]
 pub struct Score {
     /// The blob.
@@ -114,7 +116,12 @@ pub struct Score {
     /// alarms in a time, such as 1/day or 2/hour.
     #[arg(long, value_name = "RATE")]
     pub false_alarms: Option<String>,
-    /// The time from one row to the next, for a rate in a time: 250ms, 5m or 1h, for example.
+    /// Names the features that contribute most to the score, this many of each row, with their contributions in nats. With
+    /// --false-alarms only for rows that alarm.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub causes: usize,
+    /// The time from one row to the next, for a rate in a time: 250ms, 5m or 1h, for example. Windows of recordings with a
+    /// known rate need no such option.
     #[arg(long, value_name = "TIME", requires = "false_alarms")]
     pub period: Option<Period>,
     /// Writes the scores to this CSV file, instead of standard output.
@@ -177,12 +184,18 @@ pub fn score(args: &Score) -> Result<()> {
     }
     let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
     let mut scores = Vec::with_capacity(split.n);
-    for x in rows::model_rows(split, Likelihood::try_from(meta.likelihood)?, args.seed) {
-        scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
+    let rows = rows::model_rows(split, Likelihood::try_from(meta.likelihood)?, args.seed);
+    for x in &rows {
+        scores.push(runner.run(kind, &[quantize(x, &info)], &mut noise)?.nats());
     }
-    let judged = judgement(args, &meta)?;
+    let mut judged = judgement(args, &model)?;
+    if args.causes > 0 {
+        let alarms = |at: usize| judged.alarm.is_none_or(|(_, threshold)| scores[at] >= threshold);
+        judged.causes = Some(Causes::of(&model, args.causes)?.texts(&rows, alarms)?);
+    }
     let (name, column) = names(&meta, args.kind);
-    let table = table(&dataset, split, &scores, args.id.as_deref(), column, &judged);
+    let id = args.id.as_deref().or(dataset.ids.is_some().then_some("window"));
+    let table = table(&dataset, split, &scores, id, column, &judged);
     let mut summary = summary(&name, &scores, split);
     summary.push_str(&judged.summary(&scores));
     match &args.output {
@@ -206,13 +219,16 @@ struct Judgement<'b> {
     shown: bool,
     /// The false-alarm rate that was asked for, and the least score that alarms.
     alarm: Option<(Rate, Nats)>,
+    /// The causes of every score, if they are asked for.
+    causes: Option<Vec<String>>,
 }
 
 /// # Errors
 /// The blob has no calibration for what is asked for, or too few rows calibrated it.
-fn judgement<'b>(args: &Score, meta: &Meta<'b>) -> Result<Judgement<'b>> {
-    let rate = args.false_alarms.as_deref().map(|text| rate::parse(text, args.period)).transpose()?;
-    let calibration = meta.calibrations.get(args.kind.program());
+fn judgement<'b>(args: &Score, model: &Model<'b>) -> Result<Judgement<'b>> {
+    let hop = model.windows()?.and_then(|windows| Period::of_samples(windows.hop, windows.rate.into()));
+    let rate = args.false_alarms.as_deref().map(|text| rate::parse(text, args.period.or(hop))).transpose()?;
+    let calibration = model.meta()?.calibrations.get(args.kind.program());
     let shown = args.p_values || rate.is_some();
     if shown && calibration.is_none() {
         bail!(
@@ -225,24 +241,22 @@ fn judgement<'b>(args: &Score, meta: &Meta<'b>) -> Result<Judgement<'b>> {
         (Some(rate), Some(calibration)) => Some((rate, calibration.threshold(rate)?)),
         _ => None,
     };
-    Ok(Judgement { calibration, shown, alarm })
+    Ok(Judgement { calibration, shown, alarm, causes: None })
 }
 
 impl Judgement<'_> {
     /// The further columns.
-    fn header(&self) -> &'static str {
-        match (self.shown, self.alarm) {
-            (false, _) => "",
-            (true, None) => ",p",
-            (true, Some(_)) => ",p,alarm",
-        }
+    fn header(&self) -> String {
+        let columns = [(self.shown, ",p"), (self.alarm.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
+        columns.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
     }
 
-    /// The further fields of a row.
-    fn fields(&self, score: Nats) -> String {
+    /// The further fields of the row with this number among those that are scored.
+    fn fields(&self, at: usize, score: Nats) -> String {
         let p = self.calibration.filter(|_| self.shown).map(|calibration| calibration.p_value(score));
         let mut text = p.map_or_else(String::new, |p| format!(",{:.6}", p.to_f64()));
         text.extend(self.alarm.map(|(_, threshold)| format!(",{}", u8::from(score >= threshold))));
+        text.extend(self.causes.iter().filter_map(|causes| causes.get(at)).map(|causes| format!(",{}", field(causes))));
         text
     }
 
@@ -277,7 +291,7 @@ fn table(
     for at in order {
         let _ = write!(text, "{}", place(at) + 1);
         text.extend(dataset.ids.iter().filter_map(|ids| ids.get(place(at))).map(|id| format!(",{}", field(id))));
-        let _ = writeln!(text, ",{:.6}{}", scores[at].to_f64(), judged.fields(scores[at]));
+        let _ = writeln!(text, ",{:.6}{}", scores[at].to_f64(), judged.fields(at, scores[at]));
     }
     text
 }

@@ -112,7 +112,7 @@ impl Args {
             *dir = std::path::absolute(&*dir)?;
         }
         if PathBuf::from(&recipe.data.spec).exists()
-            && !matches!(recipe.data.spec.as_str(), "digits" | "mnist" | "moons")
+            && !matches!(recipe.data.spec.as_str(), "digits" | "mnist" | "moons" | "machine")
         {
             recipe.data.spec = std::path::absolute(&recipe.data.spec)?.display().to_string();
         }

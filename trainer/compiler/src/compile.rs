@@ -2,6 +2,7 @@
 
 use crate::assemble::{QuantizedMatrix, assemble};
 use crate::calibrate::{Ranges, calibrate};
+use crate::front::Front;
 use crate::graph::FloatModel;
 use crate::held_out::{HeldOut, HeldOutScores};
 use crate::host::{Blob, RunError, quantize_row, self_test};
@@ -67,6 +68,10 @@ pub struct Options {
     pub packing: Packing,
     /// Bits of a weight. `None` stands for [`WeightBits::by_default`].
     pub weight_bits: Option<WeightBits>,
+    /// What programs compute from a window of samples before the model reads it. `None` if they read its rows.
+    pub front: Option<Front>,
+    /// A row in the form that the programs read, for the self-test. `None` stands for the first of those that calibrate.
+    pub example: Option<Vec<f32>>,
     /// Seed of the latents for calibration and of the self-test.
     pub seed: u64,
 }
@@ -105,8 +110,8 @@ pub struct ModelDescription {
     pub classes: usize,
 }
 
-/// Compiles a model. `calibration` are rows of x in the form that the model reads (binarised, standardised): those with
-/// which the scales are calibrated. The blob's calibrations of the scores are made with `held_out`.
+/// Compiles a model. `calibration` are rows in the form that the model reads (binarised, standardised): those with which the
+/// scales are calibrated. The blob's calibrations of the scores are made with `held_out`.
 ///
 /// # Errors
 /// [`CompileError`].
@@ -123,8 +128,12 @@ pub fn compile(
     let mut float = fold::fold(float);
     let weight_bits = options.weight_bits.unwrap_or_else(|| WeightBits::by_default(&float, description.data));
     quantize::set_weight_bits(&mut float, weight_bits);
-    let ranges = calibrate(&float, calibration, description.data, options.seed);
-    let scales = assign(&float, &ranges, description.data);
+    let mut ranges = calibrate(&float, calibration, description.data, options.seed);
+    let mut data = description.data;
+    if let Some(front) = &options.front {
+        data = front.prepend(&mut float, &mut ranges, data);
+    }
+    let scales = assign(&float, &ranges, data);
     check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
@@ -138,7 +147,8 @@ pub fn compile(
     // The blob is written twice: first to run it, and then with the results of that run in its metadata.
     let draft = Blob::from_words(writer.finish());
     let model = draft.load(Limits::host()).map_err(CompileError::Refused)?;
-    let row = quantize_row(&model, &calibration[0]);
+    let example = options.example.as_ref().unwrap_or(&calibration[0]);
+    let row = quantize_row(&model, example);
     let digests = self_test(&model, &row, options.seed).map_err(RunError::Session)?;
     let input: Vec<u8> = row.iter().flat_map(|q| q.to_le_bytes()).collect();
     let scored;

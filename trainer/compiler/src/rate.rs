@@ -89,6 +89,15 @@ fn unit(text: &str) -> Option<Fraction> {
 #[derive(Clone, Copy)]
 pub struct Period(Fraction);
 
+impl Period {
+    /// The time of `hop` samples at `rate` samples a second, to a thousandth of a hertz. `None` if the rate is not known.
+    pub fn of_samples(hop: u32, rate: f64) -> Option<Self> {
+        let millihertz = (rate * 1000.0).round() as u64;
+        (millihertz > 0 && hop > 0)
+            .then(|| Self(Fraction { above: u128::from(hop) * 1000, below: u128::from(millihertz) }))
+    }
+}
+
 impl std::fmt::Debug for Period {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{} s", self.0.above, self.0.below)

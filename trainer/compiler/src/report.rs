@@ -16,8 +16,8 @@ use std::fmt::{self, Write};
 
 /// Instructions per multiply-accumulate and per other step, and the same two in a stack of couplings with tanh. They
 /// were measured by `cargo xtask bench` (the latter with `--model`) and are used only for estimates.
-const M4: [f64; 4] = [1.2, 40.0, 4.4, 200.0];
-const M0: [f64; 4] = [4.4, 80.0, 11.8, 365.0];
+const M4: [f64; 4] = [1.2, 3.8, 4.4, 200.0];
+const M0: [f64; 4] = [4.4, 9.2, 11.8, 365.0];
 
 /// Report on the layers.
 pub fn layers(compiled: &Compiled) -> String {

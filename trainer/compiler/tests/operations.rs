@@ -81,6 +81,8 @@ fn options(len: usize) -> Options {
         importance: 0,
         packing: Packing::RowMajor,
         weight_bits: Some(WeightBits::Eight),
+        front: None,
+        example: None,
         seed: 1,
     }
 }

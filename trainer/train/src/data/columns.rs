@@ -120,7 +120,7 @@ pub(super) fn quoted(name: &str) -> String {
 
 impl Columns {
     /// The line of a row.
-    fn line(&self, row: usize) -> u64 {
+    pub(super) fn line(&self, row: usize) -> u64 {
         self.lines.get(row).copied().unwrap_or(row as u64 + 1)
     }
 
@@ -135,7 +135,7 @@ impl Columns {
     }
 
     /// The one column of this name.
-    fn one(&self, path: &Path, name: &str) -> Result<usize, DataError> {
+    pub(super) fn one(&self, path: &Path, name: &str) -> Result<usize, DataError> {
         match *self.all(path, name)? {
             [at] => Ok(at),
             _ => Err(DataError::NamedTwice { path: path.to_owned(), column: name.to_owned() }),
@@ -144,7 +144,7 @@ impl Columns {
 
     /// The columns that an option drops: each entry is a name, or several with commas between and quotes where they hold
     /// any.
-    fn dropped(&self, path: &Path, entries: &[String]) -> Result<Vec<usize>, DataError> {
+    pub(super) fn dropped(&self, path: &Path, entries: &[String]) -> Result<Vec<usize>, DataError> {
         let mut places = Vec::new();
         for entry in entries {
             if self.list.iter().any(|column| column.name == *entry) {
@@ -159,7 +159,7 @@ impl Columns {
     }
 
     /// The column of labels and the one of the split.
-    fn marks(
+    pub(super) fn marks(
         &self,
         path: &Path,
         options: &DataOptions,
@@ -434,7 +434,7 @@ impl Columns {
         Ok(())
     }
 
-    fn parts(&self, path: &Path, at: usize, texts: &[String]) -> Result<Vec<Part>, DataError> {
+    pub(super) fn parts(&self, path: &Path, at: usize, texts: &[String]) -> Result<Vec<Part>, DataError> {
         let part = |(row, text): (usize, &String)| {
             Part::parse(text).ok_or_else(|| DataError::BadSplit {
                 path: path.to_owned(),

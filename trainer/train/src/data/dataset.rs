@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use elbo_compiler::front::Front;
+
 use super::WIDEST;
 use super::columns::quoted;
 use super::error::DataError;
@@ -40,6 +42,8 @@ pub struct Dataset {
     /// CRC-32 of the source's unpacked bytes (the same for `x.csv` and `x.csv.gz`); of several
     /// files, one after the other: train images, train labels, test images, test labels.
     pub crc32: u32,
+    /// What makes the rows from windows of samples; `None` if the rows are those of the source.
+    pub front: Option<Front>,
 }
 
 impl Dataset {
@@ -59,6 +63,7 @@ impl Dataset {
             ids: None,
             notes: Vec::new(),
             crc32: 0,
+            front: None,
         }
     }
 
@@ -207,6 +212,7 @@ impl<'a> Source<'a> {
             ids: self.ids,
             notes: self.notes,
             crc32: self.crc32,
+            front: None,
         })
     }
 

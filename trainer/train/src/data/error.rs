@@ -425,6 +425,12 @@ pub enum DataError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The features of windows cannot be computed.
+    #[error("the features of the windows cannot be computed: {0}")]
+    Front(#[from] elbo_compiler::CompileError),
+    /// Recordings cannot be read, or cut into windows.
+    #[error(transparent)]
+    Recording(#[from] super::recordings::RecordingError),
     /// A file of columns, Parquet or Arrow, cannot be read.
     #[error("{}: {format}: {reason}", path.display())]
     Columnar {

@@ -54,7 +54,7 @@ fn distinct(texts: &[String]) -> Vec<String> {
 }
 
 /// Whether a text is a word for rows without a fault.
-fn normal(text: &str) -> bool {
+pub(super) fn normal(text: &str) -> bool {
     NORMAL.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 

@@ -12,6 +12,7 @@ mod dataset;
 mod dialect;
 mod digits;
 mod error;
+mod front;
 mod header;
 mod idx;
 mod kind;
@@ -23,6 +24,7 @@ mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod record;
+pub mod recordings;
 mod scaling;
 mod split;
 #[cfg(test)]
@@ -38,13 +40,13 @@ use columns::Columns;
 pub use dataset::Dataset;
 use dataset::Source;
 pub use error::DataError;
+pub use front::{BandScale, Cut, Features, FrontRecipe, StatisticName, TaperName};
 use kind::{Array, Element};
 pub use kind::{Colour, Kind};
 use labels::Labels;
 pub use options::{CalibrationRows, DataOptions, Reading};
 pub use scaling::{Scaling, Standardise};
-use split::Part;
-pub use split::Split;
+pub use split::{Part, Split};
 
 /// Values of a row with which every program of every family can be proved; wider rows may be refused by the compiler.
 pub const WIDEST: usize = 1 << 14;
@@ -62,6 +64,9 @@ const MAX_BYTES: u64 = 8 << 30;
 /// # Errors
 /// Every variant of [`DataError`].
 pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Result<Dataset, DataError> {
+    if options.front.is_some() || options.reading.as_ref().is_some_and(|reading| reading.cut.is_some()) {
+        return front::load(spec, data_dir, options);
+    }
     let data_dir = data_dir.map(Path::to_owned).or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
     match spec {
         "digits" => return digits::load(options),
@@ -77,11 +82,7 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         }
         _ => {}
     }
-    let path = PathBuf::from(spec);
-    let path = match data_dir.map(|d| d.join(spec)) {
-        Some(other) if !path.exists() && other.exists() => other,
-        _ => path,
-    };
+    let path = located(spec, data_dir);
     if path.is_dir() {
         return load_folder(&path, &name_of(&path), options);
     }
@@ -100,6 +101,15 @@ pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Resul
         });
     }
     load_file(&path, options)
+}
+
+/// The path of a file or folder, looked for in the folder of data, too.
+fn located(spec: &str, data_dir: Option<PathBuf>) -> PathBuf {
+    let path = PathBuf::from(spec);
+    match data_dir.map(|d| d.join(spec)) {
+        Some(other) if !path.exists() && other.exists() => other,
+        _ => path,
+    }
 }
 
 /// The file name without `.gz` and without its extension.

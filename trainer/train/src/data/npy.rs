@@ -93,6 +93,16 @@ fn row_major(dims: &[usize]) -> impl Iterator<Item = usize> + '_ {
 /// `NpyHeader`, `NpyDtype`, `Shape` for rank 0, `NpyLength` and `NonFinite`;
 /// nothing is allocated from the header before it is held against the file's length.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
+    let array = parse_any(path, bytes)?;
+    array.values.check(path, array.dims[1..].iter().product())?;
+    Ok(array)
+}
+
+/// Parses one NPY file whose values may be NaN or infinite.
+///
+/// # Errors
+/// Those of [`parse`] but `NonFinite`.
+pub(super) fn parse_any(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
     let bad = |reason: &str| DataError::NpyHeader { path: path.to_owned(), reason: reason.to_owned() };
     let (header, body) = split_header(bytes).map_err(bad)?;
 
@@ -144,7 +154,6 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Array, DataError> {
     if fortran {
         values = values.gather(row_major(&dims));
     }
-    values.check(path, dims[1..].iter().product())?;
     let element = match code {
         "u1" => Element::Byte,
         "b1" => Element::Bool,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::front::{Cut, FrontRecipe};
 use super::kind::{Colour, Kind};
 use super::scaling::{Scaling, Standardise};
 
@@ -49,6 +50,8 @@ pub struct DataOptions {
     /// Leaves rows labelled 1 of a source whose labels are all 0 and 1 out of the train and validation rows: they are
     /// anomalies, which a model of the normal rows must not learn.
     pub leave_out_anomalies: bool,
+    /// What is computed from windows of recordings; `None` takes the rows of the source as they are.
+    pub front: Option<FrontRecipe>,
     /// What the model that will see the rows says of them. It decides instead of the options and the source: kind,
     /// shape, columns, labels, standardisation.
     pub reading: Option<Reading>,
@@ -75,6 +78,7 @@ impl Default for DataOptions {
             unsplit: false,
             id_column: None,
             leave_out_anomalies: false,
+            front: None,
             reading: None,
         }
     }
@@ -135,4 +139,7 @@ pub struct Reading {
     /// What was applied to a table; `None` for images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardise: Option<Standardise>,
+    /// How recordings were cut into windows, for a model with a front end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
 }

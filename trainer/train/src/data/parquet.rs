@@ -7,15 +7,17 @@ use std::sync::{Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::columns::{Bad, Cells, Column, Columns};
 use super::error::DataError;
+use super::recordings;
 
 /// First bytes of a Parquet file.
 pub(super) const PARQUET: &[u8] = b"PAR1";
@@ -142,6 +144,18 @@ fn text_of(array: &dyn Array, row: usize) -> Option<String> {
     }
 }
 
+/// The time in a row of times, as text.
+fn time(array: &dyn Array, row: usize, unit: TimeUnit) -> Option<String> {
+    let (value, unit) = match unit {
+        TimeUnit::Second => (array.as_primitive::<TimestampSecondType>().value(row), 1),
+        TimeUnit::Millisecond => (array.as_primitive::<TimestampMillisecondType>().value(row), 1000),
+        TimeUnit::Microsecond => (array.as_primitive::<TimestampMicrosecondType>().value(row), 1_000_000),
+        TimeUnit::Nanosecond => (array.as_primitive::<TimestampNanosecondType>().value(row), 1_000_000_000),
+    };
+    let nanoseconds = value.rem_euclid(unit) * (1_000_000_000 / unit);
+    recordings::time_text(value.div_euclid(unit), nanoseconds as u32)
+}
+
 /// What a row holds, as text.
 fn text(array: &dyn Array, row: usize) -> String {
     if array.is_null(row) {
@@ -152,6 +166,7 @@ fn text(array: &dyn Array, row: usize) -> String {
     }
     match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).to_string(),
+        DataType::Timestamp(unit, _) => time(array, row, *unit).unwrap_or_else(|| "a time beyond year 9999".to_owned()),
         kind if kind.is_numeric() && !matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..)) => {
             number(array, row).map_or_else(|| NULL.to_owned(), |value| value.to_string())
         }

@@ -21,6 +21,8 @@ pub struct Split {
     pub labels: Option<Vec<u32>>,
     /// The place of each row in the source, from 0; empty for rows that come from none.
     pub rows: Vec<usize>,
+    /// The window of samples of each row, one after another, where a front end makes the rows; else empty.
+    pub windows: Vec<i16>,
 }
 
 impl Split {
@@ -33,6 +35,17 @@ impl Split {
         assert!(i < self.n, "row {i} of {}", self.n);
         let dim = self.x.len() / self.n;
         &self.x[i * dim..(i + 1) * dim]
+    }
+
+    /// The window of samples of row `i`; empty if the rows are not made of windows.
+    ///
+    /// # Panics
+    /// If `i >= self.n`.
+    #[must_use]
+    pub fn window(&self, i: usize) -> &[i16] {
+        assert!(i < self.n, "row {i} of {}", self.n);
+        let len = self.windows.len() / self.n;
+        &self.windows[i * len..(i + 1) * len]
     }
 
     /// The rows `indices` of `x` (`[n, dim]`), in that order, each value as `scale` makes it of column and value.
@@ -48,17 +61,22 @@ impl Split {
             out.extend((0..dim).map(|column| scale(column, x.at(i * dim + column))));
         }
         let labels = labels.map(|l| indices.iter().map(|&i| l[i]).collect());
-        Self { x: out, n: indices.len(), labels, rows: indices.to_vec() }
+        Self { x: out, n: indices.len(), labels, rows: indices.to_vec(), windows: Vec::new() }
     }
 }
 
-/// Where a row goes.
+/// Where a row, or a window of a recording, goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
+    /// To fit on.
     Train,
+    /// To choose by.
     Validation,
+    /// To say how rare a score is.
     Calibration,
+    /// To report on.
     Test,
+    /// Nowhere.
     Unused,
 }
 

@@ -4,6 +4,7 @@
 use toml::{Table, Value};
 
 use super::Recipe;
+use crate::data::FrontRecipe;
 use crate::family::{self, Entry, Family};
 use crate::fields::{self, Field, similar_names};
 use crate::settings::{CalibrationRecipe, DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
@@ -23,6 +24,7 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
         top("family", fields::Kind::Choice(families), "The model family. Its options are in the table with its name."),
     ];
     all.extend(fields::of::<DataRecipe>("data"));
+    all.extend(fields::of::<FrontRecipe>("front"));
     all.extend(entry.fields());
     all.extend(fields::of::<TrainRecipe>("train"));
     all.extend(fields::of::<CalibrationRecipe>("calibration"));
@@ -147,6 +149,7 @@ impl Recipe {
         Ok(Self {
             name: whole.get("name").and_then(Value::as_str).unwrap_or("run").to_owned(),
             data: part(whole, "data")?,
+            front: part(whole, "front")?,
             family: family.map_err(|e| unreadable(entry.name, &e))?,
             train: part(whole, "train")?,
             calibration: part(whole, "calibration")?,

@@ -15,13 +15,12 @@ use elbo_compiler::HeldOutScores;
 
 use super::{Run, RunError, TrainError};
 use crate::arrays::{Arrays, arrays_to_bytes};
-use crate::compile::{CompileError, CompileOptions, Names, compile};
+use crate::compile::{CompileError, CompileOptions, Names, compile, program_rows};
 use crate::data::{Dataset, Split};
 use crate::files::write_atomic;
 use crate::model::{Model, Objective};
 use crate::nn::Rng;
 use crate::recipe::Recipe;
-use crate::rows::model_rows;
 use crate::settings::{DataShape, TrainRecipe};
 use crate::train::{Checkpoint, End, Learner, Metric, Observer, ProgressStore, State, Trainer};
 
@@ -38,20 +37,38 @@ impl Fold {
     fn of(dataset: &Dataset, split_seed: u64, index: usize, count: usize) -> Self {
         let (train, validation) = (&dataset.train, &dataset.validation);
         let all = train.n + validation.n;
-        let order = Rng::new(split_seed).permutation(all);
-        let (held, mut kept): (Vec<usize>, Vec<usize>) = {
-            let (held, kept): (Vec<_>, Vec<_>) = order.into_iter().enumerate().partition(|(at, _)| at % count == index);
-            let rows = |places: Vec<(usize, usize)>| places.into_iter().map(|(_, row)| row).collect();
-            (rows(held), rows(kept))
-        };
+        let (mut held, mut kept) = (Vec::new(), Vec::new());
+        for (at, group) in groups(dataset, split_seed).into_iter().enumerate() {
+            if at % count == index { held.extend(group) } else { kept.extend(group) }
+        }
         // As large a share of validation rows as the run has.
         let chosen = kept.split_off((kept.len() * train.n).div_ceil(all.max(1)));
         let [train, validation, held_out] = [kept, chosen, held].map(|rows| gather(train, validation, &rows));
         let Dataset { kind, shape, crc32, .. } = *dataset;
         let empty = Dataset::without_rows(&dataset.name, dataset.dim);
-        let dataset = Dataset { kind, shape, crc32, train, validation, reading: dataset.reading.clone(), ..empty };
+        let (reading, front) = (dataset.reading.clone(), dataset.front.clone());
+        let dataset = Dataset { kind, shape, crc32, train, validation, reading, front, ..empty };
         Self { dataset, held_out }
     }
+}
+
+/// Neighbouring windows that stay together, because they overlap or resemble each other.
+const NEIGHBOURS: usize = 16;
+
+/// The train and validation rows, counted through, in a random order of groups that stay together: single rows, or windows
+/// that follow one another.
+fn groups(dataset: &Dataset, seed: u64) -> Vec<Vec<usize>> {
+    let (train, validation) = (&dataset.train, &dataset.validation);
+    let all = train.n + validation.n;
+    let mut rng = Rng::new(seed);
+    if dataset.front.is_none() {
+        return rng.permutation(all).into_iter().map(|row| vec![row]).collect();
+    }
+    let places: Vec<usize> = train.rows.iter().chain(&validation.rows).copied().collect();
+    let mut rows: Vec<usize> = (0..all).collect();
+    rows.sort_by_key(|row| places.get(*row));
+    let groups: Vec<&[usize]> = rows.chunks(NEIGHBOURS).collect();
+    rng.permutation(groups.len()).into_iter().map(|group| groups[group].to_vec()).collect()
 }
 
 /// Rows of two splits, counted through.
@@ -65,6 +82,7 @@ fn gather(first: &Split, second: &Split, rows: &[usize]) -> Split {
         n: rows.len(),
         labels: labels.map(Iterator::collect),
         rows: found().filter_map(|(split, at)| split.rows.get(at).copied()).collect(),
+        windows: found().flat_map(|(split, at)| split.window(at)).copied().collect(),
     }
 }
 
@@ -128,7 +146,7 @@ pub(super) fn scores(
         let fold = Fold::of(dataset, run.recipe.data.split_seed, index, count);
         let model = run.load(&path)?;
         let compiled = compile(&*model, names, &fold.dataset, &run.recipe.export, options)?.compiled;
-        let rows = model_rows(&fold.held_out, model.likelihood(), options.seed.wrapping_add(1));
+        let rows = program_rows(dataset, &fold.held_out, model.likelihood(), options.seed.wrapping_add(1));
         // Other noise than that of the other folds.
         let scores = HeldOutScores::of(&compiled.blob, &rows, options.seed.wrapping_add((index as u64) << 32));
         let scores = scores.map_err(|error| CompileError::from(elbo_compiler::CompileError::from(error)))?;

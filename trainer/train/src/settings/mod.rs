@@ -155,6 +155,7 @@ impl DataRecipe {
             unsplit: false,
             id_column: None,
             leave_out_anomalies: !learns_labels && !self.keep_anomalies,
+            front: None,
             reading,
         }
     }
