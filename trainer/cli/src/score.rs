@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use elbo::detector::{Detector, DetectorConfig, State};
 use elbo::program::ProgramKind;
 use elbo::{Calibration, Meta, Model, Nats, Rate};
 use elbo_compiler::host::{Runner, quantize};
 use elbo_compiler::rate::{self, Period, percent};
+use elbo_compiler::rules;
 use elbo_compiler::stimulus::generator;
 use elbo_compiler::{Likelihood, quantile, roc};
 use elbo_trainer::data::{self, DataOptions, Dataset, Split};
@@ -74,15 +76,16 @@ Examples:
   elbo score fan.elbo --data window.csv -o scores.csv
   elbo score fan.elbo --data window.csv --id time > scores.csv
   elbo score fan.elbo --data window.csv --false-alarms 0.1% -o scores.csv
-  elbo score pump.elbo --data log.csv --false-alarms 1/week --period 5m
+  elbo score pump.elbo --data log.csv --false-alarms 1/week --period 5m --rule sum
   elbo score fan.elbo --data recordings --false-alarms 1/day --causes 3 -o alarms.csv
   elbo score digits.elbo --data digits --split test --kind importance -o scores.csv
 
 Each line of the result has the number of its row in the file, counted from 1, and the score. A higher score
 means a less likely row. With --p-values or --false-alarms the column `p` follows: the share of normal rows that
-score as high, by the calibration in the blob. With --false-alarms the last column, `alarm`, is 1 where p is at
-most that rate, and else 0. With --causes a last column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger share of them alarms
-on average. A summary follows: on standard output with -o, else on standard error.")]
+score as high, by the calibration in the blob. With --false-alarms the column `alarm` is 1 where p is at most that
+rate, and else 0, or where another --rule alarms, applied to the rows in the order of the file. With --causes a last
+column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger
+share of them alarms on average. A summary follows: on standard output with -o, else on standard error.")]
 pub struct Score {
     /// The blob.
     pub model: PathBuf,
@@ -120,6 +123,11 @@ pub struct Score {
     /// --false-alarms only for rows that alarm.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     pub causes: usize,
+    /// The rule by which rows alarm: `threshold` for each row by itself; `2-of-3` for two of three rows, or other numbers; or
+    /// the moving `average` or cumulative `sum` of -ln p, which find a small lasting change sooner. --false-alarms is then
+    /// one over the mean number of normal rows to an alarm.
+    #[arg(long, value_name = "RULE", default_value = "threshold", requires = "false_alarms")]
+    pub rule: String,
     /// The time from one row to the next, for a rate in a time: 250ms, 5m or 1h, for example. Windows of recordings with a
     /// known rate need no such option.
     #[arg(long, value_name = "TIME", requires = "false_alarms")]
@@ -189,8 +197,9 @@ pub fn score(args: &Score) -> Result<()> {
         scores.push(runner.run(kind, &[quantize(x, &info)], &mut noise)?.nats());
     }
     let mut judged = judgement(args, &model)?;
+    judged.judge(&order(split), &scores);
     if args.causes > 0 {
-        let alarms = |at: usize| judged.alarm.is_none_or(|(_, threshold)| scores[at] >= threshold);
+        let alarms = |at: usize| judged.alarms.as_ref().is_none_or(|alarms| alarms[at]);
         judged.causes = Some(Causes::of(&model, args.causes)?.texts(&rows, alarms)?);
     }
     let (name, column) = names(&meta, args.kind);
@@ -217,8 +226,10 @@ struct Judgement<'b> {
     calibration: Option<Calibration<'b>>,
     /// Whether the p-values stand in the table.
     shown: bool,
-    /// The false-alarm rate that was asked for, and the least score that alarms.
-    alarm: Option<(Rate, Nats)>,
+    /// The false-alarm rate that was asked for, and the detector of its rule.
+    detector: Option<(Rate, Detector<'b>)>,
+    /// Which rows alarm, if a rate was asked for.
+    alarms: Option<Vec<bool>>,
     /// The causes of every score, if they are asked for.
     causes: Option<Vec<String>>,
 }
@@ -237,17 +248,30 @@ fn judgement<'b>(args: &Score, model: &Model<'b>) -> Result<Judgement<'b>> {
             args.model.display()
         );
     }
-    let alarm = match (rate, calibration) {
-        (Some(rate), Some(calibration)) => Some((rate, calibration.threshold(rate)?)),
+    let detector = match (rate, calibration) {
+        (Some(rate), Some(calibration)) => {
+            let config = DetectorConfig { rule: rules::parse(&args.rule, rate)?, latching: false };
+            Some((rate, Detector::new(calibration, config)?))
+        }
         _ => None,
     };
-    Ok(Judgement { calibration, shown, alarm, causes: None })
+    Ok(Judgement { calibration, shown, detector, ..Judgement::default() })
 }
 
 impl Judgement<'_> {
+    /// Finds the rows that alarm. `order` is the order in which a device sees them.
+    fn judge(&mut self, order: &[usize], scores: &[Nats]) {
+        let Some((_, mut detector)) = self.detector else { return };
+        let mut alarms = vec![false; scores.len()];
+        for at in order {
+            alarms[*at] = detector.observe(scores[*at]).state == State::Alarm;
+        }
+        self.alarms = Some(alarms);
+    }
+
     /// The further columns.
     fn header(&self) -> String {
-        let columns = [(self.shown, ",p"), (self.alarm.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
+        let columns = [(self.shown, ",p"), (self.alarms.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
         columns.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
     }
 
@@ -255,22 +279,41 @@ impl Judgement<'_> {
     fn fields(&self, at: usize, score: Nats) -> String {
         let p = self.calibration.filter(|_| self.shown).map(|calibration| calibration.p_value(score));
         let mut text = p.map_or_else(String::new, |p| format!(",{:.6}", p.to_f64()));
-        text.extend(self.alarm.map(|(_, threshold)| format!(",{}", u8::from(score >= threshold))));
+        text.extend(
+            self.alarms.iter().filter_map(|alarms| alarms.get(at)).map(|alarm| format!(",{}", u8::from(*alarm))),
+        );
         text.extend(self.causes.iter().filter_map(|causes| causes.get(at)).map(|causes| format!(",{}", field(causes))));
         text
     }
 
     /// How many rows alarm, at 1 % unless a rate was asked for. Empty if the calibration does not support that.
     fn summary(&self, scores: &[Nats]) -> String {
-        let by_default = || Some((Rate::ONE_IN_100, self.calibration?.threshold(Rate::ONE_IN_100).ok()?));
-        let Some((rate, threshold)) = self.alarm.or_else(by_default) else { return String::new() };
-        let alarms = scores.iter().filter(|score| **score >= threshold).count();
+        let rate = self.detector.map_or(Rate::ONE_IN_100, |(rate, _)| rate);
+        let threshold = self.calibration.and_then(|calibration| calibration.threshold(rate).ok());
+        let from = threshold.map_or_else(String::new, |nats| format!("score of a single row from {nats}, "));
+        let alarms = match (&self.alarms, threshold) {
+            (Some(alarms), _) => alarms.iter().filter(|alarm| **alarm).count(),
+            (None, Some(threshold)) => scores.iter().filter(|score| **score >= threshold).count(),
+            (None, None) => return String::new(),
+        };
         let rows = self.calibration.map_or(0, |calibration| calibration.rows());
         format!(
-            "\n{alarms} alarm at a false-alarm rate of {} (score from {threshold}, calibrated with {rows} held-out rows)",
+            "\n{alarms} alarm at a false-alarm rate of {} ({from}calibrated with {rows} held-out rows)",
             percent(rate)
         )
     }
+}
+
+/// The place of a row in the source.
+fn place(split: &Split, at: usize) -> usize {
+    split.rows.get(at).copied().unwrap_or(at)
+}
+
+/// The rows in the order of the source.
+fn order(split: &Split) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..split.n).collect();
+    order.sort_by_key(|at| place(split, *at));
+    order
 }
 
 /// One line for each row, in the order of the source.
@@ -282,13 +325,11 @@ fn table(
     column: &str,
     judged: &Judgement<'_>,
 ) -> String {
-    let mut order: Vec<usize> = (0..split.n).collect();
-    let place = |at: usize| split.rows.get(at).copied().unwrap_or(at);
-    order.sort_by_key(|at| place(*at));
+    let place = |at: usize| place(split, at);
     let mut text = "row".to_owned();
     text.extend(id.map(|name| format!(",{}", field(name))));
     let _ = writeln!(text, ",{column}{}", judged.header());
-    for at in order {
+    for at in order(split) {
         let _ = write!(text, "{}", place(at) + 1);
         text.extend(dataset.ids.iter().filter_map(|ids| ids.get(place(at))).map(|id| format!(",{}", field(id))));
         let _ = writeln!(text, ",{:.6}{}", scores[at].to_f64(), judged.fields(at, scores[at]));
@@ -348,8 +389,11 @@ mod tests {
             lines(judged()),
             "row,time,score,p\n1,a,0.000000,1.000000\n3,\"c,d\",20.000000,0.750000\n5,f,40.000000,0.250000\n"
         );
-        let alarm = calibration.map(|of| (Rate::new(1, 4).unwrap(), of.threshold(Rate::new(1, 4).unwrap()).unwrap()));
-        let judged = Judgement { alarm, ..judged() };
+        let rate = Rate::new(1, 4).unwrap();
+        let config = DetectorConfig { rule: rules::parse("threshold", rate).unwrap(), latching: false };
+        let detector = calibration.map(|of| (rate, Detector::new(of, config).unwrap()));
+        let mut judged = Judgement { detector, ..judged() };
+        judged.judge(&order(&split), &nats(&[40, 0, 20]));
         assert!(judged.summary(&nats(&[40, 0, 20])).starts_with("\n1 alarm at a false-alarm rate of 25 %"));
         let lines = lines(judged);
         assert!(lines.starts_with("row,time,score,p,alarm\n1,a,0.000000,1.000000,0\n"), "{lines}");
