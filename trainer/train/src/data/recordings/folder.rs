@@ -10,7 +10,7 @@ use super::WindowOptions;
 use super::companion::{self, Companion, Listing};
 use super::error::RecordingError;
 use super::recording::{Marks, Recording};
-use super::source::{Source, without_marks};
+use super::source::{Source, of_model, without_marks};
 
 /// Ends of the names of files that are read.
 const KNOWN: [&str; 9] = ["csv", "tsv", "txt", "npy", "npz", "parquet", "arrow", "feather", "wav"];
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path, options: &DataOptions, windows: &WindowOptions) 
         .filter(|(file, _)| file.to_string_lossy().trim_end_matches(".gz").to_lowercase().ends_with(".npy"))
         .filter_map(|(file, _)| companion::beside(file).map(|(companion, _)| companion))
         .collect();
-    let listing = companion::of_folder(path, options, windows)?;
+    let listing = companion::of_folder(path, &of_model(options, windows), windows)?;
     let is_listing = |file: &PathBuf| listing.as_ref().is_some_and(|listing| listing.path == *file);
     files.retain(|(file, _)| !companions.contains(file) && !is_listing(file));
     // What the table says need not stand in the files.

@@ -100,7 +100,6 @@ fn the_table_of_a_folder_marks_its_files() {
     let names: Vec<_> = w.recordings.iter().map(|r| (r.name.as_str(), r.group.as_deref().unwrap())).collect();
     assert_eq!(names, [("a", "m1"), ("b", "m1"), ("c", "m2")]);
     assert_eq!((w.labels.clone().unwrap(), w.rate), (vec![0, 0, 0, 0, 1, 1], Some(8000.0)));
-    // The second window of the first recording would be for validation, but they need a window between them.
     assert_eq!(w.parts[..2], [train; 2]);
     assert_eq!(w.parts[2..], [test; 4]);
     assert_eq!((w.reading.label.as_deref(), w.reading.group.as_deref()), (Some("state"), Some("machine")));
