@@ -14,6 +14,8 @@ pub mod features {}
 mod arena;
 #[doc(hidden)]
 pub mod blob;
+mod calibration;
+mod contributions;
 #[doc(hidden)]
 pub mod coupling;
 mod crc;
@@ -33,7 +35,6 @@ pub mod normal;
 mod ops;
 #[doc(hidden)]
 pub mod program;
-mod quantiles;
 pub mod rng;
 mod session;
 mod verify;
@@ -46,15 +47,16 @@ pub use ops::bounds;
 pub use ops::flow;
 
 pub use arena::Arena;
+pub use calibration::{BufferTooSmall, Calibration, Calibrations, PValue, Rate, TooFewRows};
+pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};
 pub use error::{Error, LoadError, SessionError};
-pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest};
+pub use meta::{DataKind, Likelihood, Meta, Reading, SelfTest, Windows};
 pub use model::{Limits, Model, ProgramInfo, VectorInfo};
 pub use nats::Nats;
 pub use noise::Noise;
 pub use program::{ProgramKind, Signature};
-pub use quantiles::{Quantile, ScoreQuantiles};
 #[cfg(feature = "rand_core_010")]
 pub use rand_core;
 pub use session::Session;

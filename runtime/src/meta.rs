@@ -1,6 +1,6 @@
 //! The description of a model in its blob. Tools and people read it on demand; the interpreter never does.
 
-use crate::quantiles::ScoreQuantiles;
+use crate::calibration::Calibrations;
 use serde::{Deserialize, Serialize};
 
 /// The distribution of the decoder's outputs.
@@ -39,8 +39,8 @@ pub struct Meta<'b> {
     pub feature_mean: &'b [u8],
     /// Standard deviation of every feature, in the same format.
     pub feature_std: &'b [u8],
-    /// Quantiles of the deterministic score on held-out normal data. Each is absent if the data had too few rows for it.
-    pub score_quantiles: ScoreQuantiles,
+    /// How rare a score is among normal rows that neither trained nor chose the model.
+    pub calibrations: Calibrations<'b>,
     /// Results that the compiler computed on the host. A board that computes the same results runs the model correctly.
     pub self_test: SelfTest<'b>,
 }
@@ -104,4 +104,32 @@ impl<'b> Reading<'b> {
     pub fn names(list: &'b str) -> impl Iterator<Item = &'b str> {
         list.split_terminator('\0')
     }
+}
+
+/// How recordings become the windows that a model with a front end reads. It stands behind the [`Reading`] of a blob,
+/// postcard-encoded. An application needs it to collect samples.
+///
+/// A program reads all samples of the first channel, then all of the second, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Windows<'b> {
+    /// Channels of a window.
+    pub channels: u16,
+    /// Samples of each channel.
+    pub window: u16,
+    /// Samples from the start of a window to that of the next.
+    pub hop: u32,
+    /// Samples a second, in hertz; 0 if it is not known.
+    pub rate: f32,
+    /// Fractional bits: a sample is the measured value times 2 to this power, rounded and limited to 16 bits.
+    pub frac: u8,
+    /// Names of the channels, as [`Reading::names`] takes them apart; empty if they have none.
+    pub names: &'b str,
+    /// Units of the channels in the same order; empty if they are not known.
+    pub units: &'b str,
+    /// The name of the column of times, if there was one.
+    pub time: &'b str,
+    /// The name of the column of machines or recordings, if there was one.
+    pub group: &'b str,
+    /// Labels of samples without a fault, where an option named them.
+    pub normal: &'b str,
 }

@@ -2,7 +2,7 @@
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::meta::{Meta, Reading};
+use crate::meta::{Meta, Reading, Windows};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::{ProgramKind, ProgramRecord};
@@ -18,7 +18,7 @@ use crate::verify::{Proof, verify};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program. A
-    /// machine of 32 bits counts less than 2^32 of them in any case.
+    /// machine of 32 bits counts less than 2^32 - 1 of them in any case.
     pub max_work: u64,
 }
 
@@ -117,11 +117,26 @@ impl<'b> Model<'b> {
     /// # Errors
     /// [`LoadError::Metadata`] if the description or what follows it cannot be decoded.
     pub fn reading(&self) -> Result<Option<Reading<'b>>, LoadError> {
-        let (_, rest) = postcard::take_from_bytes::<Meta<'b>>(self.blob.meta()).map_err(|_| LoadError::Metadata)?;
+        Ok(self.read()?.0)
+    }
+
+    /// How windows are cut for a model with a front end, or `None` for a model without one.
+    ///
+    /// # Errors
+    /// [`LoadError::Metadata`] if the description or what follows it cannot be decoded.
+    pub fn windows(&self) -> Result<Option<Windows<'b>>, LoadError> {
+        Ok(self.read()?.1)
+    }
+
+    /// What follows the description.
+    fn read(&self) -> Result<(Option<Reading<'b>>, Option<Windows<'b>>), LoadError> {
+        let (_, rest) = take::<Meta<'b>>(self.blob.meta())?;
         if rest.is_empty() {
-            return Ok(None);
+            return Ok((None, None));
         }
-        postcard::from_bytes(rest).map(Some).map_err(|_| LoadError::Metadata)
+        let (reading, rest) = take(rest)?;
+        let windows = if rest.is_empty() { None } else { Some(take(rest)?.0) };
+        Ok((Some(reading), windows))
     }
 
     /// The inputs, outputs and cost of a program, or `None` if the model does not contain it.
@@ -161,4 +176,9 @@ impl<'b> Model<'b> {
     pub(crate) fn work(&self, kind: ProgramKind) -> usize {
         self.proof.work(kind)
     }
+}
+
+/// Decodes a value, and returns what follows it.
+fn take<'b, T: serde::Deserialize<'b>>(bytes: &'b [u8]) -> Result<(T, &'b [u8]), LoadError> {
+    postcard::take_from_bytes(bytes).map_err(|_| LoadError::Metadata)
 }

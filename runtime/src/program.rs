@@ -39,13 +39,19 @@ pub enum ProgramKind {
     Invert = 11,
     /// noise -> x, -log q(x): a draw with its negative log-density in nats.
     SampleDensity = 12,
+    /// samples -> x: the row that the other programs compute from a window of samples, for a model with a front end.
+    Features = 13,
+    /// x -> as [`ProgramKind::Score`], for a row that [`ProgramKind::Features`] has computed.
+    ScoreFeatures = 14,
 }
 
 /// The meaning of a vector that programs read, or that one program writes and another reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A row of data.
+    /// A row of data; for a model with a front end a window of samples.
     Data,
+    /// A row that a front end has computed.
+    Features,
     /// A latent.
     Latent,
     /// One class, as a one-hot vector.
@@ -81,7 +87,7 @@ impl Signature {
 
 impl ProgramKind {
     /// Every kind, in the order of their codes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Sample,
         Self::Decode,
         Self::Encode,
@@ -94,6 +100,8 @@ impl ProgramKind {
         Self::Impute,
         Self::Invert,
         Self::SampleDensity,
+        Self::Features,
+        Self::ScoreFeatures,
     ];
 
     /// The kind with this code.
@@ -116,6 +124,8 @@ impl ProgramKind {
             Self::Impute => "impute",
             Self::Invert => "invert",
             Self::SampleDensity => "sample_density",
+            Self::Features => "features",
+            Self::ScoreFeatures => "score_features",
         }
     }
 
@@ -123,9 +133,9 @@ impl ProgramKind {
     pub fn signature(self) -> Signature {
         let (inputs, vectors, scalar, noise) = match self {
             Self::Sample => (0, 1, false, true),
-            Self::Decode | Self::Reconstruct | Self::Invert => (1, 1, false, false),
+            Self::Decode | Self::Reconstruct | Self::Invert | Self::Features => (1, 1, false, false),
             Self::Encode => (1, 2, false, false),
-            Self::Score => (1, 0, true, false),
+            Self::Score | Self::ScoreFeatures => (1, 0, true, false),
             Self::ScoreMonteCarlo | Self::ScoreImportance => (1, 0, true, true),
             Self::SampleClass | Self::Classify => (1, 1, false, true),
             Self::Impute => (2, 1, false, true),
@@ -140,13 +150,15 @@ impl ProgramKind {
             Self::Sample | Self::SampleDensity => &[],
             Self::Decode => &[Role::Latent],
             Self::SampleClass => &[Role::Class],
+            Self::ScoreFeatures => &[Role::Features],
             Self::Encode
             | Self::Reconstruct
             | Self::Score
             | Self::ScoreMonteCarlo
             | Self::ScoreImportance
             | Self::Classify
-            | Self::Invert => &[Role::Data],
+            | Self::Invert
+            | Self::Features => &[Role::Data],
             Self::Impute => &[Role::Data, Role::Mask],
         }
     }
@@ -161,7 +173,13 @@ impl ProgramKind {
             | Self::Impute
             | Self::SampleDensity => Some(Role::Data),
             Self::Invert => Some(Role::Latent),
-            Self::Encode | Self::Score | Self::ScoreMonteCarlo | Self::ScoreImportance | Self::Classify => None,
+            Self::Features => Some(Role::Features),
+            Self::Encode
+            | Self::Score
+            | Self::ScoreMonteCarlo
+            | Self::ScoreImportance
+            | Self::Classify
+            | Self::ScoreFeatures => None,
         }
     }
 }

@@ -20,7 +20,7 @@ fn golden_blobs_pass_their_own_self_tests() {
 #[test]
 fn another_version_is_refused_with_a_version_error() {
     let blob = Blob::read(&data("digits-v1.elbo")).unwrap();
-    assert_eq!(blob.load(Limits::host()).unwrap_err(), LoadError::Version { found: 1, supported: 4 });
+    assert_eq!(blob.load(Limits::host()).unwrap_err(), LoadError::Version { found: 1, supported: 5 });
 }
 
 /// The runtime's package contains a copy, because it cannot access files outside its folder.

@@ -5,7 +5,7 @@ use elbo::bounds::FULL;
 use elbo::kernel::Packing;
 use elbo::program::Opcode;
 use elbo::rng::Xoshiro128PlusPlus;
-use elbo::{Likelihood, Limits, Meta, Model, ProgramKind, ScoreQuantiles, SelfTest};
+use elbo::{Calibrations, Likelihood, Limits, Meta, Model, ProgramKind, SelfTest};
 use elbo_writer::{BlobWriter, DenseLayer, ProgramWriter, WriteError};
 use rand_core::{Rng, SeedableRng};
 
@@ -91,7 +91,7 @@ fn write(recipe: &Recipe) -> Result<Vec<u32>, WriteError> {
         importance_samples: recipe.draws as u16,
         feature_mean: &[],
         feature_std: &[],
-        score_quantiles: ScoreQuantiles::NONE,
+        calibrations: Calibrations::default(),
         self_test: SelfTest { seed: 0, input: &[], digests: &[] },
     })?;
     Ok(blob.finish())
@@ -226,6 +226,11 @@ impl Layers {
                 let x = self.image(p, z)?;
                 p.outputs(&[x, density])
             }
+            ProgramKind::Features => {
+                let x = p.input(pixels, 15, FULL)?;
+                let y = p.map(Opcode::Relu, &[x], 15, 0)?;
+                p.outputs(&[y])
+            }
             _ => self.score(p, recipe, pixels),
         }
     }
@@ -233,7 +238,7 @@ impl Layers {
     fn score(&self, p: &mut ProgramWriter<'_>, recipe: &Recipe, pixels: u32) -> Result<(), WriteError> {
         let x = p.input(pixels, 15, FULL)?;
         let (mean, log_variance) = self.encode(p, x)?;
-        if p.kind() == ProgramKind::Score {
+        if matches!(p.kind(), ProgramKind::Score | ProgramKind::ScoreFeatures) {
             let kl = p.scalar(Opcode::Kl, &[mean, log_variance], 0)?;
             let logits = self.decode(p, mean)?;
             let nll = p.scalar(Opcode::BernoulliNll, &[logits, x], 0)?;

@@ -9,7 +9,7 @@ mod table;
 use crate::builder::{Parts, Program};
 use elbo::kernel::Packing;
 use elbo::program::{Opcode, ProgramKind};
-use elbo::{Likelihood, Meta, Nats, ScoreQuantiles, SelfTest};
+use elbo::{Calibration, Calibrations, Likelihood, Meta, Nats, SelfTest};
 
 /// Every seed by name. The seeds after the first five use operations that a build of the runtime may leave out. They
 /// cannot be written without these operations.
@@ -46,6 +46,8 @@ pub fn meta(name: &str, likelihood: Likelihood, latent: u16) -> Vec<u8> {
 
 /// Metadata of a model of any family.
 pub fn meta_of(family: &str, name: &str, likelihood: Likelihood, latent: u16, classes: u16) -> Vec<u8> {
+    let mut table = [0; Calibration::room(5)];
+    let score = Calibration::of_scores(&mut [1, 2, 3, 4, 5].map(|nats| Nats::from_bits(nats << 16)), &mut table);
     let meta = Meta {
         name,
         family,
@@ -57,7 +59,7 @@ pub fn meta_of(family: &str, name: &str, likelihood: Likelihood, latent: u16, cl
         importance_samples: 4,
         feature_mean: &[],
         feature_std: &[],
-        score_quantiles: ScoreQuantiles::new([1, 2, 3, 4, 5].map(|nats| Some(Nats::from_bits(nats << 16)))),
+        calibrations: Calibrations { score: score.expect("room for five"), ..Calibrations::default() },
         self_test: SelfTest { seed: 1, input: &[1, 0], digests: &[] },
     };
     let mut buffer = [0; 256];

@@ -8,7 +8,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use elbo::blob::{FORMAT_VERSION, HEADER_WORDS, MAGIC, MAX_RECORDS};
 use elbo::program::{Matrix, Op, ProgramKind, ProgramRecord, Tensor};
-use elbo::{Meta, Reading};
+use elbo::{Meta, Reading, Windows};
 
 /// The contents of a blob, in the order of its sections. They are written as they are, valid or not. Tests change them
 /// to see what the runtime refuses.
@@ -149,7 +149,8 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Adds how rows are read, as [`encode_reading`] encodes it, behind the description.
+    /// Adds how rows are read, as [`encode_reading`] encodes it, and then how windows are cut, as [`encode_windows`] does it,
+    /// behind the description.
     pub fn reading(&mut self, encoded: &[u8]) {
         self.records.meta.extend(encoded);
     }
@@ -174,6 +175,11 @@ impl BlobWriter {
 pub fn encode_reading(reading: &Reading<'_>) -> Vec<u8> {
     // A vector of bytes takes whatever there is.
     postcard::to_allocvec(reading).unwrap_or_default()
+}
+
+/// How windows are cut, as a blob holds it behind how rows are read.
+pub fn encode_windows(windows: &Windows<'_>) -> Vec<u8> {
+    postcard::to_allocvec(windows).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ mod seal;
 mod work;
 
 #[cfg(feature = "alloc")]
-pub use blob::{BlobWriter, Records, encode_reading};
+pub use blob::{BlobWriter, Records, encode_reading, encode_windows};
 #[cfg(feature = "alloc")]
 pub use error::{MatrixError, WriteError};
 #[cfg(feature = "alloc")]

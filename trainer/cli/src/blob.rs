@@ -84,9 +84,7 @@ pub fn inspect(args: &Inspect) -> Result<()> {
     if meta.classes > 0 {
         outln!("classes {}", meta.classes)?;
     }
-    if model.program(ProgramKind::Score).is_some() {
-        outln!("{}", report::thresholds(&meta.score_quantiles))?;
-    }
+    out!("{}", report::calibrations(&model)?)?;
     outln!("{}", report::costs(&model, blob.bytes().len()))?;
     outln!("{}", report::firmware(&model))?;
     out!("{}", report::disassembly(&model))?;
@@ -122,7 +120,7 @@ pub fn sample(args: &Sample) -> Result<()> {
         Some("svg") => scatter(&model, &samples, path)?,
         Some("csv") => {
             let mut text = String::new();
-            let reading = Reading::of_blob(&meta, model.reading()?.as_ref());
+            let reading = Reading::of_model(&model)?;
             for sample in &samples {
                 text.push_str(&unstandardised(sample, &reading).join(","));
                 text.push('\n');

@@ -6,6 +6,7 @@ use anyhow::Result;
 use elbo::Model;
 use elbo_trainer::data::{DataOptions, Dataset, Reading};
 use elbo_trainer::run::Run;
+use elbo_trainer::settings::CalibrationRecipe;
 
 use crate::output::noteln;
 
@@ -16,7 +17,7 @@ pub struct Columns {
     /// Column of labels, `-` for none; by default the one of the training. Labels 0 and 1 give an AUC, 1 being an anomaly.
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub label_column: Option<String>,
-    /// Column with train, val, test or unused; by default the one of the training.
+    /// Column with train, val, calibration, test or unused; by default the one of the training.
     #[arg(long, value_name = "NAME")]
     pub split_column: Option<String>,
     /// Columns to leave out that the training did not have; may be given several times, a name with a comma in double quotes.
@@ -48,7 +49,7 @@ impl Columns {
     /// # Errors
     /// A description that cannot be decoded.
     pub fn options(&self, model: &Model<'_>) -> Result<DataOptions> {
-        let reading = Reading::of_blob(&model.meta()?, model.reading()?.as_ref());
+        let reading = Reading::of_model(model)?;
         Ok(DataOptions {
             label_column: self.label_column.clone(),
             split_column: self.split_column.clone(),
@@ -58,6 +59,7 @@ impl Columns {
             decimal: self.decimal.clone(),
             white: self.white,
             clamp: self.clamp,
+            calibration: CalibrationRecipe::default().rows(),
             reading: Some(reading),
             ..DataOptions::default()
         })

@@ -159,9 +159,7 @@ fn print_report(compiled: &Compiled, test: &[Vec<f32>], labels: Labels<'_>, args
     outln!("{}", report::layers(compiled))?;
     outln!("{}", report::costs(&model, compiled.blob.bytes().len()))?;
     outln!("{}", report::firmware(&model))?;
-    if model.program(ProgramKind::Score).is_some() {
-        outln!("{}\n", report::thresholds(&model.meta()?.score_quantiles))?;
-    }
+    outln!("{}", report::calibrations(&model)?)?;
     if args.operations {
         outln!("{}", report::disassembly(&model))?;
     }

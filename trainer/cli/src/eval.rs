@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1, value_name = "N")]
     importance_binarisations: usize,
     /// The split whose rows are evaluated.
-    #[arg(long, default_value = "test", value_parser = ["train", "validation", "test"])]
+    #[arg(long, default_value = "test", value_parser = ["train", "validation", "calibration", "test"])]
     split: String,
     /// Number of auxiliary samples over which a classification is averaged. The default is the recipe's number.
     #[arg(long, value_name = "N")]
@@ -75,6 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let split = match args.split.as_str() {
         "train" => &dataset.train,
         "validation" => &dataset.validation,
+        "calibration" => &dataset.calibration,
         _ => &dataset.test,
     };
     if split.n == 0 {

@@ -76,8 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let blob = read(&args.model)?;
     let model = load(&blob, &args.model)?;
-    let meta = model.meta()?;
-    let reading = model.reading()?.map(|record| Reading::of_blob(&meta, Some(&record)));
+    let reading = if model.reading()?.is_some() { Some(Reading::of_model(&model)?) } else { None };
     let options = DataOptions { reading, ..DataOptions::default() };
     let dataset = data::load(spec, args.data_dir.as_deref(), &options)?;
     let images = draws(&model, args.count, args.seed)?.context("the model has no program that draws samples")?.concat();

@@ -4,6 +4,7 @@
 
 mod blob;
 mod board;
+mod causes;
 mod columns;
 pub mod compare;
 mod compile;

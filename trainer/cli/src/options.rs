@@ -11,7 +11,7 @@ use elbo_trainer::settings::RecipeError;
 use super::columns::Moved;
 
 /// The options that every family has: name, field of the recipe, and name of the value in the help.
-const OF_EVERY: [(&str, &str, &str); 18] = [
+const OF_EVERY: [(&str, &str, &str); 26] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
     ("kind", "data.kind", "KIND"),
@@ -25,11 +25,19 @@ const OF_EVERY: [(&str, &str, &str); 18] = [
     ("decimal", "data.decimal", "MARK"),
     ("validation-fraction", "data.validation_fraction", "SHARE"),
     ("split-seed", "data.split_seed", "SEED"),
+    ("front", "front.features", "FEATURES"),
+    ("window", "front.window", "SAMPLES"),
+    ("hop", "front.hop", "SAMPLES"),
+    ("rate", "front.rate", "HERTZ"),
+    ("bands", "front.bands", "COUNT"),
+    ("normal", "front.normal", "LABELS"),
     ("steps", "train.steps", "STEPS"),
     ("batch", "train.batch", "ROWS"),
     ("learning-rate", "train.learning_rate", "RATE"),
     ("seed", "train.seed", "SEED"),
     ("restarts", "train.restarts", "TIMES"),
+    ("calibration-fraction", "calibration.fraction", "SHARE"),
+    ("calibration-folds", "calibration.folds", "K"),
 ];
 
 /// Switches of every recipe: name, field, what it sets.

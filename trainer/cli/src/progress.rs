@@ -35,6 +35,10 @@ impl Observer for Progress {
         say(dataset);
     }
 
+    fn fold(&mut self, fold: usize, folds: usize) {
+        noteln!("calibration: model {fold} of {folds}, trained without the rows that it then scores");
+    }
+
     fn begin(&mut self, step: u64, steps: u64) {
         (self.started, self.first, self.steps) = (Instant::now(), step, steps);
         self.bar = std::io::stderr().is_terminal().then(|| {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
-use elbo::{Meta, Nats, Quantile};
+use elbo::{Calibration, Meta, Model, Nats, Rate};
 use elbo_compiler::host::{Runner, quantize};
+use elbo_compiler::rate::{self, Period, percent};
 use elbo_compiler::stimulus::generator;
 use elbo_compiler::{Likelihood, quantile, roc};
 use elbo_trainer::data::{self, DataOptions, Dataset, Split};
@@ -15,6 +16,7 @@ use elbo_trainer::family::{self, Score as Meaning};
 use elbo_trainer::rows;
 
 use crate::blob::{load, read};
+use crate::causes::Causes;
 use crate::columns::{Columns, say};
 use crate::output::{noteln, out, outln};
 
@@ -59,6 +61,8 @@ pub enum Part {
     Train,
     /// The rows to choose by.
     Validation,
+    /// The rows that say how rare a score is.
+    Calibration,
     /// The rows to report on.
     Test,
 }
@@ -69,10 +73,16 @@ pub enum Part {
 Examples:
   elbo score fan.elbo --data window.csv -o scores.csv
   elbo score fan.elbo --data window.csv --id time > scores.csv
+  elbo score fan.elbo --data window.csv --false-alarms 0.1% -o scores.csv
+  elbo score pump.elbo --data log.csv --false-alarms 1/week --period 5m
+  elbo score fan.elbo --data recordings --false-alarms 1/day --causes 3 -o alarms.csv
   elbo score digits.elbo --data digits --split test --kind importance -o scores.csv
 
 Each line of the result has the number of its row in the file, counted from 1, and the score. A higher score
-means a less likely row. A summary follows: on standard output with -o, else on standard error.")]
+means a less likely row. With --p-values or --false-alarms the column `p` follows: the share of normal rows that
+score as high, by the calibration in the blob. With --false-alarms the last column, `alarm`, is 1 where p is at
+most that rate, and else 0. With --causes a last column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger share of them alarms
+on average. A summary follows: on standard output with -o, else on standard error.")]
 pub struct Score {
     /// The blob.
     pub model: PathBuf,
@@ -99,6 +109,21 @@ pub struct Score {
     /// Seed of the binarisation and of the noise.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Adds the p-value of every score.
+    #[arg(long)]
+    pub p_values: bool,
+    /// Says which rows alarm at this false-alarm rate: a share of normal rows, such as 0.1% or 1/1000, or a number of
+    /// alarms in a time, such as 1/day or 2/hour.
+    #[arg(long, value_name = "RATE")]
+    pub false_alarms: Option<String>,
+    /// Names the features that contribute most to the score, this many of each row, with their contributions in nats. With
+    /// --false-alarms only for rows that alarm.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub causes: usize,
+    /// The time from one row to the next, for a rate in a time: 250ms, 5m or 1h, for example. Windows of recordings with a
+    /// known rate need no such option.
+    #[arg(long, value_name = "TIME", requires = "false_alarms")]
+    pub period: Option<Period>,
     /// Writes the scores to this CSV file, instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -151,6 +176,7 @@ pub fn score(args: &Score) -> Result<()> {
     let split = match args.split {
         Some(Part::Train) => &dataset.train,
         Some(Part::Validation) => &dataset.validation,
+        Some(Part::Calibration) => &dataset.calibration,
         Some(Part::Test) | None => &dataset.test,
     };
     if split.n == 0 {
@@ -158,16 +184,20 @@ pub fn score(args: &Score) -> Result<()> {
     }
     let (mut runner, mut noise) = (Runner::new(&model), generator(args.seed));
     let mut scores = Vec::with_capacity(split.n);
-    for x in rows::model_rows(split, Likelihood::try_from(meta.likelihood)?, args.seed) {
-        scores.push(runner.run(kind, &[quantize(&x, &info)], &mut noise)?.nats());
+    let rows = rows::model_rows(split, Likelihood::try_from(meta.likelihood)?, args.seed);
+    for x in &rows {
+        scores.push(runner.run(kind, &[quantize(x, &info)], &mut noise)?.nats());
+    }
+    let mut judged = judgement(args, &model)?;
+    if args.causes > 0 {
+        let alarms = |at: usize| judged.alarm.is_none_or(|(_, threshold)| scores[at] >= threshold);
+        judged.causes = Some(Causes::of(&model, args.causes)?.texts(&rows, alarms)?);
     }
     let (name, column) = names(&meta, args.kind);
-    let table = table(&dataset, split, &scores, args.id.as_deref(), column);
+    let id = args.id.as_deref().or(dataset.ids.is_some().then_some("window"));
+    let table = table(&dataset, split, &scores, id, column, &judged);
     let mut summary = summary(&name, &scores, split);
-    if let Some(threshold) = meta.score_quantiles.get(Quantile::P99).filter(|_| args.kind == ScoreKind::Mean) {
-        let above = scores.iter().filter(|score| **score > threshold).count();
-        let _ = write!(summary, "\n{above} above {threshold}, the 99 % quantile of the model's held-out rows");
-    }
+    summary.push_str(&judged.summary(&scores));
     match &args.output {
         Some(path) => {
             std::fs::write(path, table).with_context(|| format!("{}: cannot be written", path.display()))?;
@@ -181,18 +211,87 @@ pub fn score(args: &Score) -> Result<()> {
     Ok(())
 }
 
+/// What the calibration in a blob says of scores.
+#[derive(Default)]
+struct Judgement<'b> {
+    calibration: Option<Calibration<'b>>,
+    /// Whether the p-values stand in the table.
+    shown: bool,
+    /// The false-alarm rate that was asked for, and the least score that alarms.
+    alarm: Option<(Rate, Nats)>,
+    /// The causes of every score, if they are asked for.
+    causes: Option<Vec<String>>,
+}
+
+/// # Errors
+/// The blob has no calibration for what is asked for, or too few rows calibrated it.
+fn judgement<'b>(args: &Score, model: &Model<'b>) -> Result<Judgement<'b>> {
+    let hop = model.windows()?.and_then(|windows| Period::of_samples(windows.hop, windows.rate.into()));
+    let rate = args.false_alarms.as_deref().map(|text| rate::parse(text, args.period.or(hop))).transpose()?;
+    let calibration = model.meta()?.calibrations.get(args.kind.program());
+    let shown = args.p_values || rate.is_some();
+    if shown && calibration.is_none() {
+        bail!(
+            "{}: the blob has no calibration of this score, because no held-out rows were left for it. Train with a \
+             --calibration-fraction above 0 or with --calibration-folds, and compile again.",
+            args.model.display()
+        );
+    }
+    let alarm = match (rate, calibration) {
+        (Some(rate), Some(calibration)) => Some((rate, calibration.threshold(rate)?)),
+        _ => None,
+    };
+    Ok(Judgement { calibration, shown, alarm, causes: None })
+}
+
+impl Judgement<'_> {
+    /// The further columns.
+    fn header(&self) -> String {
+        let columns = [(self.shown, ",p"), (self.alarm.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
+        columns.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
+    }
+
+    /// The further fields of the row with this number among those that are scored.
+    fn fields(&self, at: usize, score: Nats) -> String {
+        let p = self.calibration.filter(|_| self.shown).map(|calibration| calibration.p_value(score));
+        let mut text = p.map_or_else(String::new, |p| format!(",{:.6}", p.to_f64()));
+        text.extend(self.alarm.map(|(_, threshold)| format!(",{}", u8::from(score >= threshold))));
+        text.extend(self.causes.iter().filter_map(|causes| causes.get(at)).map(|causes| format!(",{}", field(causes))));
+        text
+    }
+
+    /// How many rows alarm, at 1 % unless a rate was asked for. Empty if the calibration does not support that.
+    fn summary(&self, scores: &[Nats]) -> String {
+        let by_default = || Some((Rate::ONE_IN_100, self.calibration?.threshold(Rate::ONE_IN_100).ok()?));
+        let Some((rate, threshold)) = self.alarm.or_else(by_default) else { return String::new() };
+        let alarms = scores.iter().filter(|score| **score >= threshold).count();
+        let rows = self.calibration.map_or(0, |calibration| calibration.rows());
+        format!(
+            "\n{alarms} alarm at a false-alarm rate of {} (score from {threshold}, calibrated with {rows} held-out rows)",
+            percent(rate)
+        )
+    }
+}
+
 /// One line for each row, in the order of the source.
-fn table(dataset: &Dataset, split: &Split, scores: &[Nats], id: Option<&str>, column: &str) -> String {
+fn table(
+    dataset: &Dataset,
+    split: &Split,
+    scores: &[Nats],
+    id: Option<&str>,
+    column: &str,
+    judged: &Judgement<'_>,
+) -> String {
     let mut order: Vec<usize> = (0..split.n).collect();
     let place = |at: usize| split.rows.get(at).copied().unwrap_or(at);
     order.sort_by_key(|at| place(*at));
     let mut text = "row".to_owned();
     text.extend(id.map(|name| format!(",{}", field(name))));
-    let _ = writeln!(text, ",{column}");
+    let _ = writeln!(text, ",{column}{}", judged.header());
     for at in order {
         let _ = write!(text, "{}", place(at) + 1);
         text.extend(dataset.ids.iter().filter_map(|ids| ids.get(place(at))).map(|id| format!(",{}", field(id))));
-        let _ = writeln!(text, ",{:.6}", scores[at].to_f64());
+        let _ = writeln!(text, ",{:.6}{}", scores[at].to_f64(), judged.fields(at, scores[at]));
     }
     text
 }
@@ -212,12 +311,9 @@ fn summary(name: &str, scores: &[Nats], split: &Split) -> String {
         _ => format!("{} rows, {name}: mean {:.3}", sorted.len(), sorted.iter().sum::<f64>() / sorted.len() as f64),
     };
     if sorted.len() > 1 {
-        for (share, least, called) in [
-            (0.5, Quantile::P50.least_rows(), "median"),
-            (0.95, Quantile::P95.least_rows(), "95 %"),
-            (1.0, 1, "largest"),
-        ] {
-            if let Some(value) = quantile(&sorted, share).filter(|_| sorted.len() >= least as usize) {
+        // A share of 95 % says something only if a row in twenty is above.
+        for (share, least, called) in [(0.5, 2, "median"), (0.95, 20, "95 %"), (1.0, 1, "largest")] {
+            if let Some(value) = quantile(&sorted, share).filter(|_| sorted.len() >= least) {
                 let _ = write!(text, ", {called} {value:.3}");
             }
         }
@@ -243,8 +339,21 @@ mod tests {
         let split = Split { n: 3, x: vec![0.0; 3], labels: None, rows: vec![4, 0, 2] };
         let ids = ["a", "b", "c,d", "e", "f"].map(str::to_owned).to_vec();
         let dataset = Dataset { ids: Some(ids), ..Dataset::without_rows("x", 1) };
-        let lines = table(&dataset, &split, &nats(&[40, 0, 20]), Some("time"), "score");
-        assert_eq!(lines, "row,time,score\n1,a,0.000000\n3,\"c,d\",20.000000\n5,f,40.000000\n");
+        let lines = |judged| table(&dataset, &split, &nats(&[40, 0, 20]), Some("time"), "score", &judged);
+        assert_eq!(lines(Judgement::default()), "row,time,score\n1,a,0.000000\n3,\"c,d\",20.000000\n5,f,40.000000\n");
+        let mut buffer = vec![0; Calibration::room(3)];
+        let calibration = Calibration::of_scores(&mut nats(&[10, 20, 30]), &mut buffer).ok();
+        let judged = || Judgement { calibration, shown: true, alarm: None };
+        assert_eq!(
+            lines(judged()),
+            "row,time,score,p\n1,a,0.000000,1.000000\n3,\"c,d\",20.000000,0.750000\n5,f,40.000000,0.250000\n"
+        );
+        let alarm = calibration.map(|of| (Rate::new(1, 4).unwrap(), of.threshold(Rate::new(1, 4).unwrap()).unwrap()));
+        let judged = Judgement { alarm, ..judged() };
+        assert!(judged.summary(&nats(&[40, 0, 20])).starts_with("\n1 alarm at a false-alarm rate of 25 %"));
+        let lines = lines(judged);
+        assert!(lines.starts_with("row,time,score,p,alarm\n1,a,0.000000,1.000000,0\n"), "{lines}");
+        assert!(lines.ends_with("5,f,40.000000,0.250000,1\n"), "{lines}");
     }
 
     #[test]

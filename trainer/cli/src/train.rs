@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::bail;
+use elbo::Rate;
+use elbo_compiler::rate::percent;
 use elbo_trainer::family;
 use elbo_trainer::recipe::Recipe;
 use elbo_trainer::run::{Run, resume_run, train};
@@ -110,12 +112,26 @@ impl Args {
             *dir = std::path::absolute(&*dir)?;
         }
         if PathBuf::from(&recipe.data.spec).exists()
-            && !matches!(recipe.data.spec.as_str(), "digits" | "mnist" | "moons")
+            && !matches!(recipe.data.spec.as_str(), "digits" | "mnist" | "moons" | "machine")
         {
             recipe.data.spec = std::path::absolute(&recipe.data.spec)?.display().to_string();
         }
         let default = PathBuf::from("runs").join(format!("{}-s{}", recipe.name, recipe.train.seed));
         Ok((recipe, self.out.unwrap_or(default)))
+    }
+}
+
+/// Which false-alarm rates the blob of a run will support.
+fn calibration(run: &Run) -> String {
+    let folds = run.recipe.calibration.folds.unwrap_or(0);
+    let (rows, of) = match folds {
+        0 => (run.data.calibration_rows, "held-out rows".to_owned()),
+        _ => (run.data.train_rows + run.data.validation_rows, format!("rows held out in {folds} folds")),
+    };
+    let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+    match Rate::new(1, rows.saturating_add(1)).filter(|_| rows > 0) {
+        None => "calibrated with no rows, so that scores have no p-values and there is no threshold".to_owned(),
+        Some(least) => format!("calibrated with {rows} {of}: false-alarm rates from {least} ({}) on", percent(least)),
     }
 }
 
@@ -149,6 +165,9 @@ pub(super) fn run(mut args: Args) -> anyhow::Result<()> {
         End::Interrupted => "interrupted",
     };
     outln!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds)?;
+    if outcome.end != End::Interrupted {
+        outln!("{}", calibration(&Run::open(&out)?))?;
+    }
     let run = out.display();
     match outcome.end {
         End::Interrupted => outln!("continue:  elbo train --resume {run}")?,

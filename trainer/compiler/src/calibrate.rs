@@ -24,7 +24,8 @@ pub struct Ranges {
 /// Whether a program computes nothing but a score of a row.
 fn scores_rows(kind: ProgramKind) -> bool {
     let signature = kind.signature();
-    signature.scalar && signature.vectors == 0 && kind.input_roles().first() == Some(&Role::Data)
+    let rows = [Role::Data, Role::Features].map(Some);
+    signature.scalar && signature.vectors == 0 && rows.contains(&kind.input_roles().first().copied())
 }
 
 /// The rows, [`REACH`] times as far out: anomalies in which all values are too large.
@@ -46,7 +47,7 @@ fn lone_rows(len: usize, range: f32) -> Vec<Vec<f32>> {
 /// have room for them.
 pub fn calibrate(model: &FloatModel, rows: &[Vec<f32>], data: InputRange, seed: u64) -> Ranges {
     let (far, lone) = match data {
-        InputRange::Unit => (Vec::new(), Vec::new()),
+        InputRange::Unit | InputRange::Samples(_) => (Vec::new(), Vec::new()),
         InputRange::Real(range) => (far_rows(rows), lone_rows(rows.first().map_or(0, Vec::len), range)),
     };
     let mut ranges = Ranges { nodes: Vec::new(), layers: vec![0.0; model.layers.len()] };

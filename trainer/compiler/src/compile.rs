@@ -2,17 +2,18 @@
 
 use crate::assemble::{QuantizedMatrix, assemble};
 use crate::calibrate::{Ranges, calibrate};
+use crate::front::Front;
 use crate::graph::FloatModel;
+use crate::held_out::{HeldOut, HeldOutScores};
 use crate::host::{Blob, RunError, quantize_row, self_test};
 use crate::likelihood::Likelihood;
-use crate::quantile::quantile;
 use crate::quantize::WeightBits;
 use crate::scales::{Scales, assign};
 use crate::stimulus::InputRange;
 use crate::{fold, plan, quantize};
 use elbo::kernel::Packing;
 use elbo::program::ScaleRule;
-use elbo::{Limits, LoadError, Meta, Quantile, ScoreQuantiles, SelfTest};
+use elbo::{Limits, LoadError, Meta, SelfTest};
 use elbo_writer::{Program, WriteError};
 
 /// Why a model cannot be compiled.
@@ -67,6 +68,10 @@ pub struct Options {
     pub packing: Packing,
     /// Bits of a weight. `None` stands for [`WeightBits::by_default`].
     pub weight_bits: Option<WeightBits>,
+    /// What programs compute from a window of samples before the model reads it. `None` if they read its rows.
+    pub front: Option<Front>,
+    /// A row in the form that the programs read, for the self-test. `None` stands for the first of those that calibrate.
+    pub example: Option<Vec<f32>>,
     /// Seed of the latents for calibration and of the self-test.
     pub seed: u64,
 }
@@ -105,8 +110,8 @@ pub struct ModelDescription {
     pub classes: usize,
 }
 
-/// Compiles a model. `calibration` and `held_out` are rows of x in the form that the model reads (binarised,
-/// standardised).
+/// Compiles a model. `calibration` are rows in the form that the model reads (binarised, standardised): those with which the
+/// scales are calibrated. The blob's calibrations of the scores are made with `held_out`.
 ///
 /// # Errors
 /// [`CompileError`].
@@ -114,7 +119,7 @@ pub fn compile(
     float: FloatModel,
     description: &ModelDescription,
     calibration: &[Vec<f32>],
-    held_out: &[Vec<f32>],
+    held_out: HeldOut<'_>,
     options: &Options,
 ) -> Result<Compiled, CompileError> {
     if calibration.is_empty() {
@@ -123,8 +128,12 @@ pub fn compile(
     let mut float = fold::fold(float);
     let weight_bits = options.weight_bits.unwrap_or_else(|| WeightBits::by_default(&float, description.data));
     quantize::set_weight_bits(&mut float, weight_bits);
-    let ranges = calibrate(&float, calibration, description.data, options.seed);
-    let scales = assign(&float, &ranges, description.data);
+    let mut ranges = calibrate(&float, calibration, description.data, options.seed);
+    let mut data = description.data;
+    if let Some(front) = &options.front {
+        data = front.prepend(&mut float, &mut ranges, data);
+    }
+    let scales = assign(&float, &ranges, data);
     check_least_scales(&float, &scales)?;
     let matrices = quantize::quantize_model(&float, &scales.layers, weight_bits);
     if let Some(layer) = quantize::too_large(&float, &matrices) {
@@ -138,28 +147,36 @@ pub fn compile(
     // The blob is written twice: first to run it, and then with the results of that run in its metadata.
     let draft = Blob::from_words(writer.finish());
     let model = draft.load(Limits::host()).map_err(CompileError::Refused)?;
-    let input = held_out.first().unwrap_or(&calibration[0]);
-    let row = quantize_row(&model, input);
+    let example = options.example.as_ref().unwrap_or(&calibration[0]);
+    let row = quantize_row(&model, example);
     let digests = self_test(&model, &row, options.seed).map_err(RunError::Session)?;
     let input: Vec<u8> = row.iter().flat_map(|q| q.to_le_bytes()).collect();
-    let quantiles = score_quantiles(&draft, held_out)?;
+    let scored;
+    let held_out = match held_out {
+        HeldOut::Scores(scores) => scores,
+        HeldOut::Rows(rows) => {
+            scored = HeldOutScores::of(&draft, rows, options.seed)?;
+            &scored
+        }
+    };
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let (mean, std) = options.standardise.as_ref().map(|(mean, std)| (bytes(mean), bytes(std))).unwrap_or_default();
-    let meta = Meta {
-        name: &options.name,
-        family: &description.family,
-        likelihood: description.likelihood.into(),
-        shape: options.shape,
-        latent: description.latent as u16,
-        classes: description.classes as u16,
-        monte_carlo_samples: options.monte_carlo as u16,
-        importance_samples: options.importance as u16,
-        feature_mean: &mean,
-        feature_std: &std,
-        score_quantiles: quantiles,
-        self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
-    };
-    writer.meta(&meta)?;
+    held_out.calibrations(|calibrations| {
+        writer.meta(&Meta {
+            name: &options.name,
+            family: &description.family,
+            likelihood: description.likelihood.into(),
+            shape: options.shape,
+            latent: description.latent as u16,
+            classes: description.classes as u16,
+            monte_carlo_samples: options.monte_carlo as u16,
+            importance_samples: options.importance as u16,
+            feature_mean: &mean,
+            feature_std: &std,
+            calibrations,
+            self_test: SelfTest { seed: options.seed, input: &input, digests: &digests },
+        })
+    })?;
     writer.reading(&options.reading);
     let blob = Blob::from_words(writer.finish());
     blob.load(Limits::host()).map_err(CompileError::Refused)?;
@@ -184,52 +201,4 @@ fn check_least_scales(float: &FloatModel, scales: &Scales) -> Result<(), Compile
         }
     }
     Ok(())
-}
-
-/// The quantiles (see [`quantile`]) of the deterministic score over `rows`, without those that so few rows do not support.
-fn score_quantiles(blob: &Blob, rows: &[Vec<f32>]) -> Result<ScoreQuantiles, CompileError> {
-    let mut scores = blob.scores(rows)?;
-    scores.sort_unstable();
-    Ok(ScoreQuantiles::new(Quantile::ALL.map(|of| {
-        let supported = scores.len() >= of.least_rows() as usize;
-        quantile(&scores, f64::from(of.per_mille()) / 1000.0).filter(|_| supported)
-    })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use elbo::Nats;
-    use elbo::program::{Opcode, ProgramKind};
-    use elbo_writer::BlobWriter;
-
-    /// A score of half the square of one value.
-    fn blob() -> Blob {
-        let mut writer = BlobWriter::new();
-        let written = writer.program(ProgramKind::Score, |p| {
-            let x = p.input(1, 4, 32767)?;
-            let score = p.scalar(Opcode::HalfSumSq, &[x], 0)?;
-            p.outputs(&[score])
-        });
-        written.unwrap();
-        Blob::from_words(writer.finish())
-    }
-
-    /// The quantiles of `count` rows that score 0, 1/2, 2, 9/2 and so on.
-    fn of(count: u16) -> [Option<f64>; 5] {
-        let rows: Vec<Vec<f32>> = (0..count).rev().map(|i| vec![f32::from(i)]).collect();
-        let found = score_quantiles(&blob(), &rows).unwrap();
-        Quantile::ALL.map(|quantile| found.get(quantile).map(Nats::to_f64))
-    }
-
-    #[test]
-    fn a_quantile_that_the_rows_do_not_support_is_absent() {
-        let half_square = |place: u32| Some(f64::from(place * place) / 2.0);
-        assert_eq!(of(0), [None; 5]);
-        assert_eq!(of(1), [None; 5]);
-        assert_eq!(of(2), [half_square(1), None, None, None, None]);
-        assert_eq!(of(60), [half_square(30), half_square(54), half_square(57), None, None]);
-        let [p99, p999] = [half_square(990), half_square(999)];
-        assert_eq!(of(1000), [half_square(500), half_square(900), half_square(950), p99, p999]);
-    }
 }

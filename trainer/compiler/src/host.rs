@@ -1,7 +1,7 @@
 //! Runs blobs on the host, with the same runtime as on a board.
 
 use elbo::program::{ProgramKind, Role};
-use elbo::{Limits, LoadError, Model, Nats, Noise, ProgramInfo, SessionError, VectorInfo};
+use elbo::{Limits, LoadError, Model, Nats, Noise, ProgramInfo, Session, SessionError, VectorInfo};
 use rand_core::Rng;
 use rayon::prelude::*;
 use std::io;
@@ -111,6 +111,19 @@ impl<'b> Runner<'b> {
         Self { model: *model, arena: HostArena::new(model) }
     }
 
+    /// The model.
+    pub fn model(&self) -> &Model<'b> {
+        &self.model
+    }
+
+    /// A session in the reserved memory.
+    ///
+    /// # Errors
+    /// None: the memory is as large as the model needs.
+    pub fn session(&mut self) -> Result<Session<'b, '_>, SessionError> {
+        self.model.session(self.arena.as_mut_slice())
+    }
+
     /// Runs the program of this kind once. `inputs` are at the scales that the program declares, and values outside its
     /// ranges are clamped. A program that draws no noise leaves `noise` unchanged.
     ///
@@ -172,7 +185,9 @@ pub fn quantize_row(model: &Model<'_>, x: &[f32]) -> Vec<i16> {
 pub fn inputs_with(row: &[i16], kind: ProgramKind, info: &ProgramInfo, rng: &mut impl Rng) -> Vec<Vec<i16>> {
     let of_input = |(role, vector): (&Role, &VectorInfo)| match role {
         Role::Data => row.to_vec(),
-        Role::Latent | Role::Class | Role::Mask => (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect(),
+        Role::Features | Role::Latent | Role::Class | Role::Mask => {
+            (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect()
+        }
     };
     kind.input_roles().iter().zip(info.inputs.iter().flatten()).map(of_input).collect()
 }

@@ -6,7 +6,7 @@
 //! representation and returns the next:
 //!
 //! ```text
-//! graph -> fold -> calibrate -> scales -> quantize -> plan -> assemble -> the runtime's proof
+//! graph -> fold -> calibrate -> front -> scales -> quantize -> plan -> assemble -> the runtime's proof
 //! ```
 //!
 //! [`host`] runs a blob with the same runtime as a board. [`fidelity`] measures the cost of quantisation.
@@ -14,20 +14,26 @@
 pub mod assemble;
 pub mod calibrate;
 mod compile;
+mod explain;
 pub mod fidelity;
 pub mod fold;
+pub mod front;
 pub mod graph;
+mod held_out;
 pub mod host;
 mod likelihood;
 pub mod plan;
 mod quantile;
 pub mod quantize;
+pub mod rate;
 pub mod report;
 pub mod roc;
 pub mod scales;
 pub mod stimulus;
 
 pub use compile::{CompileError, Compiled, ModelDescription, Options, compile};
+pub use explain::Explanation;
 pub use graph::{DenseLayer, FloatModel};
+pub use held_out::{HeldOut, HeldOutScores, SCORES};
 pub use likelihood::{Likelihood, UnknownLikelihood};
 pub use quantile::quantile;

@@ -3,7 +3,7 @@
 //! 8-bit rounding.
 
 use crate::assemble::QuantizedMatrix;
-use crate::graph::{DenseLayer, FloatModel, Immediate};
+use crate::graph::{DenseLayer, FloatModel, Immediate, Node};
 use crate::stimulus::InputRange;
 use elbo::bounds::FULL;
 use elbo::coupling::CouplingStack;
@@ -34,7 +34,7 @@ impl WeightBits {
         let weights: usize = model.layers.iter().map(|layer| layer.w.len()).sum();
         match data {
             InputRange::Real(_) if weights <= Self::MOST_BY_DEFAULT => Self::Sixteen,
-            InputRange::Real(_) | InputRange::Unit => Self::Eight,
+            InputRange::Real(_) | InputRange::Unit | InputRange::Samples(_) => Self::Eight,
         }
     }
 }
@@ -117,12 +117,14 @@ pub fn quantize_model(model: &FloatModel, scales: &[LayerScale], bits: WeightBit
     Matrices { all, remainders }
 }
 
-/// Whether a layer has a remainder after rounding to 8 bits. A row of a single weight has none, because the row has a
-/// scale of its own. All phases of a convolution are treated alike.
+/// Whether a layer has a remainder after rounding to 8 bits. A row whose weights are all equal, or a single one, has none,
+/// because the row has a scale of its own. All phases of a convolution are treated alike.
 fn leaves_remainder(model: &FloatModel, layer: usize) -> bool {
     let mut nodes = model.programs.iter().flat_map(|program| &program.nodes);
-    let convolved = nodes.any(|node| node.opcode() == Some(Opcode::Conv) && node.layers().contains(&layer));
-    convolved || model.layers[layer].inp > 1
+    let several = |node: &Node| node.opcode() == Some(Opcode::Conv) && node.layers().len() > 1;
+    let phases = nodes.any(|node| several(node) && node.layers().contains(&layer));
+    let layer = &model.layers[layer];
+    phases || layer.w.chunks(layer.inp.max(1)).any(|row| row.iter().any(|w| *w != row[0]))
 }
 
 /// The weights and biases of `layer` minus those of the rounded `matrix`.

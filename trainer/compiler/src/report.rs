@@ -2,20 +2,22 @@
 //! program.
 
 use crate::compile::Compiled;
+use crate::held_out::SCORES;
+use crate::rate::percent;
 use elbo::coupling::CouplingStack;
 use elbo::front::{Bands, Statistic};
 use elbo::kernel::ConvGeometry;
 use elbo::program::{
     Cost, Immediate, Matrix, NO_TENSOR, OP_WORDS, Op, Opcode, ProgramKind, ProgramRecord, Tensor, op_cost,
 };
-use elbo::{Model, Nats, Quantile, ScoreQuantiles};
+use elbo::{Calibration, LoadError, Model, Nats, Rate};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
 
 /// Instructions per multiply-accumulate and per other step, and the same two in a stack of couplings with tanh. They
 /// were measured by `cargo xtask bench` (the latter with `--model`) and are used only for estimates.
-const M4: [f64; 4] = [1.2, 40.0, 4.4, 200.0];
-const M0: [f64; 4] = [4.4, 80.0, 11.8, 365.0];
+const M4: [f64; 4] = [1.2, 3.8, 4.4, 200.0];
+const M0: [f64; 4] = [4.4, 9.2, 11.8, 365.0];
 
 /// Report on the layers.
 pub fn layers(compiled: &Compiled) -> String {
@@ -77,25 +79,37 @@ pub fn costs(model: &Model<'_>, blob_bytes: usize) -> String {
     text
 }
 
-/// The quantiles of the score on held-out rows, one clause for each. Those that the rows did not support are named with the
-/// number of rows that they need.
-pub fn thresholds(quantiles: &ScoreQuantiles) -> String {
-    let share = |quantile: &Quantile| format!("{} %", f64::from(quantile.per_mille()) / 10.0);
-    let known = Quantile::ALL.iter().filter_map(|quantile| Some((share(quantile), quantiles.get(*quantile)?)));
-    let known: Vec<String> = known.map(|(share, nats)| format!("{share} {nats}")).collect();
-    let absent = Quantile::ALL.iter().filter(|quantile| quantiles.get(**quantile).is_none());
-    let absent: Vec<String> =
-        absent.map(|quantile| format!("{} needs {} rows", share(quantile), quantile.least_rows())).collect();
-    if known.is_empty() {
-        return "no thresholds: there were too few held-out rows (validation rows). Give more rows, or train with a larger \
-                --validation-fraction. A firmware gets None and must not alarm by this model."
-            .to_owned();
+/// What the calibrations of a model's scores support, two lines for each program that scores; empty if none does.
+///
+/// # Errors
+/// The description cannot be decoded.
+pub fn calibrations(model: &Model<'_>) -> Result<String, LoadError> {
+    let calibrations = model.meta()?.calibrations;
+    let scoring = SCORES.into_iter().filter(|kind| model.program(*kind).is_some());
+    let lines: Vec<String> = scoring
+        .filter_map(|kind| Some(format!("{}: {}\n", kind.name(), calibration(&calibrations.get(kind)?))))
+        .collect();
+    if lines.is_empty() && SCORES.iter().any(|kind| model.program(*kind).is_some()) {
+        return Ok(
+            "no calibration: there were no held-out rows of normal running, so that no score has a p-value and no \
+                   false-alarm rate a threshold. A firmware must not alarm by this model. Train with a \
+                   --calibration-fraction above 0, or with --calibration-folds.\n"
+                .to_owned(),
+        );
     }
-    let mut text = format!("thresholds, nats: this share of the held-out rows scores lower: {}", known.join("  "));
-    if !absent.is_empty() {
-        let _ = write!(text, "\ntoo few held-out rows for the others: {}", absent.join(", "));
-    }
-    text
+    Ok(lines.concat())
+}
+
+/// The number of rows, the smallest p-value, and the thresholds of three false-alarm rates.
+fn calibration(of: &Calibration<'_>) -> String {
+    let smallest = of.smallest();
+    let least = Rate::new(smallest.numerator(), smallest.denominator()).map(percent).unwrap_or_default();
+    let clause = |rate: Rate| match of.threshold(rate) {
+        Ok(nats) => format!("{} from {nats}", percent(rate)),
+        Err(few) => format!("{} needs {} rows", percent(rate), few.needed),
+    };
+    let clauses = [Rate::ONE_IN_10, Rate::ONE_IN_100, Rate::ONE_IN_1000].map(clause).join("; ");
+    format!("calibrated with {} held-out rows, p at least {smallest} ({least})\n  false alarms: {clauses}", of.rows())
 }
 
 /// The lines that a firmware with this model needs: the dependency with its features, and the limit of its loading.
@@ -244,14 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn absent_thresholds_are_said_with_the_rows_that_they_need() {
-        let nats = |whole: i64| Some(Nats::from_bits(whole << 16));
-        let text = thresholds(&ScoreQuantiles::new([nats(1), nats(2), nats(3), None, None]));
-        assert!(text.contains("95 % 3.000") && text.contains("99 % needs 100 rows, 99.9 % needs 1000 rows"), "{text}");
-        let text = thresholds(&ScoreQuantiles::NONE);
-        assert!(text.starts_with("no thresholds") && text.contains("--validation-fraction"), "{text}");
-        let text = thresholds(&ScoreQuantiles::new([1, 2, 3, 4, 5].map(nats)));
-        assert!(text.ends_with("99.9 % 5.000"), "{text}");
+    fn rates_that_are_not_supported_are_said_with_the_rows_that_they_need() {
+        let mut scores: Vec<Nats> = (1..=144).map(|nats| Nats::from_bits(nats << 16)).collect();
+        let mut buffer = vec![0; Calibration::room(scores.len())];
+        let text = calibration(&Calibration::of_scores(&mut scores, &mut buffer).expect("room"));
+        assert!(text.contains("with 144 held-out rows, p at least 1/145 (0.69 %)"), "{text}");
+        assert!(text.ends_with("10 % from 131.000; 1 % from 144.000; 0.1 % needs 999 rows"), "{text}");
     }
 
     fn stack() -> CouplingStack {

@@ -16,7 +16,7 @@ use crate::quantize::{LayerScale, finest_output};
 use crate::stimulus::InputRange;
 
 /// Headroom above the largest observed value, so that other inputs seldom saturate.
-const HEADROOM: f32 = 1.25;
+pub(crate) const HEADROOM: f32 = 1.25;
 /// Scale of pixels, masks and classes: Q1.14.
 const UNIT_FRAC: u32 = 14;
 /// Fractional bits of nats.
@@ -49,6 +49,11 @@ pub fn input_format(kind: ProgramKind, slot: usize, data: InputRange) -> (u32, u
         Role::Data => match data {
             InputRange::Unit => unit,
             InputRange::Real(range) => (finest(range), FULL - 1),
+            InputRange::Samples(_) => (0, FULL - 1),
+        },
+        Role::Features => match data {
+            InputRange::Unit => unit,
+            InputRange::Real(range) | InputRange::Samples(range) => (finest(range), FULL - 1),
         },
         Role::Class | Role::Mask => unit,
     }
@@ -298,8 +303,11 @@ fn share_ends(programs: &[Analysis<'_>], nodes: &mut [Vec<u32>], data: InputRang
             let (program, kind) = (analysis.program, analysis.program.kind);
             let inputs = program.nodes.iter().enumerate().filter(|(_, node)| node.is_input()).map(|(node, _)| node);
             let roles = kind.input_roles().iter().zip(inputs);
-            ends.extend(roles.filter(|(role, _)| **role == wanted).map(|(_, node)| (at, node)));
-            if kind.output_role() == Some(wanted) {
+            // A front end makes the rows that programs write of the samples that they read.
+            let samples = matches!(data, InputRange::Samples(_)) && wanted == Role::Data;
+            let read = if samples { Role::Features } else { wanted };
+            ends.extend(roles.filter(|(role, _)| **role == read).map(|(_, node)| (at, node)));
+            if kind.output_role().is_some_and(|role| role == wanted || role == read) {
                 ends.push((at, program.outputs[0]));
             }
         }

@@ -15,6 +15,8 @@ pub enum InputRange {
     Unit,
     /// Real numbers within this magnitude. Larger values are clamped.
     Real(f32),
+    /// Whole numbers of 16 bits, of which a [front end](crate::front) makes real numbers within this magnitude.
+    Samples(f32),
 }
 
 impl InputRange {
@@ -47,12 +49,13 @@ pub fn fill_normal(rng: &mut Xoshiro128PlusPlus, out: &mut [f32]) {
 }
 
 /// Inputs for run `index` of a program: the row `x`, the classes in turn, a latent from the prior, and half of the row
-/// observed.
+/// observed. Where `x` is a window of samples, features are drawn like a latent.
 pub fn inputs(program: &FloatProgram, x: &[f32], index: usize, rng: &mut Xoshiro128PlusPlus) -> Vec<Vec<f32>> {
     let lengths = program.nodes.iter().filter(|node| node.is_input()).map(|node| node.len);
     let of_input = |(role, len): (&Role, usize)| match role {
         Role::Data => x.to_vec(),
-        Role::Latent => {
+        Role::Features if x.len() == len => x.to_vec(),
+        Role::Latent | Role::Features => {
             let mut z = vec![0.0; len];
             fill_normal(rng, &mut z);
             z

@@ -9,7 +9,7 @@ use elbo_compiler::fidelity::paired;
 use elbo_compiler::graph::{Builder, DenseLayer, FloatModel, FloatProgram, Immediate, NodeId};
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::stimulus::{InputRange, generator};
-use elbo_compiler::{Likelihood, ModelDescription, Options, compile};
+use elbo_compiler::{HeldOut, Likelihood, ModelDescription, Options, compile};
 use rand_core::Rng;
 
 /// Elements of an operand.
@@ -81,6 +81,8 @@ fn options(len: usize) -> Options {
         importance: 0,
         packing: Packing::RowMajor,
         weight_bits: Some(WeightBits::Eight),
+        front: None,
+        example: None,
         seed: 1,
     }
 }
@@ -94,7 +96,8 @@ fn integers_are_close_to_the_float_graph() {
     let options = options(3 * LEN);
     for opcode in Opcode::ALL.into_iter().filter(|opcode| takes_vectors(*opcode)) {
         let float = FloatModel { programs: vec![program(opcode)], ..FloatModel::default() };
-        let compiled = compile(float, &description, &rows, &[], &options).unwrap_or_else(|e| panic!("{opcode:?}: {e}"));
+        let compiled = compile(float, &description, &rows, HeldOut::Rows(&[]), &options)
+            .unwrap_or_else(|e| panic!("{opcode:?}: {e}"));
         let pairs = paired(&compiled, ProgramKind::ScoreMonteCarlo, &rows, 3).expect("a program that runs");
         let scores: Vec<[f64; 2]> = pairs.iter().map(|pair| pair.scalars).collect();
         for &[float, integer] in &scores {
@@ -138,7 +141,8 @@ fn a_front_end_is_close_to_the_float_graph() {
     for bands in [None, layout(Taper::Hann, true), layout(Taper::Hann, false), layout(Taper::Rectangular, true)] {
         let float =
             FloatModel { layers: vec![edges.clone()], layer_names: vec!["edges".into()], programs: vec![front(bands)] };
-        let compiled = compile(float, &description(24000.0), &rows, &[], &options(WINDOW)).expect("a front end");
+        let compiled =
+            compile(float, &description(24000.0), &rows, HeldOut::Rows(&[]), &options(WINDOW)).expect("a front end");
         for pair in paired(&compiled, ProgramKind::Score, &rows, 3).expect("a program that runs") {
             let [float, integer] = pair.scalars;
             assert!((float - integer).abs() < 0.03, "{bands:?}: {float} {integer}");

@@ -2,10 +2,12 @@
 
 use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
+use elbo_compiler::front::{Front, identity};
+use elbo_compiler::graph::FloatProgram;
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{Compiled, FloatModel, ModelDescription, Options};
+use elbo_compiler::{Compiled, FloatModel, HeldOut, HeldOutScores, Likelihood, ModelDescription, Options};
 
-use crate::data::{Dataset, WIDEST};
+use crate::data::{Dataset, Split, WIDEST};
 use crate::model::Model;
 use crate::nn::Rng;
 use crate::rows::model_rows;
@@ -64,9 +66,9 @@ pub struct CompileOptions {
     pub monte_carlo_samples: Option<usize>,
     /// Replaces [`ExportRecipe::importance_samples`].
     pub importance_samples: Option<usize>,
-    /// Number of train rows for the calibration.
+    /// Number of train rows with which the scales are calibrated.
     pub calibration_rows: usize,
-    /// Seed of the binarisation, of the noise of the calibration and of the self-test.
+    /// Seed of the binarisation, of the noise of both calibrations and of the self-test.
     pub seed: u64,
 }
 
@@ -103,8 +105,7 @@ pub struct Compilation {
     pub test: Vec<Vec<f32>>,
 }
 
-/// Compiles a model. It is calibrated with the train rows of `dataset`, and the quantiles of its score are those of the
-/// validation rows.
+/// Compiles a model. Its scales are calibrated with the train rows of `dataset`, and its scores with the calibration rows.
 ///
 /// # Errors
 /// Every variant of [`CompileError`].
@@ -115,17 +116,33 @@ pub fn compile(
     export: &ExportRecipe,
     options: &CompileOptions,
 ) -> Result<Compilation, CompileError> {
+    compile_calibrated(model, names, dataset, export, options, None)
+}
+
+/// As [`compile`], but the scores are calibrated with `scores` if there are any.
+///
+/// # Errors
+/// Every variant of [`CompileError`].
+pub(crate) fn compile_calibrated(
+    model: &dyn Model,
+    names: Names<'_>,
+    dataset: &Dataset,
+    export: &ExportRecipe,
+    options: &CompileOptions,
+    scores: Option<&HeldOutScores>,
+) -> Result<Compilation, CompileError> {
     let mut export = export.clone();
     export.monte_carlo_samples = options.monte_carlo_samples.unwrap_or(export.monte_carlo_samples);
     export.importance_samples = options.importance_samples.or(export.importance_samples);
     export.complete(dataset.kind);
     export.check()?;
-    let float = lowered(model, &export, options.programs.as_deref())?;
+    let float = lowered(model, &export, options.programs.as_deref(), dataset.front.as_ref())?;
     let (likelihood, seed) = (model.likelihood(), options.seed);
     let mut calibration = model_rows(&dataset.train, likelihood, seed);
     calibration.truncate(options.calibration_rows);
-    let held_out = model_rows(&dataset.validation, likelihood, seed.wrapping_add(1));
-    let mut test = model_rows(&dataset.test, likelihood, seed.wrapping_add(2));
+    let rows = program_rows(dataset, &dataset.calibration, likelihood, seed.wrapping_add(1));
+    let held_out = scores.map_or(HeldOut::Rows(&rows), HeldOut::Scores);
+    let mut test = program_rows(dataset, &dataset.test, likelihood, seed.wrapping_add(2));
     if dataset.train.n == 0 {
         // A model that learns from an energy is calibrated with its own draws.
         let Some(sampler) = model.capabilities().sampler else {
@@ -144,7 +161,12 @@ pub fn compile(
     let description = ModelDescription {
         family: names.family.to_owned(),
         likelihood,
-        data: if dataset.train.n == 0 { model.data_range() } else { model.data_range().with_headroom(&calibration) },
+        // A front end limits what it computes.
+        data: if dataset.train.n == 0 || dataset.front.is_some() {
+            model.data_range()
+        } else {
+            model.data_range().with_headroom(&calibration)
+        },
         latent: model.latent(),
         classes: model.classes(),
     };
@@ -157,9 +179,14 @@ pub fn compile(
         importance: draws(ProgramKind::ScoreImportance, export.importance_samples.unwrap_or(0)),
         packing: options.packing,
         weight_bits: options.weight_bits.or(export.weight_bits),
+        front: dataset.front.clone(),
+        example: dataset
+            .front
+            .as_ref()
+            .and_then(|_| program_rows(dataset, &dataset.train, likelihood, seed).into_iter().next()),
         seed,
     };
-    let compiled = elbo_compiler::compile(float, &description, &calibration, &held_out, &options);
+    let compiled = elbo_compiler::compile(float, &description, &calibration, held_out, &options);
     let compiled = compiled.map_err(|source| match source {
         elbo_compiler::CompileError::Plan(_) if dataset.dim > WIDEST => CompileError::Wide { width: dataset.dim },
         other => other.into(),
@@ -167,11 +194,19 @@ pub fn compile(
     Ok(Compilation { compiled, test })
 }
 
+/// The rows of a split in the form in which the programs of a blob read them: with a front end the windows of samples.
+pub(crate) fn program_rows(dataset: &Dataset, split: &Split, likelihood: Likelihood, seed: u64) -> Vec<Vec<f32>> {
+    let Some(front) = &dataset.front else { return model_rows(split, likelihood, seed) };
+    let windows = split.windows.chunks_exact(front.samples().max(1));
+    windows.map(|window| window.iter().map(|sample| f32::from(*sample)).collect()).collect()
+}
+
 /// The programs of a model in floating point: those that are asked for, without the scores that take no draws.
 fn lowered(
     model: &dyn Model,
     export: &ExportRecipe,
     wanted: Option<&[ProgramKind]>,
+    front: Option<&Front>,
 ) -> Result<FloatModel, CompileError> {
     let [monte_carlo, importance] = [export.monte_carlo_samples, export.importance_samples.unwrap_or(0)];
     // A loop has at least one iteration. A score without draws is lowered like one with a draw, and then left out.
@@ -181,6 +216,13 @@ fn lowered(
         ..export.clone()
     };
     let mut float = model.lower(&least)?;
+    if let Some(front) = front {
+        // A mask of features means nothing for windows of samples.
+        float.programs.retain(|program| program.kind != ProgramKind::Impute);
+        float.programs.push(identity(front.len()));
+        let score = float.program(ProgramKind::Score).cloned();
+        float.programs.extend(score.map(|score| FloatProgram { kind: ProgramKind::ScoreFeatures, ..score }));
+    }
     let available: Vec<&str> = float.programs.iter().map(|program| program.kind.name()).collect();
     let available = available.join(", ");
     let scores = [

@@ -1,8 +1,8 @@
 //! Recipes. A recipe determines a training run completely. As a file it is TOML with every default written out.
 //!
 //! A recipe names its model family. The options of the family are in a table with the family's name. The tables
-//! `[data]`, `[train]` and `[export]` exist for every family. [`mod@table`] derives the list of all fields from the
-//! types that hold them.
+//! `[data]`, `[front]`, `[train]`, `[calibration]` and `[export]` exist for every family. [`mod@table`] derives the list of
+//! all fields from the types that hold them.
 
 pub mod table;
 
@@ -10,10 +10,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::data::{DataError, Dataset, Reading, Split};
+use crate::data::{DataError, DataOptions, Dataset, FrontRecipe, Reading, Split};
 use crate::family::{self, Family};
 use crate::model::Model;
-use crate::settings::{DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, DataShape, ExportRecipe, RecipeError, Shared, TrainRecipe};
 
 /// Name and TOML text of the built-in recipes of all families.
 pub fn built_in() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -33,10 +33,14 @@ pub struct Recipe {
     pub name: String,
     /// The data set. Its `spec` is empty if the family learns from an energy instead of data.
     pub data: DataRecipe,
+    /// What is computed from windows of recordings before the model learns.
+    pub front: FrontRecipe,
     /// The family with the options of its own table.
     pub family: Family,
     /// The settings of the optimisation.
     pub train: TrainRecipe,
+    /// The calibration of the scores.
+    pub calibration: CalibrationRecipe,
     /// The settings of `elbo compile`.
     pub export: ExportRecipe,
 }
@@ -48,13 +52,18 @@ impl Serialize for Recipe {
             name: &'r str,
             family: &'static str,
             data: &'r DataRecipe,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            front: Option<&'r FrontRecipe>,
             #[serde(flatten)]
             options: &'r Family,
             train: &'r TrainRecipe,
+            calibration: &'r CalibrationRecipe,
             export: &'r ExportRecipe,
         }
-        let Self { name, data, family, train, export } = self;
-        Written { name, family: family.name(), data, options: family, train, export }.serialize(serializer)
+        let Self { name, data, front, family, train, calibration, export } = self;
+        let front = Some(front).filter(|front| **front != FrontRecipe::default());
+        let (family, options) = (family.name(), family);
+        Written { name, family, data, front, options, train, calibration, export }.serialize(serializer)
     }
 }
 
@@ -79,8 +88,10 @@ impl Recipe {
         Self {
             name: (entry.recipe_name)(&name),
             data: DataRecipe { spec: spec.to_owned(), ..DataRecipe::default() },
+            front: FrontRecipe::default(),
             family: (entry.default)(),
             train: (entry.train)(),
+            calibration: CalibrationRecipe::default(),
             export: (entry.export)(),
         }
     }
@@ -141,9 +152,15 @@ impl Recipe {
     /// `Invalid`, which names the field.
     pub fn check(&self) -> Result<(), RecipeError> {
         self.export.check()?;
+        self.calibration.check()?;
         if !(0.0..1.0).contains(&self.data.validation_fraction) {
             let expected = "a number from 0 up to but not including 1";
             return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));
+        }
+        if self.front.is_absent() && self.front != FrontRecipe::default() {
+            let expected =
+                "at least one of `spectrum`, `statistics` and `samples`, because other fields of [front] are set";
+            return Err(RecipeError::invalid("front.features", expected, "none; give --front spectrum, for example"));
         }
         self.train.check()?;
         self.family.check(self.shared())?;
@@ -170,7 +187,11 @@ impl Recipe {
     /// # Errors
     /// Every variant of [`DataError`].
     pub fn dataset_as(&self, reading: Option<Reading>) -> Result<Dataset, DataError> {
-        let load = || self.data.load_with(&self.data.options(self.family.learns_labels(), reading));
+        let load = || {
+            let front = Some(self.front.clone()).filter(|front| !front.is_absent());
+            let options = self.data.options(self.family.learns_labels(), reading);
+            self.data.load_with(&DataOptions { front, calibration: self.calibration.rows(), ..options })
+        };
         self.family.without_data().map_or_else(load, Ok)
     }
 

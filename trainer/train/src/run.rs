@@ -8,13 +8,14 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::arrays::arrays_from_bytes;
-use crate::compile::{Compilation, CompileError, CompileOptions, Names, compile};
+use crate::compile::{Compilation, CompileError, CompileOptions, Names, compile_calibrated};
 use crate::data::{DataError, Dataset, Reading};
 use crate::files::write_atomic;
 use crate::model::Model;
 use crate::recipe::Recipe;
 use crate::settings::{DataShape, RecipeError};
 
+mod folds;
 mod lock;
 mod results;
 mod train;
@@ -97,6 +98,27 @@ pub enum RunError {
         /// The checksum now.
         found: String,
     },
+    /// The data are split in another way than at the training.
+    #[error(
+        "{}: {found} train, validation and test rows, but the model was trained with {expected}; it was trained by another \
+         version, which kept other rows for the calibration: train again", path.display()
+    )]
+    SplitChanged {
+        /// The path of the folder.
+        path: PathBuf,
+        /// The numbers of rows at the time of the training.
+        expected: String,
+        /// Those now.
+        found: String,
+    },
+    /// A model that the calibration needs has not been trained.
+    #[error("{}: this model of the calibration is missing; train it with `elbo train --resume {}`", path.display(), run.display())]
+    FoldMissing {
+        /// The path of the file.
+        path: PathBuf,
+        /// The path of the folder.
+        run: PathBuf,
+    },
     /// The model cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -115,6 +137,9 @@ pub struct DataRecord {
     pub train_rows: usize,
     /// Number of validation rows.
     pub validation_rows: usize,
+    /// Number of calibration rows.
+    #[serde(default)]
+    pub calibration_rows: usize,
     /// Number of test rows.
     pub test_rows: usize,
     /// Number of classes: the largest label plus 1, or 0 if the data have no labels.
@@ -133,6 +158,7 @@ impl DataRecord {
             crc32: format!("{:08x}", dataset.crc32),
             train_rows: dataset.train.n,
             validation_rows: dataset.validation.n,
+            calibration_rows: dataset.calibration.n,
             test_rows: dataset.test.n,
             classes: dataset.classes(),
             reading: dataset.reading.clone(),
@@ -181,7 +207,7 @@ impl Run {
     /// Loads the data set, and checks that it is the one that the model was trained on.
     ///
     /// # Errors
-    /// `Data` and `DataChanged`.
+    /// `Data`, `DataChanged` and `SplitChanged`.
     pub fn dataset(&self) -> Result<Dataset, RunError> {
         let dataset = self.recipe.dataset_as(Some(self.data.reading.clone()))?;
         let found = format!("{:08x}", dataset.crc32);
@@ -191,6 +217,12 @@ impl Run {
                 expected: self.data.crc32.clone(),
                 found,
             });
+        }
+        let of = |train: usize, validation: usize, test: usize| format!("{train}, {validation} and {test}");
+        let expected = of(self.data.train_rows, self.data.validation_rows, self.data.test_rows);
+        let found = of(dataset.train.n, dataset.validation.n, dataset.test.n);
+        if found != expected {
+            return Err(RunError::SplitChanged { path: self.path.clone(), expected, found });
         }
         Ok(dataset)
     }
@@ -207,9 +239,13 @@ impl Run {
     /// # Errors
     /// `Io`, `Recipe` and `Content`.
     pub fn model(&self) -> Result<Box<dyn Model>, RunError> {
-        let path = self.path.join(MODEL);
-        let bytes = std::fs::read(&path).map_err(|source| RunError::Io { path: path.clone(), source })?;
-        let content = |reason| RunError::Content { path: path.clone(), reason };
+        self.load(&self.path.join(MODEL))
+    }
+
+    /// The model with the weights in a file.
+    fn load(&self, path: &Path) -> Result<Box<dyn Model>, RunError> {
+        let bytes = std::fs::read(path).map_err(|source| RunError::Io { path: path.to_owned(), source })?;
+        let content = |reason| RunError::Content { path: path.to_owned(), reason };
         let (arrays, _) = arrays_from_bytes(&bytes).map_err(content)?;
         let model = self.recipe.model(&self.shape())?;
         let load = || -> candle_core::Result<()> {
@@ -227,11 +263,12 @@ impl Run {
     /// them.
     ///
     /// # Errors
-    /// The errors of [`Run::dataset`] and [`Run::model`], and `Compile`.
+    /// The errors of [`Run::dataset`] and [`Run::model`], `FoldMissing` and `Compile`.
     pub fn compile(&self, options: &CompileOptions) -> Result<CompiledRun, RunError> {
         let (dataset, model) = (self.dataset()?, self.model()?);
         let names = Names { name: &self.recipe.name, family: self.recipe.family.name() };
-        let compilation = compile(&*model, names, &dataset, &self.recipe.export, options)?;
+        let scores = folds::scores(self, names, &dataset, options)?;
+        let compilation = compile_calibrated(&*model, names, &dataset, &self.recipe.export, options, scores.as_ref())?;
         Ok(CompiledRun { compilation, model, dataset })
     }
 }
@@ -297,6 +334,8 @@ fn readme(recipe: &Recipe) -> String {
          density.png             only for flows in two dimensions: the data or energy, the density of the model, and\n\
         \x20                       samples, on the square from -4 to 4, with the second column upwards\n\
          model.safetensors       the best weights; the weight of a layer is [out, in]\n\
+         fold-1.safetensors      and so on: the weights of models that were trained without a share of the rows, whose\n\
+        \x20                       scores then calibrate the score (only for calibration.folds above 0)\n\
          checkpoint.safetensors  weights, optimiser state, moving average and counters, for resuming the run\n\
          elbo.lock               locked while a process trains into this folder; holds the number of the process\n\n\
          Resume:     elbo train --resume THIS_FOLDER\n\
@@ -328,9 +367,10 @@ mod tests {
         }
         let run = Run::open(&out).unwrap();
         assert_eq!((run.data.test_rows, run.model().unwrap().input()), (360, 64));
-        assert_eq!(run.data.train_rows + run.data.validation_rows, 1437);
-        // The saved recipe also states the default that depends on the data.
+        assert_eq!(run.data.train_rows + run.data.validation_rows + run.data.calibration_rows, 1437);
+        // The saved recipe also states the defaults that depend on the data.
         recipe.export.importance_samples = Some(64);
+        recipe.calibration.folds = Some(0);
         assert_eq!(run.recipe, recipe);
     }
 

@@ -29,6 +29,10 @@ pub trait Observer {
     /// The data set is read; [`Dataset::notes`] say how.
     fn data(&mut self, _dataset: &Dataset) {}
 
+    /// The training of a further model begins, the one of this fold of so many: its scores of the rows that it has not seen
+    /// calibrate those of the model (see [`CalibrationRecipe`](crate::settings::CalibrationRecipe)).
+    fn fold(&mut self, _fold: usize, _folds: usize) {}
+
     /// The loop starts, or continues after `step` steps. It takes at most `steps` steps.
     fn begin(&mut self, _step: u64, _steps: u64) {}
 

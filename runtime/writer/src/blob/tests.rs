@@ -2,7 +2,7 @@ use super::*;
 use crate::MatrixError;
 use elbo::kernel::Packing;
 use elbo::program::Opcode;
-use elbo::{DataKind, Likelihood, Limits, LoadError, Model, Reading, ScoreQuantiles, SelfTest};
+use elbo::{Calibrations, DataKind, Likelihood, Limits, LoadError, Model, Reading, SelfTest};
 
 const LAYER: DenseLayer<'static> = DenseLayer {
     rows: 1,
@@ -26,7 +26,7 @@ fn meta(name: &str) -> Meta<'_> {
         importance_samples: 0,
         feature_mean: &[],
         feature_std: &[],
-        score_quantiles: ScoreQuantiles::NONE,
+        calibrations: Calibrations::default(),
         self_test: SelfTest { seed: 0, input: &[], digests: &[] },
     }
 }

@@ -38,7 +38,7 @@ fn blobs_that_are_cut_short_damaged_or_of_another_version() {
     refused(&written(dir.path(), "damaged.elbo", &damaged), &["the checksum does not match", "again"]);
     let mut future = golden.clone();
     future[4] += 1;
-    let reason = ["format version 5", "reads version 4", "compile it again", "update the runtime"];
+    let reason = ["format version 6", "reads version 5", "compile it again", "update the runtime"];
     refused(&written(dir.path(), "future.elbo", &future), &reason);
     refused(&written(dir.path(), "text.elbo", &[b'x'; 100]), &["not a blob", "`elbo compile`"]);
     refused(&dir.path().join("absent.elbo"), &["cannot be read"]);

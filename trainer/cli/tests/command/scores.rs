@@ -136,13 +136,49 @@ fn thresholds_that_the_rows_do_not_support_are_absent() {
         let blob = model(&folder, count, &[&QUICK[..], more].concat());
         succeeds(&["inspect", text(&blob)])
     };
-    let said = inspected("none", 200, &["--validation-fraction", "0"]);
-    assert!(said.contains("no thresholds") && !said.contains("0.000"), "{said}");
+    let said = inspected("none", 200, &["--calibration-fraction", "0"]);
+    assert!(said.contains("no calibration") && !said.contains("0.000"), "{said}");
     let said = inspected("two", 2, &[]);
-    assert!(said.contains("no thresholds"), "{said}");
-    // A tenth of 600 rows is test rows, and another tenth is held out.
-    let said = inspected("sixty", 600, &[]);
-    assert!(said.contains("95 % ") && said.contains("99 % needs 100 rows, 99.9 % needs 1000 rows"), "{said}");
+    assert!(said.contains("no calibration"), "{said}");
+    // A tenth of 600 rows is test rows, another tenth is validation rows, and a third tenth is held out.
+    let said = inspected("sixty", 600, &["--calibration-folds", "0"]);
+    assert!(said.contains("score: calibrated with 60 held-out rows, p at least 1/61 (1.64 %)"), "{said}");
+    assert!(said.contains("score_monte_carlo: calibrated with 60 held-out rows"), "{said}");
+    assert!(said.contains("10 % from ") && said.contains("1 % needs 99 rows; 0.1 % needs 999 rows"), "{said}");
+    // In folds, all train and validation rows calibrate.
+    let said = inspected("folds", 600, &[]);
+    assert!(said.contains("score: calibrated with 540 held-out rows") && said.contains("1 % from "), "{said}");
+}
+
+#[test]
+fn rows_alarm_at_the_rate_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = model(dir.path(), 600, &QUICK);
+    // Half of the rows are normal, the others are far away.
+    let data = rows(&dir.path().join("new.csv"), 200, |i| if i % 2 == 0 { 0.0 } else { 3.0 });
+    let plain = scored(&blob, &data, &[]);
+    let with_p = scored(&blob, &data, &["--p-values"]);
+    let judged = scored(&blob, &data, &["--false-alarms", "1%"]);
+    assert_eq!(with_p[0], ["row", "negative_elbo_nats", "p"]);
+    assert_eq!(judged[0], ["row", "negative_elbo_nats", "p", "alarm"]);
+    for ((plain, with_p), judged) in plain.iter().zip(&with_p).zip(&judged).skip(1) {
+        assert_eq!((&plain[..], &with_p[..]), (&judged[..2], &judged[..3]));
+        assert_eq!(judged[3] == "1", judged[2].parse::<f64>().unwrap() <= 0.01, "{judged:?}");
+    }
+    let alarms =
+        |part: usize| judged.iter().skip(1).enumerate().filter(|(at, row)| at % 2 == part && row[3] == "1").count();
+    assert!(alarms(0) <= 6 && alarms(1) == 100, "{} and {}", alarms(0), alarms(1));
+    // A rate in a time, for a row every five minutes: 1 in 288.
+    let said = succeeds(&["score", text(&blob), "--data", text(&data), "--false-alarms", "1/day", "--period", "5m"]);
+    assert!(said.contains("at a false-alarm rate of 0.347 %"), "{said}");
+    let score = ["score", text(&blob), "--data", text(&data), "--false-alarms"];
+    fails(&[&score[..], &["1/day"]].concat(), &["1/day", "--period"]);
+    fails(&[&score[..], &["0.1%"]].concat(), &["needs 999 calibration rows", "there are 540", "1/541"]);
+    fails(&[&score[..], &["often"]].concat(), &["often", "0.1%"]);
+    let none = dir.path().join("none");
+    std::fs::create_dir(&none).unwrap();
+    let blob = model(&none, 200, &[&QUICK[..], &["--calibration-fraction", "0"]].concat());
+    fails(&["score", text(&blob), "--data", text(&data), "--p-values"], &["no calibration", "--calibration-folds"]);
 }
 
 /// 0 and too large numbers are told in one line by every option that counts.

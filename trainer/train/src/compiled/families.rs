@@ -7,7 +7,7 @@ use elbo::program::{Opcode, ProgramKind};
 use elbo_compiler::Likelihood;
 use elbo_compiler::fidelity::{Labels, fidelity, paired};
 use elbo_compiler::quantize::WeightBits;
-use elbo_compiler::{CompileError, Compiled, ModelDescription, Options, compile};
+use elbo_compiler::{CompileError, Compiled, HeldOut, ModelDescription, Options, compile};
 
 use super::run_graph;
 use crate::data::Kind;
@@ -59,6 +59,8 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         classes: model.classes(),
     };
     let options = Options {
+        front: None,
+        example: None,
         name: "test".into(),
         shape: [1, model.input() as u16],
         standardise: None,
@@ -69,7 +71,7 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         weight_bits: Some(weight_bits),
         seed: 1,
     };
-    compile(model.lower(&export).unwrap(), &description, rows, rows, &options)
+    compile(model.lower(&export).unwrap(), &description, rows, HeldOut::Rows(rows), &options)
 }
 
 /// All programs of the integer model against the float graph, within these many nats and steps of the output's scale.

@@ -8,7 +8,7 @@ use elbo_compiler::fidelity::{Labels, fidelity};
 use elbo_compiler::host::{HostArena, quantize};
 use elbo_compiler::quantize::WeightBits;
 use elbo_compiler::stimulus::InputRange;
-use elbo_compiler::{CompileError, Compiled, Likelihood, ModelDescription, Options, compile};
+use elbo_compiler::{CompileError, Compiled, HeldOut, Likelihood, ModelDescription, Options, compile};
 use rand::{RngExt, SeedableRng};
 
 use crate::family::vae::{Vae, VaeSpec};
@@ -27,7 +27,7 @@ fn compile_random(spec: &VaeSpec, rows: &[Vec<f32>], options: &Options) -> Resul
     };
     let description =
         ModelDescription { family: "vae".into(), likelihood: spec.likelihood, data, latent: spec.latent, classes: 0 };
-    compile(float, &description, rows, rows, options)
+    compile(float, &description, rows, HeldOut::Rows(rows), options)
 }
 
 fn rows(spec: &VaeSpec, n: usize) -> Vec<Vec<f32>> {
@@ -48,6 +48,8 @@ fn compiled(
     let spec = VaeSpec { input: 37, hidden: hidden.to_vec(), latent: 6, activation, likelihood };
     let rows = rows(&spec, 64);
     let options = Options {
+        front: None,
+        example: None,
         name: "test".into(),
         shape: [1, 37],
         standardise: None,
@@ -125,6 +127,8 @@ fn nothing_to_calibrate_with_is_an_error() {
         likelihood: Likelihood::Bernoulli,
     };
     let options = Options {
+        front: None,
+        example: None,
         name: "empty".into(),
         shape: [1, 3],
         standardise: None,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use elbo_compiler::front::Front;
+
 use super::WIDEST;
 use super::columns::quoted;
 use super::error::DataError;
@@ -27,6 +29,8 @@ pub struct Dataset {
     pub train: Split,
     /// Rows to choose by; may be empty.
     pub validation: Split,
+    /// Rows that say how rare a score is; may be empty.
+    pub calibration: Split,
     /// Rows to report on; may be empty.
     pub test: Split,
     /// How the rows were read: what a model keeps so that others are read alike.
@@ -38,6 +42,8 @@ pub struct Dataset {
     /// CRC-32 of the source's unpacked bytes (the same for `x.csv` and `x.csv.gz`); of several
     /// files, one after the other: train images, train labels, test images, test labels.
     pub crc32: u32,
+    /// What makes the rows from windows of samples; `None` if the rows are those of the source.
+    pub front: Option<Front>,
 }
 
 impl Dataset {
@@ -51,11 +57,13 @@ impl Dataset {
             dim,
             train: Split::default(),
             validation: Split::default(),
+            calibration: Split::default(),
             test: Split::default(),
             reading: Reading { shape: [1, dim], ..Reading::default() },
             ids: None,
             notes: Vec::new(),
             crc32: 0,
+            front: None,
         }
     }
 
@@ -85,7 +93,7 @@ impl Dataset {
     /// Number of classes: one more than the largest label; 0 without labels.
     #[must_use]
     pub fn classes(&self) -> usize {
-        let splits = [&self.train, &self.validation, &self.test];
+        let splits = [&self.train, &self.validation, &self.calibration, &self.test];
         let labels = splits.into_iter().filter_map(|split| split.labels.as_ref()).flatten();
         labels.max().map_or(0, |largest| *largest as usize + 1)
     }
@@ -158,7 +166,7 @@ impl<'a> Source<'a> {
                 self.path.display()
             ));
         }
-        let mut indices = split::assign(self.path, n, self.parts.as_deref(), options)?;
+        let mut indices = split::assign(self.path, n, self.parts.as_deref(), kind, options)?;
         self.leave_out(&mut indices, options)?;
         let mut record = std::mem::take(&mut self.record);
         if kind == Kind::Image {
@@ -191,23 +199,24 @@ impl<'a> Source<'a> {
             None => value as f32,
         };
         let gather = |rows: &[usize]| Split::gather(&values, dim, labels, rows, scale);
-        let (train, validation, test) = (gather(&indices.train), gather(&indices.validation), gather(&indices.test));
         Ok(Dataset {
             name: self.name,
             kind,
             shape,
             dim,
-            train,
-            validation,
-            test,
+            train: gather(&indices.train),
+            validation: gather(&indices.validation),
+            calibration: gather(&indices.calibration),
+            test: gather(&indices.test),
             reading: record,
             ids: self.ids,
             notes: self.notes,
             crc32: self.crc32,
+            front: None,
         })
     }
 
-    /// Takes labelled anomalies out of the train and validation rows.
+    /// Takes labelled anomalies out of the train, validation and calibration rows.
     fn leave_out(&mut self, indices: &mut Indices, options: &DataOptions) -> Result<(), DataError> {
         let Some(labels) = self.labels.as_ref().filter(|_| options.leave_out_anomalies && self.marks) else {
             return Ok(());
@@ -215,14 +224,14 @@ impl<'a> Source<'a> {
         if !labels.mark_anomalies() {
             return Ok(());
         }
-        let held = |indices: &Indices| [indices.train.len(), indices.validation.len()];
+        let held = |indices: &Indices| [indices.train.len(), indices.validation.len(), indices.calibration.len()];
         let before = held(indices);
-        for rows in [&mut indices.train, &mut indices.validation] {
+        for rows in [&mut indices.train, &mut indices.validation, &mut indices.calibration] {
             rows.retain(|row| labels.values[*row] == 0);
         }
         let after = held(indices);
-        let [train, validation] = [before[0] - after[0], before[1] - after[1]];
-        if train + validation == 0 {
+        let [train, validation, calibration] = [0, 1, 2].map(|part| before[part] - after[part]);
+        if train + validation + calibration == 0 {
             return Ok(());
         }
         if after[0] == 0 {
@@ -234,8 +243,8 @@ impl<'a> Source<'a> {
         }
         let column = self.record.label.as_ref().map_or_else(String::new, |name| format!(" in column `{name}`"));
         self.notes.push(format!(
-            "{}: {train} train and {validation} validation rows are left out: they are labelled 1{column}, an anomaly; \
-             --keep-anomalies keeps them",
+            "{}: {train} train, {validation} validation and {calibration} calibration rows are left out: they are labelled \
+             1{column}, an anomaly; --keep-anomalies keeps them",
             self.path.display()
         ));
         Ok(())

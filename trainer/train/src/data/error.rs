@@ -154,7 +154,7 @@ pub enum DataError {
     },
     /// A split field names no split.
     #[error(
-        "{}: line {line}, split column `{column}`: expected train, val, test or unused, found `{found}`",
+        "{}: line {line}, split column `{column}`: expected train, val, calibration, test or unused, found `{found}`",
         path.display()
     )]
     BadSplit {
@@ -425,6 +425,9 @@ pub enum DataError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The features of windows cannot be computed.
+    #[error("the features of the windows cannot be computed: {0}")]
+    Front(#[from] elbo_compiler::CompileError),
     /// Recordings cannot be read, or cut into windows.
     #[error(transparent)]
     Recording(#[from] super::recordings::RecordingError),

@@ -12,6 +12,7 @@ mod dataset;
 mod dialect;
 mod digits;
 mod error;
+mod front;
 mod header;
 mod idx;
 mod kind;
@@ -39,10 +40,11 @@ use columns::Columns;
 pub use dataset::Dataset;
 use dataset::Source;
 pub use error::DataError;
+pub use front::{BandScale, Cut, Features, FrontRecipe, StatisticName, TaperName};
 use kind::{Array, Element};
 pub use kind::{Colour, Kind};
 use labels::Labels;
-pub use options::{DataOptions, Reading};
+pub use options::{CalibrationRows, DataOptions, Reading};
 pub use scaling::{Scaling, Standardise};
 pub use split::{Part, Split};
 
@@ -62,6 +64,9 @@ const MAX_BYTES: u64 = 8 << 30;
 /// # Errors
 /// Every variant of [`DataError`].
 pub fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -> Result<Dataset, DataError> {
+    if options.front.is_some() || options.reading.as_ref().is_some_and(|reading| reading.cut.is_some()) {
+        return front::load(spec, data_dir, options);
+    }
     let data_dir = data_dir.map(Path::to_owned).or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
     match spec {
         "digits" => return digits::load(options),

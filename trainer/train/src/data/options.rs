@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::front::{Cut, FrontRecipe};
 use super::kind::{Colour, Kind};
 use super::scaling::{Scaling, Standardise};
 
@@ -22,7 +23,7 @@ pub struct DataOptions {
     /// labels; `-` for none. Columns named `label`, `anomaly` and `split` are never features. Without a header, columns
     /// are `c0`, `c1`...
     pub label_column: Option<String>,
-    /// Column of `train`, `val`, `test` and `unused`; by default `split`, where there is one.
+    /// Column of `train`, `val`, `calibration`, `test` and `unused`; by default `split`, where there is one.
     pub split_column: Option<String>,
     /// Columns that are neither features nor labels: names, times, text. One entry may hold several names with commas
     /// between; a name with a comma in it stands by itself or in double quotes.
@@ -36,6 +37,8 @@ pub struct DataOptions {
     /// Share of the train rows that is taken for validation, from their end after a seeded shuffle,
     /// where the source marks no validation rows; in \[0, 1).
     pub validation_fraction: f32,
+    /// The rows that are kept for the calibration of the scores, where the source marks none.
+    pub calibration: CalibrationRows,
     /// Seed of the shuffle.
     pub seed: u64,
     /// How the features of a table are scaled.
@@ -47,6 +50,8 @@ pub struct DataOptions {
     /// Leaves rows labelled 1 of a source whose labels are all 0 and 1 out of the train and validation rows: they are
     /// anomalies, which a model of the normal rows must not learn.
     pub leave_out_anomalies: bool,
+    /// What is computed from windows of recordings; `None` takes the rows of the source as they are.
+    pub front: Option<FrontRecipe>,
     /// What the model that will see the rows says of them. It decides instead of the options and the source: kind,
     /// shape, columns, labels, standardisation.
     pub reading: Option<Reading>,
@@ -67,13 +72,36 @@ impl Default for DataOptions {
             delimiter: None,
             decimal: None,
             validation_fraction: 0.1,
+            calibration: CalibrationRows::default(),
             seed: 0,
             scaling: Scaling::Standard,
             unsplit: false,
             id_column: None,
             leave_out_anomalies: false,
+            front: None,
             reading: None,
         }
+    }
+}
+
+/// The rows that neither train nor choose a model, so that their scores say how rare a score is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum CalibrationRows {
+    /// This share of the train rows, taken from them after a seeded shuffle; in \[0, 1).
+    Share(f32),
+    /// The same, but none of a table with few train rows.
+    ShareOfLarge {
+        /// The share, in \[0, 1).
+        share: f32,
+        /// A table with fewer train rows keeps them all for the training.
+        small: usize,
+    },
+}
+
+impl Default for CalibrationRows {
+    /// None.
+    fn default() -> Self {
+        Self::Share(0.0)
     }
 }
 
@@ -111,4 +139,7 @@ pub struct Reading {
     /// What was applied to a table; `None` for images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standardise: Option<Standardise>,
+    /// How recordings were cut into windows, for a model with a front end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
 }

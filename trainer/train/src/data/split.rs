@@ -6,7 +6,8 @@ use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::error::DataError;
-use super::options::DataOptions;
+use super::kind::Kind;
+use super::options::{CalibrationRows, DataOptions};
 use super::values::Values;
 
 /// Rows of one split.
@@ -20,6 +21,8 @@ pub struct Split {
     pub labels: Option<Vec<u32>>,
     /// The place of each row in the source, from 0; empty for rows that come from none.
     pub rows: Vec<usize>,
+    /// The window of samples of each row, one after another, where a front end makes the rows; else empty.
+    pub windows: Vec<i16>,
 }
 
 impl Split {
@@ -32,6 +35,17 @@ impl Split {
         assert!(i < self.n, "row {i} of {}", self.n);
         let dim = self.x.len() / self.n;
         &self.x[i * dim..(i + 1) * dim]
+    }
+
+    /// The window of samples of row `i`; empty if the rows are not made of windows.
+    ///
+    /// # Panics
+    /// If `i >= self.n`.
+    #[must_use]
+    pub fn window(&self, i: usize) -> &[i16] {
+        assert!(i < self.n, "row {i} of {}", self.n);
+        let len = self.windows.len() / self.n;
+        &self.windows[i * len..(i + 1) * len]
     }
 
     /// The rows `indices` of `x` (`[n, dim]`), in that order, each value as `scale` makes it of column and value.
@@ -47,7 +61,7 @@ impl Split {
             out.extend((0..dim).map(|column| scale(column, x.at(i * dim + column))));
         }
         let labels = labels.map(|l| indices.iter().map(|&i| l[i]).collect());
-        Self { x: out, n: indices.len(), labels, rows: indices.to_vec() }
+        Self { x: out, n: indices.len(), labels, rows: indices.to_vec(), windows: Vec::new() }
     }
 }
 
@@ -58,6 +72,8 @@ pub enum Part {
     Train,
     /// To choose by.
     Validation,
+    /// To say how rare a score is.
+    Calibration,
     /// To report on.
     Test,
     /// Nowhere.
@@ -70,6 +86,7 @@ impl Part {
         match text {
             "train" => Some(Self::Train),
             "val" | "valid" | "validation" => Some(Self::Validation),
+            "cal" | "calib" | "calibration" => Some(Self::Calibration),
             "test" => Some(Self::Test),
             "unused" => Some(Self::Unused),
             _ => None,
@@ -77,10 +94,12 @@ impl Part {
     }
 }
 
-/// Row indices of train, validation and test.
+/// Row indices of train, validation, calibration and test.
+#[derive(Default)]
 pub(super) struct Indices {
     pub train: Vec<usize>,
     pub validation: Vec<usize>,
+    pub calibration: Vec<usize>,
     pub test: Vec<usize>,
 }
 
@@ -101,9 +120,40 @@ fn share(n: usize, fraction: f64) -> usize {
     ((n as f64 * fraction).round() as usize).clamp(1, n - 1)
 }
 
+/// The share of the rows that calibrates, of which `train` are left to train.
+fn calibration_share(options: &DataOptions, kind: Kind, train: usize) -> Result<f64, DataError> {
+    let share = match options.calibration {
+        CalibrationRows::ShareOfLarge { small, .. } if kind == Kind::Table && train < small => 0.0,
+        CalibrationRows::Share(share) | CalibrationRows::ShareOfLarge { share, .. } => share,
+    };
+    if !(0.0..1.0).contains(&share) {
+        return Err(DataError::InvalidOption {
+            option: "calibration",
+            expected: "a share from 0 up to but not including 1",
+            found: share.to_string(),
+        });
+    }
+    Ok(f64::from(share))
+}
+
+/// Takes `count` random rows out of `train`, but not the last one. The others keep their order.
+fn set_aside(train: &mut Vec<usize>, count: usize, seed: u64) -> Vec<usize> {
+    let count = count.min(train.len().saturating_sub(1));
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut order = train.clone();
+    // Another order than that which chose the validation rows.
+    shuffle(&mut order, seed.wrapping_add(0x5ca1_ab1e));
+    let mut taken = order.split_off(order.len() - count);
+    taken.sort_unstable();
+    train.retain(|row| taken.binary_search(row).is_err());
+    taken
+}
+
 /// Assigns `n` rows to splits: by `parts` where given, with the validation rows taken from the end
 /// of the shuffled train rows if `parts` names none; else shuffled, 10 % test, `validation_fraction`
-/// validation, the rest train.
+/// validation, the rest train. Calibration rows that `parts` does not name are taken from those that are left to train.
 ///
 /// # Errors
 /// `InvalidOption` for a fraction outside [0, 1) and `Empty` if no train row is left.
@@ -111,10 +161,11 @@ pub(super) fn assign(
     path: &Path,
     n: usize,
     parts: Option<&[Part]>,
+    kind: Kind,
     options: &DataOptions,
 ) -> Result<Indices, DataError> {
     if options.unsplit {
-        return Ok(Indices { train: Vec::new(), validation: Vec::new(), test: (0..n).collect() });
+        return Ok(Indices { test: (0..n).collect(), ..Indices::default() });
     }
     let fraction = options.validation_fraction;
     if !(0.0..1.0).contains(&fraction) {
@@ -129,7 +180,13 @@ pub(super) fn assign(
         None => Vec::new(),
         Some(p) => (0..n).filter(|&i| p[i] == part).collect::<Vec<_>>(),
     };
-    let mut indices = Indices { train: of(Part::Train), validation: of(Part::Validation), test: of(Part::Test) };
+    let mut indices = Indices {
+        train: of(Part::Train),
+        validation: of(Part::Validation),
+        calibration: of(Part::Calibration),
+        test: of(Part::Test),
+    };
+    let whole = if parts.is_none() { n } else { indices.train.len() };
     if parts.is_none() {
         indices.train = (0..n).collect();
         shuffle(&mut indices.train, options.seed);
@@ -141,6 +198,10 @@ pub(super) fn assign(
         shuffle(&mut indices.train, options.seed);
         let kept = indices.train.len() - share(indices.train.len(), fraction);
         indices.validation = indices.train.split_off(kept);
+    }
+    if indices.calibration.is_empty() {
+        let share = calibration_share(options, kind, indices.train.len())?;
+        indices.calibration = set_aside(&mut indices.train, self::share(whole, share), options.seed);
     }
     // Rows for a model that is trained already need none to train on.
     if indices.train.is_empty() && options.reading.is_none() {

@@ -4,9 +4,10 @@
 use toml::{Table, Value};
 
 use super::Recipe;
+use crate::data::FrontRecipe;
 use crate::family::{self, Entry, Family};
 use crate::fields::{self, Field, similar_names};
-use crate::settings::{DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
+use crate::settings::{CalibrationRecipe, DataRecipe, ExportRecipe, RecipeError, TrainRecipe};
 
 /// Every field of the recipes of this family, with its default.
 #[must_use]
@@ -23,8 +24,10 @@ pub fn fields(entry: &Entry) -> Vec<Field> {
         top("family", fields::Kind::Choice(families), "The model family. Its options are in the table with its name."),
     ];
     all.extend(fields::of::<DataRecipe>("data"));
+    all.extend(fields::of::<FrontRecipe>("front"));
     all.extend(entry.fields());
     all.extend(fields::of::<TrainRecipe>("train"));
+    all.extend(fields::of::<CalibrationRecipe>("calibration"));
     all.extend(fields::of::<ExportRecipe>("export"));
     let defaults = Recipe::of_entry(entry, "").table().unwrap_or_default();
     for field in &mut all {
@@ -146,8 +149,10 @@ impl Recipe {
         Ok(Self {
             name: whole.get("name").and_then(Value::as_str).unwrap_or("run").to_owned(),
             data: part(whole, "data")?,
+            front: part(whole, "front")?,
             family: family.map_err(|e| unreadable(entry.name, &e))?,
             train: part(whole, "train")?,
+            calibration: part(whole, "calibration")?,
             export: part(whole, "export")?,
         })
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::folds::train_folds;
 use super::{CHECKPOINT, Lock, METRICS, MODEL, Run, RunError, check_vacant, create, results};
 use crate::arrays::{Arrays, arrays_to_bytes};
 use crate::data::DataError;
@@ -70,6 +71,7 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     recipe.labelled_rows(&dataset.train, shape.classes)?;
     recipe.family.complete(&*model);
     recipe.export.complete(shape.kind);
+    recipe.calibration.complete(&dataset)?;
     if recipe.train.restarts > 0 && dataset.train.n > 0 && dataset.validation.n == 0 {
         let (field, expected) = (
             "train.restarts",
@@ -82,7 +84,7 @@ pub fn train(recipe: &Recipe, out: &Path, observer: &mut dyn Observer) -> Result
     let state = State { seed: recipe.train.seed, ..State::default() };
     let folder = Folder { out: out.to_owned(), recipe: &recipe, shape, saved: None, _lock: lock };
     let trainer = Trainer::new(&recipe.train, &dataset, learner, state, folder)?;
-    finish(trainer.run(observer)?, &recipe, &dataset, &*model)
+    finish(trainer.run(observer)?, &recipe, &dataset, &*model, observer)
 }
 
 /// Resumes the training of the run folder `path` from its checkpoint.
@@ -124,20 +126,35 @@ pub fn resume_run(run: &Run, observer: &mut dyn Observer) -> Result<Outcome, Tra
     let folder = Folder { out: path.to_owned(), recipe: &run.recipe, shape, saved, _lock: lock };
     let trainer = Trainer::new(&run.recipe.train, &dataset, learner, state, folder)?;
     if trainer.finished() {
-        return Ok(trainer.outcome(End::Finished));
+        return with_folds(trainer.outcome(End::Finished), path, &run.recipe, &dataset, observer);
     }
-    finish(trainer.run(observer)?, &run.recipe, &dataset, &*model)
+    finish(trainer.run(observer)?, &run.recipe, &dataset, &*model, observer)
 }
 
-/// Writes the pictures of the model with its best weights.
+/// Writes the pictures of the model with its best weights, and trains the models of the calibration.
 fn finish(
     (outcome, folder): (Outcome, Folder<'_>),
     recipe: &Recipe,
     dataset: &crate::data::Dataset,
     model: &dyn Model,
+    observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let drawn = results::draw(&folder.out, recipe, dataset, &outcome.metrics, model);
     drawn.map_err(|(path, source)| TrainError::Write { path, source, kept: folder.resume_hint() })?;
+    with_folds(outcome, &folder.out, recipe, dataset, observer)
+}
+
+/// Trains the models of the calibration after a training that was not interrupted.
+fn with_folds(
+    mut outcome: Outcome,
+    folder: &Path,
+    recipe: &Recipe,
+    dataset: &crate::data::Dataset,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, TrainError> {
+    if outcome.end != End::Interrupted && train_folds(folder, recipe, dataset, observer)? {
+        outcome.end = End::Interrupted;
+    }
     Ok(outcome)
 }
 

@@ -1,5 +1,6 @@
 //! Settings that all families share: the data, the layers of a model, the optimisation and the export.
 
+mod calibration;
 mod error;
 
 use std::path::PathBuf;
@@ -9,9 +10,10 @@ use elbo_compiler::quantize::WeightBits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Colour, DataError, DataOptions, Dataset, Kind, Reading, Scaling};
+use crate::data::{CalibrationRows, Colour, DataError, DataOptions, Dataset, Kind, Reading, Scaling};
 use crate::nn::Activation;
 
+pub use calibration::CalibrationRecipe;
 pub use error::RecipeError;
 
 /// Properties of the data that determine the shape of a model.
@@ -86,7 +88,7 @@ pub struct DataRecipe {
     /// leaves them out as anomalies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_anomalies: bool,
-    /// Column with `train`, `val`, `test` or `unused`; by default `split`.
+    /// Column with `train`, `val`, `calibration`, `test` or `unused`; by default `split`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split_column: Option<String>,
     /// Columns that are left out, such as text. May be given several times; a name with a comma in double quotes.
@@ -131,7 +133,7 @@ impl DataRecipe {
     }
 
     /// How the data set is read; `learns_labels` says whether labels of 0 and 1 are classes to the model. `reading` is what
-    /// a trained model says of its rows.
+    /// a trained model says of its rows. No rows are kept for the calibration but those that the source marks.
     #[must_use]
     pub fn options(&self, learns_labels: bool, reading: Option<Reading>) -> DataOptions {
         DataOptions {
@@ -147,11 +149,13 @@ impl DataRecipe {
             delimiter: self.delimiter.clone(),
             decimal: self.decimal.clone(),
             validation_fraction: self.validation_fraction,
+            calibration: CalibrationRows::default(),
             seed: self.split_seed,
             scaling: self.scaling,
             unsplit: false,
             id_column: None,
             leave_out_anomalies: !learns_labels && !self.keep_anomalies,
+            front: None,
             reading,
         }
     }

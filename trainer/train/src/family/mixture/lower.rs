@@ -1,4 +1,4 @@
-//! The programs of a mixture: the exact score, the posterior over components, and draws.
+//! The programs of a mixture: the exact score, the posterior over components, the mean of a row's components, and draws.
 //!
 //! One layer whitens a row for all components, `u_c = L_c^-1 (x - mu_c)`. The joint log-density of component c is
 //! `p_c - |u_c|^2 / 2`. A sample first computes the point of every component from the same noise. It then selects the
@@ -26,6 +26,9 @@ struct Layers {
     /// Index of the constants `[k]`: the logarithm of every component's joint density at its mean, minus the largest of
     /// them, in nats.
     peaks: usize,
+    /// Index of the layer `[d, k]` of the components' means, which posterior probabilities weight. Those of a single
+    /// component are constants.
+    means: usize,
     /// A constant of the score in nats: `-ln k` minus the largest of these logarithms.
     offset: f32,
 }
@@ -56,6 +59,16 @@ pub(super) fn lower(mixture: &Mixture, range: f32, sample: bool) -> FloatModel {
         let posterior = b.map(Opcode::Posterior, 0, &[logits]);
         programs.push(b.finish(ProgramKind::Classify, &[posterior]));
     }
+    let mut b = Builder::default();
+    let mean = if k == 1 {
+        let x = b.input(mixture.dim());
+        b.constant(layers.means, mixture.dim(), x)
+    } else {
+        let logits = density(&mut b);
+        let posterior = b.map(Opcode::Posterior, 0, &[logits]);
+        b.dense(layers.means, mixture.dim(), posterior)
+    };
+    programs.push(b.finish(ProgramKind::Reconstruct, &[mean]));
     if sample {
         programs.extend(draws(&mut model, mixture));
     }
@@ -77,7 +90,18 @@ fn layers(model: &mut FloatModel, mixture: &Mixture, range: f32) -> Layers {
     let most = mixture.peaks().iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let peaks: Vec<f32> = mixture.peaks().iter().map(|peak| (peak - most) as f32).collect();
     let offset = -((k as f64).ln() + most) as f32;
-    Layers { whiten: Affine::add(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
+    let w: Vec<f32> = (0..d * k).map(|at| mixture.mean(at % k)[at / k] as f32).collect();
+    let means = match k {
+        1 => model.constant("means", &w),
+        _ => model.layer("means", DenseLayer { w, b: vec![0.0; d], out: d, inp: k }),
+    };
+    Layers {
+        means,
+        whiten: Affine::add(model, "whiten", whiten),
+        reach,
+        peaks: model.constant("peaks", &peaks),
+        offset,
+    }
 }
 
 /// The program `sample` and, if there are several components, `sample_class`.
