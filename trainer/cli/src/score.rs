@@ -336,14 +336,14 @@ mod tests {
 
     #[test]
     fn lines_stand_in_the_order_of_the_file() {
-        let split = Split { n: 3, x: vec![0.0; 3], labels: None, rows: vec![4, 0, 2] };
+        let split = Split { n: 3, x: vec![0.0; 3], rows: vec![4, 0, 2], ..Split::default() };
         let ids = ["a", "b", "c,d", "e", "f"].map(str::to_owned).to_vec();
         let dataset = Dataset { ids: Some(ids), ..Dataset::without_rows("x", 1) };
         let lines = |judged| table(&dataset, &split, &nats(&[40, 0, 20]), Some("time"), "score", &judged);
         assert_eq!(lines(Judgement::default()), "row,time,score\n1,a,0.000000\n3,\"c,d\",20.000000\n5,f,40.000000\n");
         let mut buffer = vec![0; Calibration::room(3)];
         let calibration = Calibration::of_scores(&mut nats(&[10, 20, 30]), &mut buffer).ok();
-        let judged = || Judgement { calibration, shown: true, alarm: None };
+        let judged = || Judgement { calibration, shown: true, ..Judgement::default() };
         assert_eq!(
             lines(judged()),
             "row,time,score,p\n1,a,0.000000,1.000000\n3,\"c,d\",20.000000,0.750000\n5,f,40.000000,0.250000\n"

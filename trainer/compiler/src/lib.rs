@@ -28,6 +28,7 @@ pub mod quantize;
 pub mod rate;
 pub mod report;
 pub mod roc;
+pub mod run_length;
 pub mod scales;
 pub mod stimulus;
 
