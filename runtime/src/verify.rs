@@ -221,7 +221,7 @@ impl Scope<'_> {
     fn verify_ops(&self, draws: bool, checks: &Checks, run: &mut Count) -> Result<(), LoadError> {
         let mut loops = Loops::none(self.ops);
         for index in 0..self.op_count() {
-            run.add(self.verify_op(index, draws, &mut loops, checks)?);
+            self.verify_op(index, draws, &mut loops, checks, run)?;
         }
         if loops.start != 0 {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
@@ -229,7 +229,15 @@ impl Scope<'_> {
         Ok(())
     }
 
-    fn verify_op(&self, index: usize, draws: bool, loops: &mut Loops<'_>, checks: &Checks) -> Result<Count, LoadError> {
+    /// Checks an operation and adds the cost of all its executions to `run`.
+    fn verify_op(
+        &self,
+        index: usize,
+        draws: bool,
+        loops: &mut Loops<'_>,
+        checks: &Checks,
+        run: &mut Count,
+    ) -> Result<(), LoadError> {
         let (op, here) = (self.ops_start.wrapping_add(index as u16), index as u16 + 1);
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
@@ -297,7 +305,8 @@ impl Scope<'_> {
         require(bound == step.y().bound(), LoadError::Bound { op })?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), LoadError::Bound { op })?;
 
-        Ok(cost.times(repeat))
+        run.add(cost.times(repeat));
+        Ok(())
     }
 
     fn exists(&self, tensor: u16) -> bool {
