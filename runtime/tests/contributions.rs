@@ -9,11 +9,7 @@ use proptest::prelude::*;
 
 const LEN: usize = 6;
 
-fn explained(
-    words: &[u32],
-    row: &mut [i16],
-    reference: &mut [i16],
-) -> Result<(Explained, Vec<i64>), SessionError> {
+fn explained(words: &[u32], row: &mut [i16], reference: &mut [i16]) -> Result<(Explained, Vec<i64>), SessionError> {
     let model = Model::load(bytemuck::cast_slice(words), Limits::host()).expect("valid");
     let mut arena = Arena::<8192>::new();
     let mut session = model.session(arena.as_mut_slice()).expect("large enough");

@@ -24,7 +24,8 @@ impl<'b> Causes<'b> {
     /// The model has no score without noise, or its description cannot be decoded.
     pub fn of(model: &Model<'b>, count: usize) -> Result<Self> {
         let info = model.program(ProgramKind::Score).and_then(|program| program.inputs[0]);
-        let info = info.context("causes need the program `score`. Compile the model with it, or leave --causes out.")?;
+        let info =
+            info.context("causes need the program `score`. Compile the model with it, or leave --causes out.")?;
         Ok(Self { model: *model, info, names: Reading::of_model(model)?.columns, count })
     }
 

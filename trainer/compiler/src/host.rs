@@ -185,7 +185,9 @@ pub fn quantize_row(model: &Model<'_>, x: &[f32]) -> Vec<i16> {
 pub fn inputs_with(row: &[i16], kind: ProgramKind, info: &ProgramInfo, rng: &mut impl Rng) -> Vec<Vec<i16>> {
     let of_input = |(role, vector): (&Role, &VectorInfo)| match role {
         Role::Data => row.to_vec(),
-        Role::Features | Role::Latent | Role::Class | Role::Mask => (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect(),
+        Role::Features | Role::Latent | Role::Class | Role::Mask => {
+            (0..vector.len).map(|_| (rng.next_u32() >> 16) as i16).collect()
+        }
     };
     kind.input_roles().iter().zip(info.inputs.iter().flatten()).map(of_input).collect()
 }

@@ -180,9 +180,10 @@ pub(crate) fn compile_calibrated(
         packing: options.packing,
         weight_bits: options.weight_bits.or(export.weight_bits),
         front: dataset.front.clone(),
-        example: dataset.front.as_ref().and_then(|_| {
-            program_rows(dataset, &dataset.train, likelihood, seed).into_iter().next()
-        }),
+        example: dataset
+            .front
+            .as_ref()
+            .and_then(|_| program_rows(dataset, &dataset.train, likelihood, seed).into_iter().next()),
         seed,
     };
     let compiled = elbo_compiler::compile(float, &description, &calibration, held_out, &options);

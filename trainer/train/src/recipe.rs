@@ -158,7 +158,8 @@ impl Recipe {
             return Err(RecipeError::invalid("data.validation_fraction", expected, self.data.validation_fraction));
         }
         if self.front.is_absent() && self.front != FrontRecipe::default() {
-            let expected = "at least one of `spectrum`, `statistics` and `samples`, because other fields of [front] are set";
+            let expected =
+                "at least one of `spectrum`, `statistics` and `samples`, because other fields of [front] are set";
             return Err(RecipeError::invalid("front.features", expected, "none; give --front spectrum, for example"));
         }
         self.train.check()?;

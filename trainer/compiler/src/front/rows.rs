@@ -36,7 +36,10 @@ impl Front {
         });
         let parts = parts.collect::<Result<Vec<_>, CompileError>>()?;
         let count = windows.len() / self.samples().max(1);
-        Ok((0..count).flat_map(|at| parts.iter().flat_map(move |(rows, len)| &rows[at * len..][..*len])).copied().collect())
+        Ok((0..count)
+            .flat_map(|at| parts.iter().flat_map(move |(rows, len)| &rows[at * len..][..*len]))
+            .copied()
+            .collect())
     }
 
     /// The features in the units of the program.
@@ -110,9 +113,8 @@ mod tests {
     fn moments(rows: &[f32], len: usize) -> [Vec<f32>; 2] {
         let count = (rows.len() / len) as f32;
         let mean = |at: usize| rows[at..].iter().step_by(len).sum::<f32>() / count;
-        let deviation = |at: usize| {
-            (rows[at..].iter().step_by(len).map(|x| (x - mean(at)).powi(2)).sum::<f32>() / count).sqrt()
-        };
+        let deviation =
+            |at: usize| (rows[at..].iter().step_by(len).map(|x| (x - mean(at)).powi(2)).sum::<f32>() / count).sqrt();
         [(0..len).map(mean).collect(), (0..len).map(deviation).collect()]
     }
 

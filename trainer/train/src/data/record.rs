@@ -105,11 +105,7 @@ impl Reading {
         Ok(Self::of_blob(&model.meta()?, model.reading()?.as_ref(), model.windows()?.as_ref()))
     }
 
-    fn of_blob(
-        meta: &Meta<'_>,
-        record: Option<&elbo::Reading<'_>>,
-        windows: Option<&elbo::Windows<'_>>,
-    ) -> Self {
+    fn of_blob(meta: &Meta<'_>, record: Option<&elbo::Reading<'_>>, windows: Option<&elbo::Windows<'_>>) -> Self {
         let std: Vec<f64> = floats(meta.feature_std).collect();
         let mut mean: Vec<f64> = floats(meta.feature_mean).collect();
         let (wide, _) = record.map_or(&[][..], |record| record.feature_mean_wide).as_chunks::<8>();

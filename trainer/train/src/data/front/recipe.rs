@@ -184,7 +184,9 @@ impl FrontRecipe {
             Features::Spectrum => {
                 let log2 = match self.segment {
                     Some(segment) => match segment.checked_ilog2() {
-                        Some(log2) if segment.is_power_of_two() && WINDOW_LOG2.contains(&log2) && segment <= window => log2,
+                        Some(log2) if segment.is_power_of_two() && WINDOW_LOG2.contains(&log2) && segment <= window => {
+                            log2
+                        }
                         _ => {
                             let expected = "64, 128, 256, 512 or 1024 samples, and not more than a window";
                             return refused("front.segment", expected, &segment);
@@ -296,8 +298,7 @@ mod tests {
             decimate: 64,
             ..recipe(&[Features::Spectrum, Features::Statistics, Features::Samples])
         };
-        let front =
-            Front { channels: 2, window: 128, parts: recipe.parts(&shape(128)).unwrap(), standardise: None };
+        let front = Front { channels: 2, window: 128, parts: recipe.parts(&shape(128)).unwrap(), standardise: None };
         let channels = ["x", "y"].map(str::to_owned);
         let named = names(&front, &channels, Some(200.0));
         assert_eq!(named.len(), front.len());

@@ -95,7 +95,13 @@ fn layers(model: &mut FloatModel, mixture: &Mixture, range: f32) -> Layers {
         1 => model.constant("means", &w),
         _ => model.layer("means", DenseLayer { w, b: vec![0.0; d], out: d, inp: k }),
     };
-    Layers { means, whiten: Affine::add(model, "whiten", whiten), reach, peaks: model.constant("peaks", &peaks), offset }
+    Layers {
+        means,
+        whiten: Affine::add(model, "whiten", whiten),
+        reach,
+        peaks: model.constant("peaks", &peaks),
+        offset,
+    }
 }
 
 /// The program `sample` and, if there are several components, `sample_class`.
