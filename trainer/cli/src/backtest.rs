@@ -138,10 +138,13 @@ pub(crate) fn say_what_is_missing(scored: &Scored<'_>, results: &Results, every_
     if scored.split().labels.is_none() {
         noteln!("the data have no labels, so only alarms are counted; --label-column names a column of labels");
     } else if !results.labelled {
-        noteln!("the labels mark {} rows as anomalies, so the areas are not defined", match results.parts[0].1.anomalous {
-            0 => "no",
-            _ => "all",
-        });
+        noteln!(
+            "the labels mark {} rows as anomalies, so the areas are not defined",
+            match results.parts[0].1.anomalous {
+                0 => "no",
+                _ => "all",
+            }
+        );
     }
     if scored.judged.alarm_or_default().is_none() {
         noteln!("the blob has no calibration that supports a false-alarm rate of 1 %, so alarms are not counted");

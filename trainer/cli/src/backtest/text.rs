@@ -16,7 +16,8 @@ const SHOWN: usize = 40;
 
 /// The results, a block of lines for each part.
 pub(super) fn text(scored: &Scored<'_>, results: &Results, measures: &Measures, id: Option<&str>) -> String {
-    let mut blocks: Vec<String> = results.parts.iter().take(SHOWN + 1).map(|part| block(scored, part, measures, id)).collect();
+    let mut blocks: Vec<String> =
+        results.parts.iter().take(SHOWN + 1).map(|part| block(scored, part, measures, id)).collect();
     if let Some(more) = results.parts.len().checked_sub(SHOWN + 2) {
         blocks.push(format!("{} more groups stand in the file of --json.", more + 1));
     }
@@ -29,7 +30,8 @@ fn block(
     measures: &Measures,
     id: Option<&str>,
 ) -> String {
-    let mut text = format!("{name}: {} rows, {} anomalous in {} events", found.rows, found.anomalous, found.events.len());
+    let mut text =
+        format!("{name}: {} rows, {} anomalous in {} events", found.rows, found.anomalous, found.events.len());
     if measures.bootstrap > 0 {
         let _ = write!(text, " [95 % intervals, blocks of {} rows]", found.block);
     }
@@ -51,16 +53,16 @@ fn block(
                 match seconds {
                     Some(seconds) => {
                         let days = rows as f64 * seconds / DAY;
-                        let rate = shown(estimate, DAY / seconds, &|value| format!("{value:.3}"));
+                        let rate = shown(estimate, DAY / seconds, &significant);
                         line(what, format!("{rate} a day ({count} in {})", duration(days * DAY)));
                     }
                     None => {
-                        let rate = shown(estimate, 1000.0, &|value| format!("{value:.2}"));
+                        let rate = shown(estimate, 1000.0, &significant);
                         line(what, format!("{rate} in 1000 rows ({count} in {rows})"));
                     }
                 }
                 if *metric == Metric::FalseAlarms {
-                    let share = shown(estimate, 100.0, &|value| format!("{value:.3}"));
+                    let share = shown(estimate, 100.0, &significant);
                     line("normal rows that alarm", format!("{share} %, nominal {nominal}"));
                 }
             }
@@ -87,7 +89,10 @@ fn block(
         }
     }
     if found.alarms.is_some() {
-        line("first alarm", found.first_alarm.map_or_else(|| "none".to_owned(), |at| first(scored, order.rows[at], id)));
+        line(
+            "first alarm",
+            found.first_alarm.map_or_else(|| "none".to_owned(), |at| first(scored, order.rows[at], id)),
+        );
     }
     text
 }
@@ -109,6 +114,12 @@ fn shown(estimate: Estimate, factor: f64, write: &dyn Fn(f64) -> String) -> Stri
         Some([low, high]) => format!("{value} [{}, {}]", write(factor * low), write(factor * high)),
         None => value,
     }
+}
+
+/// A number with three digits that count.
+pub(crate) fn significant(value: f64) -> String {
+    let places = if value > 0.0 { (2.0 - value.log10().floor()).clamp(0.0, 6.0) as usize } else { 0 };
+    format!("{value:.places$}")
 }
 
 /// A time in the largest unit of which there is one, with the next smaller one.
@@ -134,6 +145,11 @@ mod tests {
     fn times_have_two_units_at_most() {
         let shown = [0.0, 0.25, 59.5, 60.0, 3725.0, 90_000.0, 864_000.0].map(duration);
         assert_eq!(shown, ["0 s", "0.25 s", "59.5 s", "1 min", "1 h 2 min", "1 d 1 h", "10 d"]);
+    }
+
+    #[test]
+    fn three_digits_count() {
+        assert_eq!([0.0, 0.012_345, 1.2345, 59_473.4].map(significant), ["0", "0.0123", "1.23", "59473"]);
     }
 
     #[test]
