@@ -22,12 +22,13 @@ pub mod graph;
 mod held_out;
 pub mod host;
 mod likelihood;
+pub mod metrics;
 pub mod plan;
 mod quantile;
 pub mod quantize;
 pub mod rate;
 pub mod report;
-pub mod roc;
+pub mod run_length;
 pub mod scales;
 pub mod stimulus;
 

@@ -1,5 +1,6 @@
 //! The command `elbo` as a person runs it.
 
+mod backtests;
 mod bad_input;
 mod cases;
 mod families;
