@@ -165,12 +165,30 @@ pub struct Fit {
 /// Options, shapes or values that are not allowed, or a floor that is too low for double precision.
 pub fn fit(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOptions) -> Result<Fit, EmError> {
     check(rows, d, k, validation, options)?;
+    fit_above(&floors(rows, d, options), rows, d, k, validation, options)
+}
+
+/// The diagonal of `F` for these rows, `[d]`.
+pub(super) fn floors(rows: &[f32], d: usize, options: &EmOptions) -> Vec<f64> {
+    let hidden = if options.rounding { rounding(rows, d) } else { vec![0.0; d] };
+    hidden.into_iter().map(|hidden| options.floor + hidden).collect()
+}
+
+/// Like [`fit`], with this diagonal of `F`, which may be that of more rows.
+///
+/// # Errors
+/// The errors of [`fit`].
+pub(super) fn fit_above(
+    floors: &[f64],
+    rows: &[f32],
+    d: usize,
+    k: usize,
+    validation: &[f32],
+    options: &EmOptions,
+) -> Result<Fit, EmError> {
+    check(rows, d, k, validation, options)?;
     let rows = sorted(rows, d);
     let spread = variances(&rows, d, options.floor);
-    let mut floors = vec![options.floor; d];
-    if options.rounding {
-        floors.iter_mut().zip(rounding(&rows, d)).for_each(|(floor, hidden)| *floor += hidden);
-    }
     let mut best: Option<Fit> = None;
     for start in 0..options.starts {
         let mut rng =
@@ -181,7 +199,7 @@ pub fn fit(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOpt
             Target::Within => within(&rows, d, &labels, k),
         };
         let shrinkage = prior_rows(d, k, options);
-        let run = Run { rows: &rows, d, spread: &spread, target: &target, floors: &floors, shrinkage, options };
+        let run = Run { rows: &rows, d, spread: &spread, target: &target, floors, shrinkage, options };
         let (mixture, trace, converged) = run.from(&labels, k)?;
         let train = mixture.mean_log_likelihood(&rows);
         let held_out = (!validation.is_empty()).then(|| mixture.mean_log_likelihood(validation));

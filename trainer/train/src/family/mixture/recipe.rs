@@ -4,9 +4,9 @@ use elbo_compiler::quantize::WeightBits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::GaussianMixture;
 use super::em::{EmOptions, MOST_SCALES};
 use super::prior::Target;
+use super::{GaussianMixture, order};
 use crate::family::{Flag, Register, Score};
 use crate::model::Model;
 use crate::settings::{DataShape, ExportRecipe, MOST, RecipeError, Shared, TrainRecipe};
@@ -14,11 +14,11 @@ use crate::settings::{DataShape, ExportRecipe, MOST, RecipeError, Shared, TrainR
 /// The table `[mixture]` of a recipe. A step of `train.steps` is one start of expectation maximisation. The most likely
 /// mixture so far is kept, and the validation rows choose between the mixtures of all steps.
 ///
-/// The defaults of `shrinkage`, `target`, `scales` and `rounding` are those with the best likelihood of held-out rows.
+/// The defaults of `target`, `scales` and `rounding` had the best likelihood of held-out rows on tables of several sources.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MixtureRecipe {
-    /// Number of components. By default cross-validation on the train rows chooses among 1, 2, 4 and so on. With 1, and
+    /// Number of components. By default cross-validation on the train rows chooses 1, 2, 4 or another power of 2. With 1, and
     /// one scale, the score is half the squared Mahalanobis distance plus a constant. The fit drops a component if too
     /// few rows support it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,8 +36,9 @@ pub struct MixtureRecipe {
     /// values. Without it, a column with few distinct values has no density.
     pub rounding: bool,
     /// Weight of the target in the covariance of a component, in rows per column. For example, 0.5 with 20 columns is
-    /// ten rows. A single component is not shrunk.
-    pub shrinkage: f64,
+    /// ten rows. By default cross-validation chooses between 0.5 and 2. A single component is not shrunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrinkage: Option<f64>,
     /// What the covariance of a component is shrunk towards: `within`, the covariance around the centres of the clusters
     /// that a start begins with, or `diagonal`, the diagonal covariance of all rows.
     pub target: Target,
@@ -58,7 +59,7 @@ impl Default for MixtureRecipe {
             tolerance,
             floor: 1e-2,
             rounding: true,
-            shrinkage: 0.5,
+            shrinkage: None,
             target: Target::Within,
             scales: 4,
             least_rows,
@@ -72,6 +73,7 @@ impl MixtureRecipe {
     #[must_use]
     pub fn gaussians(components: usize) -> Self {
         let EmOptions { floor, rounding, shrinkage, target, scales, .. } = EmOptions::default();
+        let shrinkage = Some(shrinkage);
         Self { components: Some(components), floor, rounding, shrinkage, target, scales, ..Self::default() }
     }
 
@@ -79,6 +81,7 @@ impl MixtureRecipe {
     #[must_use]
     pub fn em(&self, seed: u64) -> EmOptions {
         let Self { iterations, tolerance, floor, rounding, shrinkage, target, scales, least_rows, .. } = *self;
+        let shrinkage = shrinkage.unwrap_or(order::SHRINKAGES[0]);
         EmOptions { starts: 1, iterations, tolerance, floor, rounding, shrinkage, target, scales, least_rows, seed }
     }
 
@@ -105,7 +108,11 @@ impl MixtureRecipe {
         if !(self.floor > 0.0 && self.floor.is_finite()) {
             return Some(("floor", "a number above 0", self.floor.to_string()));
         }
-        let amounts = [("tolerance", self.tolerance), ("shrinkage", self.shrinkage), ("least_rows", self.least_rows)];
+        let amounts = [
+            ("tolerance", self.tolerance),
+            ("shrinkage", self.shrinkage.unwrap_or(0.0)),
+            ("least_rows", self.least_rows),
+        ];
         let wrong = amounts.into_iter().find(|(_, amount)| !(*amount >= 0.0 && amount.is_finite()));
         wrong.map(|(field, amount)| (field, "a number of at least 0", amount.to_string()))
     }
