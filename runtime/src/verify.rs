@@ -73,9 +73,14 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
         scope.verify_signature(&record, signature).ok_or(LoadError::Signature { program })?;
         proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record, arena_len)?);
-        let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(signature.noise, &checks));
+        let mut cost = Count::default();
+        let proved =
+            scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(signature.noise, &checks, &mut cost));
         // A check that could not be made proves nothing, whatever follows from it.
-        let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
+        if checks.exhausted() {
+            return Err(LoadError::TooManyChecks { program });
+        }
+        proved?;
         // A saturated sum proves nothing.
         if cost.work != declared || cost.macs as u64 != record.macs || cost.work == usize::MAX {
             return Err(LoadError::Work { program });
@@ -213,21 +218,27 @@ impl Scope<'_> {
             && usize::from(new.first()).checked_sub(1).is_some_and(in_place)
     }
 
-    /// Checks every operation of a program that may draw noise if `draws`. Returns the cost of a run.
-    fn verify_ops(&self, draws: bool, checks: &Checks) -> Result<Count, LoadError> {
+    /// Checks every operation of a program that may draw noise if `draws`. Adds the cost of a run to `run`.
+    fn verify_ops(&self, draws: bool, checks: &Checks, run: &mut Count) -> Result<(), LoadError> {
         let mut loops = Loops::none(self.ops);
-        let mut sum = Count::default();
         for index in 0..self.op_count() {
-            let cost = self.verify_op(index, draws, &mut loops, checks)?;
-            sum.add(cost);
+            self.verify_op(index, draws, &mut loops, checks, run)?;
         }
         if loops.start != 0 {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
         }
-        Ok(sum)
+        Ok(())
     }
 
-    fn verify_op(&self, index: usize, draws: bool, loops: &mut Loops<'_>, checks: &Checks) -> Result<Count, LoadError> {
+    /// Checks an operation and adds the cost of all its executions to `run`.
+    fn verify_op(
+        &self,
+        index: usize,
+        draws: bool,
+        loops: &mut Loops<'_>,
+        checks: &Checks,
+        run: &mut Count,
+    ) -> Result<(), LoadError> {
         let (op, here) = (self.ops_start.wrapping_add(index as u16), index as u16 + 1);
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
@@ -295,7 +306,8 @@ impl Scope<'_> {
         require(bound == step.y().bound(), LoadError::Bound { op })?;
         require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), LoadError::Bound { op })?;
 
-        Ok(cost.times(repeat))
+        run.add(cost.times(repeat));
+        Ok(())
     }
 
     fn exists(&self, tensor: u16) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use elbo_compiler::roc;
+use elbo_compiler::metrics::roc;
 use elbo_trainer::evaluate::{elbo_of_rows, error_rate, free_energy, importance_weighted, scores};
 use elbo_trainer::model::{Bounded, EnergyFit, Model};
 use elbo_trainer::run::Run;

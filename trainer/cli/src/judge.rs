@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use elbo_compiler::host::draws;
-use elbo_compiler::roc;
+use elbo_compiler::metrics::roc;
 use elbo_trainer::data::{self, DataOptions, Dataset, Reading};
 use elbo_trainer::evaluate::scores;
 use elbo_trainer::family::{self, Score};

@@ -2,6 +2,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod backtest;
 mod blob;
 mod board;
 mod causes;
@@ -16,6 +17,7 @@ mod output;
 mod progress;
 mod recipe;
 mod score;
+mod scorer;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -56,6 +58,8 @@ enum Command {
     Sample(blob::Sample),
     /// Scores rows of data with a blob.
     Score(score::Score),
+    /// Measures how a detector does on labelled recordings: false alarms, events found, delays, areas.
+    Backtest(backtest::Backtest),
     /// Builds a firmware with a blob and runs it, in an emulator or through a debug probe.
     Flash(board::Flash),
     /// Runs a blob on an emulated board and on the host, and compares every value.
@@ -84,6 +88,7 @@ fn command() -> anyhow::Result<()> {
         Command::Inspect(args) => blob::inspect(&args),
         Command::Sample(args) => blob::sample(&args),
         Command::Score(args) => score::score(&args),
+        Command::Backtest(args) => backtest::backtest(&args),
         Command::Flash(args) => board::flash(&args),
         Command::Check(args) => board::check(&args),
     }

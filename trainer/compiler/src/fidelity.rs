@@ -2,8 +2,8 @@
 
 use crate::compile::Compiled;
 use crate::host::{Runner, dequantize, quantize};
+use crate::metrics::roc;
 use crate::quantile::quantile;
-use crate::roc;
 use crate::stimulus::{generator, inputs};
 use elbo::normal::{FRAC, fill_normal};
 use elbo::program::ProgramKind;

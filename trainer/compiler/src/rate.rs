@@ -96,6 +96,12 @@ impl Period {
         (millihertz > 0 && hop > 0)
             .then(|| Self(Fraction { above: u128::from(hop) * 1000, below: u128::from(millihertz) }))
     }
+
+    /// Its seconds.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.0.above as f64 / self.0.below as f64
+    }
 }
 
 impl std::fmt::Debug for Period {

@@ -1,5 +1,6 @@
 //! The command `elbo` as a person runs it.
 
+mod backtests;
 mod bad_input;
 mod cases;
 mod families;
@@ -12,6 +13,7 @@ mod interrupt;
 mod lean;
 mod mixtures;
 mod recipes;
+mod recordings;
 mod scores;
 mod tables;
 

@@ -87,6 +87,8 @@ pub(super) struct Table {
     pub parts: Option<Vec<Part>>,
     /// Names of the rows.
     pub ids: Option<Vec<String>>,
+    /// Groups of the rows.
+    pub groups: Option<Vec<String>>,
     /// Names of columns, for the record: features, units, those left out, labels and split.
     pub record: Reading,
     /// What a person should know.
@@ -96,7 +98,8 @@ pub(super) struct Table {
 /// Whether a column of this name is kept as text, because it may be one of labels or of the split.
 pub(super) fn is_text(name: &str, options: &DataOptions) -> bool {
     let reading = options.reading.as_ref();
-    let said = [&options.label_column, &options.split_column, &options.id_column].into_iter().flatten();
+    let said = [&options.label_column, &options.split_column, &options.id_column, &options.group_column];
+    let said = said.into_iter().flatten();
     let recorded = reading.into_iter().flat_map(|r| [&r.label, &r.split]).flatten();
     said.chain(recorded).any(|other| other == name)
         || RESERVED.iter().chain(&LIKELY).any(|known| name.eq_ignore_ascii_case(known))
@@ -287,9 +290,15 @@ impl Columns {
             dropped.extend((0..self.list.len()).filter(known));
         }
         let [label, split] = self.marks(path, options, &dropped, &mut notes)?;
-        let id = options.id_column.as_deref().map(|name| self.one(path, name)).transpose()?;
+        let named = [&options.id_column, &options.group_column];
+        let [id, group] = named.map(|name| name.as_deref().map(|name| self.one(path, name)).transpose());
+        let (id, group) = (id?, group?);
         let of_model = |at: &usize| reading.is_some_and(|reading| reading.columns.contains(&self.list[*at].name));
-        dropped.extend(id.filter(|at| self.named && !of_model(at) && Some(*at) != label && Some(*at) != split));
+        dropped.extend(
+            id.into_iter()
+                .chain(group)
+                .filter(|at| self.named && !of_model(at) && Some(*at) != label && Some(*at) != split),
+        );
         let dropped: HashSet<usize> = dropped.into_iter().collect();
         let free = |i: usize| Some(i) != label && Some(i) != split && !dropped.contains(&i);
         let reserved = |i: usize| RESERVED.iter().any(|known| self.list[i].name.eq_ignore_ascii_case(known));
@@ -344,7 +353,7 @@ impl Columns {
             let column = label.map(name).unwrap_or_default();
             notes.push(format!("{}: labels of column `{column}`: {}", path.display(), numbered.join(", ")));
         }
-        let ids = id.map(texts);
+        let [ids, groups] = [id, group].map(|at| at.map(texts));
         let parts = split.map(|at| self.parts(path, at, &texts(at))).transpose()?;
         let taken: HashSet<usize> = features.iter().copied().chain(label).chain(split).collect();
         let left_out = (0..self.list.len()).filter(|i| !taken.contains(i));
@@ -358,7 +367,7 @@ impl Columns {
             class_names: labels.as_ref().map(|labels| labels.classes.clone()).unwrap_or_default(),
             ..Reading::default()
         };
-        Ok(Table { values: Values::Double(values), dim, labels, parts, ids, record, notes })
+        Ok(Table { values: Values::Double(values), dim, labels, parts, ids, groups, record, notes })
     }
 
     /// The places of a model's columns in this file, by name; of equal names the first is the first.

@@ -37,6 +37,10 @@ pub struct Dataset {
     pub reading: Reading,
     /// The name of each row of the source, from the column that [`DataOptions::id_column`] names.
     pub ids: Option<Vec<String>>,
+    /// The machine, recording or other group of each row of the source, where it says so.
+    pub groups: Option<Vec<String>>,
+    /// Whether each row of the source follows the one before it without a gap; `None` if all do.
+    pub follows: Option<Vec<bool>>,
     /// What a person should know of how the source was read, a sentence each: what was guessed, left out or looks wrong.
     pub notes: Vec<String>,
     /// CRC-32 of the source's unpacked bytes (the same for `x.csv` and `x.csv.gz`); of several
@@ -61,6 +65,8 @@ impl Dataset {
             test: Split::default(),
             reading: Reading { shape: [1, dim], ..Reading::default() },
             ids: None,
+            groups: None,
+            follows: None,
             notes: Vec::new(),
             crc32: 0,
             front: None,
@@ -116,6 +122,8 @@ pub(super) struct Source<'a> {
     pub parts: Option<Vec<Part>>,
     /// Names of the rows.
     pub ids: Option<Vec<String>>,
+    /// Groups of the rows.
+    pub groups: Option<Vec<String>>,
     /// The record's names of columns; the rest of it follows from the values.
     pub record: Reading,
     pub notes: Vec<String>,
@@ -133,6 +141,7 @@ impl<'a> Source<'a> {
             marks: false,
             parts: None,
             ids: None,
+            groups: None,
             record: Reading::default(),
             notes: Vec::new(),
             crc32,
@@ -141,9 +150,13 @@ impl<'a> Source<'a> {
 
     /// Decides images or table, splits the rows and standardises tables.
     pub(super) fn finish(mut self, options: &DataOptions) -> Result<Dataset, DataError> {
-        if let Some(id) = options.id_column.as_ref().filter(|_| self.ids.is_none()) {
-            let expected = "no column of names: this format has no columns with names";
-            return Err(DataError::InvalidOption { option: "id_column", expected, found: id.clone() });
+        let named =
+            [("id_column", &options.id_column, &self.ids), ("group_column", &options.group_column, &self.groups)];
+        for (option, asked, _) in named.into_iter().filter(|(_, _, found)| found.is_none()) {
+            if let Some(name) = asked {
+                let expected = "no column of names: this format has no columns with names";
+                return Err(DataError::InvalidOption { option, expected, found: name.clone() });
+            }
         }
         let (rank, element) = (self.array.dims.len(), self.array.element);
         let empty = Array { dims: Vec::new(), values: Values::Single(Vec::new()), element };
@@ -210,6 +223,8 @@ impl<'a> Source<'a> {
             test: gather(&indices.test),
             reading: record,
             ids: self.ids,
+            groups: self.groups,
+            follows: None,
             notes: self.notes,
             crc32: self.crc32,
             front: None,

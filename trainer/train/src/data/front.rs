@@ -17,11 +17,13 @@ use super::dataset::Dataset;
 use super::error::DataError;
 use super::kind::Kind;
 use super::options::{CalibrationRows, DataOptions, Reading};
-use super::recordings::{WindowOptions, WindowReading, Windows, load_windows};
+use super::recordings::{WindowOptions, WindowPlace, WindowReading, Windows, load_windows};
 use super::scaling::Standardise;
 use super::split::{Part, Split};
 use super::values::Values;
 
+/// Recordings of a few windows that stay together, because neighbours resemble each other.
+const NEIGHBOURS: usize = 16;
 /// The range of standardised features on a board.
 const RANGE: InputRange = InputRange::Real(15.99);
 
@@ -52,7 +54,10 @@ pub(super) fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -
     };
     let FrontRecipe { rate, time_column, group_column, normal, gaps, .. } = recipe.cloned().unwrap_or_default();
     let reading = known.map(|cut| cut.recordings.clone());
+    let group_column = options.group_column.clone().or(group_column);
     let cut = WindowOptions { window, hop, rate, time_column, group_column, normal, gaps, reading };
+    // What is said of columns beside the options is for tables of rows.
+    let options = &DataOptions { group_column: None, ..options.clone() };
     let windows = load_windows(spec, data_dir, options, &cut)?;
     match recipe {
         Some(recipe) => of_features(Path::new(spec), windows, hop, recipe, options),
@@ -61,7 +66,7 @@ pub(super) fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -
 }
 
 /// The windows that train, validate, calibrate and test. Where the source marks none that calibrate, they are taken from
-/// the end of those of each machine or recording that train, and the windows that overlap them are left out.
+/// the end of those of each recording that train, and the windows that overlap them are left out.
 fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4] {
     let all = [Part::Train, Part::Validation, Part::Calibration, Part::Test];
     let mut parts: [Vec<usize>; 4] = all.map(|part| windows.of(part).collect());
@@ -73,14 +78,17 @@ fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4
     if share == 0.0 || !calibration.is_empty() {
         return parts;
     }
-    // Recordings of a few windows have no end of their own.
-    let long = windows.recordings.len() * 10 <= windows.len();
-    let recording = |at: &usize| {
-        let recording = windows.starts[*at].recording;
-        (windows.recordings[recording].group.as_deref(), long.then_some(recording))
-    };
-    let overlap = windows.window.div_ceil(hop.max(1)) - 1;
     let all: Vec<usize> = std::mem::take(train);
+    if windows.recordings.len() * 10 > windows.len() {
+        // Recordings of a few windows have no end of their own: runs of neighbours are taken evenly from all of them.
+        for (at, run) in all.chunks(NEIGHBOURS).enumerate() {
+            let taken = ((at + 1) as f64 * share) as usize > (at as f64 * share) as usize;
+            if taken { calibration.extend(run) } else { train.extend(run) }
+        }
+        return parts;
+    }
+    let recording = |at: &usize| windows.starts[*at].recording;
+    let overlap = windows.window.div_ceil(hop.max(1)) - 1;
     for of_recording in all.chunk_by(|a, b| recording(a) == recording(b)) {
         let taken = (of_recording.len() as f64 * share) as usize;
         let (kept, taken) = of_recording.split_at(of_recording.len() - taken);
@@ -101,7 +109,42 @@ fn gather(windows: &Windows, chosen: &[usize], row: impl Fn(usize) -> Vec<f32>) 
     }
 }
 
-fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 4], reading: Reading, front: Option<Front>) -> Dataset {
+/// The group of each window: as the source says, else the recording, if there are several with several windows.
+fn groups(windows: &Windows) -> Option<Vec<String>> {
+    let recordings = &windows.recordings;
+    let named = recordings.iter().any(|recording| recording.group.is_some());
+    let name = |place: &WindowPlace| {
+        let recording = &recordings[place.recording];
+        recording.group.clone().filter(|_| named).unwrap_or_else(|| recording.name.clone())
+    };
+    let several = recordings.len() > 1 && recordings.len() * 2 <= windows.len();
+    (named || several).then(|| windows.starts.iter().map(name).collect())
+}
+
+/// Whether each window follows the one before it: in a recording by its first sample, and from recording to recording of
+/// the same group where each is one window, as in an array of windows.
+fn follows(windows: &Windows, hop: usize) -> Vec<bool> {
+    let recordings = &windows.recordings;
+    let single = recordings.iter().all(|recording| recording.samples < windows.window + hop);
+    let follows = |pair: &[WindowPlace]| {
+        let [before, after] = [pair[0], pair[1]];
+        let group = |place: WindowPlace| recordings[place.recording].group.as_ref();
+        match before.recording == after.recording {
+            true => before.start + hop == after.start,
+            false => single && before.recording + 1 == after.recording && group(before) == group(after),
+        }
+    };
+    std::iter::once(false).chain(windows.starts.windows(2).map(follows)).collect()
+}
+
+fn dataset(
+    windows: Windows,
+    hop: usize,
+    shape: [usize; 2],
+    splits: [Split; 4],
+    reading: Reading,
+    front: Option<Front>,
+) -> Dataset {
     let [train, validation, calibration, test] = splits;
     // A window is named by its recording, if there are several, and by the time or the number of its first sample.
     let place = |at: usize| {
@@ -114,6 +157,8 @@ fn dataset(windows: Windows, shape: [usize; 2], splits: [Split; 4], reading: Rea
     };
     let ids = (0..windows.len()).map(place).collect();
     Dataset {
+        groups: groups(&windows),
+        follows: Some(follows(&windows, hop)),
         name: windows.name,
         kind: Kind::Table,
         shape,
@@ -136,7 +181,7 @@ fn of_samples(windows: Windows, hop: usize, options: &DataOptions) -> Dataset {
     let splits = parts(&windows, hop, options).map(|chosen| gather(&windows, &chosen, samples));
     let shape = [windows.channels.len(), windows.window];
     let reading = options.reading.clone().unwrap_or_default();
-    dataset(windows, shape, splits, reading, None)
+    dataset(windows, hop, shape, splits, reading, None)
 }
 
 /// Rows of features.
@@ -183,5 +228,5 @@ fn of_features(
             ..Reading::default()
         },
     };
-    Ok(dataset(windows, [1, dim], splits, reading, Some(front)))
+    Ok(dataset(windows, hop, [1, dim], splits, reading, Some(front)))
 }

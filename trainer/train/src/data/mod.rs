@@ -251,6 +251,7 @@ fn of_columns<'a>(
         marks: true,
         parts: table.parts,
         ids: table.ids,
+        groups: table.groups,
         record: table.record,
         notes: table.notes,
         ..Source::new(path, &name_of(path), array, crc32)

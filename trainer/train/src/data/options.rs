@@ -47,6 +47,8 @@ pub struct DataOptions {
     pub unsplit: bool,
     /// The column that names the rows; it is a feature only if the model's own columns contain it.
     pub id_column: Option<String>,
+    /// The column that says to which machine or other group a row belongs; recordings find it by its name, too.
+    pub group_column: Option<String>,
     /// Leaves rows labelled 1 of a source whose labels are all 0 and 1 out of the train and validation rows: they are
     /// anomalies, which a model of the normal rows must not learn.
     pub leave_out_anomalies: bool,
@@ -77,6 +79,7 @@ impl Default for DataOptions {
             scaling: Scaling::Standard,
             unsplit: false,
             id_column: None,
+            group_column: None,
             leave_out_anomalies: false,
             front: None,
             reading: None,

@@ -154,6 +154,7 @@ impl DataRecipe {
             scaling: self.scaling,
             unsplit: false,
             id_column: None,
+            group_column: None,
             leave_out_anomalies: !learns_labels && !self.keep_anomalies,
             front: None,
             reading,

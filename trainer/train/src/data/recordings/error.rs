@@ -165,6 +165,17 @@ pub enum RecordingError {
         /// The first labels.
         values: String,
     },
+    /// A file of a folder is not in the folder's table.
+    #[error(
+        "{}: no row for {}; add one, or move the file to another folder",
+        path.display(), file.display()
+    )]
+    NotListed {
+        /// The table.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// A companion has not one row for each recording.
     #[error(
         "{}: expected {expected} rows, one for each row of {}, found {found}; rename the file if it does not belong to it",

@@ -126,8 +126,8 @@ pub struct RecordingInfo {
 pub struct Windows {
     /// The file's name without extensions, or the folder's.
     pub name: String,
-    /// CRC-32 of the unpacked bytes of the file; of several files, one after the other in the order in which they are read,
-    /// each before its companion.
+    /// CRC-32 of the unpacked bytes of the file; of several files, one after the other: the table of a folder, then the
+    /// recordings in the order in which they are read, each before its companion.
     pub crc32: u32,
     /// What a person should know of how the source was read, a sentence each: what was guessed, left out or looks wrong.
     pub notes: Vec<String>,

@@ -79,7 +79,7 @@ impl Source {
 }
 
 /// The options with what the model says of its channels.
-fn of_model(options: &DataOptions, windows: &WindowOptions) -> DataOptions {
+pub(super) fn of_model(options: &DataOptions, windows: &WindowOptions) -> DataOptions {
     let reading = windows.reading.as_ref().map(|reading| Reading {
         kind: Kind::Table,
         shape: [1, reading.channels],
@@ -130,5 +130,5 @@ pub(super) fn choose(path: &Path, count: usize, options: &DataOptions) -> Result
 
 /// The options without those that name columns, for a source whose marks stand elsewhere.
 pub(super) fn without_marks(options: &DataOptions) -> DataOptions {
-    DataOptions { label_column: None, split_column: None, id_column: None, ..options.clone() }
+    DataOptions { label_column: None, split_column: None, id_column: None, group_column: None, ..options.clone() }
 }

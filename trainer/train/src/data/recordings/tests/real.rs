@@ -53,7 +53,7 @@ fn tables_with_times_of_several_forms() {
     }
     if let Some(path) = present("ims_bearing/test2_meanabs.csv.gz") {
         let w = load(&path, &DataOptions::default(), &of(16, 4)).unwrap();
-        assert_eq!((w.channels.len(), w.rate), (4, Some(1.0 / 600.0).map(rounded)), "{:?}", w.notes);
+        assert_eq!((w.channels.len(), w.rate), (4, Some(rounded(1.0 / 600.0))), "{:?}", w.notes);
     }
 }
 

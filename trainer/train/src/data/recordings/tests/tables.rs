@@ -142,7 +142,11 @@ fn a_window_has_the_labels_and_the_part_of_its_samples() {
     let (train, validation, test) = (Part::Train, Part::Validation, Part::Test);
     assert_eq!(w.parts, [[train; 4], [validation; 4], [test; 4]].concat());
     assert_eq!(w.labels.as_ref().unwrap()[..], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(noted(&w, "4 windows are left out as unused, and 3 because"), "{:?}", w.notes);
+    assert!(
+        noted(&w, "4 windows are left out as unused") && noted(&w, "3 windows are left out because"),
+        "{:?}",
+        w.notes
+    );
     assert_eq!((w.of(Part::Test).count(), w.len(), w.is_empty()), (4, 12, false));
     assert_eq!((w.reading.label.as_deref(), w.reading.split.as_deref()), (Some("anomaly"), Some("split")));
     let all = load(&path, &unsplit(), &of(4, 2)).unwrap();

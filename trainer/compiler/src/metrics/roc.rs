@@ -1,5 +1,7 @@
 //! How well a score separates anomalies from normal rows.
 
+use super::ranked::{Ranked, Steps};
+
 /// Area under the ROC curve: the probability that an anomalous row scores higher than a normal one, where ties count
 /// half (the Mann-Whitney statistic; Fawcett, An introduction to ROC analysis, 2006, section 7). `None` if one of the
 /// classes has no row, or if a score is not a number.
@@ -8,23 +10,7 @@
 /// If the number of scores differs from the number of marks.
 #[must_use]
 pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
-    assert_eq!(scores.len(), anomalous.len(), "one mark for each score");
-    let positives = anomalous.iter().filter(|anomalous| **anomalous).count();
-    let negatives = scores.len() - positives;
-    if positives == 0 || negatives == 0 || scores.iter().any(|score| score.is_nan()) {
-        return None;
-    }
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|a, b| scores[*a].total_cmp(&scores[*b]));
-    // Twice the number of correctly ordered pairs, which is an exact integer.
-    let (mut below, mut twice) = (0u64, 0u64);
-    for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
-        let hits = tied.iter().filter(|row| anomalous[**row]).count() as u64;
-        let misses = tied.len() as u64 - hits;
-        twice += hits * (2 * below + misses);
-        below += misses;
-    }
-    Some(twice as f64 / (2.0 * positives as f64 * negatives as f64))
+    Some(Ranked::new(scores, anomalous)?.steps(&vec![1; scores.len()])?.auc())
 }
 
 /// Area under the ROC curve up to the false-alarm rate `most`, divided by `most`: the mean share of anomalies that are
@@ -35,24 +21,41 @@ pub fn auc(scores: &[f64], anomalous: &[bool]) -> Option<f64> {
 /// If the number of scores differs from the number of marks.
 #[must_use]
 pub fn partial_auc(scores: &[f64], anomalous: &[bool], most: f64) -> Option<f64> {
-    auc(scores, anomalous).filter(|_| most > 0.0 && most <= 1.0)?;
-    let positives = anomalous.iter().filter(|anomalous| **anomalous).count() as f64;
-    let negatives = scores.len() as f64 - positives;
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_unstable_by(|a, b| scores[*b].total_cmp(&scores[*a]));
-    let ([mut alarms, mut found], mut area) = ([0.0; 2], 0.0);
-    for tied in order.chunk_by(|a, b| scores[*a] == scores[*b]) {
-        let hits = tied.iter().filter(|row| anomalous[**row]).count() as f64;
-        let [width, height] = [(tied.len() as f64 - hits) / negatives, hits / positives];
-        let inside = width.min(most - alarms);
-        let slope = if width > 0.0 { height / width } else { 0.0 };
-        area += inside * (found + 0.5 * slope * inside);
-        (alarms, found) = (alarms + width, found + height);
-        if alarms >= most {
-            break;
-        }
+    Ranked::new(scores, anomalous)?.steps(&vec![1; scores.len()])?.partial_auc(most)
+}
+
+impl Steps {
+    /// [`auc`] of rows that count several times.
+    #[must_use]
+    pub fn auc(&self) -> f64 {
+        let [normal, anomalous] = self.all();
+        // Twice the number of correctly ordered pairs, which is an exact integer.
+        let below = |before: u64, after: u64| 2 * normal as u128 - u128::from(before + after);
+        let twice: u128 = self.pairs().map(|(a, b)| u128::from(b[1] - a[1]) * below(a[0], b[0])).sum();
+        twice as f64 / (2.0 * normal * anomalous)
     }
-    Some(area / most)
+
+    /// [`partial_auc`] of rows that count several times.
+    #[must_use]
+    pub fn partial_auc(&self, most: f64) -> Option<f64> {
+        if !(most > 0.0 && most <= 1.0) {
+            return None;
+        }
+        let [normal, anomalous] = self.all();
+        let ([mut alarms, mut found], mut area) = ([0.0; 2], 0.0);
+        for (before, after) in self.pairs() {
+            let width = (after[0] - before[0]) as f64 / normal;
+            let height = (after[1] - before[1]) as f64 / anomalous;
+            let inside = width.min(most - alarms);
+            let slope = if width > 0.0 { height / width } else { 0.0 };
+            area += inside * (found + 0.5 * slope * inside);
+            (alarms, found) = (alarms + width, found + height);
+            if alarms >= most {
+                break;
+            }
+        }
+        Some(area / most)
+    }
 }
 
 /// Which rows are anomalous: those labelled 1, if every label is 0 or 1. `None` if there are other labels, or if one of
