@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::ProgramKind;
-use elbo_compiler::roc;
+use elbo_compiler::metrics::roc;
 use elbo_trainer::compile::{CompileOptions, Names, compile};
 use elbo_trainer::evaluate::elbo_of_rows;
 use elbo_trainer::family::Register;
