@@ -241,6 +241,7 @@ pub fn evaluate(rows: &Labelled<'_>, alarms: Option<&[bool]>, window: usize, boo
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one sequence")]
 mod tests {
     use super::*;
 

@@ -163,6 +163,7 @@ pub fn vus_pr(rows: &Labelled<'_>, window: usize) -> Option<f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one sequence")]
 mod tests {
     use super::*;
     use crate::metrics::average_precision;
