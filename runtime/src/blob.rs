@@ -50,8 +50,8 @@ impl<'b> Blob<'b> {
     /// The records that `record` names, or `None` if they are out of range.
     pub(crate) fn scope(&self, record: &ProgramRecord) -> Option<Scope<'b>> {
         Some(Scope {
-            ops: records(self.ops(), record.ops_start, record.ops_len, OP_WORDS)?,
-            tensors: records(self.tensors(), record.tensors_start, record.tensors_len, TENSOR_WORDS)?,
+            ops: records(self.ops(), record.ops_start, record.ops_len)?,
+            tensors: records(self.tensors(), record.tensors_start, record.tensors_len)?,
             matrices: self.matrices(),
             data: self.data(),
             tensors_start: record.tensors_start as u16,
@@ -169,10 +169,9 @@ impl<'b> Blob<'b> {
     }
 }
 
-/// `len` records of `size` words, starting at record `start`.
+/// `len` records of operations or tensors, starting at record `start`.
 #[inline(never)]
-fn records(words: &[u32], start: u32, len: u32, size: usize) -> Option<&[u32]> {
-    let count = words.len() / size;
-    let end = start.checked_add(len).filter(|end| *end as usize <= count)?;
-    words.get(start as usize * size..end as usize * size)
+fn records(words: &[u32], start: u32, len: u32) -> Option<&[[u32; OP_WORDS]]> {
+    const _: () = assert!(OP_WORDS == TENSOR_WORDS);
+    words.as_chunks().0.get(start as usize..start.checked_add(len)? as usize)
 }

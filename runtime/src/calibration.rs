@@ -81,6 +81,11 @@ impl Calibration<'_> {
         Ok(Nats::from_bits(knot.score.saturating_add(1)))
     }
 
+    /// The largest numerator of a p-value that is at most `most`; 0 if there is none.
+    pub(crate) fn numerator_at_most(&self, most: u32) -> u32 {
+        self.knots().map(|knot| knot.rank).take_while(|rank| *rank <= most).last().unwrap_or(0)
+    }
+
     fn knots(&self) -> Knots<'_> {
         Knots { bytes: self.knots, rows: self.rows(), last: Knot { rank: 0, score: 0 } }
     }

@@ -52,22 +52,16 @@ exact! {
 /// Whether the core computes products of 64 bits in many instructions: Armv6-M.
 pub(crate) const SLOW_PRODUCTS: bool = cfg!(elbo_m0);
 
-/// `a b` for `b < 2^16`.
+/// `a b`, saturated. Whether the product fits takes many instructions on a core without products of 64 bits, unless both
+/// factors are small.
 #[inline(always)]
-pub(crate) fn product(a: u32, b: u32) -> u64 {
-    if SLOW_PRODUCTS { product_by_halves(a, b) } else { u64::from(a) * u64::from(b) }
+pub(crate) fn product(a: usize, b: usize) -> usize {
+    if SLOW_PRODUCTS && (a | b) >> 16 == 0 { a * b } else { saturating_product(a, b) }
 }
 
-/// The same for a core without products of 64 bits.
-#[inline(always)]
-fn product_by_halves(a: u32, b: u32) -> u64 {
-    (u64::from((a >> 16).wrapping_mul(b)) << 16) + u64::from((a & 0xFFFF).wrapping_mul(b))
-}
-
-/// `a b`, saturated. Most products fit 32 bits.
 #[inline(never)]
-pub(crate) fn saturating_product(a: u64, b: u64) -> u64 {
-    if SLOW_PRODUCTS && (a | b) >> 16 == 0 { u64::from(a as u32 * b as u32) } else { a.saturating_mul(b) }
+fn saturating_product(a: usize, b: usize) -> usize {
+    a.saturating_mul(b)
 }
 
 #[cfg(test)]
@@ -75,13 +69,12 @@ mod tests {
     #[test]
     fn products() {
         for a in [0, 1, 0xFFFF, 0x1_0000, 0x1234_5678, u32::MAX] {
-            for b in [0, 1, 3, 255, 0x8000, 0xFFFF] {
-                let expected = u64::from(a) * u64::from(b);
-                assert_eq!([super::product(a, b), super::product_by_halves(a, b)], [expected; 2]);
-                assert_eq!(super::saturating_product(a.into(), b.into()), expected);
+            for b in [0u32, 1, 3, 255, 0x8000, 0xFFFF, 0x1_0000] {
+                let expected = usize::try_from(u64::from(a) * u64::from(b)).unwrap_or(usize::MAX);
+                assert_eq!(super::product(a as usize, b as usize), expected);
             }
         }
-        assert_eq!(super::saturating_product(1 << 40, 1 << 24), u64::MAX);
+        assert_eq!(super::product(usize::MAX / 2, 3), usize::MAX);
     }
 }
 

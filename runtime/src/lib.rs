@@ -19,6 +19,7 @@ mod contributions;
 #[doc(hidden)]
 pub mod coupling;
 mod crc;
+pub mod detector;
 mod error;
 mod exact;
 #[doc(hidden)]

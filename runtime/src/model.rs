@@ -18,7 +18,7 @@ use crate::verify::{Proof, verify};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest number of elementary steps (multiply-accumulates and elements touched) of one run of any program. A
-    /// machine of 32 bits counts less than 2^32 of them in any case.
+    /// machine of 32 bits counts less than 2^32 - 1 of them in any case.
     pub max_work: u64,
 }
 

@@ -1,9 +1,10 @@
 //! Natural units of information in 64-bit fixed point.
 
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// Nats in Q16: 65536 is one nat. The proof ensures that the sums of a program fit 64 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Nats(i64);
 

@@ -64,6 +64,7 @@ mod statistics;
 pub use facts::{Facts, Immediate, Length, Precision, Range};
 pub use rules::{Extra, Rules, ScaleRule};
 
+use crate::exact::product;
 use crate::normal;
 use crate::ops::record::{Matrix, Op, Operand, Tensor};
 use ScaleRule::{Any, AtLeast, Exactly, NotCoarserThanOutput, ReadAtMost, SameAsFirst, SameAsOutput};
@@ -78,32 +79,50 @@ pub type Matrices<'m> = dyn Fn(u16) -> Option<Matrix> + 'm;
 
 /// The cost of one execution of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub struct Cost<N = u64> {
     /// Steps, which predict the time: one takes about five instructions of a Cortex-M4.
-    pub work: u64,
+    pub work: N,
     /// Multiply-accumulates of matrices, without the padding to whole words.
-    pub macs: u64,
+    pub macs: N,
 }
 
-impl Cost {
-    /// Adds what something else costs, saturated.
-    #[inline]
-    fn add(&mut self, more: Self) {
+/// A cost as this machine counts it. Its steps are saturated. If they are `usize::MAX`, its numbers mean nothing.
+pub(crate) type Count = Cost<usize>;
+
+impl Count {
+    /// Steps without multiply-accumulates.
+    #[inline(always)]
+    const fn of_steps(work: usize) -> Self {
+        Self { work, macs: 0 }
+    }
+
+    /// Adds what something else costs.
+    #[inline(always)]
+    pub fn add(&mut self, more: Self) {
         self.work = self.work.saturating_add(more.work);
         // There are at least as many steps.
         self.macs = self.macs.wrapping_add(more.macs);
+    }
+
+    /// The cost of `repeat` executions.
+    #[inline(always)]
+    pub fn times(self, repeat: usize) -> Self {
+        Self { work: product(self.work, repeat), macs: self.macs.wrapping_mul(repeat) }
     }
 }
 
 /// The steps of an operation: a number for every execution, and one for each [element](Step::elements). `cargo xtask
 /// bench --work` compares the steps of all operations with the instructions that they take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Steps(u16);
 
 impl Steps {
+    /// Those of no operation.
+    const NONE: Self = Self(0);
+
     /// `each` steps for an element, and `fixed`, a multiple of four, for the execution itself.
     const fn of(fixed: u16, each: u16) -> Self {
-        assert!(fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
+        assert!(fixed > 0 && fixed.is_multiple_of(4) && fixed < 1024 && each < 256);
         Self((fixed / 4) << 8 | each)
     }
 
@@ -137,27 +156,28 @@ trait Operation {
         None
     }
 
-    /// What an execution costs besides [`STEPS`](Self::STEPS), if anything.
-    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        None
+    /// What an execution costs besides [`STEPS`](Self::STEPS).
+    #[inline(always)]
+    fn cost(_: &Step<'_>, _: &Matrices<'_>) -> Count {
+        Count::of_steps(0)
     }
 
     /// The [bound](Self::bound) of the output. Adds what [`cost`](Self::cost) gives to `cost`. An operation with matrices
     /// reads each of them once for both.
     #[inline(always)]
-    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
-        if let Some(more) = Self::cost(o, matrices) {
-            cost.add(more);
-        }
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Result<u16, OperandError> {
+        cost.add(Self::cost(o, matrices));
         Self::bound(o, matrices)
     }
 }
 
-/// The cost of one execution of `op` with the given operands.
+/// The cost of one execution of `op` with the given operands. A machine of 32 bits gives `u64::MAX` steps if they are too
+/// many for it to count.
 pub fn op_cost(op: &Op, inputs: &[Tensor; 3], output: &Tensor, matrices: &Matrices<'_>) -> Cost {
     let [a, b, c] = inputs;
     let records = [a, b, c, output].map(Tensor::encode);
-    cost(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices)
+    let Count { work, macs } = cost(&Step { op: *op, tensors: records.each_ref().map(Operand) }, matrices);
+    Cost { work: if work == usize::MAX { u64::MAX } else { work as u64 }, macs: macs as u64 }
 }
 
 /// An operation that works on the arena.
@@ -330,11 +350,6 @@ operations! {
 }
 
 impl Opcode {
-    #[inline]
-    pub(crate) fn from_code(code: u32) -> Self {
-        Self::ALL.get((code as usize).wrapping_sub(1)).copied().unwrap_or(Self::Invalid)
-    }
-
     /// The part of its work that is linear in a length: the steps of an execution, and those of an element of the first
     /// input, or of the output if there is no input.
     pub fn work(self) -> (u32, u32) {

@@ -10,7 +10,7 @@ use crate::error::SessionError;
 use crate::nats::Nats;
 use crate::noise::{Noise, Silence};
 use crate::ops;
-use crate::ops::machine::{Machine, Step, read_scalar, vector, vector_mut};
+use crate::ops::machine::{Machine, read_scalar, vector, vector_mut};
 use crate::ops::record::Operand;
 use crate::ops::scope::Scope;
 use crate::program::ProgramKind;
@@ -235,7 +235,7 @@ impl<'b, 'a> Session<'b, 'a> {
         noise: &mut dyn Noise,
         observe: impl FnMut(usize, &[i16]),
     ) -> Result<Nats, SessionError> {
-        let (record, scope) = self.model.find(kind).ok_or(SessionError::ProgramAbsent)?;
+        let Some((record, scope)) = self.model.find(kind) else { return Err(SessionError::ProgramAbsent) };
         let signature = kind.signature();
         let vectors = usize::from(signature.vectors);
         for slot in 0..vectors {
@@ -292,12 +292,11 @@ impl<'b, 'a> Session<'b, 'a> {
         let mut budget = work;
         let mut machine = Machine::new(self.arena, scope, noise);
         while !machine.halted && machine.next < scope.op_count() {
-            let step = scope.step(machine.next);
+            let mut step = scope.step(machine.next);
             // What is paid for is done, even if the flash changes in between.
-            let (a, b, c, y) = (*step.a().0, *step.b().0, *step.c().0, *step.y().0);
-            let step = Step { tensors: [Operand(&a), Operand(&b), Operand(&c), Operand(&y)], ..step };
-            let cost = usize::try_from(scope.cost(&step).work);
-            match cost.ok().and_then(|cost| budget.checked_sub(cost)) {
+            let records = step.tensors.map(|tensor| *tensor.0);
+            step.tensors = records.each_ref().map(Operand);
+            match budget.checked_sub(scope.cost(&step).work) {
                 Some(left) => budget = left,
                 None => break,
             }

@@ -16,13 +16,11 @@ use core::cell::Cell;
 
 use crate::blob::Blob;
 use crate::error::LoadError;
-use crate::exact::saturating_product;
+use crate::ops::Count;
 use crate::ops::bounds::{OperandError, prove};
-use crate::ops::record::Operand;
+use crate::ops::record::{Operand, TensorRecord};
 use crate::ops::scope::Scope;
-use crate::program::{
-    Cost, Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, TENSOR_WORDS, TensorKind,
-};
+use crate::program::{Extra, MAX_TENSOR_LEN, NO_TENSOR, Op, Opcode, ProgramKind, ProgramRecord, Signature, TensorKind};
 use loops::Loops;
 use matrices::verify_matrices;
 
@@ -66,19 +64,24 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         let kind = ProgramKind::from_code(record.kind).filter(|kind| seen & 1 << *kind as u32 == 0);
         let kind = kind.ok_or(LoadError::ProgramKind { program })?;
         seen |= 1 << kind as u32;
+        let signature = kind.signature();
         // More work than the caller can afford needs no proof.
         let declared = usize::try_from(record.work).ok().filter(|_| record.work <= max_work);
         let declared = declared.ok_or(LoadError::TooMuchWork { program })?;
         let scope = blob.scope(&record).filter(|_| record.ops_start == ops_end && record.tensors_start == tensors_end);
         let scope = scope.ok_or(LoadError::ProgramRange { program })?;
         (ops_end, tensors_end) = (ops_end + record.ops_len, tensors_end + record.tensors_len);
-        scope.verify_signature(&record, kind).ok_or(LoadError::Signature { program })?;
+        scope.verify_signature(&record, signature).ok_or(LoadError::Signature { program })?;
         proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record, arena_len)?);
-        let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(kind, &checks));
+        let mut cost = Count::default();
+        let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(signature.noise, &checks, &mut cost));
         // A check that could not be made proves nothing, whatever follows from it.
-        let cost = if checks.exhausted() { Err(LoadError::TooManyChecks { program }) } else { proved }?;
+        if checks.exhausted() {
+            return Err(LoadError::TooManyChecks { program });
+        }
+        proved?;
         // A saturated sum proves nothing.
-        if cost.work != record.work || cost.macs != record.macs || cost.work == u64::MAX {
+        if cost.work != declared || cost.macs as u64 != record.macs || cost.work == usize::MAX {
             return Err(LoadError::Work { program });
         }
         if let Some(proved) = proof.work.get_mut(kind as usize - 1) {
@@ -119,8 +122,7 @@ impl Checks {
 }
 
 impl Scope<'_> {
-    fn verify_signature(&self, record: &ProgramRecord, kind: ProgramKind) -> Option<()> {
-        let signature = kind.signature();
+    fn verify_signature(&self, record: &ProgramRecord, signature: Signature) -> Option<()> {
         let past_the_end = self.op_count() as u16 + 1;
         let ([a, b], [c, d]) = (record.inputs, record.outputs);
         let mut holds = a != b || b == NO_TENSOR;
@@ -148,7 +150,7 @@ impl Scope<'_> {
     /// Checks every tensor and returns the halfwords of arena that they take, which are at most `declared`.
     fn verify_tensors(&self, record: &ProgramRecord, declared: u32) -> Result<u32, LoadError> {
         let (mut arena_len, mut previous) = (0, 0);
-        for (index, words) in self.tensors.as_chunks().0.iter().enumerate() {
+        for (index, words) in self.tensors.iter().enumerate() {
             let tensor = self.tensors_start.wrapping_add(index as u16);
             let t = Operand(words);
             if !t.in_range() || !(1..=MAX_TENSOR_LEN).contains(&t.len()) {
@@ -172,7 +174,7 @@ impl Scope<'_> {
 
     /// Checks that tensors that are alive at the same time share no memory.
     fn verify_overlaps(&self, checks: &Checks) -> Result<(), LoadError> {
-        let mut records = self.tensors.as_chunks().0;
+        let mut records = self.tensors;
         let mut tensor = self.tensors_start;
         while let [record, later @ ..] = records {
             let (alive, overlaps) = self.overlaps(Operand(record), later);
@@ -191,7 +193,7 @@ impl Scope<'_> {
     /// The number of `later` tensors that are alive at the same time as `old`, up to the first that shares memory with it,
     /// and whether there is one. All lie in the arena, at multiples of four.
     #[inline(never)]
-    fn overlaps(&self, old: Operand<'_>, later: &[[u32; TENSOR_WORDS]]) -> (usize, bool) {
+    fn overlaps(&self, old: Operand<'_>, later: &[TensorRecord]) -> (usize, bool) {
         let (start, last_read) = (old.offset(), old.last());
         let end = start.wrapping_add(old.halfwords());
         let mut alive = 0;
@@ -215,75 +217,58 @@ impl Scope<'_> {
             && usize::from(new.first()).checked_sub(1).is_some_and(in_place)
     }
 
-    /// Checks every operation and returns the cost of a run.
-    fn verify_ops(&self, kind: ProgramKind, checks: &Checks) -> Result<Cost, LoadError> {
+    /// Checks every operation of a program that may draw noise if `draws`. Adds the cost of a run to `run`.
+    fn verify_ops(&self, draws: bool, checks: &Checks, run: &mut Count) -> Result<(), LoadError> {
         let mut loops = Loops::none(self.ops);
-        let (mut work, mut macs, mut overflows) = (0u64, 0u64, false);
         for index in 0..self.op_count() {
-            let op = self.ops_start.wrapping_add(index as u16);
-            let cost = self.verify_op(index, kind, &mut loops, checks).map_err(|fault| match fault {
-                Fault::Operation => LoadError::Operation { op },
-                Fault::Unsupported => LoadError::Unsupported { op },
-                Fault::Operand => LoadError::Operand { op },
-                Fault::NotAlive => LoadError::NotAlive { op },
-                Fault::Shape => LoadError::Shape { op },
-                Fault::Scale => LoadError::Scale { op },
-                Fault::Bound => LoadError::Bound { op },
-                Fault::Loop => LoadError::Loop { op },
-                Fault::Noise => LoadError::Noise { op },
-                Fault::Lifetime { tensor } => LoadError::Lifetime { tensor },
-            })?;
-            // At most 4096 operations of 2^64 steps, repeated 2^64 times: a sum that overflows is refused at the end.
-            let overflow;
-            (work, overflow) = work.overflowing_add(cost.work);
-            overflows |= overflow;
-            // A multiply-accumulate is at least one step.
-            macs = macs.wrapping_add(cost.macs);
+            self.verify_op(index, draws, &mut loops, checks, run)?;
         }
         if loops.start != 0 {
             return Err(LoadError::Loop { op: self.ops_start.wrapping_add(loops.start - 1) });
         }
-        Ok(Cost { work: if overflows { u64::MAX } else { work }, macs })
+        Ok(())
     }
 
+    /// Checks an operation and adds the cost of all its executions to `run`.
     fn verify_op(
         &self,
         index: usize,
-        kind: ProgramKind,
+        draws: bool,
         loops: &mut Loops<'_>,
         checks: &Checks,
-    ) -> Result<Cost, Fault> {
-        let here = index as u16 + 1;
+        run: &mut Count,
+    ) -> Result<(), LoadError> {
+        let (op, here) = (self.ops_start.wrapping_add(index as u16), index as u16 + 1);
         let mut step = self.step(index);
         let rules = step.op.opcode.rules();
-        require(step.op.param == 0 || rules.uses_param(), Fault::Operation)?;
-        require(step.op.arg == 0 || rules.uses_arg(), Fault::Operation)?;
-        require(step.op.imm == 0 || rules.uses_imm(), Fault::Operation)?;
-        require(step.op.opcode != Opcode::Invalid, Fault::Operation)?;
-        require(step.op.opcode.compiled(), Fault::Unsupported)?;
-        require(!rules.draws_noise() || kind.signature().noise, Fault::Noise)?;
+        require(step.op.param == 0 || rules.uses_param(), LoadError::Operation { op })?;
+        require(step.op.arg == 0 || rules.uses_arg(), LoadError::Operation { op })?;
+        require(step.op.imm == 0 || rules.uses_imm(), LoadError::Operation { op })?;
+        require(step.op.opcode != Opcode::Invalid, LoadError::Operation { op })?;
+        require(step.op.opcode.included(), LoadError::Unsupported { op })?;
+        require(!rules.draws_noise() || draws, LoadError::Noise { op })?;
 
         for (&tensor, input) in step.op.inputs.iter().zip(&step.tensors).take(rules.inputs()) {
             // A tensor that does not exist is never alive.
             if input.first() >= here || here > input.last() {
-                return Err(if self.exists(tensor) { Fault::NotAlive } else { Fault::Operand });
+                return Err(if self.exists(tensor) { LoadError::NotAlive { op } } else { LoadError::Operand { op } });
             }
-            let until = loops.read_until(input.first()).ok_or(Fault::NotAlive)?;
+            let until = loops.read_until(input.first()).ok_or(LoadError::NotAlive { op })?;
             require(input.last() >= until, self.lifetime(tensor))?;
         }
         let [a, b, c] = step.op.inputs;
-        require(rules.inputs() > 0 || a == NO_TENSOR, Fault::Operation)?;
-        require(rules.inputs() > 1 || b == NO_TENSOR, Fault::Operation)?;
+        require(rules.inputs() > 0 || a == NO_TENSOR, LoadError::Operation { op })?;
+        require(rules.inputs() > 1 || b == NO_TENSOR, LoadError::Operation { op })?;
         if rules.writes_extra() {
-            require(step.c().first() == here && c != step.op.output, Fault::Operand)?;
+            require(step.c().first() == here && c != step.op.output, LoadError::Operand { op })?;
             // Scratch is not filled completely, so reading it could reveal what the arena held before.
             let last = if rules.extra() == Extra::Scratch { here } else { loops.end };
             require(step.c().last() <= last, self.lifetime(c))?;
         } else {
-            require(rules.inputs() > 2 || c == NO_TENSOR, Fault::Operation)?;
+            require(rules.inputs() > 2 || c == NO_TENSOR, LoadError::Operation { op })?;
         }
         if rules.only_in_loop() {
-            require(loops.start != 0, Fault::Loop)?;
+            require(loops.start != 0, LoadError::Loop { op })?;
         }
 
         // The repeat count that applies to this operation: before a `Loop` opens and after an `End` closes one.
@@ -292,64 +277,47 @@ impl Scope<'_> {
         // What is written inside a loop must die inside it.
         let (mut earliest, mut latest) = (0, loops.end);
         if step.op.opcode == Opcode::Loop {
-            require(usize::from(step.op.arg) <= self.op_count(), Fault::Loop)?;
-            loops.open(here).ok_or(Fault::Loop)?;
+            require(usize::from(step.op.arg) <= self.op_count(), LoadError::Loop { op })?;
+            loops.open(here).ok_or(LoadError::Loop { op })?;
             // Every iteration writes a part of the loop's output.
             earliest = step.op.arg;
         } else if step.op.opcode == Opcode::End {
-            require(step.op.output == NO_TENSOR, Fault::Operand)?;
-            let (output, iterations) = loops.close(here).ok_or(Fault::Loop)?;
+            require(step.op.output == NO_TENSOR, LoadError::Operand { op })?;
+            let (output, iterations) = loops.close(here).ok_or(LoadError::Loop { op })?;
             written = output;
-            require(self.exists(written), Fault::Operand)?;
+            require(self.exists(written), LoadError::Operand { op })?;
             step.tensors[3] = self.tensor(written);
             (earliest, latest) = (here, u16::MAX);
             let slots = u64::from(step.a().len()) * u64::from(iterations);
-            require(slots == u64::from(step.y().len()), Fault::Shape)?;
+            require(slots == u64::from(step.y().len()), LoadError::Shape { op })?;
         }
-        require(step.op.opcode == Opcode::End || step.y().first() == here, Fault::Operand)?;
+        require(step.op.opcode == Opcode::End || step.y().first() == here, LoadError::Operand { op })?;
         require(earliest <= step.y().last() && step.y().last() <= latest, self.lifetime(written))?;
         let matrices = |index: u16| checks.spend(Checks::MATRIX).and_then(|()| self.matrix(index));
         let mut cost = step.steps();
         let bound = prove(&step, &matrices, &mut cost).result().map_err(|error| match error {
-            OperandError::Kind => Fault::Operand,
-            OperandError::Shape => Fault::Shape,
-            OperandError::Scale => Fault::Scale,
-            OperandError::Bound => Fault::Bound,
+            OperandError::Kind => LoadError::Operand { op },
+            OperandError::Shape => LoadError::Shape { op },
+            OperandError::Scale => LoadError::Scale { op },
+            OperandError::Bound => LoadError::Bound { op },
         })?;
         // A tensor of nats that declares it is in range.
-        require(bound == step.y().bound(), Fault::Bound)?;
-        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), Fault::Bound)?;
+        require(bound == step.y().bound(), LoadError::Bound { op })?;
+        require(!rules.writes_extra() || step.op.opcode.extra_bound() == step.c().bound(), LoadError::Bound { op })?;
 
-        if repeat == 1 {
-            return Ok(cost);
-        }
-        Ok(Cost { work: saturating_product(cost.work, repeat), macs: saturating_product(cost.macs, repeat) })
+        run.add(cost.times(repeat));
+        Ok(())
     }
 
     fn exists(&self, tensor: u16) -> bool {
         usize::from(tensor) < self.tensor_count()
     }
 
-    fn lifetime(&self, tensor: u16) -> Fault {
-        Fault::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) }
+    fn lifetime(&self, tensor: u16) -> LoadError {
+        LoadError::Lifetime { tensor: self.tensors_start.wrapping_add(tensor) }
     }
 }
 
-/// The fault of one operation: a [`LoadError`] without the operation's index.
-#[derive(Clone, Copy)]
-enum Fault {
-    Operation,
-    Unsupported,
-    Operand,
-    NotAlive,
-    Shape,
-    Scale,
-    Bound,
-    Loop,
-    Noise,
-    Lifetime { tensor: u16 },
-}
-
-fn require(holds: bool, otherwise: Fault) -> Result<(), Fault> {
+fn require(holds: bool, otherwise: LoadError) -> Result<(), LoadError> {
     if holds { Ok(()) } else { Err(otherwise) }
 }

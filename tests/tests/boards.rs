@@ -76,8 +76,15 @@ fn families_have_the_hosts_bits(name: &str, address: u32) {
         let blob = Blob::read(&path).unwrap();
         let model = blob.load(Limits::host()).unwrap();
         let meta = model.meta().unwrap();
-        let width = usize::from(meta.shape[0]) * usize::from(meta.shape[1]);
-        let rows = noise_rows(width, meta.likelihood.try_into().unwrap(), 40, 7);
+        let score = model.program(elbo::ProgramKind::Score).and_then(|program| program.inputs[0]);
+        let width = score.map_or(usize::from(meta.shape[0]) * usize::from(meta.shape[1]), |row| row.len);
+        let mut rows = noise_rows(width, meta.likelihood.try_into().unwrap(), 40, 7);
+        if model.windows().unwrap().is_some() {
+            // From silence to loud noise.
+            let scaled =
+                |(at, row): (usize, &mut Vec<f32>)| row.iter_mut().for_each(|x| *x *= 1.3f32.powi(at as i32) - 1.0);
+            rows.iter_mut().enumerate().for_each(scaled);
+        }
         let rows: Vec<Vec<i16>> = rows.iter().map(|x| quantize_row(&model, x)).collect();
         let image = Image { path: image.path.clone(), apart: Some((path.clone(), address)) };
         let mut client = Emulator::start(board, &image).unwrap().connect().unwrap();

@@ -18,6 +18,9 @@ use elbo_trainer::run::{Run, train};
 const TABLES: [&str; 6] = ["cardio", "thyroid", "shuttle", "ionosphere", "pendigits", "breastw"];
 const RATES: [Rate; 3] = [Rate::ONE_IN_10, Rate::ONE_IN_100, Rate::ONE_IN_1000];
 
+/// A field of a recipe and its value.
+type Setting = (&'static str, &'static str);
+
 /// The header without `anomaly` and `split`, and the normal rows.
 fn normal_rows(path: &Path) -> (String, Vec<String>) {
     let mut text = String::new();
@@ -39,7 +42,7 @@ fn shuffled(path: &Path, header: &str, rows: &[String], seed: u64) {
     let mut rng = Xoshiro128PlusPlus::new(seed);
     let mut order: Vec<usize> = (0..rows.len()).collect();
     for last in (1..order.len()).rev() {
-        order.swap(last, (u64::from(rng.next_word()) * (last as u64 + 1) >> 32) as usize);
+        order.swap(last, ((u64::from(rng.next_word()) * (last as u64 + 1)) >> 32) as usize);
     }
     let mut text = format!("{header},split\n");
     for (at, row) in order.into_iter().enumerate() {
@@ -55,7 +58,7 @@ struct Alarms {
     alarms: [Option<usize>; 3],
 }
 
-fn measure(folder: &Path, table: &Path, family: &str, settings: &[(&str, &str)]) -> Alarms {
+fn measure(folder: &Path, table: &Path, family: &str, settings: &[Setting]) -> Alarms {
     let mut recipe = Recipe::for_family(family, &table.display().to_string()).expect("a family");
     for (field, value) in settings {
         recipe.set(field, value).expect("a field");
@@ -116,7 +119,7 @@ fn nominal_rates_hold_on_unseen_normal_rows() {
     };
     let few_steps = [("train.steps", "1000"), ("vae.hidden", "32"), ("vae.latent", "4")];
     let own_rows = [("mixture.components", "4"), ("calibration.folds", "0"), ("calibration.fraction", "0.3")];
-    let models: [(&str, &str, u64, &[(&str, &str)]); 3] = [
+    let models: [(&str, &str, u64, &[Setting]); 3] = [
         ("mixture, folds", "mixture", 5, &[("mixture.components", "4"), ("calibration.folds", "5")]),
         ("mixture, own rows", "mixture", 5, &own_rows),
         // By default small tables are calibrated in folds, and large ones with rows of their own.

@@ -17,16 +17,26 @@ use elbo::{Arena, Limits, Model, SessionError};
 use elbo_model::{ARENA, VALUES, blob};
 use static_cell::ConstStaticCell;
 
-static ARENA_MEMORY: ConstStaticCell<Arena<ARENA>> = ConstStaticCell::new(Arena::new());
-static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
-#[cfg(feature = "vae")]
-static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
+/// All memory of the firmware.
+struct Memory {
+    arena: Arena<ARENA>,
+    input: [i16; VALUES],
+    #[cfg(feature = "vae")]
+    output: [i16; VALUES],
+}
+
+static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory {
+    arena: Arena::new(),
+    input: [0; VALUES],
+    #[cfg(feature = "vae")]
+    output: [0; VALUES],
+});
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let (Some(arena), Some(input)) = (ARENA_MEMORY.try_take(), INPUT.try_take()) else { end() };
+    let Some(memory) = MEMORY.try_take() else { end() };
     if let Ok(model) = Model::load(blob(), Limits { max_work: 1 << 28 }) {
-        black_box(run(&model, arena.as_mut_slice(), black_box(input)).is_ok());
+        black_box(run(&model, black_box(memory)).is_ok());
     }
     #[cfg(feature = "panics")]
     black_box(black_box(&[1, 2, 3])[black_box(2)]);
@@ -35,13 +45,11 @@ fn main() -> ! {
     end()
 }
 
-fn run(model: &Model<'_>, arena: &mut [i16], input: &mut [i16]) -> Result<(), SessionError> {
-    let mut session = model.session(arena)?;
-    black_box(session.score(input)?);
+fn run(model: &Model<'_>, memory: &mut Memory) -> Result<(), SessionError> {
+    let mut session = model.session(memory.arena.as_mut_slice())?;
+    black_box(session.score(&memory.input)?);
     #[cfg(feature = "vae")]
-    if let Some(output) = OUTPUT.try_take() {
-        run_vae(&mut session, input, output)?;
-    }
+    run_vae(&mut session, &mut memory.input, &mut memory.output)?;
     Ok(())
 }
 

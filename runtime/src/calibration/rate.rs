@@ -1,11 +1,14 @@
 //! False-alarm rates.
 
+use super::PValue;
 use core::fmt;
 use core::num::NonZeroU32;
+use serde::{Deserialize, Serialize};
 
 /// A false-alarm rate: the share of normal rows that may alarm, as an exact fraction above 0 and at most 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[serde(into = "(u32, u32)", try_from = "(u32, u32)")]
 pub struct Rate {
     numerator: NonZeroU32,
     denominator: NonZeroU32,
@@ -44,9 +47,28 @@ impl Rate {
         self.denominator.get()
     }
 
+    /// The same fraction as a p-value.
+    pub(crate) const fn as_p_value(self) -> PValue {
+        PValue::new(self.numerator(), self.denominator())
+    }
+
     /// The least number of calibration rows that support this rate. With `n` rows no p-value is below `1 / (1 + n)`.
     pub fn rows_needed(self) -> u32 {
         self.denominator.get().div_ceil(self.numerator.get()) - 1
+    }
+}
+
+impl From<Rate> for (u32, u32) {
+    fn from(rate: Rate) -> Self {
+        (rate.numerator(), rate.denominator())
+    }
+}
+
+impl TryFrom<(u32, u32)> for Rate {
+    type Error = &'static str;
+
+    fn try_from((numerator, denominator): (u32, u32)) -> Result<Self, Self::Error> {
+        Self::new(numerator, denominator).ok_or("expected a rate above 0 and at most 1")
     }
 }
 

@@ -8,9 +8,15 @@ use super::interpolate;
 /// It is exactly odd and never decreases.
 #[inline]
 pub fn tanh(x: i32) -> i32 {
-    let magnitude = follow::<16, _>(&TANH, x.unsigned_abs()) >> 17;
+    let magnitude = tanh_of_half(x.saturating_add(x)) >> 17;
     let sign = x >> 31;
     (magnitude as i32 ^ sign) - sign
+}
+
+/// `2^32 tanh(|x| / 2)` of a Q16 argument: it is halved by reading Q16 as Q17.
+#[inline(never)]
+fn tanh_of_half(x: i32) -> u32 {
+    follow::<17, _>(&TANH, x.unsigned_abs())
 }
 
 /// Hyperbolic tangent of a Q20 argument, in Q30, within ±(2^30 - 2^15). The error is at most 1 LSB of Q15.
@@ -30,8 +36,8 @@ pub(crate) fn tanh_fine(x: i32) -> i32 {
 /// It never decreases. `sigmoid(-x) + sigmoid(x)` is 32768, except where 32767 stands for one.
 #[inline]
 pub fn sigmoid(x: i32) -> i32 {
-    // (1 + tanh(x / 2)) / 2: the argument is halved by reading Q16 as Q17.
-    let tanh = follow::<17, _>(&TANH, x.unsigned_abs()) >> 16;
+    // (1 + tanh(x / 2)) / 2.
+    let tanh = tanh_of_half(x) >> 16;
     let upper = ((0x1_0001 + tanh) >> 2) as i32;
     if x < 0 { 0x8000 - upper } else { upper.min(0x7fff) }
 }
@@ -49,13 +55,25 @@ pub fn softplus(x: i32) -> u32 {
 /// is 1/64 wide; the width doubles in every octave above. The last segment is flat and covers all larger magnitudes.
 #[inline(always)]
 fn follow<const FRAC: u32, const N: usize>(table: &[u16; N], magnitude: u32) -> u32 {
-    // Comparisons are used because counting leading zeros is a library call on a Cortex-M0.
-    let octave = u32::from(magnitude >= 2 << FRAC)
-        + u32::from(magnitude >= 4 << FRAC)
-        + u32::from(N > 4 * 64 + 1 && magnitude >= 8 << FRAC);
+    let octave = if cfg!(elbo_m0) { few_octaves::<FRAC, N>(magnitude) } else { octave::<FRAC>(magnitude) };
     let index = (octave << 6) + (magnitude >> (FRAC - 6 + octave));
     let fraction = (magnitude << (38 - FRAC - octave)) >> 16;
     interpolate(table, index, fraction)
+}
+
+/// The number of octaves from 2 up that a magnitude has reached.
+#[inline(always)]
+const fn octave<const FRAC: u32>(magnitude: u32) -> u32 {
+    (31 - FRAC).saturating_sub(magnitude.leading_zeros())
+}
+
+/// The same up to the last octave of a table of `N` nodes, for a Cortex-M0, which counts leading zeros in a library call.
+#[inline(always)]
+fn few_octaves<const FRAC: u32, const N: usize>(magnitude: u32) -> u32 {
+    const { assert!(N <= 5 * 64 + 1) };
+    u32::from(magnitude >= 2 << FRAC)
+        + u32::from(magnitude >= 4 << FRAC)
+        + u32::from(N > 4 * 64 + 1 && magnitude >= 8 << FRAC)
 }
 
 #[cfg(test)]
@@ -75,15 +93,31 @@ mod tests {
 
     #[test]
     fn tanh_table_is_the_computed_one() {
-        let nodes = unbiased_nodes(&knots(TANH.len()), |x| 65536.0 * q16(x).tanh());
+        let nodes = unbiased_nodes(&knots(257), |x| 65536.0 * q16(x).tanh());
         let nodes: Vec<f64> = nodes.iter().map(|y| (y.round() + 1.0).min(65535.0)).collect();
-        assert_table(&TANH, &nodes);
+        assert_flat_after(&TANH, &nodes);
     }
 
     #[test]
     fn softplus_table_is_the_computed_one() {
-        let nodes = unbiased_nodes(&knots(SOFTPLUS_TAIL.len()), |x| 65536.0 * (-q16(x)).exp().ln_1p());
-        assert_table(&SOFTPLUS_TAIL, &nodes);
+        let nodes = unbiased_nodes(&knots(321), |x| 65536.0 * (-q16(x)).exp().ln_1p());
+        assert_flat_after(&SOFTPLUS_TAIL, &nodes);
+    }
+
+    #[test]
+    fn octaves_are_the_same_in_the_table() {
+        for magnitude in (0..32).flat_map(|bit| [1u32 << bit, (1 << bit) + 1, (1 << bit) - 1]).chain([u32::MAX]) {
+            assert_eq!(octave::<17>(magnitude).min(2), few_octaves::<17, { TANH.len() }>(magnitude));
+            assert_eq!(octave::<16>(magnitude).min(3), few_octaves::<16, { SOFTPLUS_TAIL.len() }>(magnitude));
+        }
+    }
+
+    /// Fails if a table is not the beginning of the computed one, or if that goes on after the table's last segment.
+    fn assert_flat_after(table: &[u16], nodes: &[f64]) {
+        let (stored, rest) = nodes.split_at(table.len());
+        assert_table(table, stored);
+        let last = table.last().copied().map(f64::from);
+        assert!(rest.iter().all(|node| Some(node.round()) == last), "the table ends too early");
     }
 
     /// Largest error over all arguments of the given range. The function must never decrease.
@@ -145,8 +179,8 @@ mod tests {
 
     #[test]
     fn far_arguments_saturate() {
-        assert_eq!(TANH[255..], [65535, 65535]);
-        assert_eq!(SOFTPLUS_TAIL[319..], [0, 0]);
+        assert_eq!(TANH[215..], [65535, 65535]);
+        assert_eq!(SOFTPLUS_TAIL[287..], [0, 0]);
         for x in [17 << 16, 1 << 24, 0x1234_5678, 1 << 30, i32::MAX] {
             assert_eq!((tanh(x), tanh(-x)), (32767, -32767));
             assert_eq!((sigmoid(x), sigmoid(-x)), (32767, 0));

@@ -44,11 +44,10 @@ pub fn exp(x: i32, frac: u32) -> u64 {
     let growth = r + (square >> 5) + (((cube >> 8) * 171) >> 10);
     let mantissa = u64::from(power) + u64::from(high_product(power, growth) >> 4);
 
-    let shift = octave + frac.min(62) as i32 - 31;
-    match shift {
-        31.. => EXP_MAX,
-        0..31 => mantissa << shift,
-        -33..0 => (mantissa + (1 << (-shift - 1))) >> -shift,
+    // The mantissa has 31 fractional bits, and those below the last bit of the result are rounded away.
+    match 62 - frac.min(62) as i32 - octave {
+        ..=0 => EXP_MAX,
+        places @ 1..=63 => (((mantissa << 31) >> (places - 1)) + 1) >> 1,
         _ => 0,
     }
 }
@@ -72,15 +71,16 @@ pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
     let k = RECIPROCALS[(mantissa >> 26) as usize & 31];
     let product = u64::from(mantissa) * u64::from(POWERS[usize::from(k) & 31]);
 
-    // ln(1 + u) = u - u^2/2 + u^3/3 in Q35, for |u| below 0.027.
-    let u = (product >> 28) as i64 - (1 << 35);
-    let square = (u * u) >> 35;
-    let cube = (square * u) >> 35;
-    let near_one = u - (square >> 1) + ((cube * 171) >> 9);
+    // ln(1 + u) = u - u^2/2 + u^3/3 in Q35, for |u| below 0.027, which fits 32 bits.
+    let u = (product >> 28) as i32;
+    let wide = |a: i32, b: i32| i64::from(a) * i64::from(b);
+    let square = (wide(u, u) >> 35) as i32;
+    let cube = (wide(square, u) >> 35) as i32;
+    let near_one = u - (square >> 1) + (wide(cube, 171) >> 9) as i32;
 
-    let octave = 63 - i64::from(zeros) - i64::from(frac.min(1 << 16));
-    let steps = 32 * octave + 32 - i64::from(k);
-    steps * LN_2_STEP + (near_one << 10)
+    let octave = 63 - zeros as i32 - frac.min(1 << 16) as i32;
+    let steps = 32 * octave + 32 - i32::from(k);
+    i64::from(steps) * LN_2_STEP + (i64::from(near_one) << 10)
 }
 
 /// `ln((e^v[0] + ... + e^v[n-1]) / n)` of Q16 nats, in Q16 nats; `i64::MIN` if there are no terms.
@@ -88,7 +88,7 @@ pub(crate) fn ln_q45(x: u64, frac: u32) -> i64 {
 /// The error is at most 0.55 LSB for up to 65536 terms. The result never lies outside the range of the terms. A
 /// constant added to all terms is added to the result. The iterator is consumed twice.
 pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
-    let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0u64);
+    let (mut least, mut most, mut count) = (i64::MAX, i64::MIN, 0u32);
     for term in v.clone() {
         least = least.min(term);
         most = most.max(term);
@@ -99,10 +99,10 @@ pub fn log_mean_exp(v: impl Iterator<Item = i64> + Clone) -> i64 {
     }
     let sum = v.fold(0u64, |sum, term| {
         // e^-64 is zero at this precision, so a clamped term contributes zero as it should.
-        let below = term.saturating_sub(most).max(-64 << 16);
-        sum.saturating_add(exp(below as i32, SUM_FRAC))
+        let below = (most.wrapping_sub(term) as u64).min(64 << 16);
+        sum.saturating_add(exp(-(below as i32), SUM_FRAC))
     });
-    let mean = ln_q45(sum, SUM_FRAC) - ln_q45(count, 0);
+    let mean = ln_q45(sum, SUM_FRAC) - ln_q45(count.into(), 0);
     most.saturating_add((mean + (1 << 28)) >> 29).max(least).min(most)
 }
 

@@ -128,9 +128,9 @@ impl<'a> Operands<'a> {
 
     fn row_major(self) {
         let mut rest = self.weights;
-        for (out, &[b0, b1, b2, b3, m0, m1, m2, m3]) in self.out.iter_mut().zip(self.params) {
-            let rows = [(b0, m0), (b1, m1), (b2, m2), (b3, m3)];
-            for (y, (bias, m)) in out.iter_mut().zip(rows) {
+        for (out, params) in self.out.iter_mut().zip(self.params) {
+            let (biases, multipliers) = params.split_at(LANES);
+            for ((y, &bias), &m) in out.iter_mut().zip(biases).zip(multipliers) {
                 // There are no weights past the last row, so the sum of a padding row is its bias, zero.
                 let (row, tail) = rest.split_at_checked(self.x.len()).unwrap_or_default();
                 rest = tail;

@@ -48,7 +48,7 @@ pub const fn words_per_row(cols: usize) -> usize {
 pub const fn weights_len(rows: usize, cols: usize, packing: Packing) -> Option<usize> {
     let stored_rows = match packing {
         Packing::RowMajor => Some(rows),
-        Packing::Dsp4 => rows.checked_next_multiple_of(LANES),
+        Packing::Dsp4 => rows.div_ceil(LANES).checked_mul(LANES),
     };
     match stored_rows {
         Some(rows) => rows.checked_mul(words_per_row(cols)),

@@ -5,7 +5,7 @@
 
 use super::machine::Step;
 pub use super::scratch_len;
-use super::{Cost, Extra, Matrices};
+use super::{Count, Extra, Matrices};
 use crate::ops::record::{Op, Operand, Tensor, TensorKind};
 
 /// Why an operation refuses its operands.
@@ -127,7 +127,7 @@ pub fn output_bounds(
     let [a, b, c] = inputs;
     let records = [a, b, c, output].map(Tensor::encode);
     let step = Step { op: *op, tensors: records.each_ref().map(Operand) };
-    let bound = prove(&step, matrices, &mut Cost::default()).result()?;
+    let bound = prove(&step, matrices, &mut Count::default()).result()?;
     require(output.kind != TensorKind::Nats || bound <= MAX_LOG2, OperandError::Bound)?;
     Ok(Bounds { output: bound, extra: op.opcode.extra_bound() })
 }
@@ -135,7 +135,7 @@ pub fn output_bounds(
 /// The bound of the output, which a tensor of nats may not be able to declare. The cost of one execution is added to
 /// `cost`, except for its steps.
 #[inline(never)]
-pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
+pub(crate) fn prove(step: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Verdict {
     match operands_fit(step, matrices) {
         Ok(()) => super::prove(step, matrices, cost),
         Err(error) => Verdict::of(Err(error)),

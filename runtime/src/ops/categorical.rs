@@ -6,7 +6,7 @@
 use super::bounds::{OperandError, require, to_q16};
 use super::machine::{Machine, Step, Values, apart_exact, at, put, vector_mut};
 use super::probabilities::{Share, WEIGHT_FRAC};
-use super::{Cost, Matrices, Operation, Reduction, Steps, Transform};
+use super::{Count, Matrices, Operation, Reduction, Steps, Transform};
 use crate::exact::product;
 use crate::fixed;
 
@@ -59,8 +59,8 @@ impl Operation for MeanVec {
     }
 
     /// One division for each element of the mean.
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        Some(Cost { work: product(o.y().len(), 177), macs: 0 })
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
+        Count::of_steps(product(o.y().len() as usize, 177))
     }
 }
 

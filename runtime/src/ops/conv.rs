@@ -2,7 +2,7 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, range};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
 use crate::kernel::{self, ConvGeometry, DenseMatrix};
 use crate::ops::record::Op;
 
@@ -39,16 +39,17 @@ impl Operation for Conv {
         geometry.scratch_len(matrix.cols.checked_div(geometry.taps(0))?, matrix.rows)
     }
 
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Count {
         let op = &o.op;
-        matrices(op.arg).map(|matrix| {
+        matrices(op.arg).map_or(Count::of_steps(0), |matrix| {
             let geometry = ConvGeometry::unpack(op.imm, op.param);
             let channels = matrix.cols.checked_div(geometry.taps(0)).unwrap_or(0);
             let macs = geometry.macs(channels, matrix.rows);
             let gathered = geometry.macs(channels, 1).saturating_mul(3).saturating_add(geometry.macs(1, 1) * TAP);
             let pixels = u64::from(geometry.output_len(1).unwrap_or(0));
             let patches = pixels * (PATCH + u64::from(matrix.rows) * ROW) + u64::from(geometry.phases()) * PHASE;
-            Cost { work: macs.saturating_add(gathered).saturating_add(patches), macs }
+            let counted = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+            Count { work: counted(macs.saturating_add(gathered).saturating_add(patches)), macs: counted(macs) }
         })
     }
 }

@@ -8,9 +8,9 @@
 use super::bounds::{FULL, OperandError, require};
 use super::flow::{LOG_DET_LOG2, rescale, saturate};
 use super::machine::{Machine, Step, apart_exact, write_scalar};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
 use crate::coupling::{CouplingStack, HiddenActivation};
-use crate::exact::{SLOW_PRODUCTS, product, saturating_product};
+use crate::exact::product;
 use crate::fixed;
 use crate::kernel::{DenseMatrix, LANES, add_rows, words_per_row};
 use crate::ops::record::{MAX_TENSOR_LEN, Matrix, Op};
@@ -25,16 +25,16 @@ impl Operation for Couplings {
     const EXTRA_BOUND: u16 = LOG_DET_LOG2 + 1;
 
     fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        Self::prove(o, matrices, &mut Cost::default())
+        Self::prove(o, matrices, &mut Count::default())
     }
 
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
-        let mut cost = Cost::default();
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Count {
+        let mut cost = Count::default();
         let _ = needs(&o.op, o.a().len(), matrices, &mut cost);
-        Some(cost)
+        cost
     }
 
-    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Result<u16, OperandError> {
         let needs = needs(&o.op, o.a().len(), matrices, cost).ok_or(OperandError::Shape)?;
         require(needs.len == o.y().len(), OperandError::Shape)?;
         // The halfwords of a 31-bit number may have any value.
@@ -48,7 +48,7 @@ impl Transform for Couplings {
         let (op, a, log_det) = (&step.op, step.a(), step.c());
         let Some(stack) = CouplingStack::unpack(op.imm, op.param) else { return };
         // After a change of the flash the matrices may not be those whose cost was charged.
-        let fits = needs(op, a.len(), &|index| machine.scope.matrix(index), &mut Cost::default());
+        let fits = needs(op, a.len(), &|index| machine.scope.matrix(index), &mut Count::default());
         if fits.is_none_or(|needs| needs.len != step.y().len()) {
             return;
         }
@@ -74,9 +74,9 @@ const ACTIVATION_MAX: i32 = (1 << (14 + FRAC)) - 1;
 const LOWER: u32 = 15;
 
 /// Steps of four rows of a matrix, besides those of its weights.
-const GROUP: u32 = 165;
+const GROUP: usize = 165;
 /// Further steps of one row: its activation function, or a part of those of a coordinate.
-const ROW: u32 = 30;
+const ROW: usize = 30;
 
 /// What a stack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ struct Needs {
 /// What `op` needs to move `d` coordinates; none where its matrices do not fit. `cost` grows by that of the matrices that
 /// do.
 #[inline(never)]
-fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Needs> {
+fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Count) -> Option<Needs> {
     let stack = CouplingStack::unpack(op.imm, op.param).filter(|_| (2..=MAX_TENSOR_LEN).contains(&d))?;
     let (mut given, mut moved) = (d.div_ceil(2), d / 2);
     let (mut widest, mut input_bound) = (1, u16::MAX);
@@ -118,15 +118,11 @@ fn needs(op: &Op, d: u32, matrices: &Matrices<'_>, cost: &mut Cost) -> Option<Ne
 }
 
 /// The cost of a matrix. A weight is multiplied with both parts of a number, and four rows are computed together.
-fn matrix_cost(matrix: &Matrix) -> Cost {
-    let (rows, cols, words) = (matrix.rows, matrix.cols, matrix.row_words());
-    if SLOW_PRODUCTS && (rows | cols) >> 15 == 0 {
-        let work = rows * (8 * words + ROW) + rows.div_ceil(LANES as u32) * GROUP;
-        return Cost { work: work.into(), macs: u64::from(rows * cols) };
-    }
-    let groups = product(rows.div_ceil(LANES as u32), GROUP);
-    let (rows, row) = (u64::from(rows), 8 * u64::from(words) + u64::from(ROW));
-    Cost { work: saturating_product(rows, row).saturating_add(groups), macs: saturating_product(rows, cols.into()) }
+fn matrix_cost(matrix: &Matrix) -> Count {
+    let (rows, cols, words) = (matrix.rows as usize, matrix.cols as usize, matrix.row_words() as usize);
+    let groups = product(rows.div_ceil(LANES), GROUP);
+    let row = product(words, 8).saturating_add(ROW);
+    Count { work: product(rows, row).saturating_add(groups), macs: rows.wrapping_mul(cols) }
 }
 
 /// Moves `point`, at `point_frac` fractional bits, to the beginning of `out`, at `out_frac`, and fills the rest with zeros.

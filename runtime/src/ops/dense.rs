@@ -2,48 +2,42 @@
 
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart};
-use super::{Cost, Matrices, Operation, Steps, Transform};
-use crate::exact::SLOW_PRODUCTS;
+use super::{Count, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::kernel;
+use crate::ops::record::Matrix;
 
 pub(super) struct Dense;
 
 impl Operation for Dense {
     const STEPS: Steps = Steps::of(120, 0);
     fn bound(o: &Step<'_>, matrices: &Matrices<'_>) -> Result<u16, OperandError> {
-        Self::prove(o, matrices, &mut Cost::default())
+        Self::prove(o, matrices, &mut Count::default())
     }
 
     #[inline(always)]
-    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Result<u16, OperandError> {
+    fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Result<u16, OperandError> {
         let matrix = matrices(o.op.arg).ok_or(OperandError::Kind)?;
-        add_rows(matrix.rows, matrix.cols, cost);
+        cost.add(cost_of(&matrix));
         require(o.a().len() == matrix.cols && o.y().len() == matrix.rows, OperandError::Shape)?;
         require(o.a().bound() <= matrix.input_bound, OperandError::Bound)?;
         Ok(matrix.output_bound)
     }
 
-    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Option<Cost> {
-        let matrix = matrices(o.op.arg)?;
-        let mut cost = Cost::default();
-        add_rows(matrix.rows, matrix.cols, &mut cost);
-        Some(cost)
+    fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Count {
+        matrices(o.op.arg).map_or(Count::of_steps(0), |matrix| cost_of(&matrix))
     }
 }
 
 /// Steps of a row of a matrix, besides those of its weights.
-const ROW: u32 = 5;
+const ROW: usize = 5;
 
-/// Adds the cost of all rows of a matrix to `cost`. A host may load 2^32 weights, so 32 bits are not always enough.
+/// The cost of all rows of a matrix.
 #[inline(never)]
-fn add_rows(rows: u32, cols: u32, cost: &mut Cost) {
-    let row = cols.saturating_add(3) & !3;
-    let row = row.saturating_add(ROW);
-    cost.add(if SLOW_PRODUCTS && (rows | row) >> 15 == 0 {
-        Cost { work: u64::from(rows * row), macs: u64::from(rows * cols) }
-    } else {
-        Cost { work: u64::from(rows) * u64::from(row), macs: u64::from(rows) * u64::from(cols) }
-    });
+fn cost_of(matrix: &Matrix) -> Count {
+    let (rows, cols) = (matrix.rows as usize, matrix.cols as usize);
+    let row = (cols.saturating_add(3) & !3).saturating_add(ROW);
+    Count { work: product(rows, row), macs: rows.wrapping_mul(cols) }
 }
 
 impl Transform for Dense {

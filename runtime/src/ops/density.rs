@@ -2,8 +2,8 @@
 //!
 //! Lengths and scales must be those that the table of operations requires. Then no sum overflows.
 
-use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2, to_q16};
-use super::machine::{Step, Values};
+use super::bounds::{OperandError, bits, q16_log2, square_log2, sum_log2};
+use super::machine::{Step, Values, activation_to_q16};
 use super::{Matrices, Operation, Reduction, Steps};
 use crate::{exact, fixed};
 
@@ -55,12 +55,12 @@ impl Reduction for Sum {
 
 /// 1.0 in Q16.
 const ONE: i64 = 1 << 16;
-/// Converts a sum at `frac` fractional bits, at most 31, to Q16, rounding half up.
+/// Converts a sum below 2^47 at `frac` fractional bits, at most 31, to Q16, rounding half up.
 #[inline(never)]
 pub(super) fn sum_to_q16(sum: i64, frac: u32) -> i64 {
-    let (up, down) = (16u32.saturating_sub(frac), frac.saturating_sub(16) & 15);
-    let half = (1i64 << down) >> 1;
-    exact::add_64(sum << up, half) >> down
+    // Only a changed flash has more bits.
+    let frac = frac.min(31);
+    exact::add_64(sum << 16, i64::from((1u32 << frac) >> 1)) >> frac
 }
 
 pub(super) fn halve(sum: i64) -> i64 {
@@ -95,26 +95,29 @@ pub(super) fn scaled_distance(difference: u32, precision: u64, frac: u32) -> i64
 
 /// `1/2 sum [mu^2 + exp(logvar) - 1 - logvar]`: KL(N(mu, exp logvar) || N(0, I)) (Kingma & Welling, arXiv 1312.6114, appendix B).
 pub fn kl(mu: &[i16], mu_frac: u32, logvar: &[i16], logvar_frac: u32) -> i64 {
-    let mut squares = 0i64;
-    let mut logvars = 0i64;
+    // Only a changed flash has vectors of different lengths.
+    let logvar = logvar.get(..mu.len()).unwrap_or(logvar);
     let mut variances = 0i64;
-    for (&mu, &logvar) in mu.iter().zip(logvar) {
-        squares += i64::from(i32::from(mu) * i32::from(mu));
-        logvars += i64::from(logvar);
-        let variance = fixed::exp(to_q16(i32::from(logvar), logvar_frac), 16) as i64;
+    for &logvar in logvar {
+        let variance = fixed::exp(activation_to_q16(logvar, logvar_frac), 16) as i64;
         variances = exact::add_64(variances, variance - ONE);
     }
-    let sum = exact::add_64(sum_to_q16(squares, 2 * mu_frac), variances);
-    halve(exact::sub_64(sum, sum_to_q16(logvars, logvar_frac)))
+    let positive = exact::add_64(sum_to_q16(sum_of_squares(mu), 2 * mu_frac), variances);
+    halve(exact::sub_64(positive, sum(logvar, logvar_frac)))
 }
 
 /// `1/2 sum x^2`.
 pub fn half_sum_sq(x: &[i16], frac: u32) -> i64 {
-    let squares: i64 = x.iter().map(|&x| i64::from(i32::from(x) * i32::from(x))).sum();
-    sum_to_q16(squares, 2 * frac + 1)
+    sum_to_q16(sum_of_squares(x), 2 * frac + 1)
+}
+
+#[inline(never)]
+fn sum_of_squares(x: &[i16]) -> i64 {
+    x.iter().map(|&x| i64::from(i32::from(x) * i32::from(x))).sum()
 }
 
 /// `sum x`.
+#[inline(never)]
 pub fn sum(x: &[i16], frac: u32) -> i64 {
     sum_to_q16(x.iter().map(|&x| i64::from(x)).sum(), frac)
 }

@@ -13,7 +13,7 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, apart_exact, moved, write_scalar};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
 use crate::exact::product;
 use crate::fixed::{self, divide};
 
@@ -39,9 +39,9 @@ impl Operation for Planar {
     }
 
     /// An inverted step searches for its root.
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
         let step = if o.op.param == 0 { 280 } else { 540 };
-        Some(cost_of(o, planar_width, step, 18))
+        cost_of(o, planar_width, step, 18)
     }
 }
 
@@ -61,9 +61,9 @@ impl Operation for Radial {
         bound_of(o, radial_width)
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
         let step = if o.op.param == 0 { 400 } else { 520 };
-        Some(cost_of(o, radial_width, step, 36))
+        cost_of(o, radial_width, step, 36)
     }
 }
 
@@ -84,11 +84,11 @@ const fn radial_width(dimensions: usize) -> usize {
 }
 
 /// `step` for each step of the flow, and `each` for each parameter.
-fn cost_of(o: &Step<'_>, width: fn(usize) -> usize, step: u32, each: u32) -> Cost {
-    let params = o.b().len();
+fn cost_of(o: &Step<'_>, width: fn(usize) -> usize, step: usize, each: usize) -> Count {
+    let params = o.b().len() as usize;
     let dimensions = o.y().len().min(MAX_LEN) as usize;
-    let steps = params.checked_div(width(dimensions) as u32).unwrap_or(0);
-    Cost { work: product(steps, step) + product(params, each), macs: 0 }
+    let steps = params.checked_div(width(dimensions)).unwrap_or(0);
+    Count::of_steps(product(steps, step).saturating_add(product(params, each)))
 }
 
 fn bound_of(o: &Step<'_>, width: fn(usize) -> usize) -> Result<u16, OperandError> {

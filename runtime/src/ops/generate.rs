@@ -31,6 +31,15 @@ macro_rules! operations {
                 all
             };
 
+            /// The operation with this code. The codes have no gaps, so that this is no table but a comparison.
+            #[inline]
+            pub(crate) const fn from_code(code: u32) -> Self {
+                match code {
+                    $($($code => Self::$name,)+)+
+                    _ => Self::Invalid,
+                }
+            }
+
             const RULES: [Rules; Self::ALL.len() + 1] = {
                 let mut rules = [Rules::INVALID; Self::ALL.len() + 1];
                 $($(rules[$code] = $rules;)+)+
@@ -71,14 +80,20 @@ macro_rules! operations {
             #[inline]
             fn steps(self) -> Steps {
                 static STEPS: [Steps; Opcode::ALL.len() + 1] = {
-                    let mut steps = [Steps::of(0, 0); Opcode::ALL.len() + 1];
+                    let mut steps = [Steps::NONE; Opcode::ALL.len() + 1];
                     $($(
                         #[cfg($cfg)]
                         { steps[$code] = $group::$name::STEPS; }
                     )+)+
                     steps
                 };
-                STEPS.get(self as usize).copied().unwrap_or(Steps::of(0, 0))
+                STEPS.get(self as usize).copied().unwrap_or(Steps::NONE)
+            }
+
+            /// The same as [`compiled`](Self::compiled), from a table that a firmware contains in any case.
+            #[inline]
+            pub(crate) fn included(self) -> bool {
+                self.steps() != Steps::NONE
             }
 
             /// The features each of which enables it; none if every build has it.
@@ -133,7 +148,7 @@ macro_rules! operations {
 
         /// The bound of the output. Adds to `cost` what an execution costs besides its [`Steps`].
         #[inline(never)]
-        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Cost) -> Verdict {
+        fn prove(o: &Step<'_>, matrices: &Matrices<'_>, cost: &mut Count) -> Verdict {
             match o.op.opcode {
                 Opcode::Invalid => Verdict::of(Err(OperandError::Kind)),
                 $($(
@@ -160,19 +175,18 @@ macro_rules! operations {
 
         /// The cost of one execution.
         #[inline(never)]
-        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Cost {
-            let cost = match o.op.opcode {
-                Opcode::Invalid => None,
+        fn cost(o: &Step<'_>, matrices: &Matrices<'_>) -> Count {
+            let mut cost = match o.op.opcode {
+                Opcode::Invalid => Count::default(),
                 $($(
                     #[cfg($cfg)]
                     Opcode::$name => $group::$name::cost(o, matrices),
                     #[cfg(not($cfg))]
-                    Opcode::$name => None,
+                    Opcode::$name => Count::default(),
                 )+)+
             };
-            let mut sum = o.steps();
-            sum.add(cost.unwrap_or_default());
-            sum
+            cost.add(o.steps());
+            cost
         }
 
         /// Runs one operation of a verified program.

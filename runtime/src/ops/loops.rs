@@ -2,7 +2,7 @@
 
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, copy};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
 use crate::exact::product;
 use crate::ops::record::{MAX_LOOP_DEPTH, Op, TensorKind};
 
@@ -86,9 +86,9 @@ impl Operation for End {
     }
 
     /// A scalar in nats has four halfwords.
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
         let more = if o.a().kind() == TensorKind::Nats { 9 } else { 0 };
-        Some(Cost { work: product(o.a().len(), more), macs: 0 })
+        Count::of_steps(product(o.a().len() as usize, more))
     }
 }
 

@@ -4,10 +4,9 @@
 
 use core::ops::Range;
 
-use super::bounds::to_q16;
 #[cfg(feature = "loops")]
 use super::loops::Frames;
-use super::{Cost, Matrices};
+use super::{Count, Matrices};
 use crate::exact::product;
 use crate::noise::Noise;
 use crate::ops::record::{Op, Operand};
@@ -81,14 +80,15 @@ impl<'b> Step<'b> {
 
     /// The steps of an execution itself and of its elements, which are a part of its cost.
     #[inline]
-    pub fn steps(&self) -> Cost {
+    pub fn steps(&self) -> Count {
         let (fixed, each) = self.op.opcode.steps().parts();
-        Cost { work: product(self.elements(), each) + u64::from(fixed), macs: 0 }
+        let elements = product(self.elements() as usize, each as usize);
+        Count::of_steps(elements.saturating_add(fixed as usize))
     }
 
     /// The cost of one execution.
     #[inline]
-    pub fn cost(&self, matrices: &Matrices<'_>) -> Cost {
+    pub fn cost(&self, matrices: &Matrices<'_>) -> Count {
         super::cost(self, matrices)
     }
 
@@ -163,10 +163,16 @@ impl<'m> Values<'m> {
 /// Converts every element of the first input to Q16, applies `f`, and writes the result.
 #[inline(always)]
 pub(super) fn map_q16(arena: &mut [i16], step: &Step<'_>, f: impl Fn(i32) -> i32) {
-    let read = step.read().min(24);
+    let read = step.read();
     for q in moved(arena, step.a(), step.y()) {
-        *q = f(to_q16(i32::from(*q), read)) as i16;
+        *q = f(activation_to_q16(*q, read)) as i16;
     }
+}
+
+/// Converts an activation read at `frac` fractional bits to Q16. It has 16 bits, so that the result fits.
+#[inline(always)]
+pub(super) fn activation_to_q16(q: i16, frac: u32) -> i32 {
+    i32::from(q) << 16u32.saturating_sub(frac)
 }
 
 /// The elements of y, filled with those of a unless both are the same tensor.

@@ -7,7 +7,7 @@
 use super::bounds::{OperandError, bits, q16_log2, require, square_log2, sum_log2};
 use super::machine::{self, Machine, Step, at, put, read_scalar, write_scalar};
 use super::probabilities::{Share, WEIGHT_FRAC};
-use super::{Cost, Matrices, Operation, Steps, Transform, density};
+use super::{Count, Matrices, Operation, Steps, Transform, density};
 use crate::ops::record::Operand;
 use crate::{exact, fixed};
 
@@ -23,8 +23,8 @@ impl Operation for GaussianLogits {
         Ok(peak.max(sum_log2(part_of(b, a), square_log2(b))) + 1)
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        Some(Cost { work: o.b().len().into(), macs: 0 })
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
+        Count::of_steps(o.b().len() as usize)
     }
 }
 

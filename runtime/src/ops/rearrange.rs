@@ -2,7 +2,7 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, copy};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
 use crate::exact::product;
 use crate::ops::record::Operand;
 
@@ -16,8 +16,8 @@ impl Operation for Concat {
         Ok(rounded_bound(o.a(), o.output_frac()).max(rounded_bound(o.b(), o.output_frac())))
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        Some(Cost { work: product(o.b().len(), 3), macs: 0 })
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
+        Count::of_steps(product(o.b().len() as usize, 3))
     }
 }
 
@@ -40,8 +40,8 @@ impl Transform for Concat {
 
 impl Operation for Slice {
     const STEPS: Steps = Steps::of(64, 0);
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        Some(Cost { work: product(o.y().len(), 3), macs: 0 })
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
+        Count::of_steps(product(o.y().len() as usize, 3))
     }
 
     fn bound(o: &Step<'_>, _: &Matrices<'_>) -> Result<u16, OperandError> {

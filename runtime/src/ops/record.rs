@@ -23,9 +23,23 @@ pub(crate) fn word(words: &[u32], index: usize) -> u32 {
 
 /// The record of `N` words at `index` of a section, or zeros past its end.
 #[inline(always)]
-pub(crate) fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
-    words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { &[0; N] })
+fn record<const N: usize>(words: &[u32], index: usize) -> &[u32; N] {
+    words.get(index.wrapping_mul(N)..).and_then(|rest| rest.first_chunk()).unwrap_or(const { no_record() })
 }
+
+/// A record of zeros. They lie in the flash only once.
+const fn no_record<const N: usize>() -> &'static [u32; N] {
+    static ZEROS: [u32; PROGRAM_WORDS] = [0; PROGRAM_WORDS];
+    match ZEROS.first_chunk() {
+        Some(zeros) => zeros,
+        None => unreachable!(),
+    }
+}
+
+/// The record of an operation.
+pub(crate) type OpRecord = [u32; OP_WORDS];
+/// The record of a tensor.
+pub(crate) type TensorRecord = [u32; TENSOR_WORDS];
 
 fn halves(word: u32) -> [u16; 2] {
     [word as u16, (word >> 16) as u16]
@@ -64,8 +78,8 @@ impl Op {
     /// Whether there is an operation at `index` of a section that writes this tensor. One word is enough to decide this
     /// for most operations, because they write only their output.
     #[inline]
-    pub(crate) fn record_writes(ops: &[u32], index: usize, tensor: u16) -> bool {
-        ops.as_chunks::<OP_WORDS>().0.get(index).is_some_and(|record| {
+    pub(crate) fn record_writes(ops: &[OpRecord], index: usize, tensor: u16) -> bool {
+        ops.get(index).is_some_and(|record| {
             let ([_, output], [extra, _]) = (halves(record[0]), halves(record[2]));
             output == tensor || (extra == tensor && Self::rules(record[0]).is_extra())
         })
@@ -73,8 +87,8 @@ impl Op {
 
     /// Whether the output of the operation at `index` of a section may take the place of an input.
     #[inline]
-    pub(crate) fn record_in_place(ops: &[u32], index: usize) -> bool {
-        Self::rules(word(ops, index.wrapping_mul(OP_WORDS))).in_place()
+    pub(crate) fn record_in_place(ops: &[OpRecord], index: usize) -> bool {
+        ops.get(index).is_some_and(|record| Self::rules(record[0]).in_place())
     }
 
     /// The rules of the operation in the first word of a record.
@@ -85,8 +99,8 @@ impl Op {
 
     /// The fields `output`, `arg` and `imm` of a record: the output, the end and the iterations of a `Loop`.
     #[inline]
-    pub(crate) fn loop_fields(ops: &[u32], index: usize) -> (u16, u16, u32) {
-        let [w0, _, w2, imm] = *record::<OP_WORDS>(ops, index);
+    pub(crate) fn loop_fields(ops: &[OpRecord], index: usize) -> (u16, u16, u32) {
+        let [w0, _, w2, imm] = *ops.get(index).unwrap_or(const { no_record() });
         ((w0 >> 16) as u16, (w2 >> 16) as u16, imm)
     }
 
@@ -102,13 +116,13 @@ impl Op {
     }
 
     /// The operation at `index` of a section of records.
-    #[inline(never)]
     pub fn read(ops: &[u32], index: usize) -> Self {
-        Self::decode(record(ops, index))
+        Self::at(ops.as_chunks().0, index)
     }
 
     #[inline(always)]
-    pub(crate) fn decode(&[w0, w1, w2, imm]: &[u32; OP_WORDS]) -> Self {
+    pub(crate) fn at(ops: &[OpRecord], index: usize) -> Self {
+        let [w0, w1, w2, imm] = *ops.get(index).unwrap_or(const { no_record() });
         let ([a, b], [c, arg]) = (halves(w1), halves(w2));
         Self {
             opcode: Opcode::from_code(w0 & 0xFF),
@@ -201,11 +215,11 @@ impl Tensor {
 
 /// A tensor's record where it lies, of which most readers need few fields.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand<'b>(pub &'b [u32; TENSOR_WORDS]);
+pub(crate) struct Operand<'b>(pub &'b TensorRecord);
 
 impl Operand<'_> {
     /// Not a tensor: all fields are zero.
-    pub const NONE: Self = Self(&[0; TENSOR_WORDS]);
+    pub const NONE: Self = Self(no_record());
 
     /// Element type.
     #[inline(always)]

@@ -1,15 +1,15 @@
 //! The records of one program, and the constants that its operations use.
 
-use super::Cost;
+use super::Count;
 use super::machine::Step;
-use super::record::{MAX_TENSOR_LEN, Matrix, OP_WORDS, Op, Operand, TENSOR_WORDS, record};
+use super::record::{MAX_TENSOR_LEN, Matrix, Op, OpRecord, Operand, TensorRecord};
 use crate::kernel::DenseMatrix;
 
 /// One program's records.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scope<'b> {
-    pub ops: &'b [u32],
-    pub tensors: &'b [u32],
+    pub ops: &'b [OpRecord],
+    pub tensors: &'b [TensorRecord],
     pub matrices: &'b [u32],
     pub data: &'b [u32],
     pub tensors_start: u16,
@@ -19,7 +19,7 @@ pub(crate) struct Scope<'b> {
 impl<'b> Scope<'b> {
     /// Number of tensors.
     pub fn tensor_count(&self) -> usize {
-        self.tensors.len() / TENSOR_WORDS
+        self.tensors.len()
     }
 
     /// A tensor by its reference.
@@ -30,25 +30,25 @@ impl<'b> Scope<'b> {
 
     #[inline(always)]
     fn operand(&self, reference: u16) -> Operand<'b> {
-        self.tensors.as_chunks().0.get(usize::from(reference)).map_or(Operand::NONE, Operand)
+        self.tensors.get(usize::from(reference)).map_or(Operand::NONE, Operand)
     }
 
     /// An operation with its tensors.
     #[inline(never)]
     pub fn step(&self, index: usize) -> Step<'b> {
-        let op = Op::decode(record(self.ops, index));
+        let op = Op::at(self.ops, index);
         let [a, b, c] = op.inputs;
         Step { op, tensors: [self.operand(a), self.operand(b), self.operand(c), self.operand(op.output)] }
     }
 
     /// Number of operations.
     pub fn op_count(&self) -> usize {
-        self.ops.len() / OP_WORDS
+        self.ops.len()
     }
 
     /// The cost of one execution of an operation.
     #[inline]
-    pub fn cost(&self, step: &Step<'_>) -> Cost {
+    pub fn cost(&self, step: &Step<'_>) -> Count {
         step.cost(&|index| self.matrix(index))
     }
 
@@ -59,16 +59,15 @@ impl<'b> Scope<'b> {
         (side.contains(&matrix.rows) && side.contains(&matrix.cols)).then_some(matrix)
     }
 
-    /// The constants of a matrix, for the kernels.
+    /// The constants of a matrix, for the kernels, which use as many words as the matrix has.
     pub fn dense_matrix(&self, index: u16) -> Option<DenseMatrix<'b>> {
         let matrix = self.matrix(index)?;
-        let section = |at: u32, len: u32| self.data.get(at as usize..at.checked_add(len)? as usize);
         Some(DenseMatrix {
             rows: matrix.rows as usize,
             cols: matrix.cols as usize,
             packing: matrix.packing?,
-            weights: section(matrix.weights, matrix.weights_len())?,
-            params: section(matrix.params, matrix.params_len())?,
+            weights: self.data.get(matrix.weights as usize..)?,
+            params: self.data.get(matrix.params as usize..)?,
         })
     }
 }

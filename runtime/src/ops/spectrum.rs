@@ -2,7 +2,8 @@
 
 use super::bounds::{FULL, OperandError, require};
 use super::machine::{Machine, Step, range};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::fixed::ln_q45;
 use crate::front::{Bands, Taper};
 use crate::kernel::{Power, power};
@@ -27,17 +28,17 @@ impl Operation for LogBands {
         Bands::unpack(op.imm).map(|bands| 2 * bands.window_len())
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
         let log2 = o.a().len().checked_ilog2().unwrap_or(0);
-        let stages = u64::from(o.a().len()) * u64::from(log2) * BUTTERFLY;
-        Some(Cost { work: stages + u64::from(o.y().len()) * BAND, macs: 0 })
+        let stages = product(o.a().len() as usize, log2 as usize * BUTTERFLY);
+        Count::of_steps(stages.saturating_add(product(o.y().len() as usize, BAND)))
     }
 }
 
 /// Steps of a quarter of a butterfly.
-const BUTTERFLY: u64 = 3;
+const BUTTERFLY: usize = 3;
 /// Steps of each band.
-const BAND: u64 = 40;
+const BAND: usize = 40;
 
 impl Transform for LogBands {
     fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {

@@ -3,7 +3,8 @@
 use super::bounds::{OperandError, require};
 use super::machine::{Machine, Step, apart_exact};
 use super::spectrum::{LEAST, log_bound, rounded};
-use super::{Cost, Matrices, Operation, Steps, Transform};
+use super::{Count, Matrices, Operation, Steps, Transform};
+use crate::exact::product;
 use crate::fixed::{self, ln_q45};
 use crate::front::Statistic;
 
@@ -24,16 +25,16 @@ impl Operation for Statistics {
         Ok(log_bound(o))
     }
 
-    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Option<Cost> {
-        let median = if Statistic::MedianAbsolute.is_in(o.op.imm) { u64::from(o.a().len()) * MEDIAN } else { 0 };
-        Some(Cost { work: median + u64::from(o.y().len()) * EACH, macs: 0 })
+    fn cost(o: &Step<'_>, _: &Matrices<'_>) -> Count {
+        let sorted = if Statistic::MedianAbsolute.is_in(o.op.imm) { o.a().len() as usize } else { 0 };
+        Count::of_steps(product(sorted, MEDIAN).saturating_add(product(o.y().len() as usize, EACH)))
     }
 }
 
 /// Steps of each sample for the median.
-const MEDIAN: u64 = 70;
+const MEDIAN: usize = 70;
 /// Steps of each result.
-const EACH: u64 = 60;
+const EACH: usize = 60;
 
 impl Transform for Statistics {
     fn run(machine: &mut Machine<'_, '_>, step: &Step<'_>) {

@@ -13,6 +13,12 @@ fn codes_count_from_one() {
 }
 
 #[test]
+fn an_operation_has_steps_if_it_is_compiled() {
+    assert!(!Opcode::Invalid.included());
+    assert!(Opcode::ALL.iter().all(|opcode| opcode.included() == opcode.compiled()));
+}
+
+#[test]
 fn features_have_their_names() {
     let features = |opcode: Opcode| opcode.features().collect::<std::vec::Vec<_>>();
     assert!(features(Opcode::Dense).is_empty());

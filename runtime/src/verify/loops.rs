@@ -1,7 +1,7 @@
 //! The loops around an operation while a program is checked.
 
-use crate::exact::saturating_product;
-use crate::ops::record::LOOP_DEPTH;
+use crate::exact::product;
+use crate::ops::record::{LOOP_DEPTH, OpRecord};
 use crate::program::Op;
 
 /// Largest number of iterations of a loop.
@@ -9,18 +9,18 @@ const MAX_ITERATIONS: u32 = 1 << 16;
 
 /// The loops around an operation.
 pub(super) struct Loops<'b> {
-    ops: &'b [u32],
+    ops: &'b [OpRecord],
     /// The numbers of their `Loop` operations, outermost first, and zeros.
     starts: [u16; LOOP_DEPTH],
     /// The `Loop` operation of the innermost loop, or 0, and the last operation.
     pub start: u16,
     pub end: u16,
     /// How often the body of the innermost loop runs, saturated.
-    pub repeat: u64,
+    pub repeat: usize,
 }
 
 impl<'b> Loops<'b> {
-    pub fn none(ops: &'b [u32]) -> Self {
+    pub fn none(ops: &'b [OpRecord]) -> Self {
         Self { ops, starts: [0; LOOP_DEPTH], start: 0, end: u16::MAX, repeat: 1 }
     }
 
@@ -53,7 +53,7 @@ impl<'b> Loops<'b> {
         for &start in self.starts.iter().take_while(|start| **start != 0) {
             let (_, end, iterations) = Op::loop_fields(self.ops, usize::from(start).wrapping_sub(1));
             (self.start, self.end) = (start, end);
-            self.repeat = saturating_product(iterations.into(), self.repeat);
+            self.repeat = product(iterations as usize, self.repeat);
         }
     }
 

@@ -5,6 +5,7 @@
 //! sensor gives them, one proof covers everything from there to the score, and the rows that the model learns from are
 //! those that the board computes.
 
+mod layers;
 mod rows;
 
 use elbo::front::{Bands, Statistic, Taper};
@@ -12,16 +13,15 @@ use elbo::kernel::ConvGeometry;
 use elbo::program::{Opcode, ProgramKind, Role};
 
 use crate::calibrate::Ranges;
-use crate::graph::{Builder, DenseLayer, FloatModel, FloatProgram, NodeId};
+use crate::graph::{Builder, FloatModel, FloatProgram, NodeId};
 use crate::scales::HEADROOM;
 use crate::stimulus::InputRange;
+use layers::{Layers, PartLayers};
 
 /// The largest logarithm of a front end, in nats.
 const LARGEST_LOG: f32 = 24.0;
 /// The largest sample.
 const LARGEST_SAMPLE: f32 = 32767.0;
-/// Standard deviations from the mean, beyond which features are alike.
-const FARTHEST: f32 = 15.99;
 
 /// What a program computes from a window, which holds all samples of the first channel, then all of the second, and so on.
 /// Samples are whole numbers of 16 bits.
@@ -84,7 +84,7 @@ impl Part {
     fn largest(&self) -> f32 {
         match self {
             Self::Spectrum { .. } | Self::Statistics(_) => LARGEST_LOG,
-            Self::Samples { .. } => LARGEST_SAMPLE,
+            Self::Samples { .. } => LARGEST_SAMPLE / HEADROOM,
         }
     }
 }
@@ -148,82 +148,6 @@ fn splice(program: &mut FloatProgram, ranges: &mut Vec<f32>, lowering: Lowering<
     ranges.splice(0..0, lowering.ranges);
 }
 
-/// The layers of a front end, which all programs share.
-struct Layers {
-    parts: Vec<PartLayers>,
-}
-
-struct PartLayers {
-    /// The edges of bands; the average of neighbouring samples.
-    own: usize,
-    /// The mean over a window, and its copies, one for each value.
-    centre: Option<[usize; 2]>,
-    /// What is subtracted from every feature, and what the difference is multiplied by.
-    standardise: Option<[usize; 2]>,
-    /// By what the features are multiplied before they are standardised, so that numbers of a moderate size remain.
-    gain: f32,
-    /// The largest difference that counts.
-    farthest: f32,
-}
-
-impl Layers {
-    fn add(front: &Front, model: &mut FloatModel, ranges: &mut Vec<f32>) -> Self {
-        let mut add = |name: &str, layer: DenseLayer, range: f32| {
-            ranges.push(range);
-            model.layer(format!("front.{name}"), layer)
-        };
-        let constant =
-            |values: Vec<f32>| DenseLayer { w: vec![0.0; values.len()], out: values.len(), b: values, inp: 1 };
-        let largest = |values: &[f32]| values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        let mut at = 0;
-        let mut parts = Vec::new();
-        for part in &front.parts {
-            let features = front.channels * part.len(front.window);
-            let scale = front.standardise.as_ref().map(|[mean, std]| [mean, std].map(|of| &of[at..at + features]));
-            at += features;
-            // A power of two, so that a unit of 16 bits stays one sample.
-            let gain = match (part, scale) {
-                (Part::Samples { .. }, Some([_, std])) => (-largest(std).log2()).round().exp2(),
-                _ => 1.0,
-            };
-            let whole = LARGEST_SAMPLE * gain / HEADROOM;
-            let (mut own, mut centre) = (0, None);
-            match part {
-                Part::Spectrum { edges, .. } => {
-                    let edges: Vec<f32> = edges.iter().map(|edge| f32::from(*edge)).collect();
-                    // At this range the scale of whole numbers is the finest.
-                    own = add("edges", constant(edges), LARGEST_SAMPLE / 2.0);
-                }
-                Part::Statistics(_) => {}
-                Part::Samples { decimate, centred } => {
-                    let values = front.window / decimate;
-                    let w = vec![gain / *decimate as f32; *decimate];
-                    own = add("average", DenseLayer { w, b: vec![0.0], out: 1, inp: *decimate }, whole);
-                    centre = centred.then(|| {
-                        let mean = vec![1.0 / values as f32; values];
-                        let mean = add("mean", DenseLayer { w: mean, b: vec![0.0], out: 1, inp: values }, whole);
-                        let copies = DenseLayer { w: vec![1.0; values], b: vec![0.0; values], out: values, inp: 1 };
-                        [mean, add("copies", copies, whole)]
-                    });
-                }
-            }
-            // Features are sums over segments.
-            let count = part.segments(front.window).len() as f32;
-            let mut farthest = 0.0;
-            let standardise = scale.map(|[mean, std]| {
-                let most = if let Part::Samples { .. } = part { f32::INFINITY } else { LARGEST_LOG };
-                farthest = (FARTHEST / HEADROOM * largest(std)).min(most) * count * gain;
-                let mean: Vec<f32> = mean.iter().map(|mean| mean * count * gain).collect();
-                let factor: Vec<f32> = std.iter().map(|std| 1.0 / (std * count * gain)).collect();
-                let ranges = [largest(&mean), largest(&factor)];
-                [add("means", constant(mean), ranges[0]), add("factors", constant(factor), ranges[1])]
-            });
-            parts.push(PartLayers { own, centre, standardise, gain, farthest });
-        }
-        Self { parts }
-    }
-}
-
 /// The nodes of a front end in one program, with the ranges of their outputs.
 struct Lowering<'f> {
     front: &'f Front,
@@ -282,13 +206,13 @@ impl Lowering<'_> {
         let Front { channels, window, .. } = *self.front;
         let edges = match part {
             Part::Spectrum { edges, .. } => {
-                let edges = self.b.constant(layers.own, edges.len(), x);
+                let edges = self.b.constant(layers.own[0], edges.len(), x);
                 Some(self.within(LARGEST_SAMPLE / 2.0, edges))
             }
             Part::Statistics(_) | Part::Samples { .. } => None,
         };
         let starts = part.segments(window);
-        let largest = part.largest() * layers.gain / if edges.is_some() { 1.0 } else { HEADROOM };
+        let largest = layers.largest;
         let mut all: Option<NodeId> = None;
         for channel in 0..channels {
             let mut sum: Option<NodeId> = None;
@@ -299,7 +223,7 @@ impl Lowering<'_> {
                     samples = self.b.slice(x, channel * window + start, len);
                     self.within(LARGEST_SAMPLE, samples);
                 }
-                let features = self.segment(part, layers, edges, samples);
+                let features = self.segment(part, layers, channel, edges, samples);
                 sum = Some(match sum {
                     None => features,
                     Some(before) => {
@@ -321,7 +245,14 @@ impl Lowering<'_> {
     }
 
     /// The features of some samples of one channel.
-    fn segment(&mut self, part: &Part, layers: &PartLayers, edges: Option<NodeId>, samples: NodeId) -> NodeId {
+    fn segment(
+        &mut self,
+        part: &Part,
+        layers: &PartLayers,
+        channel: usize,
+        edges: Option<NodeId>,
+        samples: NodeId,
+    ) -> NodeId {
         match part {
             Part::Spectrum { bands, .. } => {
                 let logs = self.b.log_bands(*bands, samples, edges.unwrap_or(samples));
@@ -333,18 +264,25 @@ impl Lowering<'_> {
             }
             Part::Samples { decimate, .. } => {
                 let values = self.b.len(samples) / decimate;
-                let averages = self.b.conv(layers.own, 1, pixels(values), samples);
-                let largest = LARGEST_SAMPLE * layers.gain / HEADROOM;
-                self.within(largest, averages);
-                let Some([mean, copies]) = layers.centre else { return averages };
-                let mean = self.b.dense(mean, 1, averages);
-                self.within(largest, mean);
-                let mean = self.b.dense(copies, values, mean);
-                self.within(largest, mean);
-                let centred = self.b.map(Opcode::SubVec, 0, &[averages, mean]);
-                self.within(largest, centred)
+                let [whole, averaged] = layers.centre.map_or([None; 2], |centre| centre.map(Some));
+                let samples = self.centred(whole, samples, LARGEST_SAMPLE / HEADROOM);
+                let averages = self.b.conv(layers.own[channel], 1, pixels(values), samples);
+                self.within(layers.largest, averages);
+                // The mean of the samples is a whole number, and that of the averages is not.
+                self.centred(averaged, averages, layers.largest)
             }
         }
+    }
+
+    /// Values without their mean, which two layers compute.
+    fn centred(&mut self, layers: Option<[usize; 2]>, values: NodeId, largest: f32) -> NodeId {
+        let Some([mean, copies]) = layers else { return values };
+        let mean = self.b.dense(mean, 1, values);
+        self.within(largest, mean);
+        let mean = self.b.dense(copies, self.b.len(values), mean);
+        self.within(largest, mean);
+        let centred = self.b.map(Opcode::SubVec, 0, &[values, mean]);
+        self.within(largest, centred)
     }
 }
 

@@ -110,8 +110,8 @@ mod tests {
         scores.calibrations(|of| {
             let threshold = |rate| of.score.threshold(rate).map(Nats::to_bits);
             // Rows score 0, 1/2, 2, 9/2 and so on. One row in 101 is the largest, ten are those from 90 on.
-            assert_eq!(threshold(Rate::ONE_IN_100), Ok((99 * 99 << 15) + 1));
-            assert_eq!(threshold(Rate::ONE_IN_10), Ok((90 * 90 << 15) + 1));
+            assert_eq!(threshold(Rate::ONE_IN_100), Ok(((99 * 99) << 15) + 1));
+            assert_eq!(threshold(Rate::ONE_IN_10), Ok(((90 * 90) << 15) + 1));
             assert!(threshold(Rate::ONE_IN_1000).is_err());
             assert!(
                 of.score_importance.threshold(Rate::ONE_IN_10).is_err()

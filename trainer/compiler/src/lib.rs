@@ -28,7 +28,7 @@ mod quantile;
 pub mod quantize;
 pub mod rate;
 pub mod report;
-
+pub mod run_length;
 pub mod scales;
 pub mod stimulus;
 

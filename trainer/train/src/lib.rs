@@ -7,6 +7,7 @@
 //! such a folder.
 
 mod arrays;
+pub mod auto;
 pub mod compile;
 #[cfg(test)]
 mod compiled;

@@ -287,7 +287,7 @@ pub struct CompiledRun {
 ///
 /// # Errors
 /// `Exists` and `Foreign`, and `Write` if the path is no folder or cannot be read.
-fn check_vacant(path: &Path) -> Result<(), RunError> {
+pub(crate) fn check_vacant(path: &Path) -> Result<(), RunError> {
     let fail = |source| RunError::Write { path: path.to_owned(), source };
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

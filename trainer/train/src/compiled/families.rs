@@ -59,6 +59,8 @@ fn try_compile(model: &dyn Model, rows: &[Vec<f32>], weight_bits: WeightBits) ->
         classes: model.classes(),
     };
     let options = Options {
+        front: None,
+        example: None,
         name: "test".into(),
         shape: [1, model.input() as u16],
         standardise: None,

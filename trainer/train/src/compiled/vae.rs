@@ -48,6 +48,8 @@ fn compiled(
     let spec = VaeSpec { input: 37, hidden: hidden.to_vec(), latent: 6, activation, likelihood };
     let rows = rows(&spec, 64);
     let options = Options {
+        front: None,
+        example: None,
         name: "test".into(),
         shape: [1, 37],
         standardise: None,
@@ -125,6 +127,8 @@ fn nothing_to_calibrate_with_is_an_error() {
         likelihood: Likelihood::Bernoulli,
     };
     let options = Options {
+        front: None,
+        example: None,
         name: "empty".into(),
         shape: [1, 3],
         standardise: None,

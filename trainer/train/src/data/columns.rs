@@ -147,7 +147,7 @@ impl Columns {
 
     /// The columns that an option drops: each entry is a name, or several with commas between and quotes where they hold
     /// any.
-    fn dropped(&self, path: &Path, entries: &[String]) -> Result<Vec<usize>, DataError> {
+    pub(super) fn dropped(&self, path: &Path, entries: &[String]) -> Result<Vec<usize>, DataError> {
         let mut places = Vec::new();
         for entry in entries {
             if self.list.iter().any(|column| column.name == *entry) {

@@ -363,3 +363,48 @@ fn table(delimiter: &str, decimal: char, header: &str) -> String {
 fn with_options(path: &Path, options: &DataOptions) -> Result<Dataset, DataError> {
     load(path.to_str().unwrap(), None, options)
 }
+
+/// Calibration rows are taken out of those that train: never twice, and without a change of the other parts.
+#[test]
+fn calibration_rows_have_a_part_of_their_own() {
+    let dir = Dir::new();
+    let rows: String = (0..100).map(|i| format!("{i},{}\n", i * i % 11)).collect();
+    let plain = dir.put("plain.csv", format!("a,b\n{rows}"));
+    let part = |i: usize| ["train", "train", "train", "val", "test"][i % 5];
+    let marked: String = (0..100).map(|i| format!("{i},{},{}\n", i * i % 11, part(i))).collect();
+    let marked = dir.put("marked.csv", format!("a,b,split\n{marked}"));
+    for path in [&plain, &marked] {
+        let load = |calibration| {
+            load(path.to_str().unwrap(), None, &DataOptions { calibration, ..DataOptions::default() }).unwrap()
+        };
+        let without = load(CalibrationRows::default());
+        assert_eq!(without.calibration, Split::default());
+        let with = load(CalibrationRows::Share(0.2));
+        assert_eq!((&with.validation.rows, &with.test.rows), (&without.validation.rows, &without.test.rows));
+        // A fifth of all rows that have no part, or of those marked `train`.
+        assert_eq!(with.calibration.n, if path == &plain { 20 } else { 12 });
+        let mut joined = [with.train.rows.as_slice(), &with.calibration.rows].concat();
+        let mut all = without.train.rows.clone();
+        joined.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(joined, all);
+        assert_eq!(load(CalibrationRows::Share(0.2)).calibration.rows, with.calibration.rows);
+        // A small table keeps its rows.
+        let large = |small| load(CalibrationRows::ShareOfLarge { share: 0.2, small });
+        assert_eq!((large(101).calibration.n, large(10).calibration.n), (0, with.calibration.n));
+    }
+}
+
+#[test]
+fn marked_calibration_rows_are_taken_as_they_are() {
+    let dir = Dir::new();
+    let marks = ["train", "train", "calibration", "test", "cal"];
+    let rows: String = (0..50).map(|i| format!("{i},{},{}\n", u8::from(i == 7), marks[i % 5])).collect();
+    let path = dir.put("marked.csv", format!("a,anomaly,split\n{rows}"));
+    let options = DataOptions { leave_out_anomalies: true, ..DataOptions::default() };
+    let dataset = load(path.to_str().unwrap(), None, &options).unwrap();
+    // Row 7 is an anomaly.
+    let expected: Vec<usize> = (0..50).filter(|i| [2, 4].contains(&(i % 5)) && *i != 7).collect();
+    assert_eq!(dataset.calibration.rows, expected);
+    assert!(dataset.notes.iter().any(|note| note.contains("1 calibration rows are left out")), "{:?}", dataset.notes);
+}

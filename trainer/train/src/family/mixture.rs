@@ -1,9 +1,10 @@
-//! Mixtures of Gaussians with full covariances, `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)`, fitted by expectation
-//! maximisation.
+//! Mixtures with full covariances, `p(x) = sum_c w_c sum_j pi_j N(x; mu_c, lambda_j L_c L_c^T)`, fitted by expectation
+//! maximisation. With the single scale 1 the components are Gaussians, with several their tails are heavier.
 //!
-//! The score is the exact `-log p(x)`. For a single component it is half the squared Mahalanobis distance plus a
+//! The score is the exact `-log p(x)`. For a single Gaussian it is half the squared Mahalanobis distance plus a
 //! constant. There are no gradient steps. Instead, a step of the training loop is one start of expectation
-//! maximisation.
+//! maximisation. Before the first start, cross-validation chooses the number of components ([`order`]), unless the
+//! recipe states it.
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use elbo_compiler::stimulus::InputRange;
@@ -21,28 +22,34 @@ pub mod em;
 pub mod gaussians;
 pub mod linalg;
 mod lower;
+pub mod order;
+pub mod prior;
 mod recipe;
 mod start;
 #[cfg(test)]
 mod tests;
 
-use gaussians::Mixture;
+use gaussians::{Mixture, Scale};
 pub use recipe::{Entry, MixtureRecipe};
 
 /// The possible limits of a feature's magnitude on a device, in standard deviations. They are the limits of Q4.11,
 /// Q5.10 and Q6.9.
 const RANGES: [f32; 3] = [15.99, 31.98, 63.96];
 
-/// A mixture of Gaussians as a model. Its variables are `weights` `[k]`, `means` `[k, d]`, `factors` `[k, d, d]` (the
-/// lower Cholesky factors of the covariances) and `range` `[1]` (the limit of a feature's magnitude on a device). A
-/// component with weight 0 was dropped by the fit.
+/// A mixture as a model. Its variables are `weights` `[k]`, `means` `[k, d]`, `factors` `[k, d, d]` (the lower Cholesky
+/// factors of the covariances at scale 1), `scales` `[j, 2]` (a factor of the covariances and its share of the rows) and
+/// `range` `[1]` (the limit of a feature's magnitude on a device). A component with weight 0 or a scale with share 0 is
+/// none: the fit dropped it, or cross-validation chose fewer components.
 pub struct GaussianMixture {
     params: Params,
     weights: Slot,
     means: Slot,
     factors: Slot,
+    scales: Slot,
     range: Slot,
     recipe: MixtureRecipe,
+    /// The largest number of components.
+    most: usize,
     input: usize,
 }
 
@@ -53,7 +60,7 @@ impl GaussianMixture {
     /// Any error of candle.
     pub fn new(recipe: MixtureRecipe, input: usize) -> Result<Self> {
         let mut params = Params::new(0, &Device::Cpu, DType::F32)?;
-        let k = recipe.components;
+        let k = recipe.components.unwrap_or_else(|| order::largest(recipe.most_components, input));
         let mut variable = |name: &str, values: Vec<f32>, shape: &[usize]| {
             params.variable(name, &Tensor::from_vec(values, shape, &Device::Cpu)?)
         };
@@ -61,8 +68,10 @@ impl GaussianMixture {
         let means = variable("means", vec![0.0; k * input], &[k, input])?;
         let identity = |at: usize| f32::from(u8::from(at / input % input == at % input));
         let factors = variable("factors", (0..k * input * input).map(identity).collect(), &[k, input, input])?;
+        let scales = (0..2 * recipe.scales).map(|at| f32::from(u8::from(at < 2))).collect();
+        let scales = variable("scales", scales, &[recipe.scales, 2])?;
         let range = variable("range", vec![RANGES[0]], &[1])?;
-        Ok(Self { params, weights, means, factors, range, recipe, input })
+        Ok(Self { params, weights, means, factors, scales, range, recipe, most: k, input })
     }
 
     /// The mixture in double precision that the variables represent.
@@ -80,16 +89,20 @@ impl GaussianMixture {
         };
         let total: f64 = weights.iter().sum();
         let weights = kept.iter().map(|component| weights[*component] / total).collect();
-        let mixture = Mixture::from_factors(weights, parts(&means, d), parts(&factors, d * d));
+        let scales = values(self.scales)?;
+        let scales = scales.chunks_exact(2).filter(|scale| scale[1] > 0.0);
+        let scales: Vec<Scale> = scales.map(|scale| Scale { factor: scale[0], share: scale[1] }).collect();
+        let mixture = Mixture::from_factors(weights, parts(&means, d), parts(&factors, d * d))
+            .and_then(|mixture| mixture.with_scales(&scales));
         mixture.ok_or_else(|| Error::Msg("the variables do not represent a mixture; train the model again".to_owned()))
     }
 
     /// Sets the variables to `mixture`, and the limit of a feature's magnitude to `range`.
     ///
     /// # Errors
-    /// A mixture with more components or other columns than the model has.
+    /// A mixture with more components, more scales or other columns than the model has.
     pub fn set(&self, mixture: &Mixture, range: f32) -> Result<()> {
-        let (k, d) = (self.recipe.components, self.input);
+        let (k, d) = (self.most, self.input);
         let set = |slot: Slot, values: &[f64], shape: &[usize]| {
             let mut padded: Vec<f32> = values.iter().map(|value| *value as f32).collect();
             padded.resize(shape.iter().product(), 0.0);
@@ -98,7 +111,20 @@ impl GaussianMixture {
         set(self.weights, &mixture.weights, &[k])?;
         set(self.means, &mixture.means, &[k, d])?;
         set(self.factors, &mixture.factors, &[k, d, d])?;
+        let scales: Vec<f64> = mixture.scales().iter().flat_map(|scale| [scale.factor, scale.share]).collect();
+        set(self.scales, &scales, &[self.recipe.scales, 2])?;
         set(self.range, &[range.into()], &[1])
+    }
+
+    /// The number of components that the recipe states, or that cross-validation on the rows chooses.
+    fn components(&self, rows: &Split, seed: u64) -> std::result::Result<usize, em::EmError> {
+        match self.recipe.components {
+            Some(components) => Ok(components),
+            None => {
+                let candidates = order::candidates(&rows.x, self.input, self.most, &self.recipe.em(seed))?;
+                Ok(order::best(&candidates).map_or(1, |best| best.components))
+            }
+        }
     }
 
     fn range(&self) -> f32 {
@@ -160,13 +186,15 @@ impl Model for GaussianMixture {
 impl Fit for GaussianMixture {
     /// A pass is one start of expectation maximisation. The most likely mixture so far is kept.
     fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()> {
+        let seed = seed_of_start(settings.seed, 0);
+        let components = self.components(rows, seed).map_err(|error| Error::Msg(error.to_string()))?;
         let mut least = f64::INFINITY;
         if done > 0 {
             least = -self.mixture()?.mean_log_likelihood(&rows.x);
         }
         for start in done..settings.steps {
             let options = self.recipe.em(seed_of_start(settings.seed, start));
-            let fit = em::fit(&rows.x, self.input, self.recipe.components, &[], &options);
+            let fit = em::fit(&rows.x, self.input, components, &[], &options);
             let fit = fit.map_err(|error| Error::Msg(error.to_string()))?;
             if -fit.train < least {
                 self.set(&fit.mixture, range_of(&rows.x))?;

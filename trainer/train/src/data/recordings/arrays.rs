@@ -149,6 +149,11 @@ fn of_array(
     notes.extend(chosen.notes);
     source.notes = notes;
     source.notes.push(format!("{}: {}", path.display(), said_of(axes)));
+    if marks.groups.as_ref().is_some_and(|groups| groups.len() != axes.recordings) {
+        source
+            .notes
+            .push(format!("{}: the groups of its samples are not used; they are one recording", path.display()));
+    }
     // One recording may have a mark on each sample, and several have one on each of them.
     let each = axes.recordings == 1;
     for at in 0..axes.recordings {

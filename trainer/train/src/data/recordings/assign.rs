@@ -52,10 +52,11 @@ pub(super) fn assign(
             mixed += usize::from(!same);
         }
         let unused = parts.iter().filter(|part| **part == Part::Unused).count() - mixed;
-        if mixed + unused > 0 {
-            say(format!(
-                "{unused} windows are left out as unused, and {mixed} because their samples are in several parts"
-            ));
+        if unused > 0 {
+            say(format!("{unused} windows are left out as unused"));
+        }
+        if mixed > 0 {
+            say(format!("{mixed} windows are left out because their samples are in several parts"));
         }
         if validates && !parts.contains(&Part::Validation) {
             hold_out(recordings, cuts, window, whole, &mut parts);

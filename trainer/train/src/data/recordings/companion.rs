@@ -1,12 +1,13 @@
-//! The table beside an array that says of each of its rows what it is: label, part of the split, group.
+//! The table that says of each row of an array, or of each file of a folder, what it is: label, part of the split, group.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::super::columns::Columns;
 use super::super::error::DataError;
 use super::super::options::DataOptions;
 use super::super::split::Part;
-use super::super::{labels, read as bytes_of, text};
+use super::super::{labels, name_of, read as bytes_of, text};
 use super::error::RecordingError;
 use super::marks::Classes;
 use super::{WindowOptions, WindowReading, table, times};
@@ -29,7 +30,7 @@ pub(super) struct Companion {
 /// The companion of an array: `NAME_meta.csv` beside `NAME.npy` or `NAME_x.npy`, or `meta.csv`, gzipped or not. The second
 /// says whether the name is that of this array alone.
 pub(super) fn beside(path: &Path) -> Option<(PathBuf, bool)> {
-    let stem = super::super::name_of(path);
+    let stem = name_of(path);
     let short = stem.strip_suffix("_x").unwrap_or(&stem);
     let names = [format!("{stem}_meta.csv"), format!("{short}_meta.csv"), "meta.csv".to_owned()];
     let both = names.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]);
@@ -66,6 +67,54 @@ pub(super) fn read(
     Ok(Ok(found))
 }
 
+/// The table of a folder: a row for each of its files.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub path: PathBuf,
+    /// The row of each file, by the name that the table gives it.
+    rows: HashMap<String, usize>,
+    pub companion: Companion,
+}
+
+impl Listing {
+    /// The row of a file, which the table may name with its folder, and without its end.
+    ///
+    /// # Errors
+    /// `NotListed`.
+    pub(super) fn row(&self, folder: &Path, file: &Path) -> Result<usize, DataError> {
+        let inside = file.strip_prefix(folder).unwrap_or(file).to_string_lossy().replace('\\', "/");
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let unpacked = |name: &str| name.strip_suffix(".gz").unwrap_or(name).to_owned();
+        let names = [unpacked(&inside), unpacked(&name), name_of(file), inside, name];
+        let found = names.iter().find_map(|name| self.rows.get(name));
+        found
+            .copied()
+            .ok_or_else(|| RecordingError::NotListed { path: self.path.clone(), file: file.to_owned() }.into())
+    }
+}
+
+/// Reads the table `meta.csv` of a folder, if there is one and it has a column of files.
+///
+/// # Errors
+/// Those of text tables, labels and splits.
+pub(super) fn of_folder(
+    folder: &Path,
+    options: &DataOptions,
+    windows: &WindowOptions,
+) -> Result<Option<Listing>, DataError> {
+    let both = ["meta.csv", "meta.csv.gz"].map(|name| folder.join(name));
+    let Some(path) = both.into_iter().find(|path| path.is_file()) else { return Ok(None) };
+    let bytes = bytes_of(&path)?;
+    let columns = text::parse(&path, &bytes, options, &|_| true)?;
+    let is_file =
+        |name: &str| ["file", "filename", "file_name", "path"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    let Some(files) = columns.list.iter().find(|column| is_file(&column.name)) else { return Ok(None) };
+    let rows = times::fields(files).enumerate().map(|(row, name)| (name.replace('\\', "/"), row)).collect();
+    let mut companion = settle(&path, &columns, options, windows)?;
+    companion.crc.update(&bytes);
+    Ok(Some(Listing { path, rows, companion }))
+}
+
 /// Finds labels, split and groups among the columns.
 fn settle(
     path: &Path,
@@ -75,7 +124,7 @@ fn settle(
 ) -> Result<Companion, DataError> {
     let mut found = Companion::default();
     let [label, split] = columns.marks(path, options, &[], &mut found.notes)?;
-    let group = table::group_of(path, columns, windows, &mut found.notes)?;
+    let group = table::group_of(path, columns, &[], windows, &mut found.notes)?;
     let texts = |at: usize| times::fields(&columns.list[at]).collect::<Vec<String>>();
     let name = |at: usize| columns.list[at].name.clone();
     if let Some(at) = label {
@@ -91,7 +140,7 @@ fn settle(
     let said = if said.is_empty() { "neither labels nor a split nor groups".to_owned() } else { said.join(", ") };
     let names: Vec<&str> = columns.list.iter().take(20).map(|column| column.name.as_str()).collect();
     found.notes.push(format!(
-        "{}: a table with a row for each recording: {said}; its columns are {}",
+        "{}: a table of what the recordings are: {said}; its columns are {}",
         path.display(),
         names.join(", ")
     ));

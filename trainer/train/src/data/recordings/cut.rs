@@ -37,6 +37,16 @@ pub(super) fn windows(
 ) -> Result<Windows, DataError> {
     let window = windows.window;
     let rate = rate(&source.recordings, windows)?;
+    if windows.rate.is_none() && source.recordings.iter().all(|recording| recording.rate.is_none()) {
+        source.notes.push(match rate {
+            Some(rate) => {
+                format!("{}: no rate is stated; that of the model is taken, {rate} samples a second", path.display())
+            }
+            None => {
+                format!("{}: the rate is not known; --rate says how many samples a second there are", path.display())
+            }
+        });
+    }
     let anomalies = anomalies(path, &mut source, options, windows)?;
     let mut cuts = Vec::new();
     for (at, recording) in source.recordings.iter().enumerate() {

@@ -35,9 +35,9 @@ pub enum RecordingError {
     /// A time lies before the one above it.
     #[error(
         "{}: line {line}, time column `{column}`: {} lies before {}, the time above it; sort the rows by time, name the \
-         column of machines or recordings with --group-column if several are mixed, or say --time-column - if the column \
-         holds no times",
-        path.display(), found_text(found), found_text(before)
+         column of machines or recordings with --group-column if several are mixed, take the rows for evenly spaced with \
+         --drop-columns {}, or take the column for a channel with --time-column -",
+        path.display(), found_text(found), found_text(before), shell(column)
     )]
     NotIncreasing {
         /// The file.
@@ -164,6 +164,17 @@ pub enum RecordingError {
         normal: String,
         /// The first labels.
         values: String,
+    },
+    /// A file of a folder is not in the folder's table.
+    #[error(
+        "{}: no row for {}; add one, or move the file to another folder",
+        path.display(), file.display()
+    )]
+    NotListed {
+        /// The table.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
     },
     /// A companion has not one row for each recording.
     #[error(

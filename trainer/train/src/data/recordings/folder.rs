@@ -7,10 +7,10 @@ use super::super::error::DataError;
 use super::super::name_of;
 use super::super::options::DataOptions;
 use super::WindowOptions;
-use super::companion;
+use super::companion::{self, Companion, Listing};
 use super::error::RecordingError;
 use super::recording::{Marks, Recording};
-use super::source::Source;
+use super::source::{Source, of_model, without_marks};
 
 /// Ends of the names of files that are read.
 const KNOWN: [&str; 9] = ["csv", "tsv", "txt", "npy", "npz", "parquet", "arrow", "feather", "wav"];
@@ -18,7 +18,8 @@ const KNOWN: [&str; 9] = ["csv", "tsv", "txt", "npy", "npz", "parquet", "arrow",
 /// Reads all recordings of a folder and of the folders in it, in the order of their names.
 ///
 /// # Errors
-/// `Empty` for a folder without recordings, `Differ` for recordings that do not agree; those of the files.
+/// `Empty` for a folder without recordings, `Differ` for recordings that do not agree, `NotListed` for a file that the
+/// folder's table lacks; those of the files.
 pub(super) fn read(path: &Path, options: &DataOptions, windows: &WindowOptions) -> Result<Source, DataError> {
     let mut files = Vec::new();
     let mut others = Vec::new();
@@ -39,10 +40,27 @@ pub(super) fn read(path: &Path, options: &DataOptions, windows: &WindowOptions) 
         .filter(|(file, _)| file.to_string_lossy().trim_end_matches(".gz").to_lowercase().ends_with(".npy"))
         .filter_map(|(file, _)| companion::beside(file).map(|(companion, _)| companion))
         .collect();
-    files.retain(|(file, _)| !companions.contains(file));
+    let listing = companion::of_folder(path, &of_model(options, windows), windows)?;
+    let is_listing = |file: &PathBuf| listing.as_ref().is_some_and(|listing| listing.path == *file);
+    files.retain(|(file, _)| !companions.contains(file) && !is_listing(file));
+    // What the table says need not stand in the files.
+    let (of_files, windows_of_files);
+    let (options, windows) = match &listing {
+        None => (options, windows),
+        Some(listing) => {
+            of_files = without_marks(options);
+            let known = listing.companion.record.group.is_some();
+            let group_column = windows.group_column.clone().filter(|_| !known);
+            windows_of_files = WindowOptions { group_column, ..windows.clone() };
+            (&of_files, &windows_of_files)
+        }
+    };
     let mut whole: Option<(Source, PathBuf)> = None;
     for (file, group) in files {
         let mut source = Source::of_file(&file, options, windows)?;
+        if let Some(listing) = &listing {
+            mark(&mut source, listing, listing.row(path, &file)?);
+        }
         let group = group.unwrap_or_else(|| name_of(&file));
         for recording in &mut source.recordings {
             recording.group.get_or_insert_with(|| group.clone());
@@ -63,6 +81,15 @@ pub(super) fn read(path: &Path, options: &DataOptions, windows: &WindowOptions) 
                    folders of such files",
         });
     };
+    if let Some(Listing { companion, .. }) = listing {
+        let Companion { record, notes, mut crc, .. } = companion;
+        crc.combine(&source.crc);
+        source.crc = crc;
+        source.notes.splice(0..0, notes);
+        source.record.label = source.record.label.or(record.label);
+        source.record.split = source.record.split.or(record.split);
+        source.record.group = source.record.group.or(record.group);
+    }
     source.name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !others.is_empty() {
         let shown: Vec<String> = others.iter().take(5).map(|other| other.display().to_string()).collect();
@@ -71,6 +98,23 @@ pub(super) fn read(path: &Path, options: &DataOptions, windows: &WindowOptions) 
         source.notes.push(said);
     }
     Ok(source)
+}
+
+/// Marks the recordings of a file as the folder's table says, where the file does not say it itself.
+fn mark(source: &mut Source, listing: &Listing, row: usize) {
+    let Companion { labels, parts, groups, classes, .. } = &listing.companion;
+    let label = labels.as_ref().map(|labels| source.classes.of(classes.name(labels[row])));
+    for recording in &mut source.recordings {
+        if let (Marks::None, Some(label)) = (&recording.labels, label) {
+            recording.labels = Marks::All(label);
+        }
+        if let (Marks::None, Some(parts)) = (&recording.parts, parts) {
+            recording.parts = Marks::All(parts[row]);
+        }
+        if let (None, Some(groups)) = (&recording.group, groups) {
+            recording.group = Some(groups[row].clone());
+        }
+    }
 }
 
 /// Files and folders in the order of their names; those whose name begins with a point are hidden.

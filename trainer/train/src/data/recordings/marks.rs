@@ -37,6 +37,11 @@ impl Classes {
         place
     }
 
+    /// The label of a class.
+    pub(super) fn name(&self, class: u32) -> &str {
+        self.names.get(class as usize).map_or("", String::as_str)
+    }
+
     /// The class of each label of a column.
     ///
     /// # Errors

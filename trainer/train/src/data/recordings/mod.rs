@@ -11,6 +11,7 @@ mod cut;
 mod error;
 mod faults;
 mod folder;
+pub mod machine;
 mod marks;
 mod quantise;
 mod recording;
@@ -125,8 +126,8 @@ pub struct RecordingInfo {
 pub struct Windows {
     /// The file's name without extensions, or the folder's.
     pub name: String,
-    /// CRC-32 of the unpacked bytes of the file; of several files, one after the other in the order in which they are read,
-    /// each before its companion.
+    /// CRC-32 of the unpacked bytes of the file; of several files, one after the other: the table of a folder, then the
+    /// recordings in the order in which they are read, each before its companion.
     pub crc32: u32,
     /// What a person should know of how the source was read, a sentence each: what was guessed, left out or looks wrong.
     pub notes: Vec<String>,
@@ -183,7 +184,11 @@ impl Windows {
     }
 }
 
-/// Loads the recordings of `spec`, the path of a file or of a folder, and cuts them into windows.
+/// The name of the [simulated machine](machine).
+const MACHINE: &str = "machine";
+
+/// Loads the recordings of `spec`, the path of a file or of a folder, or `machine` for the [simulated one](machine), and
+/// cuts them into windows.
 ///
 /// `data_dir` falls back to the environment variable `ELBO_DATA`; a path that does not exist is also looked for there.
 ///
@@ -211,6 +216,9 @@ pub fn load_windows(
     if let Some(rate) = windows.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
         let (expected, found) = ("a number of hertz above 0", rate.to_string());
         return Err(DataError::InvalidOption { option: "rate", expected, found });
+    }
+    if spec == MACHINE {
+        return cut::windows(Path::new(spec), machine::source(options.seed), options, windows);
     }
     let data_dir = data_dir.map(Path::to_owned).or_else(|| std::env::var_os("ELBO_DATA").map(PathBuf::from));
     let path = super::located(spec, data_dir);

@@ -79,7 +79,7 @@ impl Source {
 }
 
 /// The options with what the model says of its channels.
-fn of_model(options: &DataOptions, windows: &WindowOptions) -> DataOptions {
+pub(super) fn of_model(options: &DataOptions, windows: &WindowOptions) -> DataOptions {
     let reading = windows.reading.as_ref().map(|reading| Reading {
         kind: Kind::Table,
         shape: [1, reading.channels],

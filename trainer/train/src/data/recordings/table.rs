@@ -34,6 +34,7 @@ pub(super) fn is_text(name: &str, options: &DataOptions, windows: &WindowOptions
 pub(super) fn group_of(
     path: &Path,
     columns: &Columns,
+    dropped: &[usize],
     windows: &WindowOptions,
     notes: &mut Vec<String>,
 ) -> Result<Option<usize>, DataError> {
@@ -44,8 +45,8 @@ pub(super) fn group_of(
         (Some(name), _) => columns.one(path, name).map(Some),
         (None, Some(name)) => Ok(find(name)),
         (None, None) => {
-            let is_channel = |at: usize| reading.is_some_and(|r| r.names.contains(&columns.list[at].name));
-            let found = GROUPS.iter().filter_map(|name| find(name)).find(|at| columns.named && !is_channel(*at));
+            let free = |at: &usize| !dropped.contains(at) && !times::is_taken(&columns.list[*at].name, reading);
+            let found = GROUPS.iter().filter_map(|name| find(name)).find(|at| columns.named && free(at));
             if let Some(at) = found.filter(|_| reading.is_none()) {
                 notes.push(format!(
                     "{}: column `{}` says to which recording a row belongs; --group-column names another, or `-` for none",
@@ -70,13 +71,24 @@ pub(super) fn read(
     windows: &WindowOptions,
 ) -> Result<Source, DataError> {
     let mut notes = Vec::new();
-    let times = times::take(path, &mut columns, windows)?;
-    let group = group_of(path, &columns, windows, &mut notes)?.map(|at| columns.list.remove(at));
+    let before: Vec<String> = columns.list.iter().map(|column| column.name.clone()).collect();
+    let dropped = columns.dropped(path, &options.drop_columns)?;
+    let times = times::take(path, &mut columns, &dropped, windows)?;
+    let dropped = match options.drop_columns.as_slice() {
+        [] => dropped,
+        entries => columns.dropped(path, entries)?,
+    };
+    let group = group_of(path, &columns, &dropped, windows, &mut notes)?.map(|at| columns.list.remove(at));
     let lines = columns.lines.clone();
     let line = |row: usize| lines.get(row).copied().unwrap_or(row as u64 + 1);
     let holes = if windows.gaps { fill(&mut columns) } else { HashMap::new() };
     let (named, n) = (columns.named, columns.n);
     let names: Vec<String> = columns.list.iter().map(|column| column.name.clone()).collect();
+    // A column that names the rows may be the one of times or groups.
+    let known = |name: &String| columns.list.iter().any(|column| column.name == *name);
+    let own = |name: &String| before.contains(name) && !known(name);
+    let id_column = options.id_column.clone().filter(|name| !own(name));
+    let options = &DataOptions { id_column, ..options.clone() };
     let table = columns.settle(path, options).map_err(missing_sample)?;
     let Table { values, dim, labels, parts, record, notes: more, .. } = table;
     notes.splice(0..0, more);
@@ -96,7 +108,7 @@ pub(super) fn read(
         dropped: record.dropped,
         label: record.label,
         split: record.split,
-        time: times.as_ref().map(|times| times.column.clone()),
+        time: times.as_ref().filter(|times| !times.two).map(|times| times.column.clone()),
         group: group.as_ref().map(|group| group.name.clone()),
         ..WindowReading::default()
     };

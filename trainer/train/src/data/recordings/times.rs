@@ -18,6 +18,8 @@ const GAP: f64 = 1.5;
 pub(super) struct Times {
     /// Name of the column, or of two.
     pub column: String,
+    /// Whether it is a column of date and one of the time of day.
+    pub two: bool,
     /// Seconds, one a row.
     pub seconds: Vec<f64>,
     /// The fields, for messages.
@@ -64,17 +66,22 @@ pub(super) fn may_be(name: &str, windows: &WindowOptions) -> bool {
     said.into_iter().flatten().any(|other| other == name) || KNOWN.contains(&base(name).0.as_str())
 }
 
-/// Takes the column of times out of the columns.
+/// Takes the column of times out of the columns; one of those at the places `dropped` only if an option names it.
 ///
 /// # Errors
 /// `MissingColumn` and `NamedTwice` for a column that an option names, `NotATime`.
-pub(super) fn take(path: &Path, columns: &mut Columns, windows: &WindowOptions) -> Result<Option<Times>, DataError> {
+pub(super) fn take(
+    path: &Path,
+    columns: &mut Columns,
+    dropped: &[usize],
+    windows: &WindowOptions,
+) -> Result<Option<Times>, DataError> {
     let reading = windows.reading.as_ref();
     let at = match (windows.time_column.as_deref(), reading.and_then(|reading| reading.time.as_deref())) {
         (Some("-"), _) => return Ok(None),
         (Some(name), _) => vec![columns.one(path, name)?],
         (None, Some(name)) if columns.list.iter().any(|column| column.name == name) => vec![columns.one(path, name)?],
-        (None, _) => recognised(columns, reading),
+        (None, _) => recognised(columns, dropped, reading),
     };
     let taken: Vec<Column> = at.iter().map(|at| columns.list[*at].clone()).collect();
     let Some(first) = taken.first() else { return Ok(None) };
@@ -92,7 +99,7 @@ pub(super) fn take(path: &Path, columns: &mut Columns, windows: &WindowOptions) 
     })?;
     let mut place = 0..;
     columns.list.retain(|_| !place.next().is_some_and(|place| at.contains(&place)));
-    Ok(Some(Times { column: name, seconds: times.0, texts, unitless: times.1 }))
+    Ok(Some(Times { column: name, two: taken.len() > 1, seconds: times.0, texts, unitless: times.1 }))
 }
 
 /// The fields of a column.
@@ -103,10 +110,15 @@ pub(super) fn fields(column: &Column) -> Box<dyn Iterator<Item = String> + '_> {
     }
 }
 
+/// Whether a model has a column of this name among its channels, or leaves it out.
+pub(super) fn is_taken(name: &str, reading: Option<&WindowReading>) -> bool {
+    reading.is_some_and(|reading| reading.names.iter().chain(&reading.dropped).any(|known| known == name))
+}
+
 /// The places of the column, or of two with date and time of day, whose name and first field are those of times.
-fn recognised(columns: &Columns, reading: Option<&WindowReading>) -> Vec<usize> {
+fn recognised(columns: &Columns, dropped: &[usize], reading: Option<&WindowReading>) -> Vec<usize> {
     let first = |at: usize| fields(&columns.list[at]).next().and_then(|text| stamp::parse(&text));
-    let free = |at: &usize| !reading.is_some_and(|reading| reading.names.contains(&columns.list[*at].name));
+    let free = |at: &usize| !dropped.contains(at) && !is_taken(&columns.list[*at].name, reading);
     let named = |known: &str| (0..columns.list.len()).filter(free).find(|at| base(&columns.list[*at].name).0 == known);
     if !columns.named {
         return Vec::new();

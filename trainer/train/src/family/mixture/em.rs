@@ -1,17 +1,21 @@
-//! Expectation maximisation of a mixture of Gaussians with full covariances (Dempster, Laird and Rubin, 1977), from
-//! several starts. Regularisation keeps the covariances from becoming singular.
+//! Expectation maximisation of a mixture with full covariances (Dempster, Laird and Rubin, 1977), from several starts.
+//! Regularisation keeps the covariances from becoming singular.
 //!
-//! The M-step is `Sigma_c = (S_c + s T) / (n_c + s) + floor I`. `S_c` is the scatter of the rows weighted by their
-//! responsibilities, `n_c` the sum of the responsibilities, `T` the diagonal covariance of all rows, and `s` the
-//! shrinkage in rows. Without the floor this is the posterior mode under an inverse Wishart prior with mode `T` and the
-//! weight of `s` rows. Every step then increases `ln p(rows) - s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]`
-//! ([`Trace`]). The floor accounts for the rounding of the rows.
+//! The M-step is `Sigma_c = (S_c + s T) / (n_c + s) + F`. `S_c` is the scatter of the rows weighted by their
+//! responsibilities, `n_c` the sum of the responsibilities, `T` the [`Target`], and `s` the shrinkage in rows. Without
+//! the diagonal matrix `F` this is the posterior mode under an inverse Wishart prior with mode `T` and the weight of `s`
+//! rows. Every step then increases `ln p(rows) - s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]` ([`Trace`]). `F` holds
+//! the floor and, if the options ask for it, the variance that [`rounding`] hides.
+//!
+//! With several scales `lambda_j` of the covariances, the scatter and the means weigh a row by the expectation of `1 /
+//! lambda` given the row, too, and the share of a scale is its mean probability.
 
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use thiserror::Error;
 
-use super::gaussians::{Mixture, normalise};
+use super::gaussians::{Mixture, Scale, normalise};
+use super::prior::{Target, diagonal, rounding, trace, variances, within};
 use super::start::clusters;
 
 /// Responsibilities below this value do not contribute to the moments.
@@ -20,6 +24,10 @@ const NEGLIGIBLE: f64 = 1e-12;
 const RESTARTS: usize = 3;
 /// Number of EM steps before the fit judges a new component.
 const GRACE_STEPS: usize = 5;
+/// The factor between two scales of the covariances.
+const SCALE_STEP: f64 = 3.0;
+/// Largest number of scales.
+pub(super) const MOST_SCALES: usize = 16;
 /// Number of steps of Lloyd's algorithm before EM.
 const LLOYD_STEPS: usize = 10;
 
@@ -34,9 +42,15 @@ pub struct EmOptions {
     pub tolerance: f64,
     /// Value that is added to the variance of every column in every component, in squared units of the rows.
     pub floor: f64,
-    /// Weight of the diagonal covariance of all rows in the covariance of a component, in rows per column. For example,
-    /// 0.05 with 20 columns is one row. A single component is not shrunk.
+    /// Whether the variance that the rounding of a column hides is added, too ([`rounding`]).
+    pub rounding: bool,
+    /// Weight of the target in the covariance of a component, in rows per column. For example, 0.05 with 20 columns is
+    /// one row. A single component is not shrunk.
     pub shrinkage: f64,
+    /// What the covariance of a component is shrunk towards.
+    pub target: Target,
+    /// Number of scales of the covariances, whose factors are 1, 3, 9 and so on. With 1 a component is a Gaussian.
+    pub scales: usize,
     /// Number of rows that a component needs to be kept. If this is less than the number of columns plus one, some
     /// shrinkage is necessary.
     pub least_rows: f64,
@@ -46,7 +60,18 @@ pub struct EmOptions {
 
 impl Default for EmOptions {
     fn default() -> Self {
-        Self { starts: 5, iterations: 200, tolerance: 1e-4, floor: 1e-3, shrinkage: 0.05, least_rows: 2.0, seed: 0 }
+        Self {
+            starts: 5,
+            iterations: 200,
+            tolerance: 1e-4,
+            floor: 1e-3,
+            rounding: false,
+            shrinkage: 0.05,
+            target: Target::Diagonal,
+            scales: 1,
+            least_rows: 2.0,
+            seed: 0,
+        }
     }
 }
 
@@ -141,13 +166,22 @@ pub struct Fit {
 pub fn fit(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOptions) -> Result<Fit, EmError> {
     check(rows, d, k, validation, options)?;
     let rows = sorted(rows, d);
-    let pooled = diagonal_covariance(&rows, d, options.floor);
+    let spread = variances(&rows, d, options.floor);
+    let mut floors = vec![options.floor; d];
+    if options.rounding {
+        floors.iter_mut().zip(rounding(&rows, d)).for_each(|(floor, hidden)| *floor += hidden);
+    }
     let mut best: Option<Fit> = None;
     for start in 0..options.starts {
         let mut rng =
             Xoshiro256PlusPlus::seed_from_u64(options.seed.wrapping_mul(0x9E37_79B9).wrapping_add(start as u64));
         let labels = clusters(&rows, d, k, LLOYD_STEPS, &mut rng);
-        let run = Run { rows: &rows, d, pooled: &pooled, shrinkage: prior_rows(d, k, options), options };
+        let target = match options.target {
+            Target::Diagonal => diagonal(&spread),
+            Target::Within => within(&rows, d, &labels, k),
+        };
+        let shrinkage = prior_rows(d, k, options);
+        let run = Run { rows: &rows, d, spread: &spread, target: &target, floors: &floors, shrinkage, options };
         let (mixture, trace, converged) = run.from(&labels, k)?;
         let train = mixture.mean_log_likelihood(&rows);
         let held_out = (!validation.is_empty()).then(|| mixture.mean_log_likelihood(validation));
@@ -188,11 +222,13 @@ fn check(rows: &[f32], d: usize, k: usize, validation: &[f32], options: &EmOptio
     option("tolerance", options.tolerance, options.tolerance >= 0.0, not_negative)?;
     option("shrinkage", options.shrinkage, options.shrinkage >= 0.0, not_negative)?;
     option("least_rows", options.least_rows, options.least_rows >= 0.0, not_negative)?;
+    let scales = 1..=MOST_SCALES;
+    option("scales", options.scales as f64, scales.contains(&options.scales), "1 to 16")?;
     option("iterations", options.iterations as f64, options.iterations > 0, "1 or more")
 }
 
 /// The rows in lexicographic order.
-fn sorted(rows: &[f32], d: usize) -> Vec<f32> {
+pub(super) fn sorted(rows: &[f32], d: usize) -> Vec<f32> {
     let mut order: Vec<&[f32]> = rows.chunks_exact(d).collect();
     let by_value = |a: &f32, b: &f32| a.total_cmp(b);
     order.sort_by(|a, b| {
@@ -200,17 +236,6 @@ fn sorted(rows: &[f32], d: usize) -> Vec<f32> {
         differs.unwrap_or(std::cmp::Ordering::Equal)
     });
     order.concat()
-}
-
-/// The variance of every column, but at least `floor`.
-fn diagonal_covariance(rows: &[f32], d: usize, floor: f64) -> Vec<f64> {
-    let n = (rows.len() / d) as f64;
-    let column = |at: usize| rows.iter().skip(at).step_by(d).map(|v| f64::from(*v));
-    let variance = |at: usize| {
-        let mean = column(at).sum::<f64>() / n;
-        column(at).map(|v| (v - mean).powi(2)).sum::<f64>() / n
-    };
-    (0..d).map(|at| variance(at).max(floor)).collect()
 }
 
 /// The weighted sums of an M-step.
@@ -227,8 +252,12 @@ struct Moments {
 struct Run<'r> {
     rows: &'r [f32],
     d: usize,
-    /// The diagonal of `T`.
-    pooled: &'r [f64],
+    /// The variances of all rows, `[d]`.
+    spread: &'r [f64],
+    /// `T`, `[d, d]`.
+    target: &'r [f64],
+    /// The diagonal of `F`, `[d]`.
+    floors: &'r [f64],
     /// The shrinkage `s`.
     shrinkage: f64,
     options: &'r EmOptions,
@@ -242,7 +271,9 @@ impl Run<'_> {
     fn from(&self, labels: &[usize], k: usize) -> Result<(Mixture, Trace, bool), EmError> {
         let mut responsibilities = vec![0.0; self.n() * k];
         labels.iter().enumerate().for_each(|(i, label)| responsibilities[i * k + label] = 1.0);
-        let mut mixture = self.mixture(&self.moments(&responsibilities, k))?;
+        let scale = |j: usize| Scale { factor: SCALE_STEP.powi(j as i32), share: 1.0 };
+        let scales: Vec<Scale> = (0..self.options.scales).map(scale).collect();
+        let mut mixture = self.mixture(&self.moments(&responsibilities, &[], k), &scales)?;
         let mut restarts = vec![0; mixture.components()];
         let mut age = vec![GRACE_STEPS; mixture.components()];
         let mut trace: Trace = Vec::new();
@@ -250,16 +281,12 @@ impl Run<'_> {
         for _ in 0..self.options.iterations {
             let k = mixture.components();
             responsibilities.resize(self.n() * k, 0.0);
-            let rows = self.rows.chunks_exact(self.d).zip(responsibilities.chunks_exact_mut(k));
-            for ((x, responsibilities), density) in rows.zip(&mut densities) {
-                mixture.log_joint(x, responsibilities);
-                *density = normalise(responsibilities);
-            }
+            let (precisions, scales) = self.expectations(&mixture, &mut responsibilities, &mut densities);
             let log_likelihood = densities.iter().sum::<f64>() / self.n() as f64;
             let objective = log_likelihood + self.log_prior(&mixture) / self.n() as f64;
             trace.push(Step { log_likelihood, objective, revised: false });
             let before = trace.len().checked_sub(2).map(|at| trace[at]);
-            let moments = self.moments(&responsibilities, k);
+            let moments = self.moments(&responsibilities, &precisions, k);
             age.iter_mut().for_each(|age| *age += 1);
             let unsupported = self.unsupported(&moments, &age);
             if unsupported.is_empty() {
@@ -270,28 +297,64 @@ impl Run<'_> {
                 if ended {
                     return Ok((mixture, trace, true));
                 }
-                mixture = self.mixture(&moments)?;
+                mixture = self.mixture(&moments, &scales)?;
             } else {
                 trace.last_mut().into_iter().for_each(|step| step.revised = true);
-                mixture = self.reinitialise_or_drop(&moments, &unsupported, &densities, &mut restarts, &mut age)?;
+                let new = self.reinitialise_or_drop(&moments, &unsupported, &densities, &mut restarts, &mut age);
+                mixture = self.mixture(&new, &scales)?;
             }
         }
         // At the end, components that are still unsupported are dropped.
         loop {
             let k = mixture.components();
             let mut responsibilities = vec![0.0; self.n() * k];
-            for (x, responsibilities) in self.rows.chunks_exact(self.d).zip(responsibilities.chunks_exact_mut(k)) {
-                mixture.log_joint(x, responsibilities);
-                normalise(responsibilities);
-            }
-            let moments = self.moments(&responsibilities, k);
+            let (precisions, scales) = self.expectations(&mixture, &mut responsibilities, &mut densities);
+            let moments = self.moments(&responsibilities, &precisions, k);
             let unsupported = self.unsupported(&moments, &vec![usize::MAX; k]);
             if unsupported.is_empty() {
                 return Ok((mixture, trace, false));
             }
             let (mut restarts, mut age) = (vec![RESTARTS; k], vec![0; k]);
-            mixture = self.reinitialise_or_drop(&moments, &unsupported, &[], &mut restarts, &mut age)?;
+            let new = self.reinitialise_or_drop(&moments, &unsupported, &[], &mut restarts, &mut age);
+            mixture = self.mixture(&new, &scales)?;
         }
+    }
+
+    /// The E-step. Writes `p(c | x)` of every row to `responsibilities`, `[n, k]`, and `ln p(x)` to `densities`, `[n]`.
+    /// Returns the expectations of `1 / lambda` given the row and the component, `[n, k]`, which is empty if 1 is the
+    /// only scale, and the scales with their mean probabilities.
+    fn expectations(
+        &self,
+        mixture: &Mixture,
+        responsibilities: &mut [f64],
+        densities: &mut [f64],
+    ) -> (Vec<f64>, Vec<Scale>) {
+        let k = mixture.components();
+        let rows = self.rows.chunks_exact(self.d).zip(responsibilities.chunks_exact_mut(k)).zip(densities);
+        let mut scales = mixture.scales().to_vec();
+        if scales == [Scale::ONE] {
+            for ((x, responsibilities), density) in rows {
+                mixture.log_joint(x, responsibilities);
+                *density = normalise(responsibilities);
+            }
+            return (Vec::new(), scales);
+        }
+        let mut precisions = vec![0.0; self.n() * k];
+        scales.iter_mut().for_each(|scale| scale.share = 0.0);
+        let mut of_scales = vec![0.0; k * scales.len()];
+        for (((x, responsibilities), density), precisions) in rows.zip(precisions.chunks_exact_mut(k)) {
+            mixture.square_distances(x, responsibilities);
+            let components = responsibilities.iter_mut().zip(mixture.peaks()).zip(precisions);
+            for (((joint, peak), precision), p) in components.zip(of_scales.chunks_exact_mut(scales.len())) {
+                *joint = peak + mixture.log_scales(*joint, p);
+                *precision = p.iter().zip(&scales).map(|(p, scale)| p / scale.factor).sum();
+            }
+            *density = normalise(responsibilities);
+            for (r, p) in responsibilities.iter().zip(of_scales.chunks_exact(scales.len())) {
+                scales.iter_mut().zip(p).for_each(|(scale, p)| scale.share += r * p);
+            }
+        }
+        (precisions, scales)
     }
 
     /// The logarithm of the prior, `-s/2 sum_c [ln det Sigma_c + tr(T Sigma_c^-1)]`.
@@ -299,37 +362,39 @@ impl Run<'_> {
         let of_component = |component: usize| {
             let (l, whitening) = (mixture.factor(component), mixture.whitening(component));
             let log_det: f64 = (0..self.d).map(|i| 2.0 * l[i * self.d + i].ln()).sum();
-            let trace: f64 = whitening.iter().enumerate().map(|(at, w)| w * w * self.pooled[at % self.d]).sum();
-            -0.5 * self.shrinkage * (log_det + trace)
+            -0.5 * self.shrinkage * (log_det + trace(whitening, self.target, self.d))
         };
         if self.shrinkage == 0.0 { 0.0 } else { (0..mixture.components()).map(of_component).sum() }
     }
 
-    fn moments(&self, responsibilities: &[f64], k: usize) -> Moments {
+    /// The sums of an M-step. Without `precisions` every row has the precision 1.
+    fn moments(&self, responsibilities: &[f64], precisions: &[f64], k: usize) -> Moments {
         let d = self.d;
-        let (mut counts, mut means) = (vec![0.0; k], vec![0.0; k * d]);
+        let (mut counts, mut weights, mut means) = (vec![0.0; k], vec![0.0; k], vec![0.0; k * d]);
         let mut scatter = vec![0.0; k * d * d];
-        let each = |see: &mut dyn FnMut(usize, &[f32], f64)| {
-            for (x, responsibilities) in self.rows.chunks_exact(d).zip(responsibilities.chunks_exact(k)) {
+        let each = |see: &mut dyn FnMut(usize, &[f32], f64, f64)| {
+            for (row, x) in self.rows.chunks_exact(d).enumerate() {
+                let responsibilities = &responsibilities[row * k..][..k];
                 for (component, r) in responsibilities.iter().enumerate().filter(|(_, r)| **r > NEGLIGIBLE) {
-                    see(component, x, *r);
+                    see(component, x, *r, precisions.get(row * k + component).map_or(*r, |precision| precision * r));
                 }
             }
         };
-        each(&mut |component, x, r| {
+        each(&mut |component, x, r, weight| {
             counts[component] += r;
-            means[component * d..][..d].iter_mut().zip(x).for_each(|(mean, x)| *mean += r * f64::from(*x));
+            weights[component] += weight;
+            means[component * d..][..d].iter_mut().zip(x).for_each(|(mean, x)| *mean += weight * f64::from(*x));
         });
-        for (mean, count) in means.chunks_exact_mut(d).zip(&counts) {
-            mean.iter_mut().for_each(|mean| *mean /= count.max(f64::MIN_POSITIVE));
+        for (mean, weight) in means.chunks_exact_mut(d).zip(&weights) {
+            mean.iter_mut().for_each(|mean| *mean /= weight.max(f64::MIN_POSITIVE));
         }
         let mut centred = vec![0.0; d];
-        each(&mut |component, x, r| {
+        each(&mut |component, x, _, weight| {
             let mean = &means[component * d..][..d];
             centred.iter_mut().zip(x).zip(mean).for_each(|((c, x), mean)| *c = f64::from(*x) - mean);
             let scatter = &mut scatter[component * d * d..][..d * d];
             for (row, c) in centred.iter().enumerate() {
-                let weighted = r * c;
+                let weighted = weight * c;
                 scatter[row * d..=row * d + row].iter_mut().zip(&centred).for_each(|(s, c)| *s += weighted * c);
             }
         });
@@ -344,22 +409,21 @@ impl Run<'_> {
     }
 
     /// The M-step. Components without rows are dropped.
-    fn mixture(&self, moments: &Moments) -> Result<Mixture, EmError> {
-        let (d, options) = (self.d, self.options);
+    fn mixture(&self, moments: &Moments, scales: &[Scale]) -> Result<Mixture, EmError> {
+        let d = self.d;
         let total: f64 = moments.counts.iter().sum();
         let (mut weights, mut means, mut covariances) = (Vec::new(), Vec::new(), Vec::new());
         for (component, count) in moments.counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
             weights.push(count / total);
             means.extend_from_slice(&moments.means[component * d..][..d]);
             let mut covariance: Vec<f64> = moments.scatter[component * d * d..][..d * d].to_vec();
-            for (at, value) in self.pooled.iter().enumerate() {
-                covariance[at * d + at] += self.shrinkage * value;
-            }
-            covariance.iter_mut().for_each(|v| *v /= count + self.shrinkage);
-            (0..d).for_each(|at| covariance[at * d + at] += options.floor);
+            let shrunk = covariance.iter_mut().zip(self.target);
+            shrunk.for_each(|(v, target)| *v = (*v + self.shrinkage * target) / (count + self.shrinkage));
+            (0..d).for_each(|at| covariance[at * d + at] += self.floors[at]);
             covariances.append(&mut covariance);
         }
-        Mixture::new(weights, means, &covariances).ok_or(EmError::Singular { floor: options.floor })
+        let mixture = Mixture::new(weights, means, &covariances).and_then(|mixture| mixture.with_scales(scales));
+        mixture.ok_or(EmError::Singular { floor: self.options.floor })
     }
 
     /// The components with too few rows, and those that have shrunk to one point. A single component always counts as
@@ -375,8 +439,8 @@ impl Run<'_> {
         if moments.counts.len() == 1 { Vec::new() } else { (0..moments.counts.len()).filter(is_unsupported).collect() }
     }
 
-    /// Reinitialises the `unsupported` components at the least likely rows. A component that has been reinitialised
-    /// [`RESTARTS`] times is dropped instead. At least one component is kept.
+    /// The moments with the `unsupported` components reinitialised at the least likely rows. A component that has been
+    /// reinitialised [`RESTARTS`] times is dropped instead. At least one component is kept.
     fn reinitialise_or_drop(
         &self,
         moments: &Moments,
@@ -384,7 +448,7 @@ impl Run<'_> {
         densities: &[f64],
         restarts: &mut Vec<usize>,
         age: &mut Vec<usize>,
-    ) -> Result<Mixture, EmError> {
+    ) -> Moments {
         let (d, k) = (self.d, moments.counts.len());
         let mut least: Vec<usize> = (0..densities.len()).collect();
         least.sort_by(|a, b| densities[*a].total_cmp(&densities[*b]));
@@ -403,7 +467,7 @@ impl Run<'_> {
                     let count = self.n() as f64 / k as f64;
                     new.counts.push(count);
                     new.means.extend(self.rows[row * d..][..d].iter().map(|v| f64::from(*v)));
-                    let diagonal = |at: usize| if at / d == at % d { count * self.pooled[at % d] } else { 0.0 };
+                    let diagonal = |at: usize| if at / d == at % d { count * self.spread[at % d] } else { 0.0 };
                     new.scatter.extend((0..d * d).map(diagonal));
                     (restarts[*component], age[*component]) = (restarts[*component] + 1, 0);
                 }
@@ -416,7 +480,7 @@ impl Run<'_> {
         }
         *restarts = kept.iter().map(|component| restarts[*component]).collect();
         *age = kept.iter().map(|component| age[*component]).collect();
-        self.mixture(&new)
+        new
     }
 }
 

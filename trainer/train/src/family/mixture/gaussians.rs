@@ -1,26 +1,56 @@
-//! A mixture of Gaussians with full covariances: its density, the posterior over components, and samples.
+//! A mixture of Gaussians, or of scale mixtures of Gaussians, with full covariances: its density, the posterior over
+//! components, and samples.
 
 use rand_core::Rng;
 
 use super::linalg::{cholesky, dot, invert_lower, lower_product};
 use crate::nn::unit;
 
+/// A scale with a smaller share than this is left out.
+const LEAST_SHARE: f64 = 1e-9;
+
 /// `ln(2 pi)`.
 const LN_2PI: f64 = 1.837_877_066_409_345_5;
 
-/// `p(x) = sum_c w_c N(x; mu_c, L_c L_c^T)` over rows of `d` values.
+/// `p(x) = sum_c w_c sum_j pi_j N(x; mu_c, lambda_j L_c L_c^T)` over rows of `d` values.
+///
+/// With several scales `lambda`, a component is a Gaussian scale mixture (Andrews and Mallows, 1974), as is Student's t
+/// distribution. Its tails are heavier than those of a Gaussian. All components share the scales.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     /// `w`, `[k]`, positive, of sum 1.
     pub weights: Vec<f64>,
     /// `mu`, `[k, d]`.
     pub means: Vec<f64>,
-    /// `L`, `[k, d, d]`: the lower Cholesky factors of the covariances.
+    /// `L`, `[k, d, d]`: the lower Cholesky factors of the covariances at scale 1.
     pub factors: Vec<f64>,
+    /// The scales, at least one.
+    scales: Vec<Scale>,
     /// `L^-1`, `[k, d, d]`, lower triangular: takes `x - mu` to standard normal noise.
     whitening: Vec<f64>,
-    /// `ln w - sum ln diag L - d/2 ln 2 pi`, `[k]`: the logarithm of a component's joint density at its mean, nats.
+    /// `ln w - sum ln diag L - d/2 ln 2 pi`, `[k]`: the logarithm of a component's joint density at its mean, nats,
+    /// if 1 is the only scale.
     peaks: Vec<f64>,
+}
+
+/// A scale that all components share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// `lambda`: the factor of the covariances, positive.
+    pub factor: f64,
+    /// `pi`: the share of the rows that have this scale, positive. The sum over all scales is 1.
+    pub share: f64,
+}
+
+impl Scale {
+    /// The scale of a Gaussian.
+    pub const ONE: Self = Self { factor: 1.0, share: 1.0 };
+
+    /// `ln pi - d/2 ln lambda`, nats.
+    #[must_use]
+    pub fn peak(&self, d: usize) -> f64 {
+        self.share.ln() - 0.5 * d as f64 * self.factor.ln()
+    }
 }
 
 impl Mixture {
@@ -48,7 +78,27 @@ impl Mixture {
             w.ln() - log_det - 0.5 * d as f64 * LN_2PI
         });
         let peaks = peaks.collect();
-        Some(Self { weights, means, factors: factors.concat(), whitening, peaks })
+        Some(Self { weights, means, factors: factors.concat(), scales: vec![Scale::ONE], whitening, peaks })
+    }
+
+    /// The same components with these scales. Scales without a share are left out, and the shares are divided by their
+    /// sum. `None` if no scale has a share, or if a number is not finite or a factor not positive.
+    #[must_use]
+    pub fn with_scales(self, scales: &[Scale]) -> Option<Self> {
+        let valid = |scale: &Scale| scale.factor > 0.0 && scale.factor.is_finite() && scale.share.is_finite();
+        let total: f64 = scales.iter().map(|scale| scale.share.max(0.0)).sum();
+        if !scales.iter().all(valid) || total <= 0.0 {
+            return None;
+        }
+        let kept = scales.iter().filter(|scale| scale.share / total > LEAST_SHARE);
+        let scales: Vec<Scale> = kept.map(|scale| Scale { share: scale.share / total, ..*scale }).collect();
+        Some(Self { scales, ..self })
+    }
+
+    /// The scales that all components share.
+    #[must_use]
+    pub fn scales(&self) -> &[Scale] {
+        &self.scales
     }
 
     /// Number of components.
@@ -89,7 +139,7 @@ impl Mixture {
         &self.peaks
     }
 
-    /// The covariance `L L^T` of a component.
+    /// The matrix `L L^T` of a component, which is its covariance at scale 1.
     #[must_use]
     pub fn covariance(&self, component: usize) -> Vec<f64> {
         let (d, l) = (self.dim(), self.factor(component));
@@ -97,8 +147,17 @@ impl Mixture {
         (0..d * d).map(|at| dot(row(at / d), row(at % d))).collect()
     }
 
-    /// Writes `ln w_c N(x; mu_c, L_c L_c^T)` of every component to `out`, `[k]`, in nats.
+    /// Writes `ln w_c p(x | c)` of every component to `out`, `[k]`, in nats.
     pub fn log_joint(&self, x: &[f32], out: &mut [f64]) {
+        self.square_distances(x, out);
+        let mut scales = vec![0.0; self.scales.len()];
+        for (out, peak) in out.iter_mut().zip(&self.peaks) {
+            *out = peak + self.log_scales(*out, &mut scales);
+        }
+    }
+
+    /// Writes `|L_c^-1 (x - mu_c)|^2` of every component to `out`, `[k]`.
+    pub fn square_distances(&self, x: &[f32], out: &mut [f64]) {
         let d = self.dim();
         let mut centred = vec![0.0; d];
         for (component, out) in out.iter_mut().enumerate() {
@@ -106,10 +165,18 @@ impl Mixture {
                 *c = f64::from(*x) - mean;
             }
             let whitening = self.whitening(component);
-            let squares: f64 =
-                (0..d).map(|row| dot(&whitening[row * d..=row * d + row], &centred[..=row]).powi(2)).sum();
-            *out = self.peaks[component] - 0.5 * squares;
+            *out = (0..d).map(|row| dot(&whitening[row * d..=row * d + row], &centred[..=row]).powi(2)).sum();
         }
+    }
+
+    /// `ln sum_j pi_j lambda_j^(-d/2) exp(-square / (2 lambda_j))` in nats for a square distance. Writes the
+    /// probabilities of the scales given this distance to `out`, `[j]`.
+    pub fn log_scales(&self, square: f64, out: &mut [f64]) -> f64 {
+        let d = self.dim();
+        for (out, scale) in out.iter_mut().zip(&self.scales) {
+            *out = scale.peak(d) - 0.5 * square / scale.factor;
+        }
+        normalise(out)
     }
 
     /// `-ln p(x)` in nats.
@@ -136,10 +203,14 @@ impl Mixture {
         -rows.chunks_exact(self.dim()).map(|x| self.nll(x)).sum::<f64>() / n as f64
     }
 
-    /// Draws a component by its weight, and then a point from it.
+    /// Draws a component by its weight and a scale by its share, and then a point from them.
     pub fn sample<R: Rng + ?Sized>(&self, rng: &mut R) -> (usize, Vec<f64>) {
         let component = weighted_index(&self.weights, rng);
-        let noise: Vec<f64> = (0..self.dim()).map(|_| normal(rng)).collect();
+        let shares: Vec<f64> = self.scales.iter().map(|scale| scale.share).collect();
+        // A single scale takes no random number.
+        let scale = if shares.len() > 1 { weighted_index(&shares, rng) } else { 0 };
+        let spread = self.scales[scale].factor.sqrt();
+        let noise: Vec<f64> = (0..self.dim()).map(|_| spread * normal(rng)).collect();
         let mut x = lower_product(self.factor(component), &noise);
         x.iter_mut().zip(self.mean(component)).for_each(|(x, mean)| *x += mean);
         (component, x)
@@ -203,6 +274,29 @@ mod tests {
         }
         // Far away, where every density underflows.
         assert!(mixture.nll(&[1e6, -1e6]).is_finite());
+    }
+
+    #[test]
+    fn scales_are_gaussians_of_wider_covariances() {
+        let scales =
+            [Scale { factor: 1.0, share: 1.5 }, Scale { factor: 4.0, share: 0.5 }, Scale { factor: 9.0, share: 0.0 }];
+        let mixture = two().with_scales(&scales).unwrap();
+        assert_eq!(mixture.scales(), [Scale { factor: 1.0, share: 0.75 }, Scale { factor: 4.0, share: 0.25 }]);
+        let covariances = [0, 1].map(|c| two().covariance(c));
+        let wide: Vec<f64> = covariances.concat().iter().map(|v| 4.0 * v).collect();
+        let wide = Mixture::new(two().weights, two().means, &wide).unwrap();
+        for x in [[0.0f32, 0.0], [2.0, 1.0], [-30.5, 40.0]] {
+            let exact = (0.75 * (-two().nll(&x)).exp() + 0.25 * (-wide.nll(&x)).exp()).ln();
+            assert!(!exact.is_finite() || (mixture.nll(&x) + exact).abs() < 1e-9, "{} {exact}", mixture.nll(&x));
+            assert!(mixture.nll(&x).is_finite());
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+        let draws: Vec<Vec<f64>> =
+            (0..40_000).map(|_| mixture.sample(&mut rng)).filter(|(c, _)| *c == 0).map(|(_, x)| x).collect();
+        let variance = draws.iter().map(|x| (x[0] + 3.0).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!((variance - (0.75 + 0.25 * 4.0)).abs() < 0.08, "{variance}");
+        assert_eq!(two().with_scales(&[]), None);
+        assert_eq!(two().with_scales(&[Scale { factor: 0.0, share: 1.0 }]), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use elbo::{Limits, Model as Program, normal};
 use elbo_compiler::quantize::WeightBits;
 use rand_core::SeedableRng;
 
-use super::gaussians::Mixture;
+use super::gaussians::{Mixture, Scale};
 use super::{Entry, GaussianMixture, MixtureRecipe};
 use crate::compile::{Compilation, CompileOptions, Names, compile};
 use crate::data::{DataOptions, Dataset};
@@ -18,15 +18,22 @@ use crate::nn::Rng;
 use crate::settings::{ExportRecipe, TrainRecipe};
 use crate::train::fit;
 
-fn truth() -> Mixture {
+fn gaussians() -> Mixture {
     let covariances = [1.0, 0.8, 0.8, 1.0, 0.2, 0.0, 0.0, 2.0, 0.5, -0.3, -0.3, 0.4];
     Mixture::new(vec![0.5, 0.3, 0.2], vec![-4.0, 0.0, 4.0, 1.0, 0.0, 6.0], &covariances).unwrap()
 }
 
-/// The mixture as a model of five components, two of which the fit has dropped.
-fn model() -> GaussianMixture {
-    let model = GaussianMixture::new(MixtureRecipe { components: 5, ..MixtureRecipe::default() }, 2).unwrap();
-    model.set(&truth(), 15.99).unwrap();
+/// The same components with heavier tails.
+fn heavy() -> Mixture {
+    let scales = [(1.0, 0.7), (3.0, 0.2), (9.0, 0.1)];
+    gaussians().with_scales(&scales.map(|(factor, share)| Scale { factor, share })).unwrap()
+}
+
+/// A mixture as a model of five components, two of which the fit has dropped.
+fn model(truth: &Mixture) -> GaussianMixture {
+    let scales = truth.scales().len();
+    let model = GaussianMixture::new(MixtureRecipe { scales, ..MixtureRecipe::gaussians(5) }, 2).unwrap();
+    model.set(truth, 15.99).unwrap();
     model
 }
 
@@ -46,7 +53,7 @@ fn compiled(model: &GaussianMixture, dataset: &Dataset) -> Compilation {
 /// Draws of the mixture as a data set that is left as it is.
 fn drawn(n: usize) -> Dataset {
     let mut noise = Rng::new(9);
-    let x: Vec<f32> = (0..n).flat_map(|_| truth().sample(&mut noise).1).map(|v| v as f32).collect();
+    let x: Vec<f32> = (0..n).flat_map(|_| gaussians().sample(&mut noise).1).map(|v| v as f32).collect();
     let mut dataset = Dataset::without_rows("drawn", 2);
     (dataset.train.x, dataset.train.n) = (x, n);
     dataset
@@ -62,50 +69,55 @@ fn within(x: [f32; 2]) -> [f32; 2] {
 
 #[test]
 fn the_variables_are_the_mixture() {
-    let (model, truth) = (model(), truth());
-    let kept = model.mixture().unwrap();
-    assert_eq!((kept.components(), model.classes()), (3, 3));
-    for x in ROWS {
-        assert!((kept.nll(&x) - truth.nll(&x)).abs() < 1e-5 * truth.nll(&x).abs());
+    for truth in [gaussians(), heavy()] {
+        let model = model(&truth);
+        let kept = model.mixture().unwrap();
+        assert_eq!((kept.components(), model.classes()), (3, 3));
+        for x in ROWS {
+            assert!((kept.nll(&x) - truth.nll(&x)).abs() < 1e-5 * truth.nll(&x).abs());
+        }
+        let bound = model.bound(&candle_core::Tensor::new(&ROWS, &candle_core::Device::Cpu).unwrap(), &mut Rng::new(0));
+        let bound = bound.unwrap().to_vec1::<f32>().unwrap();
+        assert!(bound.iter().zip(ROWS).all(|(bound, x)| (f64::from(*bound) + truth.nll(&x)).abs() < 1e-3));
+        assert!(model.set(&Mixture::new(vec![1.0], vec![0.0], &[1.0]).unwrap(), 15.99).is_ok(), "padded to five");
     }
-    let bound = model.bound(&candle_core::Tensor::new(&ROWS, &candle_core::Device::Cpu).unwrap(), &mut Rng::new(0));
-    let bound = bound.unwrap().to_vec1::<f32>().unwrap();
-    assert!(bound.iter().zip(ROWS).all(|(bound, x)| (f64::from(*bound) + truth.nll(&x)).abs() < 1e-3));
-    assert!(model.set(&Mixture::new(vec![1.0], vec![0.0], &[1.0]).unwrap(), 15.99).is_ok(), "padded to five");
 }
 
 #[test]
 fn the_float_programs_are_the_density_and_the_posterior() {
-    let (truth, graph) = (truth(), model().lower(&ExportRecipe::default()).unwrap());
-    let run = |kind, x: &[f32]| graph.run(graph.program(kind).unwrap(), &[x], &mut |_| {}).remove(0);
-    for x in ROWS {
-        let (score, x) = (run(ProgramKind::Score, &x), within(x));
-        let exact = truth.nll(&x);
-        assert!((f64::from(score[0]) - exact).abs() < 1e-4 + 1e-5 * exact, "{score:?} {exact}");
-        let posterior = run(ProgramKind::Classify, &x);
-        assert!(posterior.iter().zip(truth.posterior(&x)).all(|(p, exact)| (f64::from(*p) - exact).abs() < 1e-4));
+    for truth in [gaussians(), heavy()] {
+        let graph = model(&truth).lower(&ExportRecipe::default()).unwrap();
+        let run = |kind, x: &[f32]| graph.run(graph.program(kind).unwrap(), &[x], &mut |_| {}).remove(0);
+        for x in ROWS {
+            let (score, x) = (run(ProgramKind::Score, &x), within(x));
+            let exact = truth.nll(&x);
+            assert!((f64::from(score[0]) - exact).abs() < 1e-4 + 1e-5 * exact, "{score:?} {exact}");
+            let posterior = run(ProgramKind::Classify, &x);
+            assert!(posterior.iter().zip(truth.posterior(&x)).all(|(p, exact)| (f64::from(*p) - exact).abs() < 1e-4));
+        }
     }
 }
 
 #[test]
 fn integers_are_the_density_and_the_posterior() {
-    let truth = truth();
-    let compilation = compiled(&model(), &drawn(500));
-    let rows: Vec<Vec<f32>> = ROWS.iter().map(|x| x.to_vec()).collect();
-    let scores = compilation.compiled.blob.scores(&rows).unwrap();
-    for (score, x) in scores.iter().zip(ROWS) {
-        let exact = truth.nll(&within(x));
-        assert!((score.to_f64() - exact).abs() < 0.02 + 2e-3 * exact, "{x:?}: {} {exact}", score.to_f64());
-    }
-    let model = compilation.compiled.blob.load(Limits::host()).unwrap();
-    let info = model.program(ProgramKind::Classify).unwrap().inputs[0].unwrap();
-    let mut arena = elbo_compiler::host::HostArena::new(&model);
-    let mut session = model.session(arena.as_mut_slice()).unwrap();
-    for x in ROWS {
-        let (mut p, q) = ([0; 3], elbo_compiler::host::quantize(&x, &info));
-        session.classify(&q, &mut Xoshiro128PlusPlus::seed_from_u64(0), &mut p).unwrap();
-        for (p, exact) in p.iter().zip(truth.posterior(&within(x))) {
-            assert!((f64::from(*p) / 32768.0 - exact).abs() < 0.01, "{x:?}: {p} {exact}");
+    for truth in [gaussians(), heavy()] {
+        let compilation = compiled(&model(&truth), &drawn(500));
+        let rows: Vec<Vec<f32>> = ROWS.iter().map(|x| x.to_vec()).collect();
+        let scores = compilation.compiled.blob.scores(&rows).unwrap();
+        for (score, x) in scores.iter().zip(ROWS) {
+            let exact = truth.nll(&within(x));
+            assert!((score.to_f64() - exact).abs() < 0.02 + 2e-3 * exact, "{x:?}: {} {exact}", score.to_f64());
+        }
+        let model = compilation.compiled.blob.load(Limits::host()).unwrap();
+        let info = model.program(ProgramKind::Classify).unwrap().inputs[0].unwrap();
+        let mut arena = elbo_compiler::host::HostArena::new(&model);
+        let mut session = model.session(arena.as_mut_slice()).unwrap();
+        for x in ROWS {
+            let (mut p, q) = ([0; 3], elbo_compiler::host::quantize(&x, &info));
+            session.classify(&q, &mut Xoshiro128PlusPlus::seed_from_u64(0), &mut p).unwrap();
+            for (p, exact) in p.iter().zip(truth.posterior(&within(x))) {
+                assert!((f64::from(*p) / 32768.0 - exact).abs() < 0.01, "{x:?}: {p} {exact}");
+            }
         }
     }
 }
@@ -122,7 +134,7 @@ fn moments(draws: &[(usize, [f64; 2])], truth: &Mixture) -> [(f64, [f64; 2], f64
 }
 
 fn assert_moments(draws: &[(usize, [f64; 2])]) {
-    let truth = truth();
+    let truth = gaussians();
     for (component, (weight, mean, product)) in moments(draws, &truth).into_iter().enumerate() {
         assert!((weight - truth.weights[component]).abs() < 0.01, "{component}: {weight}");
         assert!([0, 1].iter().all(|i| (mean[*i] - truth.mean(component)[*i]).abs() < 0.04), "{component}: {mean:?}");
@@ -132,13 +144,13 @@ fn assert_moments(draws: &[(usize, [f64; 2])]) {
 
 /// The component of a point, for components that are far from each other.
 fn component(x: [f64; 2]) -> usize {
-    let p = truth().posterior(&x.map(|v| v as f32));
+    let p = gaussians().posterior(&x.map(|v| v as f32));
     (0..3).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap()
 }
 
 #[test]
 fn float_draws_are_the_mixtures() {
-    let graph = model().lower(&ExportRecipe::default()).unwrap();
+    let graph = model(&gaussians()).lower(&ExportRecipe::default()).unwrap();
     let mut rng = Xoshiro128PlusPlus::seed_from_u64(1);
     let mut noise = |out: &mut [f32]| {
         let mut q = vec![0i16; out.len()];
@@ -160,7 +172,7 @@ fn float_draws_are_the_mixtures() {
 
 #[test]
 fn integer_draws_are_the_mixtures() {
-    let compilation = compiled(&model(), &drawn(500));
+    let compilation = compiled(&model(&gaussians()), &drawn(500));
     let model: Program<'_> = compilation.compiled.blob.load(Limits::host()).unwrap();
     let info = model.program(ProgramKind::Sample).unwrap().outputs[0].unwrap();
     let mut arena = elbo_compiler::host::HostArena::new(&model);
@@ -185,11 +197,47 @@ fn integer_draws_are_the_mixtures() {
     }
 }
 
+/// Draws of one component with two scales, in floating point and in integers.
+#[test]
+fn draws_of_scales_have_their_spread() {
+    let scales = [(1.0, 0.7), (9.0, 0.3)].map(|(factor, share)| Scale { factor, share });
+    let truth = Mixture::new(vec![1.0], vec![0.5, -1.0], &[1.0, 0.0, 0.0, 0.25]).unwrap().with_scales(&scales).unwrap();
+    let model = GaussianMixture::new(MixtureRecipe { scales: 2, ..MixtureRecipe::gaussians(1) }, 2).unwrap();
+    model.set(&truth, 15.99).unwrap();
+    let graph = model.lower(&ExportRecipe::default()).unwrap();
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(3);
+    let mut noise = |out: &mut [f32]| {
+        let mut q = vec![0i16; out.len()];
+        normal::fill_normal(&mut rng, &mut q);
+        out.iter_mut().zip(q).for_each(|(out, q)| *out = f32::from(q) / 4096.0);
+    };
+    let sample = graph.program(ProgramKind::Sample).unwrap();
+    let float: Vec<f64> = (0..20_000).map(|_| f64::from(graph.run(sample, &[], &mut noise)[0][1])).collect();
+    let compilation = compiled(&model, &drawn(500));
+    let program: Program<'_> = compilation.compiled.blob.load(Limits::host()).unwrap();
+    let info = program.program(ProgramKind::Sample).unwrap().outputs[0].unwrap();
+    let mut arena = elbo_compiler::host::HostArena::new(&program);
+    let mut session = program.session(arena.as_mut_slice()).unwrap();
+    let mut rng = Xoshiro128PlusPlus::seed_from_u64(4);
+    let mut draw = || {
+        let mut q = [0; 2];
+        session.sample(&mut rng, &mut q).unwrap();
+        f64::from(q[1]) / f64::from(info.frac).exp2()
+    };
+    let integer: Vec<f64> = (0..20_000).map(|_| draw()).collect();
+    for draws in [float, integer] {
+        let moment = |power: i32| draws.iter().map(|x| ((x + 1.0) / 0.5).powi(power)).sum::<f64>() / 20_000.0;
+        // E lambda = 3.4, and three times E lambda^2 = 25.
+        assert!(moment(1).abs() < 0.06 && (moment(2) - 3.4).abs() < 0.2, "{} {}", moment(1), moment(2));
+        assert!((moment(4) - 75.0).abs() < 9.0, "{}", moment(4));
+    }
+}
+
 #[test]
 fn a_lone_component_is_the_mahalanobis_distance() {
     let rows: Vec<Vec<f32>> = drawn(400).train.x.chunks(2).map(<[f32]>::to_vec).collect();
     let dataset = table(&rows);
-    let mut model = GaussianMixture::new(MixtureRecipe { components: 1, ..MixtureRecipe::default() }, 2).unwrap();
+    let mut model = GaussianMixture::new(MixtureRecipe::gaussians(1), 2).unwrap();
     fit(&mut model, &dataset, &two_starts(), &mut ()).unwrap();
     assert_eq!(model.classes(), 0);
     // Of two columns with unit variance, but for the floor: by the inverse of a matrix written out.
@@ -214,17 +262,18 @@ fn a_lone_component_is_the_mahalanobis_distance() {
 fn a_training_is_one_fit_and_repeats_itself() {
     let dataset = drawn(600);
     let train = || {
-        let mut model = GaussianMixture::new(MixtureRecipe { components: 3, ..MixtureRecipe::default() }, 2).unwrap();
+        let mut model = GaussianMixture::new(MixtureRecipe::gaussians(3), 2).unwrap();
         let outcome = fit(&mut model, &dataset, &two_starts(), &mut ()).unwrap();
         (model.mixture().unwrap(), outcome.metrics[1].train_loss)
     };
     let (mixture, loss) = train();
     assert_eq!(mixture, train().0);
     assert!((loss + mixture.mean_log_likelihood(&dataset.train.x)).abs() < 1e-4);
-    for (component, weight) in truth().weights.iter().enumerate() {
+    for (component, weight) in gaussians().weights.iter().enumerate() {
         let nearest = mixture.means.chunks(2).zip(&mixture.weights).min_by(|(a, _), (b, _)| {
-            let apart =
-                |mean: &[f64]| (mean[0] - truth().mean(component)[0]).hypot(mean[1] - truth().mean(component)[1]);
+            let apart = |mean: &[f64]| {
+                (mean[0] - gaussians().mean(component)[0]).hypot(mean[1] - gaussians().mean(component)[1])
+            };
             apart(a).total_cmp(&apart(b))
         });
         assert!((nearest.unwrap().1 - weight).abs() < 0.08, "{component}");
@@ -239,21 +288,27 @@ fn degenerate_tables_are_fitted_and_compiled() {
     let few: Vec<Vec<f32>> = (0..6).map(|i| vec![(i * i) as f32, (i % 4) as f32]).collect();
     for (rows, components) in [(constant, 3), (copies, 8), (line, 4), (few, 3)] {
         let dataset = table(&rows);
-        let mut model = GaussianMixture::new(MixtureRecipe { components, ..MixtureRecipe::default() }, 2).unwrap();
-        fit(&mut model, &dataset, &two_starts(), &mut ()).unwrap();
-        let mixture = model.mixture().unwrap();
-        assert!(mixture.components() <= components && mixture.mean_log_likelihood(&dataset.train.x).is_finite());
-        let scores = compiled(&model, &dataset).compiled.blob.scores(&[vec![0.1, 0.2], vec![9.0, -9.0]]).unwrap();
-        for (score, x) in scores.iter().zip([[0.1, 0.2], [9.0, -9.0]]) {
-            let exact = mixture.nll(&x);
-            assert!((score.to_f64() - exact).abs() < 0.05 + 0.01 * exact.abs(), "{} {exact}", score.to_f64());
+        let chosen = MixtureRecipe { components: Some(components), ..MixtureRecipe::default() };
+        for recipe in [MixtureRecipe::gaussians(components), chosen, MixtureRecipe::default()] {
+            let mut model = GaussianMixture::new(recipe, 2).unwrap();
+            fit(&mut model, &dataset, &two_starts(), &mut ()).unwrap();
+            let mixture = model.mixture().unwrap();
+            assert!(
+                mixture.components() <= components.max(rows.len() / 4)
+                    && mixture.mean_log_likelihood(&dataset.train.x).is_finite()
+            );
+            let scores = compiled(&model, &dataset).compiled.blob.scores(&[vec![0.1, 0.2], vec![9.0, -9.0]]).unwrap();
+            for (score, x) in scores.iter().zip([[0.1, 0.2], [9.0, -9.0]]) {
+                let exact = mixture.nll(&x);
+                assert!((score.to_f64() - exact).abs() < 0.05 + 0.01 * exact.abs(), "{} {exact}", score.to_f64());
+            }
         }
     }
 }
 
 #[test]
 fn more_components_than_rows_are_refused() {
-    let mut model = GaussianMixture::new(MixtureRecipe::default(), 2).unwrap();
+    let mut model = GaussianMixture::new(MixtureRecipe::gaussians(4), 2).unwrap();
     let error =
         fit(&mut model, &table(&[vec![0.0, 1.0], vec![2.0, 1.5]]), &two_starts(), &mut ()).unwrap_err().to_string();
     assert!(error.contains("components is 4: expected 1 to the number of train rows"), "{error}");
@@ -270,7 +325,7 @@ fn the_range_holds_the_rows() {
 fn a_fit_that_was_ended_goes_on_as_if_it_had_not() {
     let dataset = drawn(300);
     let settings = TrainRecipe { steps: 4, ..Entry::train() };
-    let model = || GaussianMixture::new(MixtureRecipe { components: 3, ..MixtureRecipe::default() }, 2).unwrap();
+    let model = || GaussianMixture::new(MixtureRecipe::gaussians(3), 2).unwrap();
     let fit = |model: &GaussianMixture, done: u64, until: u64| {
         let mut losses = Vec::new();
         let mut watch = |passes: u64, loss: f64| {

@@ -215,3 +215,71 @@ fn a_folder_into_which_another_process_trains_is_refused() {
     drop(lock);
     assert_eq!(resume(&out, &mut ()).unwrap().step, 5);
 }
+
+/// Counts folds, and stops the training of one of them.
+struct InFold(usize, Option<usize>);
+
+impl Observer for InFold {
+    fn fold(&mut self, fold: usize, _: usize) {
+        self.0 = fold;
+    }
+
+    fn stop(&mut self, step: u64) -> bool {
+        self.1 == Some(self.0) && step == 2
+    }
+}
+
+/// A small table with a recipe of three folds.
+fn folded(dir: &Path) -> Recipe {
+    let path = dir.join("table.csv");
+    let row = |i: u64| format!("{},{}\n", i * 7919 % 101, i * 104_729 % 89);
+    std::fs::write(&path, format!("a,b\n{}", (0..120).map(row).collect::<String>())).unwrap();
+    let mut recipe = Recipe::for_data(&path.display().to_string());
+    recipe.train.steps = 6;
+    recipe.calibration.folds = Some(3);
+    recipe
+}
+
+#[test]
+fn folds_are_trained_after_the_model_and_can_be_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole", "parts"].map(|name| dir.path().join(name));
+    let recipe = folded(dir.path());
+    let mut seen = InFold(0, None);
+    assert_eq!((train(&recipe, &whole, &mut seen).unwrap().end, seen.0), (End::Finished, 3));
+    let compile = |out: &Path| Run::open(out).unwrap().compile(&crate::compile::CompileOptions::default());
+    // Stopped in the second fold: the model is complete, and cannot be compiled before its calibration is.
+    let stopped = train(&recipe, &parts, &mut InFold(0, Some(2))).unwrap();
+    assert_eq!((stopped.end, stopped.step), (End::Interrupted, 6));
+    let missing = compile(&parts).err().unwrap().to_string();
+    assert!(missing.contains("fold-2.safetensors") && missing.contains("--resume"), "{missing}");
+    let mut seen = InFold(0, None);
+    assert_eq!((resume(&parts, &mut seen).unwrap().end, seen.0), (End::Finished, 3));
+    let blobs = [&whole, &parts].map(|out| compile(out).unwrap().compilation.compiled.blob);
+    assert_eq!(blobs[0], blobs[1]);
+    let model = blobs[0].load(elbo::Limits::host()).unwrap();
+    // All train and validation rows calibrate.
+    assert_eq!(model.meta().unwrap().calibrations.score.rows(), 108);
+    let mut seen = InFold(0, None);
+    assert_eq!((resume(&whole, &mut seen).unwrap().end, seen.0), (End::Finished, 0));
+}
+
+#[test]
+fn folds_that_the_data_do_not_allow_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recipe = folded(dir.path());
+    recipe.calibration.folds = Some(55);
+    let error = train(&recipe, &dir.path().join("run"), &mut ()).unwrap_err().to_string();
+    assert!(error.contains("calibration.folds") && error.contains("at most 54 for 108"), "{error}");
+    recipe.calibration.folds = Some(1);
+    let error = recipe.check().unwrap_err().to_string();
+    assert!(error.contains("calibration.folds") && error.contains("0 for none"), "{error}");
+    // Rows that are split in another way than at the training are refused.
+    let out = dir.path().join("run");
+    recipe.calibration.folds = Some(0);
+    train(&recipe, &out, &mut ()).unwrap();
+    let mut run = Run::open(&out).unwrap();
+    run.recipe.calibration.fraction = 0.0;
+    let error = run.dataset().unwrap_err();
+    assert!(matches!(error, RunError::SplitChanged { .. }) && error.to_string().contains("train again"), "{error}");
+}

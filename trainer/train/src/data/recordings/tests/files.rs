@@ -84,6 +84,34 @@ fn labels_are_compared_over_all_files_of_a_folder() {
     fails(&path, &unsplit(), &of(4, 4), &["d.csv has no labels", "a.csv has labels"]);
 }
 
+#[test]
+fn the_table_of_a_folder_marks_its_files() {
+    let dir = Dir::new();
+    let sound = |at: i16| wav::file(1, 16, 1, 8000, &(0..8).flat_map(|i| (at + i).to_le_bytes()).collect::<Vec<_>>());
+    dir.put("run/a.wav", sound(0));
+    dir.put("run/b.wav", sound(10));
+    dir.put("run/late/c.wav.gz", gzip(&sound(20)));
+    let table = "machine,file,state,split\nm1,a.wav,ok,train\nm2,late/c.wav,crack,test\nm1,b,ok,test\n";
+    dir.put("run/meta.csv", table);
+    let path = dir.0.path().join("run");
+    let options = DataOptions { label_column: Some("state".into()), ..normal_only() };
+    let w = load(&path, &options, &of(4, 4)).unwrap();
+    let (train, test) = (Part::Train, Part::Test);
+    let names: Vec<_> = w.recordings.iter().map(|r| (r.name.as_str(), r.group.as_deref().unwrap())).collect();
+    assert_eq!(names, [("a", "m1"), ("b", "m1"), ("c", "m2")]);
+    assert_eq!((w.labels.clone().unwrap(), w.rate), (vec![0, 0, 0, 0, 1, 1], Some(8000.0)));
+    assert_eq!(w.parts[..2], [train; 2]);
+    assert_eq!(w.parts[2..], [test; 4]);
+    assert_eq!((w.reading.label.as_deref(), w.reading.group.as_deref()), (Some("state"), Some("machine")));
+    let bytes = [table.as_bytes(), &sound(0), &sound(10), &sound(20)].concat();
+    assert_eq!(w.crc32, crc32fast::hash(&bytes));
+    let reading = WindowOptions { reading: Some(w.reading), ..of(4, 4) };
+    assert_eq!(load(&path, &unsplit(), &reading).unwrap().labels, w.labels);
+    dir.put("run/d.wav", sound(30));
+    let e = fails(&path, &options, &of(4, 4), &["meta.csv", "no row for", "d.wav"]);
+    assert!(matches!(e, DataError::Recording(RecordingError::NotListed { .. })));
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn columnar_files_are_tables_with_times() {

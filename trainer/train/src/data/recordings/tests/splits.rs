@@ -22,8 +22,8 @@ fn a_recording_is_split_by_time_with_a_window_between() {
     assert_eq!((of_part(&w, Part::Validation).len(), of_part(&w, Part::Test)[0]), (0, 610));
     // Each of several recordings has all parts.
     let path = dir.put("b.npy", whole("(3, 300)", (0..900).map(|at| at % 97)));
-    let w = load(&path, &DataOptions::default(), &of(10, 10)).unwrap();
-    assert_eq!(w.channels.len(), 300, "without a companion, columns are channels");
+    // Without a companion, columns are channels.
+    fails(&path, &DataOptions::default(), &of(10, 10), &["longest stretch without a gap has 3"]);
     let path = dir.put("c.npy", whole("(3, 300, 1)", (0..900).map(|at| at % 97)));
     let w = load(&path, &DataOptions::default(), &of(10, 10)).unwrap();
     for recording in 0..3 {
@@ -78,7 +78,7 @@ fn validation_comes_from_the_end_of_the_train_windows_where_nothing_is_marked_fo
     let row = |at: usize| format!("{},{}\n", at % 7, if at < 100 { "train" } else { "test" });
     let path = dir.put("t.csv", "a,split\n".to_owned() + &(0..150).map(row).collect::<String>());
     let w = load(&path, &DataOptions::default(), &of(4, 2)).unwrap();
-    // 49 train windows from 0 to 96: the last tenth... a fifth of them begins at 78, and a window before it is left out.
+    // 49 train windows from 0 to 96: a fifth of them begins at 78, and a window before it is left out.
     assert_eq!(of_part(&w, Part::Train), (0..=74).step_by(2).collect::<Vec<_>>());
     assert_eq!(of_part(&w, Part::Validation), (82..=96).step_by(2).collect::<Vec<_>>());
     assert_eq!(of_part(&w, Part::Test), (100..=146).step_by(2).collect::<Vec<_>>());

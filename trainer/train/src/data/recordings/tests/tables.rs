@@ -2,11 +2,6 @@
 
 use super::*;
 
-/// A table of one channel whose samples are their places.
-fn counting(n: usize) -> String {
-    (0..n).fold("a\n".to_owned(), |text, at| text + &format!("{at}\n"))
-}
-
 #[test]
 fn windows_are_cut_at_every_hop_and_lie_by_channel() {
     let dir = Dir::new();
@@ -65,7 +60,9 @@ fn times_give_the_rate_and_end_the_windows_at_gaps() {
     let text: String = (0..20).map(|at| format!("12.02.2004,10:32:{:04.1},{at}\n", 30.0 + seconds(at))).collect();
     let w = load(&dir.put("two.csv", "Date,Time,a\n".to_owned() + &text), &unsplit(), &of(4, 2)).unwrap();
     assert_eq!((w.rate, w.starts[0].time), (Some(2.0), Some(1_076_581_950.0)));
-    assert_eq!(w.reading.time.as_deref(), Some("Date` and `Time"));
+    assert!(w.reading.time.is_none() && noted(&w, "`Date` and `Time`"), "{:?}", w.notes);
+    let reading = WindowOptions { reading: Some(w.reading), ..of(4, 2) };
+    assert_eq!(load(&dir.0.path().join("two.csv"), &unsplit(), &reading).unwrap().rate, Some(2.0));
 }
 
 #[test]
@@ -86,6 +83,30 @@ fn columns_of_times_that_are_none_are_refused_with_the_place() {
     let w = load(&other, &unsplit(), &named).unwrap();
     assert_eq!((w.channels.join(" "), w.rate), ("a".to_owned(), Some(1.0)));
     assert!(noted(&w, "taken for seconds"), "{:?}", w.notes);
+}
+
+#[test]
+fn columns_of_times_and_groups_can_be_left_out_or_name_the_rows() {
+    let dir = Dir::new();
+    let text: String = (0..20).map(|at| format!("{},m,{at}\n", 20 - at)).collect();
+    let path = dir.put("t.csv", "t,machine,a\n".to_owned() + &text);
+    fails(&path, &unsplit(), &of(4, 4), &["line 3", "--drop-columns t"]);
+    let drop = DataOptions { drop_columns: vec!["t,machine".into()], ..DataOptions::default() };
+    let w = load(&path, &drop, &of(4, 4)).unwrap();
+    assert_eq!((w.channels.join(" "), w.recordings[0].group.as_deref()), ("a".to_owned(), None));
+    assert!(noted(&w, "not known"), "{:?}", w.notes);
+    // The model leaves them out of other files, too.
+    let reading = WindowOptions { reading: Some(w.reading), ..of(4, 4) };
+    assert_eq!(load(&path, &unsplit(), &reading).unwrap().channels, ["a"]);
+    let text: String = (0..20).map(|at| format!("{at},{at},m\n")).collect();
+    let path = dir.put("s.csv", "t,a,group\n".to_owned() + &text);
+    for id in ["t", "group"] {
+        let options = DataOptions { id_column: Some(id.into()), ..unsplit() };
+        let w = load(&path, &options, &of(4, 4)).unwrap();
+        assert_eq!((w.channels.join(" "), w.rate), ("a".to_owned(), Some(1.0)));
+    }
+    let options = DataOptions { id_column: Some("b".into()), ..unsplit() };
+    fails(&path, &options, &of(4, 4), &["no column `b`"]);
 }
 
 #[test]
@@ -121,7 +142,11 @@ fn a_window_has_the_labels_and_the_part_of_its_samples() {
     let (train, validation, test) = (Part::Train, Part::Validation, Part::Test);
     assert_eq!(w.parts, [[train; 4], [validation; 4], [test; 4]].concat());
     assert_eq!(w.labels.as_ref().unwrap()[..], [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(noted(&w, "4 windows are left out as unused, and 3 because"), "{:?}", w.notes);
+    assert!(
+        noted(&w, "4 windows are left out as unused") && noted(&w, "3 windows are left out because"),
+        "{:?}",
+        w.notes
+    );
     assert_eq!((w.of(Part::Test).count(), w.len(), w.is_empty()), (4, 12, false));
     assert_eq!((w.reading.label.as_deref(), w.reading.split.as_deref()), (Some("anomaly"), Some("split")));
     let all = load(&path, &unsplit(), &of(4, 2)).unwrap();
@@ -134,17 +159,8 @@ fn a_window_has_the_labels_and_the_part_of_its_samples() {
 fn missing_samples_are_refused_or_gaps() {
     let dir = Dir::new();
     for hole in ["", "NaN", "n/a", "inf"] {
-        let text = counting(12).replace("\n5\n", &format!("\n{hole},\n"));
-        let text = if hole.is_empty() { text } else { text.replace(',', "") };
-        let text = text.replace('a', "a,b").lines().map(|line| line.to_owned() + "\n").collect::<String>();
-        let text: String = text
-            .lines()
-            .map(|line| match line.split_once(',') {
-                Some((a, "b")) => format!("{a},b\n"),
-                Some((a, _)) => format!("{a},7\n"),
-                None => format!("{line},7\n"),
-            })
-            .collect();
+        let row = |at: usize| if at == 5 { format!("{hole},7\n") } else { format!("{at},7\n") };
+        let text = "a,b\n".to_owned() + &(0..12).map(row).collect::<String>();
         let path = dir.put("t.csv", text);
         let e = fails(&path, &unsplit(), &of(3, 1), &["row 7", "`a`", "--gaps"]);
         assert!(matches!(e, DataError::Recording(RecordingError::MissingSample { row: 7, .. })), "{e}");
@@ -201,7 +217,7 @@ fn fractional_bits_leave_room_for_twice_what_is_normal() {
         (1000.0, 1.0, 0),
         (0.9, 0.1, 14),
         (0.49, 0.07, 15),
-        (1.0, 0.5, 13),
+        (3.0, 0.5, 12),
         (16_383.5, 0.5, 0),
         (30_000.5, 0.5, 0),
         (-32_768.0, 1.0, 0),

@@ -24,10 +24,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
     fn every_step_increases_the_objective(
-        values in prop::collection::vec(-3f32..3.0, 60..240), d in 1usize..5, k in 1usize..5, shrinkage in 0.5f64..8.0, seed: u64
+        values in prop::collection::vec(-3f32..3.0, 60..240), d in 1usize..5, k in 1usize..5, shrinkage in 0.5f64..8.0, scales in 1usize..5,
+        target in prop_oneof![Just(Target::Diagonal), Just(Target::Within)], seed: u64
     ) {
         let rows = &values[..values.len() / d * d];
-        let fit = fit(rows, d, k, &[], &EmOptions { seed, ..options(shrinkage) }).unwrap();
+        let fit = fit(rows, d, k, &[], &EmOptions { seed, scales, target, ..options(shrinkage) }).unwrap();
         for pair in fit.trace.windows(2).filter(|pair| !pair[0].revised) {
             prop_assert!(pair[1].objective >= pair[0].objective - 1e-7, "{pair:?}");
         }
@@ -78,8 +79,11 @@ proptest! {
         let rows = &values[..values.len() / d * d];
         prop_assume!(k <= rows.len() / d);
         let scaled: Vec<f32> = rows.iter().map(|v| v.clamp(-16.0, 16.0)).collect();
-        let fit = fit(&scaled, d, k, &[], &EmOptions { starts: 2, ..EmOptions::default() }).unwrap();
-        prop_assert!(fit.train.is_finite() && fit.mixture.nll(&vec![1e4; d]).is_finite());
+        let plain = EmOptions { starts: 2, ..EmOptions::default() };
+        for options in [plain, EmOptions { rounding: true, target: Target::Within, scales: 4, ..plain }] {
+            let fit = fit(&scaled, d, k, &[], &options).unwrap();
+            prop_assert!(fit.train.is_finite() && fit.mixture.nll(&vec![1e4; d]).is_finite());
+        }
     }
 }
 
@@ -99,6 +103,18 @@ fn a_known_mixture_is_recovered() {
     }
     let loss = truth.mean_log_likelihood(&held_out) - fit.mixture.mean_log_likelihood(&held_out);
     assert!((-0.01..0.01).contains(&loss), "{loss}");
+}
+
+#[test]
+fn known_scales_are_recovered() {
+    let scales = [1.0, 3.0, 9.0].map(|factor| Scale { factor, share: 1.0 / factor });
+    let truth = truth().with_scales(&scales).unwrap();
+    let (rows, held_out) = (draws(&truth, 8000, 1), draws(&truth, 8000, 2));
+    let heavy = fit(&rows, 2, 3, &[], &EmOptions { scales: 4, ..EmOptions::default() }).unwrap();
+    let plain = fit(&rows, 2, 3, &[], &EmOptions::default()).unwrap();
+    let [loss, of_gaussians] =
+        [&heavy, &plain].map(|fit| truth.mean_log_likelihood(&held_out) - fit.mixture.mean_log_likelihood(&held_out));
+    assert!((-0.01..0.01).contains(&loss) && of_gaussians > 0.03, "{loss} {of_gaussians}");
 }
 
 #[test]
