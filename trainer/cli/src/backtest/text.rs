@@ -38,8 +38,18 @@ fn block(scored: &Scored<'_>, part: &(String, Evaluation, Order), measures: &Mea
 /// How many rows and events there are.
 pub(crate) fn counts(found: &Evaluation) -> String {
     let events = found.events.len();
-    let plural = if events == 1 { "" } else { "s" };
-    format!("{} rows, {} anomalous in {events} event{plural}", found.rows, found.anomalous)
+    format!(
+        "{} row{}, {} anomalous in {events} event{}",
+        found.rows,
+        plural(found.rows),
+        found.anomalous,
+        plural(events)
+    )
+}
+
+/// The end of a noun of which there are so many.
+pub(crate) fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 /// The name and the value of each measure.

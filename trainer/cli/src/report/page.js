@@ -220,7 +220,7 @@
     }
     // The largest score of each column of pixels; a line breaks where rows do not follow one another.
     const columns = Math.min(count, right - left);
-    const ends = new Set(data.ends);
+    const breaks = data.ends.length <= 100 ? data.ends : [];
     let path = "";
     let pen = "M";
     for (let column = 0; column < columns; column += 1) {
@@ -228,7 +228,7 @@
       let largest = -Infinity;
       for (let at = from; at < to; at += 1) largest = Math.max(largest, scores[at]);
       path += `${pen}${across((from + to) / 2).toFixed(1)} ${up(largest / Q).toFixed(1)}`;
-      pen = columns === count && ends.has(to) ? "M" : "L";
+      pen = breaks.some((end) => end > from && end <= to) ? "M" : "L";
     }
     element(svg, "path", { class: "curve", d: path });
     if (data.groups.length > 1) {
@@ -383,7 +383,7 @@
     element(box.svg, "line", { class: "axis", x1: place(0), x2: place(0), y1: box.above, y2: box.below });
     box.describe(`Largest first: ${shown.map(([name, nats]) => `${name} ${digits(nats)}`).join(", ")}.`);
     const of = data.causes.rows < data.causes.alarms ? `${data.causes.rows} of ${data.causes.alarms}` : `${data.causes.alarms}`;
-    html(byId("causes"), "p", `Means over ${of} alarms at the calibrated threshold. They add up to the rise of the score above its reference.`).className = "note";
+    html(byId("causes"), "p", `Means over ${of} alarms at the calibrated threshold. The contributions of all features add up to the rise of the score above that of a typical row.`).className = "note";
   };
 
   const calibration = () => {

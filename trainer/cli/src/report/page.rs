@@ -8,7 +8,7 @@ use elbo::program::ProgramKind;
 use elbo_trainer::family;
 use serde_json::Value;
 
-use crate::backtest::text::{counts, lines};
+use crate::backtest::text::{counts, lines, plural};
 use crate::backtest::{Measures, Results};
 use crate::scorer::Scored;
 
@@ -122,7 +122,12 @@ impl Page {
             [] => String::new(),
             names => {
                 let names: Vec<String> = names.iter().map(|name| escaped(name)).collect();
-                format!("<details><summary>{} features</summary><p>{}</p></details>\n", names.len(), names.join(", "))
+                format!(
+                    "<details><summary>{} feature{}</summary><p>{}</p></details>\n",
+                    names.len(),
+                    plural(names.len()),
+                    names.join(", ")
+                )
             }
         };
         let mut measures = String::new();
