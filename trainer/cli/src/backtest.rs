@@ -2,7 +2,7 @@
 
 mod json;
 mod order;
-mod text;
+pub(crate) mod text;
 
 use std::path::PathBuf;
 

@@ -3,18 +3,20 @@
 //!
 //! Labels of events are seldom exact to the row, and a detector often sees an event a little early or late. So for a
 //! buffer of `l` rows, the label of a row at a distance `d <= l / 2` from an event is `sqrt(1 - d / l)` instead of 0. Where
-//! two buffers overlap, the labels add up to at most 1. With `y` the labels of 0 and 1, and `y_l` those with the buffer, an
-//! alarm from a threshold on has
+//! two buffers overlap, the labels add up to at most 1, and their events count as one. An alarm from a threshold on, with
+//! `hits` the sum of the labels of the alarming rows and `beside` the part of it that lies outside of the events, has
 //!
 //! ```text
-//! precision = sum of y_l over alarms / number of alarms
-//! recall    = min(1, sum of y_l over alarms / (sum of (y + y_l) / 2)) * share of events with an alarm in event or buffer
+//! precision = hits / number of alarming rows
+//! recall    = min(1, hits / (rows of events + beside / 2)) * share of events with an alarm in event or buffer
 //! ```
 //!
 //! The area under precision and recall is the sum over the distinct scores, as for
-//! [`average_precision`](super::average_precision), and VUS-PR the mean of the areas for `l = 0, 1, ..., window`. Events whose
-//! buffers touch count as one. With a window of 0 and one event it is the average precision; with several events it is
-//! smaller as long as an event is not found.
+//! [`average_precision`](super::average_precision), and VUS-PR the mean of the areas for `l = 0, 1, ..., window`. The divisor
+//! of the recall is that of the authors' program (`RangeAUC_volume_opt` of their package `vus`), with which benchmarks are
+//! computed: scores that are highest exactly in the events have the value 1. That program takes 250 thresholds, and this one
+//! all. With a window of 0 and one event, VUS-PR is the average precision; with several events it is smaller as long as
+//! an event is not found.
 
 use std::ops::Range;
 
@@ -113,7 +115,7 @@ impl Volume {
         // The number of the joined event to which each event belongs.
         let mut joined = Vec::with_capacity(self.events.len());
         for (at, event) in self.events.iter().enumerate() {
-            let touches = self.joined[at] && event.start - self.events[at - 1].end <= 2 * (buffer / 2);
+            let touches = self.joined[at] && event.start - self.events[at - 1].end < 2 * (buffer / 2);
             joined.push(joined.last().map_or(0, |last| if touches { *last } else { last + 1 }));
         }
         let label = |near: &Near| {
@@ -131,24 +133,25 @@ impl Volume {
             })
         };
         let mut present = vec![false; self.events.len()];
-        let mut positive = 0.0;
-        for (_, weight, event, value, inside) in rows() {
+        let mut in_events = 0.0;
+        for (_, weight, event, _, inside) in rows() {
             present[event] = true;
-            positive += weight * 0.5 * (value + f64::from(u8::from(inside)));
+            in_events += weight * f64::from(u8::from(inside));
         }
         let events = present.iter().filter(|present| **present).count();
-        if events == 0 {
+        if in_events == 0.0 {
             return None;
         }
-        let (mut found, mut hits, mut recall, mut area) = (0usize, 0.0, 0.0, 0.0);
+        let (mut found, mut hits, mut beside, mut recall, mut area) = (0usize, 0.0, 0.0, 0.0, 0.0);
         let mut rows = rows().peekable();
-        while let Some((tie, weight, event, value, _)) = rows.next() {
+        while let Some((tie, weight, event, value, inside)) = rows.next() {
             hits += weight * value;
+            beside += if inside { 0.0 } else { weight * value };
             found += usize::from(std::mem::take(&mut present[event]));
             if rows.peek().is_some_and(|next| next.0 == tie) {
                 continue;
             }
-            let now = f64::min(1.0, hits / positive) * found as f64 / events as f64;
+            let now = f64::min(1.0, hits / (in_events + 0.5 * beside)) * found as f64 / events as f64;
             area += (now - recall) * hits / alarms[tie] as f64;
             recall = now;
         }
@@ -163,6 +166,7 @@ pub fn vus_pr(rows: &Labelled<'_>, window: usize) -> Option<f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one sequence")]
 mod tests {
     use super::*;
     use crate::metrics::average_precision;
@@ -178,11 +182,10 @@ mod tests {
         let scores = [0.0, 3.0, 2.0, 1.0, 0.0];
         // Without a buffer the event is the second alarm.
         assert_eq!(of(&scores, "00100", 0), 0.5);
-        // With l = 2, the neighbours have labels of sqrt(1/2), so that P = (1 + 1 + 2 sqrt(1/2)) / 2. The first alarm has
-        // precision sqrt(1/2) and recall sqrt(1/2) / P; with the second alarm the recall is 1.
+        // With l = 2, the neighbours have labels of sqrt(1/2). The first alarm lies beside the event and has precision
+        // sqrt(1/2) and recall sqrt(1/2) / (1 + sqrt(1/2) / 2); with the second alarm the recall is 1.
         let side = 0.5f64.sqrt();
-        let positive = 1.0 + side;
-        let first = side / positive;
+        let first = side / (1.0 + 0.5 * side);
         let two = first * side + (1.0 - first) * (1.0 + side) / 2.0;
         // A buffer of 1 row has no side, because d <= 1/2 only for d = 0.
         assert!((of(&scores, "00100", 2) - (0.5 + 0.5 + two) / 3.0).abs() < 1e-12);
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn events_whose_buffers_touch_are_one() {
+    fn events_whose_buffers_overlap_are_one() {
         // With l = 2 the row between them has label 1, and one alarm finds the only event.
         let scores = [3.0, 2.0, 1.0];
         let rows = Labelled { scores: &scores, anomalous: &[true, false, true], sequences: &[0..3] };
