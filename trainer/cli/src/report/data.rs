@@ -1,7 +1,7 @@
 //! What the charts of a report are drawn from, as compact JSON.
 
 use anyhow::Result;
-use elbo::Rate;
+use elbo::{Nats, Rate};
 use elbo_compiler::rate::percent;
 use serde_json::{Value, json};
 
@@ -46,9 +46,9 @@ pub(super) fn data(scored: &Scored<'_>, results: &Results, id: Option<&str>) -> 
         "ends": order.sequences.iter().map(|sequence| sequence.end).collect::<Vec<usize>>(),
         "groups": order.groups.iter().map(|(name, rows)| json!([group(name), rows.start])).collect::<Value>(),
         "seconds": scored.period.map(|period| period.seconds()),
-        "threshold": alarm.map(|alarm| alarm.threshold.to_bits()),
+        "threshold": alarm.and_then(|alarm| alarm.threshold).map(Nats::to_bits),
         "nominal": alarm.map(|alarm| percent(alarm.rate)),
-        "causes": causes(scored, alarm.map(|alarm| alarm.threshold.to_bits()))?,
+        "causes": causes(scored, alarm.and_then(|alarm| alarm.threshold).map(Nats::to_bits))?,
         "calibration": calibration(scored, &normal),
     }))
 }
