@@ -117,6 +117,11 @@ impl<'b> Blob<'b> {
         Some(Self { words: words.get(..self.words.len())?, ends: self.ends })
     }
 
+    /// The checksum of the header, which tells one blob from another.
+    pub(crate) fn checksum(&self) -> u32 {
+        word(self.words, 3)
+    }
+
     /// Halfwords of an arena that is large enough for every program, as the header declares it.
     pub fn arena_len(&self) -> u32 {
         word(self.words, 4)

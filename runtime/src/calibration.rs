@@ -12,6 +12,7 @@
 //! for at most the share `a` of normal rows, on average over calibrations. For one calibration the share varies: with
 //! `k = floor(a (n + 1))` it has the distribution Beta(k, n + 1 - k).
 
+mod commission;
 mod encode;
 mod p_value;
 mod rate;
@@ -22,6 +23,7 @@ use crate::nats::Nats;
 use crate::program::ProgramKind;
 use serde::{Deserialize, Serialize};
 
+pub use commission::{Commissioned, Commissioning, NotCommissioned};
 pub use encode::BufferTooSmall;
 pub use p_value::PValue;
 pub use rate::{Rate, TooFewRows};

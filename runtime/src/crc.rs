@@ -55,6 +55,11 @@ fn from_halves(byte: u32) -> u32 {
     LOW_TABLE[(byte & 0xF) as usize] ^ HIGH_TABLE[(byte >> 4 & 0xF) as usize]
 }
 
+/// CRC-32 of bytes.
+pub(crate) fn crc32_bytes(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| step(crc ^ u32::from(*byte)))
+}
+
 /// CRC-32 of the little-endian bytes of `words`.
 pub fn crc32_words(words: &[u32]) -> u32 {
     let mut crc = u32::MAX;
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(crc32_words(&words), 0x9AE0_DAAF);
         assert_eq!(crc32_i16(&[0x3231, 0x3433, 0x3635, 0x3837]), 0x9AE0_DAAF);
         assert_eq!(crc32_words(&[]), 0);
+        assert_eq!(crc32_bytes(b"123456789"), 0xCBF4_3926);
     }
 
     #[test]

@@ -48,7 +48,9 @@ pub use ops::bounds;
 pub use ops::flow;
 
 pub use arena::Arena;
-pub use calibration::{BufferTooSmall, Calibration, Calibrations, PValue, Rate, TooFewRows};
+pub use calibration::{
+    BufferTooSmall, Calibration, Calibrations, Commissioned, Commissioning, NotCommissioned, PValue, Rate, TooFewRows,
+};
 pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};

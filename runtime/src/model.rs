@@ -86,6 +86,11 @@ impl<'b> Model<'b> {
         Ok(Self { blob, proof })
     }
 
+    /// The blob's checksum, which tells it from other blobs. It detects accidents, and no attack.
+    pub fn checksum(&self) -> u32 {
+        self.blob.checksum()
+    }
+
     /// Halfwords of arena that a session needs: the end of the last tensor. A blob may declare more.
     pub fn arena_len(&self) -> usize {
         self.proof.arena_len as usize

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use elbo::ProgramKind;
-use elbo_compiler::roc;
+use elbo_compiler::metrics::roc;
 use elbo_trainer::compile::{CompileOptions, Names, compile};
 use elbo_trainer::evaluate::elbo_of_rows;
 use elbo_trainer::family::Register;
@@ -121,6 +121,9 @@ const BEST: [(&str, f64); 6] = [
     ("breastw", 0.993),
 ];
 
+/// The least mean of the areas of the six tables.
+const MEAN: f64 = 0.975;
+
 /// The default recipe of the family, the same for every table.
 #[test]
 fn the_default_mixture_is_close_to_the_best_of_several_detectors() {
@@ -142,5 +145,5 @@ fn the_default_mixture_is_close_to_the_best_of_several_detectors() {
     }
     let mean = sum / BEST.len() as f64;
     println!("mean {mean:.4}");
-    assert!(mean >= 0.0 && missed.is_empty(), "mean {mean:.4}, {missed:#?}");
+    assert!(mean >= MEAN && missed.is_empty(), "mean {mean:.4}, {missed:#?}");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use elbo::ProgramKind;
 use elbo_compiler::fidelity::paired;
-use elbo_compiler::roc;
+use elbo_compiler::metrics::roc;
 use elbo_trainer::compile::{CompileOptions, Names, compile};
 use elbo_trainer::recipe::Recipe;
 use elbo_trainer::settings::DataShape;

@@ -10,11 +10,12 @@ use crate::shell::root;
 
 /// A use of the runtime, the feature of `firmware/minimal` that has its operations, and the largest size in flash of the
 /// whole image on a Cortex-M4 without the model, in bytes.
-const USES: [(&str, &str, Option<u64>); 6] = [
+const USES: [(&str, &str, Option<u64>); 7] = [
     ("the score of a blob of pixels that has nothing else", "pixels-score", Some(15 << 10)),
     ("the score of a blob of pixels that has all programs", "pixels", Some(15 << 10)),
     ("the score of a table's blob that has nothing else", "table-score", Some(15 << 10)),
     ("the score of a table's blob that has all programs", "table", Some(15 << 10)),
+    ("the score of a blob of pixels, and alarms", "detect", None),
     ("a VAE's programs", "vae", Some(19 << 10)),
     ("every program and operation", "all", None),
 ];

@@ -1,5 +1,5 @@
 //! Loads a model from a flash address and scores arbitrary contents of RAM. With the feature `vae` it runs every program
-//! of a VAE, and with `all` every kind of program. Nothing else is linked, so the size of the image is that of the
+//! of a VAE, with `all` every kind of program, and with `detect` all that turns scores into alarms. Nothing else is linked, so the size of the image is that of the
 //! runtime.
 #![no_std]
 #![no_main]
@@ -48,6 +48,8 @@ fn main() -> ! {
 fn run(model: &Model<'_>, memory: &mut Memory) -> Result<(), SessionError> {
     let mut session = model.session(memory.arena.as_mut_slice())?;
     black_box(session.score(&memory.input)?);
+    #[cfg(feature = "detect")]
+    detect::run(model, &mut session, &memory.input);
     #[cfg(feature = "vae")]
     run_vae(&mut session, &mut memory.input, &mut memory.output)?;
     Ok(())
@@ -72,6 +74,45 @@ fn run_vae(session: &mut Session<'_, '_>, input: &mut [i16], output: &mut [i16])
         }
     }
     Ok(())
+}
+
+#[cfg(feature = "detect")]
+mod detect {
+    use core::hint::black_box;
+    use elbo::detector::{Detector, DetectorConfig, Drift, DriftConfig, Rule};
+    use elbo::{Commissioned, Commissioning, Model, Nats, ProgramKind, Rate, Session};
+
+    /// Commissions the device and judges a window by every rule.
+    pub fn run(model: &Model<'_>, session: &mut Session<'_, '_>, input: &[i16]) {
+        let Ok(score) = session.score(input) else { return };
+        let (mut memory, mut record) = ([Nats::default(); 99], [0; 512]);
+        let mut commissioning = Commissioning::new(&mut memory);
+        commissioning.observe(score);
+        black_box(commissioning.record(model, ProgramKind::Score, &mut record).is_ok());
+        let commissioned = Commissioned::read(black_box(&record), model, ProgramKind::Score);
+        let of_blob = || model.meta().ok().and_then(|meta| meta.calibrations.get(ProgramKind::Score));
+        let calibration = commissioned.ok().map(|commissioned| commissioned.calibration()).or_else(of_blob);
+        let calibration = calibration.unwrap_or_default();
+        black_box(calibration.threshold(black_box(Rate::ONE_IN_100)).is_ok());
+        let [low, high] = black_box([Nats::from_bits(1 << 17), Nats::from_bits(1 << 18)]);
+        let rate = black_box(Rate::ONE_IN_10);
+        for rule in [
+            Rule::Threshold { alarm: rate, clear: rate },
+            Rule::Count { rate, window: 3, alarm: 2, clear: 1 },
+            Rule::Ewma { shift: 3, alarm: high, clear: low },
+            Rule::Cusum { reference: low, alarm: high, clear: low },
+        ] {
+            if let Ok(mut detector) =
+                Detector::new(calibration, DetectorConfig { rule: black_box(rule), latching: false })
+            {
+                black_box(detector.observe(score));
+                detector.reset();
+            }
+        }
+        if let Ok(mut drift) = Drift::new(&calibration, black_box(DriftConfig { block: 100, limit: 1 << 20 })) {
+            black_box(drift.observe(calibration.p_value(score)));
+        }
+    }
 }
 
 fn end() -> ! {

@@ -98,8 +98,7 @@ pub(crate) fn results(scored: &Scored<'_>, measures: &Measures, seed: u64) -> Re
     let evaluated = |order: &Order| {
         let scores: Vec<f64> = order.rows.iter().map(|at| nats[*at]).collect();
         let anomalous: Vec<bool> = order.rows.iter().map(|at| labels.is_some_and(|labels| labels[*at] == 1)).collect();
-        let alarms = |threshold| order.rows.iter().map(|at| scored.scores[*at] >= threshold).collect::<Vec<bool>>();
-        let alarms = alarm.map(|alarm| alarms(alarm.threshold));
+        let alarms = alarm.map(|alarm| alarm.after(order.rows.iter().map(|at| scored.scores[*at])));
         let rows = Labelled { scores: &scores, anomalous: &anomalous, sequences: &order.sequences };
         let bootstrap = Bootstrap { replicates: measures.bootstrap, block: measures.block, seed };
         evaluate(&rows, alarms.as_deref(), measures.vus_window, bootstrap)

@@ -7,8 +7,9 @@ use clap::Args;
 use elbo::program::ProgramKind;
 use elbo::{Limits, Model};
 use elbo_compiler::host::{Blob, Runner, draws, quantize};
-use elbo_compiler::report;
+use elbo_compiler::rate::{self, Period};
 use elbo_compiler::stimulus::generator;
+use elbo_compiler::{report, rules};
 use elbo_trainer::data::Reading;
 use elbo_trainer::plot;
 
@@ -20,6 +21,13 @@ use crate::output::{out, outln};
 pub struct Inspect {
     /// The blob.
     pub model: PathBuf,
+    /// Also shows the rules of a detector with this false-alarm rate, as a firmware writes them: a share of normal rows, such
+    /// as 0.1%, or a number of alarms in a time, such as 1/week.
+    #[arg(long, value_name = "RATE")]
+    pub false_alarms: Option<String>,
+    /// The time from one row to the next, for a rate in a time; that of a model of recordings is known.
+    #[arg(long, value_name = "TIME", requires = "false_alarms")]
+    pub period: Option<Period>,
 }
 
 /// Options of `elbo sample`.
@@ -85,6 +93,11 @@ pub fn inspect(args: &Inspect) -> Result<()> {
         outln!("classes {}", meta.classes)?;
     }
     out!("{}", report::calibrations(&model)?)?;
+    if let Some(text) = &args.false_alarms {
+        let hop = model.windows()?.and_then(|windows| Period::of_samples(windows.hop, windows.rate.into()));
+        let calibration = meta.calibrations.get(ProgramKind::Score).unwrap_or_default();
+        outln!("\n{}", rules::report(calibration, rate::parse(text, args.period.or(hop))?))?;
+    }
     outln!("{}", report::costs(&model, blob.bytes().len()))?;
     outln!("{}", report::firmware(&model))?;
     out!("{}", report::disassembly(&model))?;

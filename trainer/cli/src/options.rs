@@ -11,7 +11,7 @@ use elbo_trainer::settings::RecipeError;
 use super::columns::Moved;
 
 /// The options that every family has: name, field of the recipe, and name of the value in the help.
-const OF_EVERY: [(&str, &str, &str); 26] = [
+const OF_EVERY: [(&str, &str, &str); 28] = [
     ("data", "data.spec", "DATA"),
     ("data-dir", "data.data_dir", "DIR"),
     ("kind", "data.kind", "KIND"),
@@ -31,6 +31,8 @@ const OF_EVERY: [(&str, &str, &str); 26] = [
     ("rate", "front.rate", "HERTZ"),
     ("bands", "front.bands", "COUNT"),
     ("normal", "front.normal", "LABELS"),
+    ("time-column", "front.time_column", "NAME"),
+    ("group-column", "front.group_column", "NAME"),
     ("steps", "train.steps", "STEPS"),
     ("batch", "train.batch", "ROWS"),
     ("learning-rate", "train.learning_rate", "RATE"),
@@ -41,11 +43,12 @@ const OF_EVERY: [(&str, &str, &str); 26] = [
 ];
 
 /// Switches of every recipe: name, field, what it sets.
-const SWITCHES: [(&str, &str, &str); 4] = [
+const SWITCHES: [(&str, &str, &str); 5] = [
     ("header", "data.header", "true"),
     ("no-header", "data.header", "false"),
     ("clamp", "data.clamp", "true"),
     ("keep-anomalies", "data.keep_anomalies", "true"),
+    ("gaps", "front.gaps", "true"),
 ];
 
 /// The option of columns that are left out.
@@ -90,7 +93,7 @@ impl Args for Options {
     fn augment_args(command: Command) -> Command {
         let every = OF_EVERY.map(|(name, key, value)| {
             let arg = Arg::new(name).long(name).value_name(value).help(about(&family::ALL[0], key));
-            arg.help_heading("Options of every family").allow_hyphen_values(name == "label-column")
+            arg.help_heading("Options of every family").allow_hyphen_values(name.ends_with("-column"))
         });
         let switches = SWITCHES.map(|(name, key, _)| {
             let text = match name {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use elbo::Nats;
+use elbo::{Calibration, Nats};
 use elbo_compiler::metrics::roc;
 use elbo_compiler::quantile;
 use elbo_compiler::rate::percent;
@@ -28,9 +28,10 @@ Examples:
 
 Each line of the result has the number of its row in the file, counted from 1, and the score. A higher score
 means a less likely row. With --p-values or --false-alarms the column `p` follows: the share of normal rows that
-score as high, by the calibration in the blob. With --false-alarms the last column, `alarm`, is 1 where p is at
-most that rate, and else 0. With --causes a last column names the features that make a row
-unlikely. If new normal rows are like those of the calibration, no larger share of them alarms on average. A summary follows: on standard output with -o, else on standard error.")]
+score as high, by the calibration in the blob. With --false-alarms the column `alarm` is 1 where p is at most that
+rate, and else 0, or where another --rule alarms, applied to the rows in the order of the file. With --causes a last
+column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger
+share of them alarms on average. A summary follows: on standard output with -o, else on standard error.")]
 pub struct Score {
     #[command(flatten)]
     pub scoring: Scoring,
@@ -62,17 +63,20 @@ pub fn score(args: &Score) -> Result<()> {
     if shown && judged.calibration.is_none() {
         return Err(uncalibrated(path));
     }
+    let raised = judged.alarm.map(|alarm| scored.alarms(&alarm));
     let causes = match args.causes {
         0 => None,
         count => {
-            let alarms = |at: usize| judged.alarm.is_none_or(|alarm| scored.scores[at] >= alarm.threshold);
+            let alarms = |at: usize| raised.as_ref().is_none_or(|raised| raised[at]);
             Some(Causes::of(&scored.model, count)?.texts(&scored.rows, alarms)?)
         }
     };
-    let columns = Fields { judged, shown, causes };
+    let by_default = || judged.alarm_or_default().map(|alarm| scored.alarms(&alarm));
+    let count = raised.clone().or_else(by_default).map(|raised| raised.iter().filter(|raised| **raised).count());
+    let columns = Fields { calibration: judged.calibration.filter(|_| shown), raised, causes };
     let table = table(&scored, args.scoring.id.as_deref(), &columns);
     let mut summary = summary(&scored.name, &scored.scores, scored.anomalous().as_deref());
-    summary.push_str(&alarms(&judged, &scored.scores));
+    summary.extend(count.map(|count| alarms(&judged, count)));
     match &args.output {
         Some(path) => {
             std::fs::write(path, table).with_context(|| format!("{}: cannot be written", path.display()))?;
@@ -89,9 +93,10 @@ pub fn score(args: &Score) -> Result<()> {
 /// The columns behind the score.
 #[derive(Default)]
 struct Fields<'b> {
-    judged: Judgement<'b>,
-    /// Whether the p-values stand in the table.
-    shown: bool,
+    /// What gives p-values, if they are asked for.
+    calibration: Option<Calibration<'b>>,
+    /// Which rows alarm, if a rate was asked for.
+    raised: Option<Vec<bool>>,
     /// The causes of every score, if they are asked for.
     causes: Option<Vec<String>>,
 }
@@ -99,29 +104,31 @@ struct Fields<'b> {
 impl Fields<'_> {
     /// The further columns.
     fn header(&self) -> String {
-        let columns = [(self.shown, ",p"), (self.judged.alarm.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
+        let columns =
+            [(self.calibration.is_some(), ",p"), (self.raised.is_some(), ",alarm"), (self.causes.is_some(), ",causes")];
         columns.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column).collect()
     }
 
     /// The further fields of the row with this number among those that are scored.
     fn of(&self, at: usize, score: Nats) -> String {
-        let p = self.judged.calibration.filter(|_| self.shown).map(|calibration| calibration.p_value(score));
+        let p = self.calibration.map(|calibration| calibration.p_value(score));
         let mut text = p.map_or_else(String::new, |p| format!(",{:.6}", p.to_f64()));
-        text.extend(self.judged.alarm.map(|alarm| format!(",{}", u8::from(score >= alarm.threshold))));
+        text.extend(
+            self.raised.iter().filter_map(|raised| raised.get(at)).map(|raised| format!(",{}", u8::from(*raised))),
+        );
         text.extend(self.causes.iter().filter_map(|causes| causes.get(at)).map(|causes| format!(",{}", field(causes))));
         text
     }
 }
 
-/// How many rows alarm, at 1 % unless a rate was asked for. Empty if the calibration does not support that.
-fn alarms(judged: &Judgement<'_>, scores: &[Nats]) -> String {
+/// Says that so many rows alarm, at 1 % unless a rate was asked for. Empty if the calibration does not support that.
+fn alarms(judged: &Judgement<'_>, count: usize) -> String {
     let Some(alarm) = judged.alarm_or_default() else { return String::new() };
-    let alarms = scores.iter().filter(|score| **score >= alarm.threshold).count();
+    let from = alarm.threshold.map_or_else(String::new, |nats| format!("score of a single row from {nats}, "));
     let rows = judged.calibration.map_or(0, |calibration| calibration.rows());
     format!(
-        "\n{alarms} alarm at a false-alarm rate of {} (score from {}, calibrated with {rows} held-out rows)",
-        percent(alarm.rate),
-        alarm.threshold
+        "\n{count} alarm at a false-alarm rate of {} ({from}calibrated with {rows} held-out rows)",
+        percent(alarm.rate)
     )
 }
 
@@ -188,7 +195,7 @@ fn summary(name: &str, scores: &[Nats], anomalous: Option<&[bool]>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use elbo::{Calibration, Rate};
+    use elbo::Rate;
 
     use super::*;
     use crate::scorer::Alarm;
@@ -206,16 +213,16 @@ mod tests {
         assert_eq!(lines(Fields::default()), "row,time,score\n1,a,0.000000\n3,\"c,d\",20.000000\n5,f,40.000000\n");
         let mut buffer = vec![0; Calibration::room(3)];
         let calibration = Calibration::of_scores(&mut nats(&[10, 20, 30]), &mut buffer).ok();
-        let fields = |alarm| Fields { judged: Judgement { calibration, alarm }, shown: true, causes: None };
+        let fields = |raised| Fields { calibration, raised, causes: None };
         assert_eq!(
             lines(fields(None)),
             "row,time,score,p\n1,a,0.000000,1.000000\n3,\"c,d\",20.000000,0.750000\n5,f,40.000000,0.250000\n"
         );
         let rate = Rate::new(1, 4).unwrap();
-        let alarm = calibration.map(|of| Alarm { rate, threshold: of.threshold(rate).unwrap() });
+        let alarm = calibration.map(|of| Alarm::new(of, "threshold", rate).unwrap());
         let judged = Judgement { calibration, alarm };
-        assert!(alarms(&judged, &scores).starts_with("\n1 alarm at a false-alarm rate of 25 %"));
-        let lines = lines(fields(alarm));
+        assert!(alarms(&judged, 1).starts_with("\n1 alarm at a false-alarm rate of 25 %"));
+        let lines = lines(fields(alarm.map(|alarm| alarm.after(scores.iter().copied()))));
         assert!(lines.starts_with("row,time,score,p,alarm\n1,a,0.000000,1.000000,0\n"), "{lines}");
         assert!(lines.ends_with("5,f,40.000000,0.250000,1\n"), "{lines}");
     }

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use elbo::detector::{Detector, DetectorConfig, State};
 use elbo::program::ProgramKind;
 use elbo::{Calibration, Meta, Model, Nats, Rate};
 use elbo_compiler::host::{Runner, quantize};
 use elbo_compiler::rate::{self, Period};
+use elbo_compiler::rules;
 use elbo_compiler::stimulus::generator;
 use elbo_compiler::{Likelihood, metrics::roc};
 use elbo_trainer::data::{self, DataOptions, Dataset, Split};
@@ -96,17 +98,43 @@ pub struct Scoring {
     /// alarms in a time, such as 1/day or 2/hour.
     #[arg(long, value_name = "RATE")]
     pub false_alarms: Option<String>,
+    /// The rule by which rows alarm: `threshold` for each row by itself; `2-of-3` for two of three rows, or other numbers; or
+    /// the moving `average` or cumulative `sum` of -ln p, which find a small lasting change sooner. --false-alarms is then
+    /// one over the mean number of normal rows to an alarm.
+    #[arg(long, value_name = "RULE", default_value = "threshold", requires = "false_alarms")]
+    pub rule: String,
     /// The time from one row to the next, for a rate in a time: 250ms, 5m or 1h, for example. Windows of recordings with a
     /// known rate need no such option.
     #[arg(long, value_name = "TIME")]
     pub period: Option<Period>,
 }
 
-/// A false-alarm rate, and the least score that alarms at it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Alarm {
+/// A false-alarm rate, and what alarms at it.
+#[derive(Clone, Copy)]
+pub struct Alarm<'b> {
     pub rate: Rate,
-    pub threshold: Nats,
+    /// The least score of a single row that alarms; `None` if the calibration does not support this rate for single rows.
+    pub threshold: Option<Nats>,
+    /// The rule, which has seen nothing yet.
+    detector: Detector<'b>,
+}
+
+impl<'b> Alarm<'b> {
+    /// The alarm of a rule, by its name.
+    ///
+    /// # Errors
+    /// The text is no rule, or the calibration does not support it at this rate.
+    pub fn new(calibration: Calibration<'b>, rule: &str, rate: Rate) -> Result<Self> {
+        let config = DetectorConfig { rule: rules::parse(rule, rate)?, latching: false };
+        let detector = Detector::new(calibration, config)?;
+        Ok(Self { rate, threshold: calibration.threshold(rate).ok(), detector })
+    }
+
+    /// Whether there is an alarm after each of these scores, in the order in which a device sees them.
+    pub fn after(&self, scores: impl IntoIterator<Item = Nats>) -> Vec<bool> {
+        let mut detector = self.detector;
+        scores.into_iter().map(|score| detector.observe(score).state == State::Alarm).collect()
+    }
 }
 
 /// What the calibration in a blob says of scores.
@@ -114,14 +142,13 @@ pub struct Alarm {
 pub struct Judgement<'b> {
     pub calibration: Option<Calibration<'b>>,
     /// The rate that was asked for.
-    pub alarm: Option<Alarm>,
+    pub alarm: Option<Alarm<'b>>,
 }
 
-impl Judgement<'_> {
-    /// The alarm that was asked for, else at 1 %; `None` if the calibration does not support that.
-    pub fn alarm_or_default(&self) -> Option<Alarm> {
-        let threshold = || self.calibration?.threshold(Rate::ONE_IN_100).ok();
-        self.alarm.or_else(|| Some(Alarm { rate: Rate::ONE_IN_100, threshold: threshold()? }))
+impl<'b> Judgement<'b> {
+    /// The alarm that was asked for, else that of single rows at 1 %; `None` if the calibration does not support that.
+    pub fn alarm_or_default(&self) -> Option<Alarm<'b>> {
+        self.alarm.or_else(|| Alarm::new(self.calibration?, "threshold", Rate::ONE_IN_100).ok())
     }
 }
 
@@ -194,7 +221,7 @@ impl Scoring {
             None => None,
             Some(rate) => {
                 let calibration = calibration.ok_or_else(|| uncalibrated(&self.model))?;
-                Some(Alarm { rate, threshold: calibration.threshold(rate)? })
+                Some(Alarm::new(calibration, &self.rule, rate)?)
             }
         };
         Ok(Judgement { calibration, alarm })
@@ -243,6 +270,17 @@ impl Scored<'_> {
     /// Which rows are labelled as anomalies; `None` if not both kinds occur.
     pub fn anomalous(&self) -> Option<Vec<bool>> {
         self.split().labels.as_deref().and_then(roc::anomalies)
+    }
+
+    /// Whether each row alarms, if a detector sees all of them in the order of the source.
+    pub fn alarms(&self, alarm: &Alarm<'_>) -> Vec<bool> {
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        order.sort_by_key(|at| self.place(*at));
+        let mut alarms = vec![false; order.len()];
+        for (at, raised) in order.iter().zip(alarm.after(order.iter().map(|at| self.scores[*at]))) {
+            alarms[*at] = raised;
+        }
+        alarms
     }
 
     /// The scores in nats.

@@ -193,9 +193,14 @@ fn choose(args: &Args, progress: &mut Progress) -> anyhow::Result<()> {
             "{:<8}  {:>12.3}  {train:>10}  {validation:>15}  {:>18}  {:>7.0}",
             trial.family,
             trial.nats,
-            trial.bytes,
+            trial.bytes.as_ref().map_or_else(|_| "none".to_owned(), usize::to_string),
             trial.seconds
         )?;
+    }
+    for trial in &trials {
+        if let Err(reason) = &trial.bytes {
+            outln!("{} cannot be compiled and is therefore not chosen: {reason}", trial.family)?;
+        }
     }
     let chosen = &trials[best];
     outln!(

@@ -28,6 +28,7 @@ mod quantile;
 pub mod quantize;
 pub mod rate;
 pub mod report;
+pub mod rules;
 pub mod run_length;
 pub mod scales;
 pub mod stimulus;

@@ -50,6 +50,11 @@ pub fn cusum(reference: f64, limit: f64) -> f64 {
 /// The average run length of an exponentially weighted moving average (see [`Rule::Ewma`]) from 1, in windows.
 #[must_use]
 pub fn ewma(shift: u8, limit: f64) -> f64 {
+    ewma_from(1.0, shift, limit)
+}
+
+/// As [`ewma`], from another average.
+pub(crate) fn ewma_from(start: f64, shift: u8, limit: f64) -> f64 {
     let weight = (-f64::from(shift)).exp2();
     // The steps of the average, of about its weight, are resolved.
     let cells = ((4.0 * limit / weight) as usize).clamp(CELLS, 4 * CELLS);
@@ -61,7 +66,7 @@ pub fn ewma(shift: u8, limit: f64) -> f64 {
     };
     let lengths = run_lengths(cells, next);
     // Between the middles of two cells.
-    let place = (1.0 / width - 0.5).clamp(0.0, (cells - 1) as f64);
+    let place = (start / width - 0.5).clamp(0.0, (cells - 1) as f64);
     let (low, part) = (place as usize, place.fract());
     let high = (low + 1).min(cells - 1);
     lengths[low] + part * (lengths[high] - lengths[low])

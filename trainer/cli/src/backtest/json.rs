@@ -17,7 +17,7 @@ pub(super) fn json(scored: &Scored<'_>, results: &Results, measures: &Measures) 
         "score": scored.column,
         "seconds_of_a_row": scored.period.map(|period| period.seconds()),
         "nominal_rate": alarm.map(|alarm| f64::from(alarm.rate.numerator()) / f64::from(alarm.rate.denominator())),
-        "threshold": alarm.map(|alarm| alarm.threshold.to_f64()),
+        "threshold": alarm.and_then(|alarm| alarm.threshold).map(|nats| nats.to_f64()),
         "calibration_rows": scored.judged.calibration.map(|calibration| calibration.rows()),
         "vus_window": measures.vus_window,
         "replicates": measures.bootstrap,

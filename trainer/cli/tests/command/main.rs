@@ -13,6 +13,7 @@ mod interrupt;
 mod lean;
 mod mixtures;
 mod recipes;
+mod recordings;
 mod reports;
 mod scores;
 mod tables;

@@ -175,6 +175,18 @@ fn rows_alarm_at_the_rate_that_is_asked_for() {
     fails(&[&score[..], &["1/day"]].concat(), &["1/day", "--period"]);
     fails(&[&score[..], &["0.1%"]].concat(), &["needs 999 calibration rows", "there are 540", "1/541"]);
     fails(&[&score[..], &["often"]].concat(), &["often", "0.1%"]);
+    // A sum or a count alarms from soon after the change on, and ends its alarm soon after it is over.
+    let changed = rows(&dir.path().join("changed.csv"), 300, |i| if (100..200).contains(&i) { 3.0 } else { 0.0 });
+    for rule in ["sum", "average", "2-of-3"] {
+        let judged = scored(&blob, &changed, &["--false-alarms", "1/1000", "--rule", rule]);
+        let alarms: Vec<bool> = judged.iter().skip(1).map(|row| row[3] == "1").collect();
+        let among = |range: std::ops::Range<usize>| alarms[range].iter().filter(|alarm| **alarm).count();
+        assert!(among(0..100) <= 10 && among(105..200) == 95 && among(220..300) <= 10, "{rule}: {alarms:?}");
+    }
+    fails(&[&score[..], &["1%", "--rule", "often"]].concat(), &["often", "2-of-3"]);
+    let said = succeeds(&["inspect", text(&blob), "--false-alarms", "1/week", "--period", "5m"]);
+    assert!(said.contains("a false alarm in 2016 windows") && said.contains("Rule::Cusum { reference"), "{said}");
+    assert!(said.contains("threshold: this false-alarm rate needs 2015 calibration rows"), "{said}");
     let none = dir.path().join("none");
     std::fs::create_dir(&none).unwrap();
     let blob = model(&none, 200, &[&QUICK[..], &["--calibration-fraction", "0"]].concat());

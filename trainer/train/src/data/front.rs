@@ -22,6 +22,8 @@ use super::scaling::Standardise;
 use super::split::{Part, Split};
 use super::values::Values;
 
+/// Recordings of a few windows that stay together, because neighbours resemble each other.
+const NEIGHBOURS: usize = 16;
 /// The range of standardised features on a board.
 const RANGE: InputRange = InputRange::Real(15.99);
 
@@ -64,7 +66,7 @@ pub(super) fn load(spec: &str, data_dir: Option<&Path>, options: &DataOptions) -
 }
 
 /// The windows that train, validate, calibrate and test. Where the source marks none that calibrate, they are taken from
-/// the end of those of each machine or recording that train, and the windows that overlap them are left out.
+/// the end of those of each recording that train, and the windows that overlap them are left out.
 fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4] {
     let all = [Part::Train, Part::Validation, Part::Calibration, Part::Test];
     let mut parts: [Vec<usize>; 4] = all.map(|part| windows.of(part).collect());
@@ -76,14 +78,17 @@ fn parts(windows: &Windows, hop: usize, options: &DataOptions) -> [Vec<usize>; 4
     if share == 0.0 || !calibration.is_empty() {
         return parts;
     }
-    // Recordings of a few windows have no end of their own.
-    let long = windows.recordings.len() * 10 <= windows.len();
-    let recording = |at: &usize| {
-        let recording = windows.starts[*at].recording;
-        (windows.recordings[recording].group.as_deref(), long.then_some(recording))
-    };
-    let overlap = windows.window.div_ceil(hop.max(1)) - 1;
     let all: Vec<usize> = std::mem::take(train);
+    if windows.recordings.len() * 10 > windows.len() {
+        // Recordings of a few windows have no end of their own: runs of neighbours are taken evenly from all of them.
+        for (at, run) in all.chunks(NEIGHBOURS).enumerate() {
+            let taken = ((at + 1) as f64 * share) as usize > (at as f64 * share) as usize;
+            if taken { calibration.extend(run) } else { train.extend(run) }
+        }
+        return parts;
+    }
+    let recording = |at: &usize| windows.starts[*at].recording;
+    let overlap = windows.window.div_ceil(hop.max(1)) - 1;
     for of_recording in all.chunk_by(|a, b| recording(a) == recording(b)) {
         let taken = (of_recording.len() as f64 * share) as usize;
         let (kept, taken) = of_recording.split_at(of_recording.len() - taken);

@@ -3,8 +3,8 @@
 //!
 //! The score is the exact `-log p(x)`. For a single Gaussian it is half the squared Mahalanobis distance plus a
 //! constant. There are no gradient steps. Instead, a step of the training loop is one start of expectation
-//! maximisation. Before the first start, cross-validation chooses the number of components ([`order`]), unless the
-//! recipe states it.
+//! maximisation. Before the first start, cross-validation chooses the number of components
+//! ([`order`]), unless the recipe states it.
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use elbo_compiler::stimulus::InputRange;
@@ -118,13 +118,13 @@ impl GaussianMixture {
 
     /// The number of components that the recipe states, or that cross-validation on the rows chooses.
     fn components(&self, rows: &Split, seed: u64) -> std::result::Result<usize, em::EmError> {
-        match self.recipe.components {
-            Some(components) => Ok(components),
-            None => {
-                let candidates = order::candidates(&rows.x, self.input, self.most, &self.recipe.em(seed))?;
-                Ok(order::best(&candidates).map_or(1, |best| best.components))
-            }
-        }
+        let Some(components) = self.recipe.components else {
+            let orders = order::orders(rows.n, self.input, self.most);
+            let candidates = order::candidates(&rows.x, self.input, &orders, &self.recipe.em(seed))?;
+            // Without a candidate there are too few rows to leave some out.
+            return Ok(order::best(&candidates).map_or(1, |best| best.components));
+        };
+        Ok(components)
     }
 
     fn range(&self) -> f32 {

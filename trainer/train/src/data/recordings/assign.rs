@@ -21,8 +21,8 @@ const MANY: usize = 8;
 ///
 /// As the source marks its samples, if it does: a window is in a part if all its samples are. Where the source marks
 /// train samples but no validation samples, the last of the train windows become validation windows. Without marks, time
-/// decides: see [`load_windows`](super::load_windows). Windows with a labelled anomaly are neither train nor validation
-/// windows if the options leave them out.
+/// decides: see [`load_windows`](super::load_windows). Windows with a labelled anomaly are only test windows if the options
+/// leave them out of the training.
 ///
 /// # Errors
 /// `Empty` if no train window is left, but for a model that is trained already.
@@ -84,21 +84,25 @@ pub(super) fn assign(
     if options.leave_out_anomalies {
         let mut left_out = 0;
         for (cut, part) in cuts.iter().zip(&mut parts) {
-            if cut.anomalous && matches!(part, Part::Train | Part::Validation) {
+            if cut.anomalous && matches!(part, Part::Train | Part::Validation | Part::Calibration) {
                 *part = Part::Unused;
                 left_out += 1;
             }
         }
         if left_out > 0 {
             say(format!(
-                "{left_out} train and validation windows are left out: they have samples labelled as anomalies; \
-                 --keep-anomalies keeps them"
+                "{left_out} windows that would train, validate or calibrate are left out: they have samples labelled as \
+                 anomalies; --keep-anomalies keeps them"
             ));
         }
     }
     let count = |part: Part| parts.iter().filter(|other| **other == part).count();
+    let calibration = match count(Part::Calibration) {
+        0 => String::new(),
+        n => format!(" {n} for calibration,"),
+    };
     say(format!(
-        "{} windows for training, {} for validation and {} for test, of {} recordings",
+        "{} windows for training, {} for validation,{calibration} and {} for test, of {} recordings",
         count(Part::Train),
         count(Part::Validation),
         count(Part::Test),

@@ -2,8 +2,9 @@
 
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rayon::prelude::*;
 
-use super::em::{EmError, EmOptions, fit, sorted};
+use super::em::{EmError, EmOptions, fit_above, floors, sorted};
 use crate::nn::unit;
 
 /// Number of parts of the train rows. Each part is left out once.
@@ -29,37 +30,47 @@ pub struct Candidate {
     pub nll: f64,
 }
 
-/// Fits mixtures of 1, 2, 4 and so on up to `most` components to parts of `rows`, `[n, d]`, and judges each by the rows
-/// that it has not seen. Ends when two numbers in succession are not better than the best one before. A row that occurs
-/// several times is in one part only.
+/// Fits mixtures with each number of `components` to parts of `rows`, `[n, d]`, and judges each by the rows that it has
+/// not seen. A row that occurs several times is in one part only. A number of components for which there are not enough
+/// rows is left out.
 ///
 /// # Errors
-/// The errors of [`fit`].
-pub fn candidates(rows: &[f32], d: usize, most: usize, options: &EmOptions) -> Result<Vec<Candidate>, EmError> {
+/// The errors of [`fit`](super::em::fit).
+pub fn candidates(
+    rows: &[f32],
+    d: usize,
+    components: &[usize],
+    options: &EmOptions,
+) -> Result<Vec<Candidate>, EmError> {
+    // A column may be constant in a part, but not in all rows.
+    let floors = floors(rows, d, options);
     let (parts, n) = parts(rows, d, options.seed);
+    let others = |left_out: usize| -> Vec<f32> {
+        let others = parts.iter().enumerate().filter(|(part, _)| *part != left_out);
+        others.flat_map(|(_, rows)| rows.iter().copied()).collect()
+    };
+    let trains: Vec<Vec<f32>> = (0..parts.len()).map(others).collect();
+    let fewest = trains.iter().map(|train| train.len() / d).min().unwrap_or(0);
+    let all: Vec<usize> = components.iter().copied().filter(|k| *k <= fewest).collect();
     let (iterations, tolerance) = (options.iterations.min(STEPS), options.tolerance.max(TOLERANCE));
-    let options = EmOptions { starts: STARTS, iterations, tolerance, ..*options };
-    let mut all: Vec<Candidate> = Vec::new();
+    let jobs: Vec<(usize, usize)> = all.iter().flat_map(|k| (0..parts.len()).map(move |part| (*k, part))).collect();
+    let judge = |(components, part): (usize, usize)| -> Result<f64, EmError> {
+        let options = EmOptions { starts: STARTS, iterations, tolerance, ..*options };
+        let mixture = fit_above(&floors, &trains[part], d, components, &[], &options)?.mixture;
+        Ok(parts[part].chunks_exact(d).map(|x| mixture.nll(x)).sum::<f64>())
+    };
+    let sums: Vec<f64> = jobs.into_par_iter().map(judge).collect::<Result<_, _>>()?;
+    let candidate =
+        |(components, sums): (usize, &[f64])| Candidate { components, nll: sums.iter().sum::<f64>() / n as f64 };
+    Ok(all.into_iter().zip(sums.chunks_exact(parts.len())).map(candidate).collect())
+}
+
+/// The numbers of components to try for `n` rows of `d` columns: 1, 2, 4 and so on up to `most`, to a quarter of the
+/// number of rows, and to the [`largest`].
+#[must_use]
+pub fn orders(n: usize, d: usize, most: usize) -> Vec<usize> {
     let most = largest(most.min(n / ROWS_OF_COMPONENT), d);
-    let orders = std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|k| *k <= most);
-    for components in orders {
-        let mut values = Vec::with_capacity(n);
-        for (left_out, held_out) in parts.iter().enumerate() {
-            let others = parts.iter().enumerate().filter(|(part, _)| *part != left_out);
-            let train: Vec<f32> = others.flat_map(|(_, rows)| rows.iter().copied()).collect();
-            if held_out.is_empty() || train.len() < components * d {
-                continue;
-            }
-            let mixture = fit(&train, d, components, &[], &options)?.mixture;
-            values.extend(held_out.chunks_exact(d).map(|x| mixture.nll(x)));
-        }
-        all.push(Candidate { components, nll: values.iter().sum::<f64>() / values.len().max(1) as f64 });
-        let best = best(&all).map_or(0, |best| best.components);
-        if components > 2 * best {
-            break;
-        }
-    }
-    Ok(all)
+    std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|k| *k <= most).collect()
 }
 
 /// The largest number of components to try for rows of `d` columns: at most `most`, and at least 1. The layer that
@@ -98,14 +109,16 @@ fn parts(rows: &[f32], d: usize, seed: u64) -> (Vec<Vec<f32>>, usize) {
 mod tests {
     use super::*;
     use crate::family::mixture::gaussians::Mixture;
+    use crate::family::mixture::prior::Target;
 
     fn draws(mixture: &Mixture, n: usize) -> Vec<f32> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
         (0..n).flat_map(|_| mixture.sample(&mut rng).1).map(|v| v as f32).collect()
     }
 
-    fn chosen(rows: &[f32], d: usize) -> usize {
-        best(&candidates(rows, d, 16, &EmOptions::default()).unwrap()).unwrap().components
+    fn tried(rows: &[f32], d: usize) -> Vec<Candidate> {
+        let orders = orders(rows.len() / d, d, 16);
+        candidates(rows, d, &orders, &EmOptions::default()).unwrap()
     }
 
     #[test]
@@ -113,14 +126,35 @@ mod tests {
         let unit = [1.0, 0.0, 0.0, 1.0];
         let centres = vec![-9.0, 0.0, 9.0, 0.0, 0.0, 9.0, 0.0, -9.0];
         let four = Mixture::new(vec![0.25; 4], centres, &unit.repeat(4)).unwrap();
-        let all = candidates(&draws(&four, 600), 2, 16, &EmOptions::default()).unwrap();
+        let all = tried(&draws(&four, 600), 2);
         let nll = |components| all.iter().find(|candidate| candidate.components == components).unwrap().nll;
-        let best = best(&all).unwrap();
+        let found = best(&all).unwrap();
         assert!(nll(4) < nll(2) - 0.3 && nll(2) < nll(1), "{all:?}");
-        assert!(best.components >= 4 && best.nll > nll(4) - 0.1, "{all:?}");
-        let one = Mixture::new(vec![1.0], vec![0.0; 2], &unit).unwrap();
-        let all = candidates(&draws(&one, 600), 2, 16, &EmOptions::default()).unwrap();
-        assert!(all[0].nll < super::best(&all).unwrap().nll + 0.05 && all.len() < 5, "{all:?}");
+        assert!(found.components >= 4 && found.nll > nll(4) - 0.1, "{all:?}");
+        let all = tried(&draws(&Mixture::new(vec![1.0], vec![0.0; 2], &unit).unwrap(), 600), 2);
+        assert!(all[0].nll < best(&all).unwrap().nll + 0.05, "{all:?}");
+    }
+
+    #[test]
+    fn many_columns_and_few_rows_want_shrinkage() {
+        // Two groups of twenty rows in twelve columns: a covariance of their own is hardly known.
+        let diagonal: Vec<f64> = (0..144).map(|at| f64::from(u8::from(at / 12 == at % 12))).collect();
+        let means: Vec<f64> = [-4.0, 4.0].into_iter().flat_map(|mean| [mean; 12]).collect();
+        let rows = draws(&Mixture::new(vec![0.5, 0.5], means, &diagonal.repeat(2)).unwrap(), 40);
+        let nll = |shrinkage: f64| {
+            let options = EmOptions { target: Target::Within, shrinkage, ..EmOptions::default() };
+            candidates(&rows, 12, &[2], &options).unwrap()[0].nll
+        };
+        assert!(nll(2.0) < nll(0.01) - 0.5, "{} {}", nll(2.0), nll(0.01));
+    }
+
+    #[test]
+    fn what_is_tried_is_limited() {
+        assert_eq!((orders(1000, 3, 16), orders(20, 3, 16)), (vec![1, 2, 4, 8, 16], vec![1, 2, 4]));
+        assert_eq!(
+            (orders(9999, 64, 64), orders(1, 3, 64), orders(9999, 500, 64)),
+            (vec![1, 2, 4, 8, 16], vec![1], vec![1])
+        );
     }
 
     #[test]
@@ -137,8 +171,8 @@ mod tests {
 
     #[test]
     fn few_rows_and_equal_rows_have_one_component() {
-        assert_eq!(chosen(&[1.0, 2.0], 2), 1);
-        assert_eq!(chosen(&[1.0, 2.0, 1.5, 0.0, 3.0, 3.5], 2), 1);
-        assert_eq!(chosen(&[1.0, 2.0].repeat(50), 2), 1);
+        for rows in [vec![1.0, 2.0], vec![1.0, 2.0, 1.5, 0.0, 3.0, 3.5], [1.0, 2.0].repeat(50)] {
+            assert!(best(&tried(&rows, 2)).is_none_or(|best| best.components == 1));
+        }
     }
 }

@@ -16,7 +16,7 @@ fn a_recording_is_split_by_time_with_a_window_between() {
     assert_eq!(of_part(&w, Part::Train), range(0, 590));
     assert_eq!(of_part(&w, Part::Validation), range(610, 740));
     assert_eq!(of_part(&w, Part::Test), range(760, 990));
-    assert!(noted(&w, "119 windows for training, 27 for validation and 47 for test"), "{:?}", w.notes);
+    assert!(noted(&w, "119 windows for training, 27 for validation, and 47 for test"), "{:?}", w.notes);
     let none = DataOptions { validation_fraction: 0.0, ..DataOptions::default() };
     let w = load(&path, &none, &of(10, 5)).unwrap();
     assert_eq!((of_part(&w, Part::Validation).len(), of_part(&w, Part::Test)[0]), (0, 610));
@@ -63,13 +63,25 @@ fn labelled_anomalies_neither_train_nor_validate() {
     let labels = w.labels.as_ref().unwrap();
     assert!(w.of(Part::Train).chain(w.of(Part::Validation)).all(|at| labels[at] == 0));
     assert_eq!(w.of(Part::Test).filter(|at| labels[*at] == 1).count(), 1);
-    assert!(noted(&w, "2 train and validation windows are left out"), "{:?}", w.notes);
+    assert!(noted(&w, "2 windows that would train"), "{:?}", w.notes);
     assert!(!starts(&w).contains(&30) && !starts(&w).contains(&650));
     let kept = load(&path, &DataOptions::default(), &of(10, 10)).unwrap();
     assert_eq!(kept.of(Part::Train).count(), w.of(Part::Train).count() + 1);
     let all = dir.put("all.csv", "a,label\n".to_owned() + &(0..99).map(|at| format!("{at},1\n")).collect::<String>());
     let e = fails(&all, &normal_only(), &of(10, 10), &["train"]);
     assert!(matches!(e, DataError::Empty { .. }));
+}
+
+#[test]
+fn windows_that_calibrate_are_marked_or_left_to_the_front_end() {
+    let dir = Dir::new();
+    let part = |at: usize| ["train", "val", "cal", "test"][at / 25];
+    let row = |at: usize| format!("{},{},{}\n", at % 7, u8::from(at == 60), part(at));
+    let path = dir.put("t.csv", "a,label,split\n".to_owned() + &(0..100).map(row).collect::<String>());
+    let w = load(&path, &normal_only(), &of(5, 5)).unwrap();
+    assert_eq!(of_part(&w, Part::Calibration), [50, 55, 65, 70]);
+    assert!(noted(&w, "5 for validation, 4 for calibration, and 5 for test"), "{:?}", w.notes);
+    assert!(noted(&w, "1 windows that would train, validate or calibrate"), "{:?}", w.notes);
 }
 
 #[test]
