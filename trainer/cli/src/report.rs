@@ -50,7 +50,7 @@ pub fn report(args: &Report) -> Result<()> {
     say_what_is_missing(&scored, &results, args.scoring.split.is_none());
     let id = args.scoring.id.as_deref();
     let page = page::Page {
-        data: data::data(&scored, &results, id)?,
+        data: data::data(&scored, &results, &args.scoring)?,
         facts: page::facts(&scored, blob.bytes().len())?,
         programs: page::programs(&scored.model),
         features: page::features(&scored),

@@ -19,7 +19,9 @@ fn vus_pr_is_that_of_its_authors() {
     let anomalous = anomalous();
     let sequence = 0..SCORES.len();
     let rows = Labelled { scores: &SCORES, anomalous: &anomalous, sequences: std::slice::from_ref(&sequence) };
-    for (window, expected) in [(0, 0.561_009_627_627_274_8), (9, 0.710_554_770_982_727_2)] {
+    for (window, expected) in
+        [(0, 0.561_009_627_627_274_8), (9, 0.710_554_770_982_727_2), (30, 0.871_274_652_469_575_3)]
+    {
         let found = vus_pr(&rows, window).unwrap();
         assert!((found - expected).abs() < 1e-12, "{window}: {found}");
     }

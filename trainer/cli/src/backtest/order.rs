@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::scorer::Scored;
+use crate::scorer::{Alarm, Scored};
 
 /// Rows in the order of groups and of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,16 @@ impl Order {
             before = Some(place);
         }
         order
+    }
+
+    /// Whether each of the rows alarms. Each group has a detector of its own, which has seen nothing before its first row.
+    pub(crate) fn alarms(&self, scored: &Scored<'_>, alarm: &Alarm<'_>) -> Vec<bool> {
+        let all = [(String::new(), 0..self.rows.len())];
+        let groups = if self.groups.is_empty() { &all } else { self.groups.as_slice() };
+        let of_group = |(_, rows): &(String, Range<usize>)| {
+            alarm.after(self.rows[rows.clone()].iter().map(|at| scored.scores[*at]))
+        };
+        groups.iter().flat_map(of_group).collect()
     }
 
     /// A stretch of the rows, which no sequence crosses.

@@ -1,13 +1,13 @@
 //! What the charts of a report are drawn from, as compact JSON.
 
 use anyhow::Result;
-use elbo::{Nats, Rate};
+use elbo::Rate;
 use elbo_compiler::rate::percent;
 use serde_json::{Value, json};
 
-use crate::backtest::Results;
+use crate::backtest::{Order, Results};
 use crate::causes::Causes;
-use crate::scorer::Scored;
+use crate::scorer::{Scored, Scoring};
 
 /// Bars of the histogram of p-values.
 const BARS: usize = 20;
@@ -22,7 +22,7 @@ const EXPLAINED: usize = 1000;
 ///
 /// # Errors
 /// The runtime refuses to explain a row.
-pub(super) fn data(scored: &Scored<'_>, results: &Results, id: Option<&str>) -> Result<Value> {
+pub(super) fn data(scored: &Scored<'_>, results: &Results, scoring: &Scoring) -> Result<Value> {
     let (_, found, order) = &results.parts[0];
     let bits: Vec<i64> = order.rows.iter().map(|at| scored.scores[*at].to_bits()).collect();
     let alarm = scored.judged.alarm_or_default();
@@ -42,24 +42,23 @@ pub(super) fn data(scored: &Scored<'_>, results: &Results, id: Option<&str>) -> 
         "scores": bits,
         "score": scored.name,
         "events": events,
-        "idName": scored.id_header(id),
+        "idName": scored.id_header(scoring.id.as_deref()),
         "ends": order.sequences.iter().map(|sequence| sequence.end).collect::<Vec<usize>>(),
         "groups": order.groups.iter().map(|(name, rows)| json!([group(name), rows.start])).collect::<Value>(),
         "seconds": scored.period.map(|period| period.seconds()),
-        "threshold": alarm.and_then(|alarm| alarm.threshold).map(Nats::to_bits),
+        "rule": scoring.rule,
+        "threshold": alarm.and_then(|alarm| alarm.threshold).map(|nats| nats.to_bits()),
         "nominal": alarm.map(|alarm| percent(alarm.rate)),
-        "causes": causes(scored, alarm.and_then(|alarm| alarm.threshold).map(Nats::to_bits))?,
+        "causes": causes(scored, alarm.map(|alarm| order.alarms(scored, &alarm)).map(|alarms| (order, alarms)))?,
         "calibration": calibration(scored, &normal),
     }))
 }
 
 /// The mean contributions of features in alarms. Null without alarms, or for a model that cannot be explained.
-fn causes(scored: &Scored<'_>, threshold: Option<i64>) -> Result<Value> {
-    let Some(threshold) = threshold else { return Ok(Value::Null) };
-    let alarms: Vec<&[f32]> = (0..scored.scores.len())
-        .filter(|at| scored.scores[*at].to_bits() >= threshold)
-        .map(|at| scored.rows[at].as_slice())
-        .collect();
+fn causes(scored: &Scored<'_>, alarms: Option<(&Order, Vec<bool>)>) -> Result<Value> {
+    let Some((order, raised)) = alarms else { return Ok(Value::Null) };
+    let raised = order.rows.iter().zip(raised).filter(|(_, raised)| *raised);
+    let alarms: Vec<&[f32]> = raised.map(|(at, _)| scored.rows[*at].as_slice()).collect();
     let chosen: Vec<&[f32]> = alarms.iter().copied().step_by(alarms.len().div_ceil(EXPLAINED).max(1)).collect();
     // A model without a score that has no noise has no causes.
     let Ok(causes) = Causes::of(&scored.model, FEATURES) else { return Ok(Value::Null) };

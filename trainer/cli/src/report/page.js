@@ -107,7 +107,9 @@
   byId("subtitle").textContent =
     `${count} rows, ${anomalies.length} anomalous in ${data.events.length} events` +
     (data.seconds ? `, ${duration(count * data.seconds)} of data` : "");
-  byId("l-false").textContent = "false alarms";
+  if (data.rule !== "threshold") {
+    byId("rule").textContent = `Charts with this line are of single rows; measures and causes are of the rule ${data.rule}.`;
+  }
 
   // What follows from the threshold.
   const state = () => {
@@ -383,7 +385,7 @@
     element(box.svg, "line", { class: "axis", x1: place(0), x2: place(0), y1: box.above, y2: box.below });
     box.describe(`Largest first: ${shown.map(([name, nats]) => `${name} ${digits(nats)}`).join(", ")}.`);
     const of = data.causes.rows < data.causes.alarms ? `${data.causes.rows} of ${data.causes.alarms}` : `${data.causes.alarms}`;
-    html(byId("causes"), "p", `Means over ${of} alarms at the calibrated threshold. The contributions of all features add up to the rise of the score above that of a typical row.`).className = "note";
+    html(byId("causes"), "p", `Means over ${of} alarms of the rule and the rate that were asked for. The contributions of all features add up to the rise of the score above that of a typical row.`).className = "note";
   };
 
   const calibration = () => {

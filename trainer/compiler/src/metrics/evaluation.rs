@@ -77,7 +77,7 @@ impl Metric {
 pub struct Estimate {
     /// The value on all rows.
     pub value: f64,
-    /// Lower and upper bound; `None` without enough replicates in which the metric is defined.
+    /// Lower and upper bound; `None` without enough replicates in which the metric is defined, or if all are equal.
     pub interval: Option<[f64; 2]>,
 }
 

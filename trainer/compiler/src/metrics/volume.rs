@@ -29,10 +29,11 @@ struct Near {
     row: usize,
     /// Its group of equal scores.
     tie: usize,
-    /// The last event that starts at or before the row, and the rows since its end: 0 within the event.
-    before: Option<(usize, usize)>,
-    /// The next event, and the rows up to its start.
-    after: Option<(usize, usize)>,
+    /// The nearest event, and the rows to it: 0 within the event.
+    event: usize,
+    distance: usize,
+    /// The rows to the second nearest event. Two buffers add up to at least 2 sqrt(1/2), which is limited to 1.
+    second: usize,
 }
 
 /// Labelled rows from which VUS-PR is computed for any weights.
@@ -60,19 +61,26 @@ impl Volume {
             return None;
         }
         let n = rows.scores.len();
-        let (mut before, mut after) = (vec![None; n], vec![None; n]);
+        let mut nearest = vec![None; n];
         let mut joined = vec![false; events.len()];
         for sequence in rows.sequences {
-            let inside: Vec<usize> = (0..events.len()).filter(|at| sequence.contains(&events[*at].start)).collect();
-            for (place, event) in inside.iter().enumerate() {
-                joined[*event] = place > 0;
-                let Range { start, end } = events[*event];
-                let next = inside.get(place + 1).map_or(sequence.end, |next| events[*next].start);
-                let last = if place == 0 { sequence.start } else { events[inside[place - 1]].end };
-                (start..next.min(end + window / 2))
-                    .for_each(|at| before[at] = Some((*event, (at + 1).saturating_sub(end))));
-                (last.max(start.saturating_sub(window / 2))..start)
-                    .for_each(|at| after[at] = Some((*event, start - at)));
+            let until = |row: usize| events.partition_point(|event| event.start < row);
+            let inside = until(sequence.start)..until(sequence.end);
+            inside.clone().skip(1).for_each(|event| joined[event] = true);
+            let mut next = inside.start;
+            for at in sequence.clone() {
+                next += usize::from(next < inside.end && events[next].end <= at);
+                // Two events on either side are enough for the two nearest.
+                let around = next.saturating_sub(2).max(inside.start)..inside.end.min(next + 2);
+                let distance = |event: usize| match &events[event] {
+                    event if at < event.start => event.start - at,
+                    event => (at + 1).saturating_sub(event.end),
+                };
+                let mut reached: Vec<(usize, usize)> = around.map(|event| (distance(event), event)).collect();
+                reached.retain(|(distance, _)| *distance <= window / 2);
+                reached.sort_unstable();
+                let second = reached.get(1).map_or(usize::MAX, |(distance, _)| *distance);
+                nearest[at] = reached.first().map(|(distance, event)| (*event, *distance, second));
             }
         }
         let mut tie = vec![0; n];
@@ -81,9 +89,8 @@ impl Volume {
         for tied in ranked.ties() {
             for row in tied.iter().copied() {
                 tie[row] = ties;
-                if before[row].is_some() || after[row].is_some() {
-                    near.push(Near { row, tie: ties, before: before[row], after: after[row] });
-                }
+                let found = nearest[row];
+                near.extend(found.map(|(event, distance, second)| Near { row, tie: ties, event, distance, second }));
             }
             ties += 1;
         }
@@ -118,18 +125,12 @@ impl Volume {
             let touches = self.joined[at] && event.start - self.events[at - 1].end < 2 * (buffer / 2);
             joined.push(joined.last().map_or(0, |last| if touches { *last } else { last + 1 }));
         }
-        let label = |near: &Near| {
-            let part =
-                |side: Option<(usize, usize)>| side.and_then(|(event, distance)| Some((event, *labels.get(distance)?)));
-            let (before, after) = (part(near.before), part(near.after));
-            let value = before.map_or(0.0, |side| side.1) + after.map_or(0.0, |side| side.1);
-            before
-                .or(after)
-                .map(|(event, _)| (joined[event], value.min(1.0), near.before.is_some_and(|side| side.1 == 0)))
-        };
+        let reach = buffer / 2;
+        let label = |near: &Near| if near.second <= reach { 1.0 } else { labels[near.distance] };
         let rows = || {
-            self.near.iter().filter(|near| weights[near.row] > 0).filter_map(|near| {
-                label(near).map(|(event, value, inside)| (near.tie, f64::from(weights[near.row]), event, value, inside))
+            let seen = self.near.iter().filter(|near| weights[near.row] > 0 && near.distance <= reach);
+            seen.map(|near| {
+                (near.tie, f64::from(weights[near.row]), joined[near.event], label(near), near.distance == 0)
             })
         };
         let mut present = vec![false; self.events.len()];
