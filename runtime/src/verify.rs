@@ -74,7 +74,8 @@ pub(crate) fn verify(blob: &Blob<'_>, max_work: u64, proof: &mut Proof) -> Resul
         scope.verify_signature(&record, signature).ok_or(LoadError::Signature { program })?;
         proof.arena_len = proof.arena_len.max(scope.verify_tensors(&record, arena_len)?);
         let mut cost = Count::default();
-        let proved = scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(signature.noise, &checks, &mut cost));
+        let proved =
+            scope.verify_overlaps(&checks).and_then(|()| scope.verify_ops(signature.noise, &checks, &mut cost));
         // A check that could not be made proves nothing, whatever follows from it.
         if checks.exhausted() {
             return Err(LoadError::TooManyChecks { program });
