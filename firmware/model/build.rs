@@ -27,9 +27,14 @@ fn main() -> Result<(), Failure> {
             return Err("ELBO_MODEL is not set, so ELBO_VALUES must say how long inputs and outputs may be".into());
         }
     };
+    let [ring, window, features] = sizes.map_or([0; 3], |sizes| sizes.monitor);
     let mut source = format!(
         "/// Halfwords of arena.\npub const ARENA: usize = {arena};\n\
-         /// Elements of a program's inputs together, and of its outputs.\npub const VALUES: usize = {values};\n"
+         /// Elements of a program's inputs together, and of its outputs.\npub const VALUES: usize = {values};\n\
+         /// Halfwords of the samples of a window and a hop, for a monitor; 0 for a model without a front end.\n\
+         pub const RING: usize = {ring};\n\
+         /// Halfwords of a window.\npub const WINDOW: usize = {window};\n\
+         /// Features of a window.\npub const FEATURES: usize = {features};\n"
     );
     let script = match (number("ELBO_MODEL_ADDRESS")?, &model) {
         (Some(address), _) => {
@@ -59,6 +64,8 @@ fn main() -> Result<(), Failure> {
 struct Sizes {
     arena: usize,
     values: usize,
+    /// Halfwords of the ring and of a window, and number of features.
+    monitor: [usize; 3],
 }
 
 impl Sizes {
@@ -75,7 +82,14 @@ impl Sizes {
                 |vectors: [Option<VectorInfo>; 2]| vectors.iter().flatten().map(|vector| vector.len).sum::<usize>();
             total(program.inputs).max(total(program.outputs))
         });
-        Ok(Self { arena: model.arena_len(), values: values.max().unwrap_or(0) })
+        let windows = model.windows().map_err(|error| format!("ELBO_MODEL={}: {error}", path.display()))?;
+        let monitor = windows.map_or([0; 3], |windows| {
+            let (channels, window) = (usize::from(windows.channels), usize::from(windows.window));
+            let features = model.program(ProgramKind::ScoreFeatures).and_then(|program| program.inputs[0]);
+            let hop = (windows.hop as usize).min(window);
+            [channels * (window + hop), channels * window, features.map_or(0, |row| row.len)]
+        });
+        Ok(Self { arena: model.arena_len(), values: values.max().unwrap_or(0), monitor })
     }
 }
 

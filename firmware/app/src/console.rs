@@ -341,7 +341,7 @@ impl<B: Board> Console<'_, '_, B> {
 }
 
 /// The start of a text, at most `most` bytes, without splitting a character.
-fn cut(text: &str, most: usize) -> &str {
+pub(crate) fn cut(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or("")
 }

@@ -237,8 +237,8 @@ fn a_damaged_frame_is_answered_and_forgotten() {
 
 #[test]
 fn an_unknown_program_is_told_from_a_damaged_frame() {
-    // Request::Shape of a program with code 13.
-    let mut wire = vec![3, 1, 13, 0];
+    // Request::Shape of a program with code 100.
+    let mut wire = vec![3, 1, 100, 0];
     wire.extend(script(&[Request::Stack]));
     let found = talk(&wire, &blob());
     let Answer::Failure(reason) = &found[0] else { panic!("{found:?}") };

@@ -4,6 +4,7 @@
 //! - [`serve`] answers a host's requests, for tests, benchmarks and demos.
 //! - [`generate`] draws samples as text, forever.
 //! - [`steer`] decodes a latent that follows the tilt of the board.
+//! - [`monitor`] judges the windows of a sensor, and tells the host of alarms and their causes.
 #![cfg_attr(not(any(test, feature = "synthetic")), no_std)]
 #![forbid(unsafe_code)]
 
@@ -16,6 +17,7 @@ mod generate;
 mod keys;
 pub mod lis3dh;
 mod log;
+pub mod monitor;
 mod reason;
 mod show;
 mod steer;

@@ -15,6 +15,8 @@ pub struct TestSerial {
     incoming: VecDeque<u8>,
     outgoing: Vec<u8>,
     silent: bool,
+    /// Whether the port stays open after the script.
+    waiting: bool,
 }
 
 impl ErrorType for TestSerial {
@@ -35,6 +37,9 @@ impl Read for TestSerial {
 
 impl ReadReady for TestSerial {
     fn read_ready(&mut self) -> Result<bool, Infallible> {
+        if self.waiting {
+            return Ok(!self.incoming.is_empty());
+        }
         let ready = !self.incoming.is_empty() || self.silent;
         self.silent = !ready;
         Ok(ready)
@@ -65,11 +70,28 @@ impl TestBoard {
     /// A board that receives `script`.
     pub fn new(script: &[u8]) -> Self {
         Self {
-            serial: TestSerial { incoming: script.iter().copied().collect(), outgoing: Vec::new(), silent: false },
+            serial: TestSerial {
+                incoming: script.iter().copied().collect(),
+                outgoing: Vec::new(),
+                silent: false,
+                waiting: false,
+            },
             ticks: 0,
             accelerometer: Lis3dh::new(EmulatedLis3dh::default(), ADDRESS).unwrap(),
             can_be_fed: true,
         }
+    }
+
+    /// A board that receives nothing, and whose port stays open until [`hang_up`](Self::hang_up).
+    pub fn waiting() -> Self {
+        let mut board = Self::new(&[]);
+        board.serial.waiting = true;
+        board
+    }
+
+    /// Ends the port.
+    pub fn hang_up(&mut self) {
+        self.serial.waiting = false;
     }
 
     /// The bytes that the board has sent.

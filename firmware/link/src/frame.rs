@@ -37,6 +37,8 @@ pub fn write_frame<W: Write, T: Serialize>(stream: &mut W, message: &T) -> Resul
 #[derive(Debug)]
 pub struct FrameReader {
     buffer: [u8; FRAME],
+    /// Bytes of the current frame so far, also those that the buffer does not hold.
+    length: usize,
 }
 
 impl Default for FrameReader {
@@ -49,7 +51,7 @@ impl FrameReader {
     /// An empty reader.
     #[must_use]
     pub const fn new() -> Self {
-        Self { buffer: [0; FRAME] }
+        Self { buffer: [0; FRAME], length: 0 }
     }
 
     /// Waits for the next frame and decodes it. Empty frames are skipped, so a sender may begin with a zero to end
@@ -59,23 +61,37 @@ impl FrameReader {
     /// [`FrameError::Bad`] or [`FrameError::Unknown`] if the frame cannot be decoded. The next call starts after its
     /// end.
     pub fn read<'a, R: Read, T: Deserialize<'a>>(&'a mut self, stream: &mut R) -> Result<T, FrameError<R::Error>> {
-        let mut length = 0;
+        self.length = 0;
         loop {
             let mut byte = [0];
             if stream.read(&mut byte).map_err(FrameError::Stream)? == 0 {
                 return Err(FrameError::Closed);
             }
-            if byte[0] == 0 {
-                if length == 0 {
-                    continue;
-                }
-                break;
+            if self.accept(byte[0]) {
+                return self.decode();
             }
-            if let Some(slot) = self.buffer.get_mut(length) {
-                *slot = byte[0];
-            }
-            length = length.saturating_add(1);
         }
+    }
+
+    /// Takes the next byte, for a caller that cannot wait for a whole frame. Returns true if it ends a frame, which
+    /// [`decode`](Self::decode) then reads.
+    pub fn accept(&mut self, byte: u8) -> bool {
+        if byte == 0 {
+            return self.length > 0;
+        }
+        if let Some(slot) = self.buffer.get_mut(self.length) {
+            *slot = byte;
+        }
+        self.length = self.length.saturating_add(1);
+        false
+    }
+
+    /// Decodes the frame that [`accept`](Self::accept) has completed. The next byte begins another one.
+    ///
+    /// # Errors
+    /// [`FrameError::Bad`] or [`FrameError::Unknown`] if the frame cannot be decoded.
+    pub fn decode<'a, T: Deserialize<'a>, E>(&'a mut self) -> Result<T, FrameError<E>> {
+        let length = core::mem::take(&mut self.length);
         let frame = self.buffer.get_mut(..length).ok_or(FrameError::Bad)?;
         postcard::from_bytes_cobs(frame).map_err(|error| match error {
             // The decoders of enums and of programs report an unknown variant or code with this error.
@@ -152,7 +168,7 @@ mod tests {
     fn an_unknown_message_or_program_is_told_from_a_damaged_frame() {
         // Request::Shape is variant 1. The COBS encoding is written by hand.
         assert_eq!(received(&[3, 1, 1, 0]), Ok(Request::Shape(ProgramKind::Sample)));
-        assert_eq!(received(&[3, 1, 13, 0]), Err(FrameError::Unknown));
+        assert_eq!(received(&[3, 1, 100, 0]), Err(FrameError::Unknown));
         assert_eq!(received(&[2, 100, 0]), Err(FrameError::Unknown));
         assert_eq!(received(&[2, 1, 0]), Err(FrameError::Bad));
     }

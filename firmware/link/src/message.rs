@@ -3,6 +3,8 @@
 use elbo::ProgramKind;
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::{Judgement, MonitorConfig, MonitorStatus, SensorReport, Source};
+
 /// Largest number of bytes of values in one frame: 32 halfwords.
 pub const CHUNK: usize = 64;
 
@@ -70,6 +72,22 @@ pub enum Request<'a> {
     },
     /// Makes the board fail on purpose, so that a test can show that the host notices. No answer.
     Fail(Fault),
+    /// Samples of a recording for the monitor, one value for each channel in turn: whole samples, 32 values at most. There
+    /// is no answer to the samples themselves. Every window that they complete is answered by [`Reply::Judgement`] or
+    /// [`Reply::Sensor`].
+    Samples {
+        /// The number of the first sample, counted from 0 in its recording, modulo 2^32. A number that does not continue
+        /// the one before is a gap, over which no window extends; 0 begins another recording.
+        at: u32,
+        /// Little-endian i16.
+        bytes: &'a [u8],
+    },
+    /// Sets the rule of the monitor, and forgets all windows. Answer: `Done`, or [`Failure::Rule`].
+    Configure(MonitorConfig),
+    /// Forgets all windows, ends an alarm, sets the counts to 0, and takes samples from this source. Answer: `Done`.
+    Reset(Source),
+    /// Asks what the monitor has seen. Answer: [`Reply::Monitor`].
+    Monitor,
 }
 
 /// An answer of the board.
@@ -99,6 +117,15 @@ pub enum Reply<'a> {
     Failure(#[serde(borrow)] Failure<'a>),
     /// Answer to [`Request::Fuzz`].
     Fuzzed(Fuzzed),
+    /// What the monitor says of one window. On a live sensor it comes without a request.
+    Judgement(Judgement),
+    /// A window, or a time without samples, that has no verdict because the sensor does not work. It comes without a
+    /// request, too.
+    Sensor(SensorReport),
+    /// Answer to [`Request::Monitor`].
+    Monitor(MonitorStatus),
+    /// This many samples were lost before the next window. It comes without a request.
+    Lost(u32),
 }
 
 /// The outcomes of cases of mutated blobs.
@@ -202,6 +229,11 @@ pub enum Bench {
         #[serde(with = "program_code")]
         program: ProgramKind,
     },
+    /// The monitor's work on one window: score, p-value and rule. The window is the last one, or empty.
+    Judge {
+        /// Whether the causes of the score are found, too.
+        explain: bool,
+    },
 }
 
 /// Memory in bytes.
@@ -242,6 +274,8 @@ pub enum Failure<'a> {
     SelfTest(&'a str),
     /// The request names something that this firmware does not know, such as a program of a later version.
     Unknown,
+    /// The detector's reason to refuse a rule.
+    Rule(&'a str),
 }
 
 impl core::fmt::Display for Failure<'_> {
@@ -259,6 +293,7 @@ impl core::fmt::Display for Failure<'_> {
             Self::Session(reason) => write!(f, "the session refused: {reason}"),
             Self::Unsupported => f.write_str("this firmware cannot do that"),
             Self::NoRoom => f.write_str("it does not fit the board's memory"),
+            Self::Rule(reason) => write!(f, "the detector refused the rule: {reason}"),
             Self::SelfTest(which) => write!(f, "a kernel differs from its definition: {which}"),
         }
     }
@@ -283,6 +318,9 @@ mod program_code {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::{Cause, Explain, SensorFault};
+    use elbo::Rate;
+    use elbo::detector::{DetectorConfig, DriftConfig, Rule};
 
     fn bytes<T: Serialize>(message: &T) -> Vec<u8> {
         let mut buffer = [0; 128];
@@ -307,6 +345,15 @@ mod tests {
         assert_eq!(bytes(&Request::SelfTest), [9]);
         assert_eq!(bytes(&Request::Fuzz { first: 300, count: 100 }), [10, 0xac, 2, 100]);
         assert_eq!(bytes(&Request::Fail(Fault::Undefined)), [11, 2]);
+        assert_eq!(bytes(&Request::Samples { at: 300, bytes: &[1, 2] }), [12, 0xac, 2, 2, 1, 2]);
+        let rule = Rule::Threshold { alarm: Rate::ONE_IN_100, clear: Rate::ONE_IN_10 };
+        let detector = DetectorConfig { rule, latching: true };
+        let drift = Some(DriftConfig { block: 40, limit: 2 });
+        let config = MonitorConfig { detector, drift, explain: Explain::Always };
+        assert_eq!(bytes(&Request::Configure(config)), [13, 0, 1, 100, 1, 10, 1, 1, 40, 2, 1]);
+        assert_eq!(bytes(&Request::Reset(Source::Link)), [14, 1]);
+        assert_eq!(bytes(&Request::Monitor), [15]);
+        assert_eq!(bytes(&Request::Bench { bench: Bench::Judge { explain: true }, repeat: 2 }), [6, 8, 1, 2]);
     }
 
     #[test]
@@ -325,6 +372,24 @@ mod tests {
         assert_eq!(bytes(&Reply::Failure(Failure::Unknown)), [7, 8]);
         let fuzzed = Fuzzed { ran: 1, too_large: 2, refused: 3, steps: 4, digest: 5, memory: 6 };
         assert_eq!(bytes(&Reply::Fuzzed(fuzzed)), [8, 1, 2, 3, 4, 5, 6]);
+        let causes = [Some(Cause { feature: 300, nats: -1 }), None, None, None];
+        let judgement = Judgement { window: 1, score: -2, p: Some((1, 200)), alarm: true, moved: Some(false), causes };
+        assert_eq!(bytes(&Reply::Judgement(judgement)), [9, 1, 3, 1, 1, 0xc8, 1, 1, 1, 0, 1, 0xac, 2, 1, 0, 0, 0]);
+        let report = SensorReport { window: 1, channel: 2, fault: SensorFault::Saturated };
+        assert_eq!(bytes(&Reply::Sensor(report)), [10, 1, 2, 1]);
+        let status = MonitorStatus {
+            source: Source::Link,
+            detecting: true,
+            alarm: false,
+            windows: 1,
+            alarms: 2,
+            faults: 3,
+            lost: 4,
+            dropped: 5,
+        };
+        assert_eq!(bytes(&Reply::Monitor(status)), [11, 1, 1, 0, 1, 2, 3, 4, 5]);
+        assert_eq!(bytes(&Reply::Lost(7)), [12, 7]);
+        assert_eq!(bytes(&Reply::Failure(Failure::Rule("r"))), [7, 9, 1, b'r']);
     }
 
     #[test]

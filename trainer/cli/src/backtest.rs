@@ -2,7 +2,7 @@
 
 mod json;
 mod order;
-mod text;
+pub(crate) mod text;
 
 use std::path::PathBuf;
 
@@ -98,7 +98,7 @@ pub(crate) fn results(scored: &Scored<'_>, measures: &Measures, seed: u64) -> Re
     let evaluated = |order: &Order| {
         let scores: Vec<f64> = order.rows.iter().map(|at| nats[*at]).collect();
         let anomalous: Vec<bool> = order.rows.iter().map(|at| labels.is_some_and(|labels| labels[*at] == 1)).collect();
-        let alarms = alarm.map(|alarm| alarm.after(order.rows.iter().map(|at| scored.scores[*at])));
+        let alarms = alarm.map(|alarm| order.alarms(scored, &alarm));
         let rows = Labelled { scores: &scores, anomalous: &anomalous, sequences: &order.sequences };
         let bootstrap = Bootstrap { replicates: measures.bootstrap, block: measures.block, seed };
         evaluate(&rows, alarms.as_deref(), measures.vus_window, bootstrap)

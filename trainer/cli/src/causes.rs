@@ -40,12 +40,35 @@ impl<'b> Causes<'b> {
                 return Ok(String::new());
             }
             let explanation = Explanation::of(runner, &quantize(row, &self.info))?;
-            let named = explanation.largest(self.count).into_iter().map(|(feature, nats)| {
-                let name = self.names.get(feature).cloned().unwrap_or_else(|| format!("value {feature}"));
-                format!("{name} {:.1}", nats.to_f64())
-            });
+            let named = explanation
+                .largest(self.count)
+                .into_iter()
+                .map(|(feature, nats)| format!("{} {:.1}", self.name(feature), nats.to_f64()));
             Ok(named.collect::<Vec<_>>().join(", "))
         };
         rows.par_iter().enumerate().map_init(|| Runner::new(&self.model), text).collect()
+    }
+
+    /// The features with the largest mean contributions to the scores of these rows, in nats, the largest first.
+    ///
+    /// # Errors
+    /// The runtime's reason to refuse a row.
+    pub fn means(&self, rows: &[&[f32]]) -> Result<Vec<(String, f64)>> {
+        let contributions = |runner: &mut Runner<'b>, row: &&[f32]| -> Result<Vec<f64>> {
+            let explanation = Explanation::of(runner, &quantize(row, &self.info))?;
+            Ok(explanation.contributions.iter().map(|nats| nats.to_f64()).collect())
+        };
+        let of_rows: Vec<Vec<f64>> =
+            rows.par_iter().map_init(|| Runner::new(&self.model), contributions).collect::<Result<_>>()?;
+        let features = of_rows.first().map_or(0, Vec::len);
+        let mean = |feature: usize| of_rows.iter().map(|row| row[feature]).sum::<f64>() / of_rows.len() as f64;
+        let mut means: Vec<(String, f64)> = (0..features).map(|feature| (self.name(feature), mean(feature))).collect();
+        means.sort_by(|a, b| b.1.total_cmp(&a.1));
+        means.truncate(self.count);
+        Ok(means)
+    }
+
+    fn name(&self, feature: usize) -> String {
+        self.names.get(feature).cloned().unwrap_or_else(|| format!("value {feature}"))
     }
 }

@@ -16,6 +16,8 @@ mod options;
 mod output;
 mod progress;
 mod recipe;
+pub mod replay;
+mod report;
 mod score;
 mod scorer;
 mod train;
@@ -60,10 +62,14 @@ enum Command {
     Score(score::Score),
     /// Measures how a detector does on labelled recordings: false alarms, events found, delays, areas.
     Backtest(backtest::Backtest),
+    /// Writes a backtest as a page for a browser, with a threshold to drag.
+    Report(report::Report),
     /// Builds a firmware with a blob and runs it, in an emulator or through a debug probe.
     Flash(board::Flash),
     /// Runs a blob on an emulated board and on the host, and compares every value.
     Check(board::Check),
+    /// Streams a recording to the monitor on an emulated board, and compares its verdicts with the host's.
+    Replay(replay::Replay),
 }
 
 /// Runs the command line. It ends well if the reader of its output has gone.
@@ -89,8 +95,10 @@ fn command() -> anyhow::Result<()> {
         Command::Sample(args) => blob::sample(&args),
         Command::Score(args) => score::score(&args),
         Command::Backtest(args) => backtest::backtest(&args),
+        Command::Report(args) => report::report(&args),
         Command::Flash(args) => board::flash(&args),
         Command::Check(args) => board::check(&args),
+        Command::Replay(args) => replay::replay(&args),
     }
 }
 

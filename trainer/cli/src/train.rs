@@ -193,9 +193,14 @@ fn choose(args: &Args, progress: &mut Progress) -> anyhow::Result<()> {
             "{:<8}  {:>12.3}  {train:>10}  {validation:>15}  {:>18}  {:>7.0}",
             trial.family,
             trial.nats,
-            trial.bytes,
+            trial.bytes.as_ref().map_or_else(|_| "none".to_owned(), usize::to_string),
             trial.seconds
         )?;
+    }
+    for trial in &trials {
+        if let Err(reason) = &trial.bytes {
+            outln!("{} cannot be compiled and is therefore not chosen: {reason}", trial.family)?;
+        }
     }
     let chosen = &trials[best];
     outln!(
@@ -220,7 +225,7 @@ fn report(outcome: &Outcome, out: &Path) -> anyhow::Result<()> {
     };
     outln!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds)?;
     if outcome.end != End::Interrupted {
-        outln!("{}", calibration(&Run::open(&out)?))?;
+        outln!("{}", calibration(&Run::open(out)?))?;
     }
     let run = out.display();
     match outcome.end {

@@ -46,7 +46,7 @@ pub enum AutoError {
         /// The reason.
         source: Box<TrainError>,
     },
-    /// A candidate cannot be evaluated.
+    /// A run folder cannot be read again.
     #[error("candidate {family}: {source}")]
     Run {
         /// The family.
@@ -54,6 +54,9 @@ pub enum AutoError {
         /// The reason.
         source: Box<RunError>,
     },
+    /// Not one of the candidates can be compiled.
+    #[error("no candidate can be compiled: {0}")]
+    NoneCompiles(String),
     /// The tensor library reports an error.
     #[error("the candidates cannot be compared: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -70,8 +73,8 @@ pub struct Trial {
     pub nats: f64,
     /// Number of train and of validation rows.
     pub rows: [usize; 2],
-    /// Number of bytes of a blob with the program `score` only.
-    pub bytes: usize,
+    /// Number of bytes of a blob with the program `score` only, or why there is none. Such a candidate is not chosen.
+    pub bytes: Result<usize, String>,
     /// Seconds of training.
     pub seconds: f64,
 }
@@ -109,17 +112,32 @@ pub fn choose(
         }
         let run = Run::open(&path).map_err(unusable)?;
         let options = CompileOptions { programs: Some(vec![ProgramKind::Score]), ..CompileOptions::default() };
-        let compiled = run.compile(&options).map_err(unusable)?;
-        let rows = held_out(&compiled.dataset, recipe.train.seed);
-        let of_rows = crate::nn::on_pool(|| elbo_of_rows(&*compiled.model, &rows, DRAWS, recipe.train.seed))?.1;
+        let bytes = match run.compile(&options) {
+            Ok(compiled) => Ok(compiled.compilation.compiled.blob.bytes().len()),
+            Err(RunError::Compile(error)) => Err(error.to_string()),
+            Err(error) => return Err(unusable(error)),
+        };
+        let (dataset, model) = (run.dataset().map_err(unusable)?, run.model().map_err(unusable)?);
+        let rows = held_out(&dataset, recipe.train.seed);
+        let of_rows = crate::nn::on_pool(|| elbo_of_rows(&*model, &rows, DRAWS, recipe.train.seed))?.1;
         let nats = trimmed_mean(of_rows.iter().map(|bound| -bound).collect());
-        let (dataset, bytes) = (&compiled.dataset, compiled.compilation.compiled.blob.bytes().len());
         let rows = [dataset.train.n, dataset.validation.n];
         trials.push(Trial { family, run: path, nats, rows, bytes, seconds: outcome.seconds });
     }
-    let better = |best: usize, at: usize| if trials[at].nats < trials[best].nats { at } else { best };
-    let best = (1..trials.len()).fold(0, better);
-    Ok(Verdict::Chosen(trials, best))
+    match likeliest(&trials) {
+        Some(best) => Ok(Verdict::Chosen(trials, best)),
+        None => {
+            let reasons =
+                trials.iter().filter_map(|trial| Some(format!("{}: {}", trial.family, trial.bytes.as_ref().err()?)));
+            Err(AutoError::NoneCompiles(reasons.collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+/// The index of the candidate with the least `-log p` among those that can be compiled.
+fn likeliest(trials: &[Trial]) -> Option<usize> {
+    let able = (0..trials.len()).filter(|at| trials[*at].bytes.is_ok());
+    able.min_by(|a, b| trials[*a].nats.total_cmp(&trials[*b].nats))
 }
 
 /// Checks what can be known of a candidate before any is trained.
@@ -212,9 +230,20 @@ mod tests {
         // Twenty steps are too few for the others.
         assert_eq!((trials.len(), trials[best].family), (3, "mixture"));
         for trial in &trials {
-            assert!(trial.nats.is_finite() && trial.nats >= trials[best].nats && trial.bytes > 100, "{trial:?}");
+            assert!(
+                trial.nats.is_finite()
+                    && trial.nats >= trials[best].nats
+                    && trial.bytes.as_ref().is_ok_and(|bytes| *bytes > 100),
+                "{trial:?}"
+            );
             assert_eq!((trial.rows, Run::open(&trial.run).unwrap().recipe.family.name()), ([324, 36], trial.family));
         }
+        let mut refused = trials.clone();
+        refused[best].bytes = Err("too wide".to_owned());
+        let second = likeliest(&refused).unwrap();
+        assert!(second != best && (0..3).all(|at| at == best || trials[at].nats >= trials[second].nats));
+        refused.iter_mut().for_each(|trial| trial.bytes = Err("too wide".to_owned()));
+        assert_eq!(likeliest(&refused), None);
         let mut without = candidates.clone();
         without.iter_mut().for_each(|(_, recipe)| recipe.data.validation_fraction = 0.0);
         let error = choose(&without, &dir.path().join("none"), &mut ()).unwrap_err().to_string();

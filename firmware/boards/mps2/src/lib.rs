@@ -10,5 +10,5 @@ mod uart;
 #[cfg(feature = "log")]
 use defmt_semihosting as _;
 
-pub use application::{generate, serve, steer};
+pub use application::{generate, monitor, serve, steer};
 pub use layout::{An386, An500, An505, Layout};

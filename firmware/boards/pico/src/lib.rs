@@ -6,9 +6,10 @@ mod board;
 
 use board::Pico;
 use defmt_rtt as _;
-use elbo::Arena;
+use elbo::{Arena, Nats};
 use elbo_app::Memory;
-use elbo_model::{ARENA, VALUES, blob};
+use elbo_app::monitor::{Accelerometer, Devices, NoPin, NoWatchdog, WatchMemory};
+use elbo_model::{ARENA, FEATURES, RING, VALUES, WINDOW, blob};
 use panic_probe as _;
 use static_cell::ConstStaticCell;
 
@@ -25,12 +26,27 @@ static INPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES])
 static OUTPUT: ConstStaticCell<[i16; VALUES]> = ConstStaticCell::new([0; VALUES]);
 static SCRATCH_MEMORY: ConstStaticCell<[u32; SCRATCH]> = ConstStaticCell::new([0; SCRATCH]);
 
+static ROWS: ConstStaticCell<[i16; 2 * FEATURES]> = ConstStaticCell::new([0; 2 * FEATURES]);
+static NATS: ConstStaticCell<[Nats; FEATURES]> = ConstStaticCell::new([Nats::from_bits(0); FEATURES]);
+static RING_MEMORY: ConstStaticCell<[i16; RING]> = ConstStaticCell::new([0; RING]);
+static WINDOW_MEMORY: ConstStaticCell<[i16; WINDOW]> = ConstStaticCell::new([0; WINDOW]);
+
 fn memory() -> Memory<'static> {
     Memory {
         arena: ARENA_MEMORY.take().as_mut_slice(),
         input: INPUT.take(),
         output: OUTPUT.take(),
         scratch: SCRATCH_MEMORY.take(),
+    }
+}
+
+fn watch_memory() -> WatchMemory<'static> {
+    WatchMemory {
+        arena: ARENA_MEMORY.take().as_mut_slice(),
+        ring: RING_MEMORY.take(),
+        window: WINDOW_MEMORY.take(),
+        rows: ROWS.take(),
+        nats: NATS.take(),
     }
 }
 
@@ -51,6 +67,13 @@ pub fn generate() -> ! {
 /// Draws the decoded latent for the current tilt as text.
 pub fn steer() -> ! {
     let ended = elbo_app::steer(&mut Pico::start(), blob(), memory());
+    restart(ended.is_err())
+}
+
+/// Judges the windows of the accelerometer.
+pub fn monitor() -> ! {
+    let mut devices = Devices { live: Accelerometer::default(), alarm: NoPin, watchdog: NoWatchdog };
+    let ended = elbo_app::monitor::monitor(&mut Pico::start(), blob(), watch_memory(), &mut devices);
     restart(ended.is_err())
 }
 

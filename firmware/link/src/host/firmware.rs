@@ -21,6 +21,8 @@ pub enum Application {
     Generate,
     /// Decodes the latent that belongs to the tilt of the board, and prints it.
     Steer,
+    /// Judges the windows of a sensor, or of a recording that a host sends.
+    Monitor,
 }
 
 impl Application {
@@ -31,6 +33,7 @@ impl Application {
             Self::Serve => "serve",
             Self::Generate => "generate",
             Self::Steer => "steer",
+            Self::Monitor => "monitor",
         }
     }
 }

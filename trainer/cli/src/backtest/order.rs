@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::scorer::Scored;
+use crate::scorer::{Alarm, Scored};
 
 /// Rows in the order of groups and of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,16 @@ impl Order {
         order
     }
 
+    /// Whether each of the rows alarms. Each group has a detector of its own, which has seen nothing before its first row.
+    pub(crate) fn alarms(&self, scored: &Scored<'_>, alarm: &Alarm<'_>) -> Vec<bool> {
+        let all = [(String::new(), 0..self.rows.len())];
+        let groups = if self.groups.is_empty() { &all } else { self.groups.as_slice() };
+        let of_group = |(_, rows): &(String, Range<usize>)| {
+            alarm.after(self.rows[rows.clone()].iter().map(|at| scored.scores[*at]))
+        };
+        groups.iter().flat_map(of_group).collect()
+    }
+
     /// A stretch of the rows, which no sequence crosses.
     pub(crate) fn part(&self, rows: &Range<usize>) -> Self {
         let inside = self.sequences.iter().filter(|sequence| rows.contains(&sequence.start));
@@ -87,7 +97,7 @@ mod tests {
         assert_eq!(order.sequences, [0..3, 3..5]);
         assert_eq!(order.groups, [("a".to_owned(), 0..3), ("b".to_owned(), 3..5)]);
         let part = order.part(&order.groups[1].1);
-        assert_eq!((part.rows, part.sequences), (vec![1, 4], vec![0..2]));
+        assert_eq!((part.rows, part.sequences), (vec![1, 4], Vec::from_iter(Some(0..2))));
     }
 
     #[test]

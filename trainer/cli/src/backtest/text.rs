@@ -24,20 +24,43 @@ pub(super) fn text(scored: &Scored<'_>, results: &Results, measures: &Measures, 
     blocks.join("\n\n")
 }
 
-fn block(
+fn block(scored: &Scored<'_>, part: &(String, Evaluation, Order), measures: &Measures, id: Option<&str>) -> String {
+    let mut text = format!("{}: {}", part.0, counts(&part.1));
+    if measures.bootstrap > 0 {
+        let _ = write!(text, " [95 % intervals, blocks of {} rows]", part.1.block);
+    }
+    for (name, value) in lines(scored, part, measures, id) {
+        let _ = write!(text, "\n  {name:<24} {value}");
+    }
+    text
+}
+
+/// How many rows and events there are.
+pub(crate) fn counts(found: &Evaluation) -> String {
+    let events = found.events.len();
+    format!(
+        "{} row{}, {} anomalous in {events} event{}",
+        found.rows,
+        plural(found.rows),
+        found.anomalous,
+        plural(events)
+    )
+}
+
+/// The end of a noun of which there are so many.
+pub(crate) fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// The name and the value of each measure.
+pub(crate) fn lines(
     scored: &Scored<'_>,
-    (name, found, order): &(String, Evaluation, Order),
+    (_, found, order): &(String, Evaluation, Order),
     measures: &Measures,
     id: Option<&str>,
-) -> String {
-    let mut text =
-        format!("{name}: {} rows, {} anomalous in {} events", found.rows, found.anomalous, found.events.len());
-    if measures.bootstrap > 0 {
-        let _ = write!(text, " [95 % intervals, blocks of {} rows]", found.block);
-    }
-    let mut line = |name: &str, value: String| {
-        let _ = write!(text, "\n  {name:<24} {value}");
-    };
+) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let mut line = |name, value| lines.push((name, value));
     let seconds = scored.period.map(|period| period.seconds());
     let nominal = scored.judged.alarm_or_default().map(|alarm| percent(alarm.rate)).unwrap_or_default();
     for (metric, estimate) in &found.metrics {
@@ -94,7 +117,7 @@ fn block(
             found.first_alarm.map_or_else(|| "none".to_owned(), |at| first(scored, order.rows[at], id)),
         );
     }
-    text
+    lines
 }
 
 /// The row of an alarm, and its name if it has one.

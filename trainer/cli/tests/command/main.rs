@@ -14,6 +14,7 @@ mod lean;
 mod mixtures;
 mod recipes;
 mod recordings;
+mod reports;
 mod scores;
 mod tables;
 

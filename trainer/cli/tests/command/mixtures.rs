@@ -79,3 +79,24 @@ fn a_training_repeats_itself_and_what_cannot_be_is_refused() {
     let weights = |name: &str| std::fs::read(dir.path().join(name).join("model.safetensors")).unwrap();
     assert_eq!(weights("whole"), weights("again"));
 }
+
+#[test]
+fn auto_trains_every_candidate_and_says_why_one_is_chosen() {
+    let dir = tempfile::tempdir().unwrap();
+    let [csv, out] = ["few.csv", "auto"].map(|name| dir.path().join(name));
+    table(&csv, 120, |i| vec![(i * i % 23) as f64, (i * 7 % 11) as f64 + 0.01 * i as f64, (i % 50) as f64]);
+    let train = ["train", "--family", "auto", "--data", text(&csv)];
+    let said = succeeds(&[&train[..], &["--steps", "30", "--out", text(&out)]].concat());
+    for part in ["family    nats per row", "mixture", "flow", "vae", "chosen: ", "validation rows", "elbo eval"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    for family in ["mixture", "flow", "vae"] {
+        assert!(out.join(family).join("recipe.toml").is_file(), "{family}");
+    }
+    fails(&[&train[..], &["--out", text(&out)]].concat(), &["not empty"]);
+    let none = dir.path().join("none");
+    let refused = |more: &[&str], parts: &[&str]| fails(&[&train[..], &["--out", text(&none)], more].concat(), parts);
+    refused(&["--validation-fraction", "0"], &["data.validation_fraction", "validation rows"]);
+    refused(&["--components", "3"], &["--components belongs to --family mixture"]);
+    assert!(!none.exists());
+}

@@ -114,6 +114,7 @@ fn halves(start: f64, end: f64, steps: f64) -> impl Iterator<Item = f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one sequence")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -37,12 +37,13 @@ pub fn block_len(rows: usize, longest_event: usize) -> usize {
     longest_event.min(rows / 50).max(root).max(1)
 }
 
-/// The middle 95 % of the values; `None` for fewer than 40, of which a fortieth part says nothing.
+/// The middle 95 % of the values. `None` for fewer than 40, of which a fortieth part says nothing, and where both ends are
+/// the same: rows without a single false alarm, drawn again and again, do not say how rare one is.
 #[must_use]
 pub fn interval(mut values: Vec<f64>) -> Option<[f64; 2]> {
     values.sort_unstable_by(f64::total_cmp);
     let bounds = || Some([quantile(&values, 0.025)?, quantile(&values, 0.975)?]);
-    bounds().filter(|_| values.len() >= 40)
+    bounds().filter(|[low, high]| values.len() >= 40 && low < high)
 }
 
 #[cfg(test)]
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn an_interval_is_the_middle_of_many_values() {
         assert_eq!(interval((0..1000).map(f64::from).collect()), Some([25.0, 975.0]));
-        assert_eq!(interval(vec![1.0; 39]), None);
+        assert_eq!([interval((0..39).map(f64::from).collect()), interval(vec![1.0; 1000])], [None, None]);
     }
 
     /// The share of ones of independent rows has the standard deviation sqrt(p (1 - p) / n).

@@ -3,18 +3,20 @@
 //!
 //! Labels of events are seldom exact to the row, and a detector often sees an event a little early or late. So for a
 //! buffer of `l` rows, the label of a row at a distance `d <= l / 2` from an event is `sqrt(1 - d / l)` instead of 0. Where
-//! two buffers overlap, the labels add up to at most 1. With `y` the labels of 0 and 1, and `y_l` those with the buffer, an
-//! alarm from a threshold on has
+//! two buffers overlap, the labels add up to at most 1, and their events count as one. An alarm from a threshold on, with
+//! `hits` the sum of the labels of the alarming rows and `beside` the part of it that lies outside of the events, has
 //!
 //! ```text
-//! precision = sum of y_l over alarms / number of alarms
-//! recall    = min(1, sum of y_l over alarms / (sum of (y + y_l) / 2)) * share of events with an alarm in event or buffer
+//! precision = hits / number of alarming rows
+//! recall    = min(1, hits / (rows of events + beside / 2)) * share of events with an alarm in event or buffer
 //! ```
 //!
 //! The area under precision and recall is the sum over the distinct scores, as for
-//! [`average_precision`](super::average_precision), and VUS-PR the mean of the areas for `l = 0, 1, ..., window`. Events whose
-//! buffers touch count as one. With a window of 0 and one event it is the average precision; with several events it is
-//! smaller as long as an event is not found.
+//! [`average_precision`](super::average_precision), and VUS-PR the mean of the areas for `l = 0, 1, ..., window`. The divisor
+//! of the recall is that of the authors' program (`RangeAUC_volume_opt` of their package `vus`), with which benchmarks are
+//! computed: scores that are highest exactly in the events have the value 1. That program takes 250 thresholds, and this one
+//! all. With a window of 0 and one event, VUS-PR is the average precision; with several events it is smaller as long as
+//! an event is not found.
 
 use std::ops::Range;
 
@@ -27,10 +29,11 @@ struct Near {
     row: usize,
     /// Its group of equal scores.
     tie: usize,
-    /// The last event that starts at or before the row, and the rows since its end: 0 within the event.
-    before: Option<(usize, usize)>,
-    /// The next event, and the rows up to its start.
-    after: Option<(usize, usize)>,
+    /// The nearest event, and the rows to it: 0 within the event.
+    event: usize,
+    distance: usize,
+    /// The rows to the second nearest event. Two buffers add up to at least 2 sqrt(1/2), which is limited to 1.
+    second: usize,
 }
 
 /// Labelled rows from which VUS-PR is computed for any weights.
@@ -58,19 +61,26 @@ impl Volume {
             return None;
         }
         let n = rows.scores.len();
-        let (mut before, mut after) = (vec![None; n], vec![None; n]);
+        let mut nearest = vec![None; n];
         let mut joined = vec![false; events.len()];
         for sequence in rows.sequences {
-            let inside: Vec<usize> = (0..events.len()).filter(|at| sequence.contains(&events[*at].start)).collect();
-            for (place, event) in inside.iter().enumerate() {
-                joined[*event] = place > 0;
-                let Range { start, end } = events[*event];
-                let next = inside.get(place + 1).map_or(sequence.end, |next| events[*next].start);
-                let last = if place == 0 { sequence.start } else { events[inside[place - 1]].end };
-                (start..next.min(end + window / 2))
-                    .for_each(|at| before[at] = Some((*event, (at + 1).saturating_sub(end))));
-                (last.max(start.saturating_sub(window / 2))..start)
-                    .for_each(|at| after[at] = Some((*event, start - at)));
+            let until = |row: usize| events.partition_point(|event| event.start < row);
+            let inside = until(sequence.start)..until(sequence.end);
+            inside.clone().skip(1).for_each(|event| joined[event] = true);
+            let mut next = inside.start;
+            for at in sequence.clone() {
+                next += usize::from(next < inside.end && events[next].end <= at);
+                // Two events on either side are enough for the two nearest.
+                let around = next.saturating_sub(2).max(inside.start)..inside.end.min(next + 2);
+                let distance = |event: usize| match &events[event] {
+                    event if at < event.start => event.start - at,
+                    event => (at + 1).saturating_sub(event.end),
+                };
+                let mut reached: Vec<(usize, usize)> = around.map(|event| (distance(event), event)).collect();
+                reached.retain(|(distance, _)| *distance <= window / 2);
+                reached.sort_unstable();
+                let second = reached.get(1).map_or(usize::MAX, |(distance, _)| *distance);
+                nearest[at] = reached.first().map(|(distance, event)| (*event, *distance, second));
             }
         }
         let mut tie = vec![0; n];
@@ -79,9 +89,8 @@ impl Volume {
         for tied in ranked.ties() {
             for row in tied.iter().copied() {
                 tie[row] = ties;
-                if before[row].is_some() || after[row].is_some() {
-                    near.push(Near { row, tie: ties, before: before[row], after: after[row] });
-                }
+                let found = nearest[row];
+                near.extend(found.map(|(event, distance, second)| Near { row, tie: ties, event, distance, second }));
             }
             ties += 1;
         }
@@ -113,42 +122,37 @@ impl Volume {
         // The number of the joined event to which each event belongs.
         let mut joined = Vec::with_capacity(self.events.len());
         for (at, event) in self.events.iter().enumerate() {
-            let touches = self.joined[at] && event.start - self.events[at - 1].end <= 2 * (buffer / 2);
+            let touches = self.joined[at] && event.start - self.events[at - 1].end < 2 * (buffer / 2);
             joined.push(joined.last().map_or(0, |last| if touches { *last } else { last + 1 }));
         }
-        let label = |near: &Near| {
-            let part =
-                |side: Option<(usize, usize)>| side.and_then(|(event, distance)| Some((event, *labels.get(distance)?)));
-            let (before, after) = (part(near.before), part(near.after));
-            let value = before.map_or(0.0, |side| side.1) + after.map_or(0.0, |side| side.1);
-            before
-                .or(after)
-                .map(|(event, _)| (joined[event], value.min(1.0), near.before.is_some_and(|side| side.1 == 0)))
-        };
+        let reach = buffer / 2;
+        let label = |near: &Near| if near.second <= reach { 1.0 } else { labels[near.distance] };
         let rows = || {
-            self.near.iter().filter(|near| weights[near.row] > 0).filter_map(|near| {
-                label(near).map(|(event, value, inside)| (near.tie, f64::from(weights[near.row]), event, value, inside))
+            let seen = self.near.iter().filter(|near| weights[near.row] > 0 && near.distance <= reach);
+            seen.map(|near| {
+                (near.tie, f64::from(weights[near.row]), joined[near.event], label(near), near.distance == 0)
             })
         };
         let mut present = vec![false; self.events.len()];
-        let mut positive = 0.0;
-        for (_, weight, event, value, inside) in rows() {
+        let mut in_events = 0.0;
+        for (_, weight, event, _, inside) in rows() {
             present[event] = true;
-            positive += weight * 0.5 * (value + f64::from(u8::from(inside)));
+            in_events += weight * f64::from(u8::from(inside));
         }
         let events = present.iter().filter(|present| **present).count();
-        if events == 0 {
+        if in_events == 0.0 {
             return None;
         }
-        let (mut found, mut hits, mut recall, mut area) = (0usize, 0.0, 0.0, 0.0);
+        let (mut found, mut hits, mut beside, mut recall, mut area) = (0usize, 0.0, 0.0, 0.0, 0.0);
         let mut rows = rows().peekable();
-        while let Some((tie, weight, event, value, _)) = rows.next() {
+        while let Some((tie, weight, event, value, inside)) = rows.next() {
             hits += weight * value;
+            beside += if inside { 0.0 } else { weight * value };
             found += usize::from(std::mem::take(&mut present[event]));
             if rows.peek().is_some_and(|next| next.0 == tie) {
                 continue;
             }
-            let now = f64::min(1.0, hits / positive) * found as f64 / events as f64;
+            let now = f64::min(1.0, hits / (in_events + 0.5 * beside)) * found as f64 / events as f64;
             area += (now - recall) * hits / alarms[tie] as f64;
             recall = now;
         }
@@ -163,6 +167,7 @@ pub fn vus_pr(rows: &Labelled<'_>, window: usize) -> Option<f64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one sequence")]
 mod tests {
     use super::*;
     use crate::metrics::average_precision;
@@ -178,11 +183,10 @@ mod tests {
         let scores = [0.0, 3.0, 2.0, 1.0, 0.0];
         // Without a buffer the event is the second alarm.
         assert_eq!(of(&scores, "00100", 0), 0.5);
-        // With l = 2, the neighbours have labels of sqrt(1/2), so that P = (1 + 1 + 2 sqrt(1/2)) / 2. The first alarm has
-        // precision sqrt(1/2) and recall sqrt(1/2) / P; with the second alarm the recall is 1.
+        // With l = 2, the neighbours have labels of sqrt(1/2). The first alarm lies beside the event and has precision
+        // sqrt(1/2) and recall sqrt(1/2) / (1 + sqrt(1/2) / 2); with the second alarm the recall is 1.
         let side = 0.5f64.sqrt();
-        let positive = 1.0 + side;
-        let first = side / positive;
+        let first = side / (1.0 + 0.5 * side);
         let two = first * side + (1.0 - first) * (1.0 + side) / 2.0;
         // A buffer of 1 row has no side, because d <= 1/2 only for d = 0.
         assert!((of(&scores, "00100", 2) - (0.5 + 0.5 + two) / 3.0).abs() < 1e-12);
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn events_whose_buffers_touch_are_one() {
+    fn events_whose_buffers_overlap_are_one() {
         // With l = 2 the row between them has label 1, and one alarm finds the only event.
         let scores = [3.0, 2.0, 1.0];
         let rows = Labelled { scores: &scores, anomalous: &[true, false, true], sequences: &[0..3] };

@@ -3,8 +3,8 @@
 //!
 //! The score is the exact `-log p(x)`. For a single Gaussian it is half the squared Mahalanobis distance plus a
 //! constant. There are no gradient steps. Instead, a step of the training loop is one start of expectation
-//! maximisation. Before the first start, cross-validation chooses the number of components and the shrinkage
-//! ([`order`]), unless the recipe states them.
+//! maximisation. Before the first start, cross-validation chooses the number of components
+//! ([`order`]), unless the recipe states it.
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use elbo_compiler::stimulus::InputRange;
@@ -29,7 +29,6 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use em::EmOptions;
 use gaussians::{Mixture, Scale};
 pub use recipe::{Entry, MixtureRecipe};
 
@@ -117,18 +116,15 @@ impl GaussianMixture {
         set(self.range, &[range.into()], &[1])
     }
 
-    /// The number of components and the shrinkage that the recipe states, or that cross-validation on the rows chooses.
-    fn chosen(&self, rows: &Split, seed: u64) -> std::result::Result<(usize, f64), em::EmError> {
-        let (stated, em) = (&self.recipe, self.recipe.em(seed));
-        if let (Some(components), Some(shrinkage)) = (stated.components, stated.shrinkage) {
-            return Ok((components, shrinkage));
-        }
-        let orders = stated.components.map_or_else(|| order::orders(rows.n, self.input, self.most), |k| vec![k]);
-        let shrinkages = stated.shrinkage.map_or_else(|| order::SHRINKAGES.to_vec(), |shrinkage| vec![shrinkage]);
-        let candidates = order::candidates(&rows.x, self.input, &orders, &shrinkages, &em)?;
-        let best = order::best(&candidates);
-        // Without a candidate there are too few rows to leave some out.
-        Ok(best.map_or((orders[0], em.shrinkage), |best| (best.components, best.shrinkage)))
+    /// The number of components that the recipe states, or that cross-validation on the rows chooses.
+    fn components(&self, rows: &Split, seed: u64) -> std::result::Result<usize, em::EmError> {
+        let Some(components) = self.recipe.components else {
+            let orders = order::orders(rows.n, self.input, self.most);
+            let candidates = order::candidates(&rows.x, self.input, &orders, &self.recipe.em(seed))?;
+            // Without a candidate there are too few rows to leave some out.
+            return Ok(order::best(&candidates).map_or(1, |best| best.components));
+        };
+        Ok(components)
     }
 
     fn range(&self) -> f32 {
@@ -191,13 +187,13 @@ impl Fit for GaussianMixture {
     /// A pass is one start of expectation maximisation. The most likely mixture so far is kept.
     fn fit(&self, rows: &Split, settings: &TrainRecipe, done: u64, watch: &mut Watch<'_>) -> Result<()> {
         let seed = seed_of_start(settings.seed, 0);
-        let (components, shrinkage) = self.chosen(rows, seed).map_err(|error| Error::Msg(error.to_string()))?;
+        let components = self.components(rows, seed).map_err(|error| Error::Msg(error.to_string()))?;
         let mut least = f64::INFINITY;
         if done > 0 {
             least = -self.mixture()?.mean_log_likelihood(&rows.x);
         }
         for start in done..settings.steps {
-            let options = EmOptions { shrinkage, ..self.recipe.em(seed_of_start(settings.seed, start)) };
+            let options = self.recipe.em(seed_of_start(settings.seed, start));
             let fit = em::fit(&rows.x, self.input, components, &[], &options);
             let fit = fit.map_err(|error| Error::Msg(error.to_string()))?;
             if -fit.train < least {

@@ -137,7 +137,7 @@ pub(super) fn read(
         }
         let together = seconds.is_some() || interleaved(&rows);
         let apart = |at: usize| match &seconds {
-            Some(seconds) => seconds[at] - seconds[at - 1] > longest,
+            Some(seconds) => !(0.0..=longest).contains(&(seconds[at] - seconds[at - 1])),
             None => !together && rows[at] != rows[at - 1] + 1,
         };
         let values = if rows.len() == n { values.clone() } else { of_rows(&values, dim, &rows) };

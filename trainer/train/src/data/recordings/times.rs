@@ -154,12 +154,19 @@ fn seconds(texts: &[String], unit: Option<f64>) -> Result<(Vec<f64>, bool), usiz
     Ok((values, unit.is_none()))
 }
 
-/// The steps of times in order; or the place of the first that lies before the one above it.
+/// Of so many times one may lie before the one above it: a clock that was set back.
+const SET_BACK: usize = 1000;
+
+/// The steps of times in order. A clock may be set back now and then, which is a gap. If that happens more often, the result
+/// is the place of the first time that lies before the one above it.
 pub(super) fn steps(seconds: &[f64]) -> Result<Steps, usize> {
-    if let Some(at) = seconds.windows(2).position(|pair| pair[1] < pair[0]) {
-        return Err(at + 1);
+    let mut back = (1..seconds.len()).filter(|at| seconds[*at] < seconds[at - 1]);
+    if let Some(first) = back.next()
+        && (1 + back.count()) * SET_BACK > seconds.len()
+    {
+        return Err(first);
     }
-    let steps = || seconds.windows(2).map(|pair| pair[1] - pair[0]);
+    let steps = || seconds.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step >= 0.0);
     let mut sorted: Vec<f64> = steps().collect();
     sorted.sort_by(f64::total_cmp);
     let none = Steps { rate: None, longest: f64::INFINITY };
@@ -230,6 +237,9 @@ mod tests {
         let found = steps(&equal).unwrap();
         assert!((found.rate.unwrap() - 11.0).abs() < 0.1 && found.longest == 1.5, "{found:?}");
         assert_eq!(steps(&[1.0, 2.0, 1.5]), Err(2));
+        let set_back: Vec<f64> = (0..2000).map(|at| f64::from(if at < 900 { at } else { at - 60 })).collect();
+        let found = steps(&set_back).unwrap();
+        assert_eq!((found.rate, found.longest), (Some(1.0), 1.5));
         assert_eq!(steps(&[1.0]).unwrap().rate, None);
         assert_eq!(steps(&[1.0, 1.0]).unwrap().rate, None);
     }

@@ -1,4 +1,4 @@
-//! The number of components and the shrinkage, chosen by cross-validation on the train rows, without labels.
+//! The number of components, chosen by cross-validation on the train rows, without labels.
 
 use rand_core::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -21,23 +21,18 @@ const MOST_ROWS: usize = 5000;
 const ROWS_OF_COMPONENT: usize = 4;
 /// The largest number of weights of the layer that whitens a row for all components: 128 KiB with 16 bits.
 const MOST_WEIGHTS: usize = 65_536;
-/// The shrinkages that are tried if the recipe does not state one, in rows per column.
-pub const SHRINKAGES: [f64; 2] = [0.5, 2.0];
-
-/// A number of components and a shrinkage, with the evidence for them.
+/// A number of components, with the evidence for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// Number of components.
     pub components: usize,
-    /// The shrinkage in rows per column, [`EmOptions::shrinkage`].
-    pub shrinkage: f64,
     /// The mean of `-ln p` in nats over the rows that the fit had not seen.
     pub nll: f64,
 }
 
-/// Fits mixtures with each number of `components` and each of `shrinkages` to parts of `rows`, `[n, d]`, and judges each
-/// by the rows that it has not seen. A row that occurs several times is in one part only. A number of components for
-/// which there are not enough rows is left out. A single component is not shrunk and tried once.
+/// Fits mixtures with each number of `components` to parts of `rows`, `[n, d]`, and judges each by the rows that it has
+/// not seen. A row that occurs several times is in one part only. A number of components for which there are not enough
+/// rows is left out.
 ///
 /// # Errors
 /// The errors of [`fit`](super::em::fit).
@@ -45,7 +40,6 @@ pub fn candidates(
     rows: &[f32],
     d: usize,
     components: &[usize],
-    shrinkages: &[f64],
     options: &EmOptions,
 ) -> Result<Vec<Candidate>, EmError> {
     // A column may be constant in a part, but not in all rows.
@@ -57,22 +51,17 @@ pub fn candidates(
     };
     let trains: Vec<Vec<f32>> = (0..parts.len()).map(others).collect();
     let fewest = trains.iter().map(|train| train.len() / d).min().unwrap_or(0);
-    let of = |k: usize| shrinkages.iter().take(if k == 1 { 1 } else { shrinkages.len() }).map(move |s| (k, *s));
-    let all: Vec<(usize, f64)> = components.iter().filter(|k| **k <= fewest).flat_map(|k| of(*k)).collect();
+    let all: Vec<usize> = components.iter().copied().filter(|k| *k <= fewest).collect();
     let (iterations, tolerance) = (options.iterations.min(STEPS), options.tolerance.max(TOLERANCE));
-    let jobs: Vec<(usize, f64, usize)> =
-        all.iter().flat_map(|(k, s)| (0..parts.len()).map(move |part| (*k, *s, part))).collect();
-    let judge = |(components, shrinkage, part): (usize, f64, usize)| -> Result<f64, EmError> {
-        let options = EmOptions { starts: STARTS, shrinkage, iterations, tolerance, ..*options };
+    let jobs: Vec<(usize, usize)> = all.iter().flat_map(|k| (0..parts.len()).map(move |part| (*k, part))).collect();
+    let judge = |(components, part): (usize, usize)| -> Result<f64, EmError> {
+        let options = EmOptions { starts: STARTS, iterations, tolerance, ..*options };
         let mixture = fit_above(&floors, &trains[part], d, components, &[], &options)?.mixture;
         Ok(parts[part].chunks_exact(d).map(|x| mixture.nll(x)).sum::<f64>())
     };
     let sums: Vec<f64> = jobs.into_par_iter().map(judge).collect::<Result<_, _>>()?;
-    let candidate = |((components, shrinkage), sums): ((usize, f64), &[f64])| Candidate {
-        components,
-        shrinkage,
-        nll: sums.iter().sum::<f64>() / n as f64,
-    };
+    let candidate =
+        |(components, sums): (usize, &[f64])| Candidate { components, nll: sums.iter().sum::<f64>() / n as f64 };
     Ok(all.into_iter().zip(sums.chunks_exact(parts.len())).map(candidate).collect())
 }
 
@@ -129,7 +118,7 @@ mod tests {
 
     fn tried(rows: &[f32], d: usize) -> Vec<Candidate> {
         let orders = orders(rows.len() / d, d, 16);
-        candidates(rows, d, &orders, &[0.5], &EmOptions::default()).unwrap()
+        candidates(rows, d, &orders, &EmOptions::default()).unwrap()
     }
 
     #[test]
@@ -152,9 +141,11 @@ mod tests {
         let diagonal: Vec<f64> = (0..144).map(|at| f64::from(u8::from(at / 12 == at % 12))).collect();
         let means: Vec<f64> = [-4.0, 4.0].into_iter().flat_map(|mean| [mean; 12]).collect();
         let rows = draws(&Mixture::new(vec![0.5, 0.5], means, &diagonal.repeat(2)).unwrap(), 40);
-        let options = EmOptions { target: Target::Within, ..EmOptions::default() };
-        let all = candidates(&rows, 12, &[2], &[0.01, 8.0], &options).unwrap();
-        assert_eq!((all.len(), best(&all).unwrap().shrinkage), (2, 8.0), "{all:?}");
+        let nll = |shrinkage: f64| {
+            let options = EmOptions { target: Target::Within, shrinkage, ..EmOptions::default() };
+            candidates(&rows, 12, &[2], &options).unwrap()[0].nll
+        };
+        assert!(nll(2.0) < nll(0.01) - 0.5, "{} {}", nll(2.0), nll(0.01));
     }
 
     #[test]

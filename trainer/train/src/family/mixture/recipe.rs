@@ -4,9 +4,9 @@ use elbo_compiler::quantize::WeightBits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GaussianMixture;
 use super::em::{EmOptions, MOST_SCALES};
 use super::prior::Target;
-use super::{GaussianMixture, order};
 use crate::family::{Flag, Register, Score};
 use crate::model::Model;
 use crate::settings::{DataShape, ExportRecipe, MOST, RecipeError, Shared, TrainRecipe};
@@ -36,9 +36,8 @@ pub struct MixtureRecipe {
     /// values. Without it, a column with few distinct values has no density.
     pub rounding: bool,
     /// Weight of the target in the covariance of a component, in rows per column. For example, 0.5 with 20 columns is
-    /// ten rows. By default cross-validation chooses between 0.5 and 2. A single component is not shrunk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shrinkage: Option<f64>,
+    /// ten rows. A single component is not shrunk.
+    pub shrinkage: f64,
     /// What the covariance of a component is shrunk towards: `within`, the covariance around the centres of the clusters
     /// that a start begins with, or `diagonal`, the diagonal covariance of all rows.
     pub target: Target,
@@ -59,7 +58,7 @@ impl Default for MixtureRecipe {
             tolerance,
             floor: 1e-2,
             rounding: true,
-            shrinkage: None,
+            shrinkage: 2.0,
             target: Target::Within,
             scales: 4,
             least_rows,
@@ -73,7 +72,6 @@ impl MixtureRecipe {
     #[must_use]
     pub fn gaussians(components: usize) -> Self {
         let EmOptions { floor, rounding, shrinkage, target, scales, .. } = EmOptions::default();
-        let shrinkage = Some(shrinkage);
         Self { components: Some(components), floor, rounding, shrinkage, target, scales, ..Self::default() }
     }
 
@@ -81,7 +79,6 @@ impl MixtureRecipe {
     #[must_use]
     pub fn em(&self, seed: u64) -> EmOptions {
         let Self { iterations, tolerance, floor, rounding, shrinkage, target, scales, least_rows, .. } = *self;
-        let shrinkage = shrinkage.unwrap_or(order::SHRINKAGES[0]);
         EmOptions { starts: 1, iterations, tolerance, floor, rounding, shrinkage, target, scales, least_rows, seed }
     }
 
@@ -108,11 +105,7 @@ impl MixtureRecipe {
         if !(self.floor > 0.0 && self.floor.is_finite()) {
             return Some(("floor", "a number above 0", self.floor.to_string()));
         }
-        let amounts = [
-            ("tolerance", self.tolerance),
-            ("shrinkage", self.shrinkage.unwrap_or(0.0)),
-            ("least_rows", self.least_rows),
-        ];
+        let amounts = [("tolerance", self.tolerance), ("shrinkage", self.shrinkage), ("least_rows", self.least_rows)];
         let wrong = amounts.into_iter().find(|(_, amount)| !(*amount >= 0.0 && amount.is_finite()));
         wrong.map(|(field, amount)| (field, "a number of at least 0", amount.to_string()))
     }
