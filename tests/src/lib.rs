@@ -11,7 +11,8 @@ pub fn data(name: &str) -> PathBuf {
 /// One golden blob for every family and likelihood. The blobs of planar and radial flows were made by `elbo train
 /// --energy u1 --steps 4000`, `elbo train --energy u1 --flow radial --set flow.steps=8 --steps 2000` and `elbo train digits
 /// --hidden 16 --latent 4 --posterior planar --set vae.posterior.steps=4 --steps 3000`, each followed by `elbo compile`. The blob of
-/// the mixture was made by `elbo train --family mixture --data moons --components 6`.
+/// the mixture of plain Gaussians was made by `elbo train --family mixture --data moons --components 6 --set mixture.scales=1 --set
+/// mixture.rounding=false --set mixture.target=diagonal --set mixture.shrinkage=0.05 --set mixture.floor=0.001`.
 #[must_use]
 pub fn families() -> Vec<PathBuf> {
     let names = [
