@@ -25,29 +25,30 @@ Examples:
   elbo backtest fan.elbo --data test.csv --false-alarms 0.1% --split test --json fan.json
   elbo backtest pump.elbo --data log.csv --group machine --false-alarms 1/week --period 5m
 
-The data need labels, of which 1 marks an anomaly. An event is a run of anomalous rows, or windows, that follow one
-another. Printed are, for all rows and for each group:
-  alarms, false alarms   alarming rows in a day of data, or in 1000 rows where the time of a row is not known
-  normal rows that alarm their share, beside the rate that was asked for (1 % without --false-alarms)
-  events found           events in which at least one row alarms
-  delay                  median time from the first row of an event to its first alarm, over the events found
-  AUC, partial AUC       areas under the ROC curve: all of it, and its mean height up to 10 % false alarms
-  average precision      the area under precision and recall; random scores have the share of anomalous rows
-  VUS-PR                 the same with buffers around events, and a factor for events that are not found
-  affiliation            how near alarms are to events and events to alarms; random alarms have about 0.5 or more
-Brackets hold 95 % intervals by a block bootstrap. They say nothing of machines or faults that the data do not have.
-Point-adjusted F1 is not computed, because random scores reach high values of it. docs/evaluation.md explains each.")]
+The data need labels, of which 1 marks an anomaly. An event is a run of anomalous rows, or windows,
+that follow one another. Printed are, for all rows and for each group:
+  alarms, false alarms    alarming rows in a day of data, or in 1000 rows without the time of a row
+  normal rows that alarm  their share, beside the rate that was asked for (by default 1 %)
+  events found            events in which at least one row alarms
+  delay                   median time from the start of an event to its first alarm, if found
+  AUC, partial AUC        area under the ROC curve, and its mean height up to 10 % false alarms
+  average precision       area under precision and recall; by chance the share of anomalous rows
+  VUS-PR                  the same with buffers around events, and a factor for events not found
+  affiliation             how near alarms and events are; alarms at random have about 0.5 or more
+Brackets hold 95 % intervals by a block bootstrap. They say nothing of machines or faults that the
+data do not have. Point-adjusted F1 is not computed, because random scores reach high values of it.
+docs/evaluation.md explains each measure.")]
 pub struct Backtest {
-    #[command(flatten)]
-    pub scoring: Scoring,
     /// Column of machines or other groups, each of which is also evaluated alone. Without it as the recordings say.
     #[arg(long, value_name = "COLUMN")]
     pub group: Option<String>,
-    #[command(flatten)]
-    pub measures: Measures,
     /// Writes the results to this JSON file, too.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    #[command(flatten)]
+    pub measures: Measures,
+    #[command(flatten)]
+    pub scoring: Scoring,
 }
 
 /// How metrics are computed.

@@ -21,21 +21,23 @@ Examples:
   elbo report fan.elbo --data test.csv --split test -o fan.html
   elbo report pump.elbo --data log.csv --group machine --id time --period 5m -o pump.html
 
-The page says what the model is and what it costs on a board. It shows the scores of normal and anomalous rows with a
-threshold to drag, and the false alarms and the events found that follow; ROC, precision and recall; the scores in the
-order of time with events and alarms; the features that cause alarms; and how well the calibration holds. It is one file
-without references to others, readable in light and dark, and can be printed. `elbo backtest` computes the same numbers.")]
+The page says what the model is and what it costs on a board. It shows the scores of normal and
+anomalous rows with a threshold to drag, and the false alarms and the events found that follow; ROC,
+precision and recall; the scores in the order of time with events and alarms; the features that
+cause alarms; and how well the calibration holds. It is one file without references to others,
+readable in light and dark, and can be printed. `elbo backtest` computes the same numbers, and
+docs/evaluation.md explains them.")]
 pub struct Report {
-    #[command(flatten)]
-    pub scoring: Scoring,
+    /// The HTML file to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
     /// Column of machines or other groups, each of which is also evaluated alone. Without it as the recordings say.
     #[arg(long, value_name = "COLUMN")]
     pub group: Option<String>,
     #[command(flatten)]
     pub measures: Measures,
-    /// The HTML file to write.
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    #[command(flatten)]
+    pub scoring: Scoring,
 }
 
 /// Runs `elbo report`.

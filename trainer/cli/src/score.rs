@@ -33,8 +33,6 @@ rate, and else 0, or where another --rule alarms, applied to the rows in the ord
 column names the features that make a row unlikely. If new normal rows are like those of the calibration, no larger
 share of them alarms on average. A summary follows: on standard output with -o, else on standard error.")]
 pub struct Score {
-    #[command(flatten)]
-    pub scoring: Scoring,
     /// Adds the p-value of every score.
     #[arg(long)]
     pub p_values: bool,
@@ -45,6 +43,8 @@ pub struct Score {
     /// Writes the scores to this CSV file, instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub scoring: Scoring,
 }
 
 /// Runs `elbo score`.

@@ -72,13 +72,11 @@ pub struct Scoring {
     pub model: PathBuf,
     /// Data to score: `digits`, `mnist`, a file or a folder in a format that `elbo train` reads. Every row is scored, and
     /// for a model with a front end every window.
-    #[arg(long)]
+    #[arg(long, display_order = 0)]
     pub data: Option<String>,
     /// Folder that contains the data set. The default is the environment variable ELBO_DATA.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    #[command(flatten)]
-    pub columns: Columns,
     /// Scores only the rows of this part of the data set, as its column `split` says or as the training divides it.
     #[arg(long, value_enum)]
     pub split: Option<Part>,
@@ -107,6 +105,9 @@ pub struct Scoring {
     /// known rate need no such option.
     #[arg(long, value_name = "TIME")]
     pub period: Option<Period>,
+    // Its heading would be that of all options behind it.
+    #[command(flatten)]
+    pub columns: Columns,
 }
 
 /// A false-alarm rate, and what alarms at it.
