@@ -137,11 +137,8 @@ mod tests {
             for (number, late) in late.into_iter().enumerate() {
                 let end = number * hop + window;
                 // A ring without pauses holds one hop beyond a window.
-                for _ in next..end + late % hop.min(window) {
-                    prop_assert!(push(&mut ring, channels, next));
-                    next += 1;
-                }
-                while next < end {
+                let stop = end + late % hop.min(window);
+                while next < stop {
                     prop_assert!(push(&mut ring, channels, next));
                     next += 1;
                 }

@@ -270,7 +270,7 @@ impl<'b, 'm> Watch<'b, 'm> {
         if self.status.source != Source::Link {
             return write_frame(out, &Reply::Failure(Failure::Unsupported));
         }
-        if !bytes.len().is_multiple_of(2 * self.channels.max(1)) {
+        if !bytes.len().is_multiple_of((2 * self.channels).max(2)) {
             self.dropped();
             return Ok(());
         }
@@ -281,7 +281,7 @@ impl<'b, 'm> Watch<'b, 'm> {
         }
         self.next = at;
         let mut sample = [0; CHANNELS];
-        for frame in bytes.chunks_exact(2 * self.channels.max(1)) {
+        for frame in bytes.chunks_exact((2 * self.channels).max(2)) {
             for (value, pair) in sample.iter_mut().zip(frame.as_chunks().0) {
                 *value = i16::from_le_bytes(*pair);
             }
