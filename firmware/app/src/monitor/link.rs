@@ -12,6 +12,10 @@ use crate::log;
 /// Milliseconds without a sample after which a sensor is silent.
 const SILENCE_MS: u32 = 1000;
 
+/// Loops between two looks at a serial port on which nothing has arrived: much less than the time of a byte at 115200 baud. An
+/// emulator gets to deliver the next byte meanwhile.
+const IDLE_LOOPS: u32 = 100;
+
 /// A pin, a lamp or a relay that shows whether there is an alarm.
 pub trait AlarmPin {
     /// Shows it. Called after every window, and not only when the state changes.
@@ -123,6 +127,7 @@ where
             }
         }
         if watch.status().source == Source::Link {
+            board.spin(IDLE_LOOPS);
             continue;
         }
         let mut sample = [0; CHANNELS];

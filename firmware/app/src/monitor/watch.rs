@@ -275,7 +275,7 @@ impl<'b, 'm> Watch<'b, 'm> {
             return Ok(());
         }
         if at == 0 {
-            self.ring.restart();
+            self.begin();
         } else if at != self.next {
             self.gap(at.wrapping_sub(self.next), out)?;
         }
@@ -342,13 +342,19 @@ impl<'b, 'm> Watch<'b, 'm> {
         Ok(())
     }
 
-    /// Forgets all windows and counts.
-    fn reset(&mut self) {
+    /// Begins another recording, for which the rule starts anew.
+    fn begin(&mut self) {
         self.ring.restart();
-        self.ring.take_lost();
         if let Some(detector) = &mut self.detector {
             detector.reset();
         }
+        self.status.alarm = false;
+    }
+
+    /// Forgets all windows and counts.
+    fn reset(&mut self) {
+        self.begin();
+        self.ring.take_lost();
         if let Some(drift) = &mut self.drift {
             drift.reset();
         }
