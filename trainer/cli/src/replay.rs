@@ -26,6 +26,7 @@ pub use text::Shown;
 #[command(after_help = "\
 Examples:
   elbo replay machine.elbo --data machine --split test --board mps2-an386
+  elbo replay machine.elbo --data machine --split test --board mps2-an386 --confirm 3/4 --changes
   elbo replay fan.elbo --data recordings --false-alarms 0.1% --board microbit --json
 
 The board runs the application `monitor` with the model. Each recording is sent over its serial port, sample by
@@ -44,9 +45,18 @@ pub struct Replay {
     /// Writes a JSON object for each verdict, one on a line, instead of text.
     #[arg(long)]
     pub json: bool,
-    /// Writes the verdicts of alarms and of faults of the sensor only.
+    /// Writes only the verdicts at which an alarm begins or ends, and the windows in which the sensor does not work.
     #[arg(long)]
-    pub alarms_only: bool,
+    pub changes: bool,
+    /// An alarm needs K of the last N windows to be rare, for example 3/4. It ends when none of them is.
+    #[arg(long, value_name = "K/N", value_parser = confirm)]
+    pub confirm: Option<(u8, u8)>,
+}
+
+fn confirm(text: &str) -> Result<(u8, u8), String> {
+    let numbers = text.split_once('/').and_then(|(k, n)| Some((k.trim().parse().ok()?, n.trim().parse().ok()?)));
+    let valid = numbers.filter(|(k, n)| (1..=*n).contains(k) && *n <= 32);
+    valid.ok_or_else(|| "expected two numbers such as 3/4, of at most 32 windows".to_owned())
 }
 
 /// A monitor on this computer.
@@ -206,7 +216,7 @@ pub fn replay(args: &Replay) -> Result<()> {
     let mut pair = Pair::new(client, host.start()?)?;
     pair.ask(&[Request::Configure(config(args, &scored)?)])?;
     let mut seen = Seen::default();
-    let mut at = 0;
+    let (mut at, mut alarm) = (0, false);
     for stream in &streams {
         for frame in pair.ask(&stream.requests())? {
             let Some(shown) = Shown::of(&frame, &names) else { continue };
@@ -215,7 +225,8 @@ pub fn replay(args: &Replay) -> Result<()> {
             if let Some(score) = shown.score() {
                 ensure!(score == scored.scores[row], "window {at}: the monitor's score differs from that of the row");
             }
-            if !args.alarms_only || shown.is_remarkable() {
+            let changes = shown.is_alarm() != std::mem::replace(&mut alarm, shown.is_alarm());
+            if !args.changes || changes || shown.score().is_none() {
                 let name = scored.id(row).unwrap_or("");
                 if args.json { outln!("{}", shown.json(name)) } else { out!("{}", shown.line(name)) }?;
             }
@@ -282,7 +293,10 @@ fn config(args: &Replay, scored: &Scored<'_>) -> Result<MonitorConfig> {
     let alarm = scored.judged.alarm_or_default().with_context(|| {
         "the blob's calibration does not support a false-alarm rate of 1 %. Ask for a larger one with --false-alarms, or train with more rows."
     })?;
-    let rule = Rule::Threshold { alarm: alarm.rate, clear: alarm.rate };
+    let rule = match args.confirm {
+        None => Rule::Threshold { alarm: alarm.rate, clear: alarm.rate },
+        Some((needed, window)) => Rule::Count { rate: alarm.rate, window, alarm: needed, clear: 1 },
+    };
     Ok(MonitorConfig { detector: DetectorConfig { rule, ..DEFAULT.detector }, explain, ..DEFAULT })
 }
 

@@ -52,11 +52,6 @@ impl Shown {
         matches!(self.answer, Answer::Judgement(Judgement { alarm: true, .. }))
     }
 
-    /// Whether there is an alarm, or the sensor does not work.
-    pub fn is_remarkable(&self) -> bool {
-        self.is_alarm() || self.score().is_none()
-    }
-
     /// The features that contribute most, by name.
     pub fn causes(&self) -> &[(String, Nats)] {
         &self.causes
@@ -157,6 +152,6 @@ mod tests {
         let report = SensorReport { window: 4, channel: 2, fault: SensorFault::Stuck };
         let shown = Shown::of(&frame(&Reply::Sensor(report)), &[]).unwrap();
         assert_eq!(shown.line(""), "window 4: no verdict, the sensor is stuck (channel 2)\n");
-        assert!(shown.is_remarkable() && !shown.is_alarm() && shown.score().is_none());
+        assert!(!shown.is_alarm() && shown.score().is_none());
     }
 }
