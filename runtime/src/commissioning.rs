@@ -186,10 +186,13 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    static DIGITS: &[u8] = crate::include_blob!("../examples/digits.elbo");
+    /// A blob that every build of the runtime loads.
+    fn blob() -> &'static [u8] {
+        elbo_fuzz_blobs::SEEDS.iter().find(|(name, _)| *name == "decode").unwrap().1
+    }
 
     fn model() -> Model<'static> {
-        Model::load(DIGITS, Limits::host()).unwrap()
+        Model::load(blob(), Limits::host()).unwrap()
     }
 
     fn scores(count: usize) -> Vec<Nats> {
@@ -246,7 +249,7 @@ mod tests {
         other[4] = 2;
         assert_eq!(read(&other, ProgramKind::Score), Some(NotCommissioned::Version));
         // A blob whose checksum differs is another model.
-        let mut words = bytemuck::cast_slice::<u8, u32>(DIGITS).to_vec();
+        let mut words = bytemuck::cast_slice::<u8, u32>(blob()).to_vec();
         words[3] ^= 1;
         let changed = model();
         let changed = changed.changed(&words).unwrap();
