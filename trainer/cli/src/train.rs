@@ -225,7 +225,7 @@ fn report(outcome: &Outcome, out: &Path) -> anyhow::Result<()> {
     };
     outln!("{how} after {} steps, {:.0} s{bound}", outcome.step, outcome.seconds)?;
     if outcome.end != End::Interrupted {
-        outln!("{}", calibration(&Run::open(&out)?))?;
+        outln!("{}", calibration(&Run::open(out)?))?;
     }
     let run = out.display();
     match outcome.end {
