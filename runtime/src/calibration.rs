@@ -12,7 +12,6 @@
 //! for at most the share `a` of normal rows, on average over calibrations. For one calibration the share varies: with
 //! `k = floor(a (n + 1))` it has the distribution Beta(k, n + 1 - k).
 
-mod commission;
 mod encode;
 mod p_value;
 mod rate;
@@ -23,7 +22,6 @@ use crate::nats::Nats;
 use crate::program::ProgramKind;
 use serde::{Deserialize, Serialize};
 
-pub use commission::{Commissioned, Commissioning, NotCommissioned};
 pub use encode::BufferTooSmall;
 pub use p_value::PValue;
 pub use rate::{Rate, TooFewRows};
@@ -47,7 +45,12 @@ pub struct Calibration<'b> {
     knots: &'b [u8],
 }
 
-impl Calibration<'_> {
+impl<'b> Calibration<'b> {
+    /// A calibration of so many rows with this table.
+    pub(crate) const fn from_parts(rows: u32, knots: &'b [u8]) -> Self {
+        Self { rows, knots }
+    }
+
     /// Number of calibration rows.
     pub fn rows(&self) -> u32 {
         self.rows.min(MOST_ROWS)

@@ -15,6 +15,7 @@ mod arena;
 #[doc(hidden)]
 pub mod blob;
 mod calibration;
+mod commissioning;
 mod contributions;
 #[doc(hidden)]
 pub mod coupling;
@@ -48,9 +49,8 @@ pub use ops::bounds;
 pub use ops::flow;
 
 pub use arena::Arena;
-pub use calibration::{
-    BufferTooSmall, Calibration, Calibrations, Commissioned, Commissioning, NotCommissioned, PValue, Rate, TooFewRows,
-};
+pub use calibration::{BufferTooSmall, Calibration, Calibrations, PValue, Rate, TooFewRows};
+pub use commissioning::{Commissioned, Commissioning, NotCommissioned};
 pub use contributions::Explained;
 #[doc(hidden)]
 pub use crc::{crc32_i16, crc32_words};

@@ -20,15 +20,24 @@ const USES: [(&str, &str, Option<u64>); 7] = [
     ("every program and operation", "all", None),
 ];
 
+/// The largest size of the monitor with the runtime, in bytes.
+const MONITOR_LIMIT: u64 = 56 << 10;
+
 fn golden() -> PathBuf {
     root().join("tests/data/digits.elbo")
+}
+
+/// A model with a front end.
+fn front() -> PathBuf {
+    root().join("tests/data/families/front.elbo")
 }
 
 /// Builds every application for every board.
 pub fn build() -> Result<()> {
     for board in Board::all() {
-        for application in [Application::Serve, Application::Generate, Application::Steer] {
-            let image = Firmware::new(board, application, Placement::Linked(golden())).build()?;
+        for application in [Application::Serve, Application::Generate, Application::Steer, Application::Monitor] {
+            let model = if application == Application::Monitor { front() } else { golden() };
+            let image = Firmware::new(board, application, Placement::Linked(model)).build()?;
             println!(
                 "{:<12} {:<10} {:<9} {:>7} bytes of code",
                 board.name,
@@ -61,7 +70,19 @@ pub fn check() -> Result<()> {
             let limit = limit.filter(|_| board.name == m4.name).unwrap_or(u64::MAX);
             ensure!(bytes <= limit, "{programs}: the image takes {bytes} bytes, more than the limit of {limit}");
         }
+        report_monitor(board)?;
     }
+    Ok(())
+}
+
+/// Prints the size of the application `monitor` without drivers, with the operations that its model needs.
+fn report_monitor(board: &'static Board) -> Result<()> {
+    let placement = Placement::Apart { model: front(), address: 0x10_0000, space: 0x10_0000 };
+    let firmware = Firmware::new(board, Application::Monitor, placement).package("minimal", "minimal");
+    let image = firmware.feature("monitor").build()?;
+    let whole = report(board, "the application `monitor` of a mixture behind a front end", &image.path)?;
+    let limit = MONITOR_LIMIT;
+    ensure!(whole <= limit, "the monitor: the image takes {whole} bytes, more than the limit of {limit}");
     Ok(())
 }
 
@@ -124,7 +145,7 @@ impl Forbidden {
 /// The origins of symbols, as far as their names show.
 const ORIGINS: [&str; 5] = [
     "elbo",
-    "elbo, inlined into its caller",
+    "the application, and what of elbo is inlined into it",
     "elbo's tables",
     "the core library, arithmetic and memory routines of the compiler",
     "vector table and start-up",
@@ -137,11 +158,25 @@ fn breakdown(image: &Path) -> Result<[u64; ORIGINS.len()]> {
         let last = name.rsplit("::").next().unwrap_or_default();
         let origin = if name.starts_with("elbo::") || name.contains("<elbo::") || name.contains(" as elbo::") {
             if last.chars().any(|letter| letter.is_ascii_lowercase()) { 0 } else { 2 }
-        } else if name.starts_with("minimal::") {
-            1
-        } else if ["compiler_builtins::", "__aeabi_", "__divmoddi4", "core::", "<core::"]
+        } else if ["minimal::", "elbo_app::", "<elbo_app::", "elbo_link::", "<elbo_link::"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
+        {
+            1
+        } else if [
+            "compiler_builtins::",
+            "__aeabi_",
+            "__divmoddi4",
+            "core::",
+            "<core::",
+            "serde_core::",
+            "<serde_core::",
+            "postcard::",
+            "<postcard::",
+            "<&",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
         {
             3
         } else {

@@ -26,6 +26,9 @@ enum Task {
     Setup,
     /// Train, compile and run a model on emulated boards
     Demo {
+        /// Tell a story instead: `anomaly` trains on a machine that runs well, and lets an emulated board find its faults
+        #[arg(value_enum, conflicts_with = "family")]
+        story: Option<Story>,
         /// The model's family, of those with a recipe `demo-FAMILY`: `elbo recipe` lists them
         #[arg(long, default_value = "vae")]
         family: String,
@@ -61,13 +64,21 @@ enum Task {
     },
 }
 
+/// What a demo shows instead of a family.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Story {
+    /// A board that monitors a machine
+    Anomaly,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => {
             setup::run()?;
             setup::tools::install()
         }
-        Task::Demo { family } => demo::run(&family),
+        Task::Demo { story: Some(Story::Anomaly), .. } => demo::anomaly(),
+        Task::Demo { story: None, family } => demo::run(&family),
         Task::Test { only } => test::run(only.as_deref()),
         Task::Bench { train: true, .. } => bench::training(),
         Task::Bench { work: true, .. } => bench::work(),

@@ -77,7 +77,8 @@ pub enum Request<'a> {
     /// [`Reply::Sensor`].
     Samples {
         /// The number of the first sample, counted from 0 in its recording, modulo 2^32. A number that does not continue
-        /// the one before is a gap, over which no window extends; 0 begins another recording.
+        /// the one before is a gap, over which no window extends; 0 begins another recording, for which the
+        /// rule starts anew.
         at: u32,
         /// Little-endian i16.
         bytes: &'a [u8],

@@ -1,8 +1,12 @@
 //! Loads a model from a flash address and scores arbitrary contents of RAM. With the feature `vae` it runs every program
-//! of a VAE, with `all` every kind of program, and with `detect` all that turns scores into alarms. Nothing else is linked, so the size of the image is that of the
-//! runtime.
+//! of a VAE, with `all` every kind of program, and with `detect` all that turns scores into alarms. Nothing else is linked,
+//! so the size of the image is that of the runtime. With the feature `monitor` it is the application `monitor`, without
+//! drivers.
 #![no_std]
 #![no_main]
+
+#[cfg(feature = "monitor")]
+mod monitor;
 
 use core::hint::black_box;
 use core::panic::PanicInfo;
@@ -13,11 +17,15 @@ use cortex_m as _;
 use elbo::Session;
 #[cfg(feature = "vae")]
 use elbo::rng::Xoshiro128PlusPlus;
+#[cfg(not(feature = "monitor"))]
 use elbo::{Arena, Limits, Model, SessionError};
+#[cfg(not(feature = "monitor"))]
 use elbo_model::{ARENA, VALUES, blob};
+#[cfg(not(feature = "monitor"))]
 use static_cell::ConstStaticCell;
 
 /// All memory of the firmware.
+#[cfg(not(feature = "monitor"))]
 struct Memory {
     arena: Arena<ARENA>,
     input: [i16; VALUES],
@@ -25,6 +33,7 @@ struct Memory {
     output: [i16; VALUES],
 }
 
+#[cfg(not(feature = "monitor"))]
 static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory {
     arena: Arena::new(),
     input: [0; VALUES],
@@ -34,10 +43,10 @@ static MEMORY: ConstStaticCell<Memory> = ConstStaticCell::new(Memory {
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let Some(memory) = MEMORY.try_take() else { end() };
-    if let Ok(model) = Model::load(blob(), Limits { max_work: 1 << 28 }) {
-        black_box(run(&model, black_box(memory)).is_ok());
-    }
+    #[cfg(feature = "monitor")]
+    monitor::run();
+    #[cfg(not(feature = "monitor"))]
+    score();
     #[cfg(feature = "panics")]
     black_box(black_box(&[1, 2, 3])[black_box(2)]);
     #[cfg(feature = "floats")]
@@ -45,6 +54,15 @@ fn main() -> ! {
     end()
 }
 
+#[cfg(not(feature = "monitor"))]
+fn score() {
+    let Some(memory) = MEMORY.try_take() else { end() };
+    if let Ok(model) = Model::load(blob(), Limits { max_work: 1 << 28 }) {
+        black_box(run(&model, black_box(memory)).is_ok());
+    }
+}
+
+#[cfg(not(feature = "monitor"))]
 fn run(model: &Model<'_>, memory: &mut Memory) -> Result<(), SessionError> {
     let mut session = model.session(memory.arena.as_mut_slice())?;
     black_box(session.score(&memory.input)?);

@@ -1,6 +1,6 @@
 //! `elbo flash` and `elbo check` run a blob on a board.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use elbo::program::ProgramKind;
 use elbo::{DataKind, Model, Nats, VectorInfo};
 use elbo_compiler::host::{dequantize, quantize, row_format};
-use elbo_link::host::{Application, Board, Emulator, Firmware, Means, Placement};
+use elbo_link::host::{Application, Board, Client, Emulator, Firmware, Means, Placement};
 use elbo_trainer::data;
 use elbo_trainer::{plot, rows};
 
 use super::blob::{load, read};
 use super::columns::{Columns, say};
-use crate::output::{noteln, outln};
+use crate::output::{noteln, out, outln};
+use crate::replay::Shown;
 use crate::{compare, counts};
 
 /// The application of a firmware.
@@ -26,6 +27,8 @@ pub enum App {
     Steer,
     /// Answers the requests of a host.
     Serve,
+    /// Judges the windows of a sensor, for a model with a front end. An emulated board has a simulated machine.
+    Monitor,
 }
 
 /// Options of `elbo flash`.
@@ -34,6 +37,7 @@ pub enum App {
 Examples:
   elbo flash digits.elbo --board mps2-an386
   elbo flash digits.elbo --board microbit --app steer
+  elbo flash machine.elbo --board mps2-an386 --app monitor
   elbo flash digits.elbo --board mps2-an386 --model-address 0x200000   (the model has its own address)")]
 pub struct Flash {
     /// The blob.
@@ -101,6 +105,7 @@ pub fn flash(args: &Flash) -> Result<()> {
         App::Generate => Application::Generate,
         App::Steer => Application::Steer,
         App::Serve => Application::Serve,
+        App::Monitor => Application::Monitor,
     };
     let placement = match args.model_address {
         None => Placement::Linked(args.model.clone()),
@@ -110,6 +115,9 @@ pub fn flash(args: &Flash) -> Result<()> {
     let image = Firmware::new(board, application, placement).build()?;
     let Means::Probe { chip } = board.means else {
         noteln!("running in the emulator. Press Ctrl-C to end.");
+        if application == Application::Monitor {
+            return watch(Emulator::start_in_real_time(board, &image)?.connect()?, &args.model);
+        }
         return Emulator::interact(board, &image);
     };
     let probe = |arguments: &[&str]| -> Result<()> {
@@ -134,6 +142,17 @@ pub fn flash(args: &Flash) -> Result<()> {
         ])?;
     }
     probe(&["run", "--chip", chip, &image.path.to_string_lossy()])
+}
+
+/// Prints the verdicts of a monitor until it ends.
+fn watch(mut client: Client, model: &Path) -> Result<()> {
+    let blob = read(model)?;
+    let names = data::Reading::of_model(&load(&blob, model)?)?.columns;
+    loop {
+        if let Some(shown) = Shown::of(&client.next_frame()?, &names) {
+            out!("{}", shown.line(""))?;
+        }
+    }
 }
 
 /// Runs `elbo check`.

@@ -16,6 +16,7 @@ mod options;
 mod output;
 mod progress;
 mod recipe;
+pub mod replay;
 mod report;
 mod score;
 mod scorer;
@@ -67,6 +68,8 @@ enum Command {
     Flash(board::Flash),
     /// Runs a blob on an emulated board and on the host, and compares every value.
     Check(board::Check),
+    /// Streams a recording to the monitor on an emulated board, and compares its verdicts with the host's.
+    Replay(replay::Replay),
 }
 
 /// Runs the command line. It ends well if the reader of its output has gone.
@@ -95,6 +98,7 @@ fn command() -> anyhow::Result<()> {
         Command::Report(args) => report::report(&args),
         Command::Flash(args) => board::flash(&args),
         Command::Check(args) => board::check(&args),
+        Command::Replay(args) => replay::replay(&args),
     }
 }
 

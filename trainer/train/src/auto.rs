@@ -236,7 +236,7 @@ mod tests {
                     && trial.bytes.as_ref().is_ok_and(|bytes| *bytes > 100),
                 "{trial:?}"
             );
-            assert_eq!((trial.rows, Run::open(&trial.run).unwrap().recipe.family.name()), ([324, 36], trial.family));
+            assert_eq!((trial.rows, Run::open(&trial.run).unwrap().recipe.family.name()), ([320, 40], trial.family));
         }
         let mut refused = trials.clone();
         refused[best].bytes = Err("too wide".to_owned());

@@ -3,7 +3,7 @@
 
 use elbo::normal::fill_normal;
 use elbo::rng::Xoshiro128PlusPlus;
-use micromath::F32Ext;
+use micromath::F32;
 
 use super::source::{Next, Samples};
 use crate::board::Board;
@@ -40,7 +40,7 @@ impl Machine {
         self.turns = (self.turns + (SPEED + 0.05 * jitter) / RATE_HZ as f32) % 1.0;
         let mut axes = [0.0, 0.0, G];
         for (multiple, strength, shares) in MOTIONS {
-            let wave = strength * (core::f32::consts::TAU * (multiple * self.turns % 1.0)).sin();
+            let wave = strength * F32(core::f32::consts::TAU * (multiple * self.turns % 1.0)).sin().0;
             axes.iter_mut().zip(shares).for_each(|(axis, share)| *axis += share * wave);
         }
         let mut sample = [0; 3];

@@ -52,7 +52,7 @@ impl<'m> Ring<'m> {
             return false;
         }
         let place = self.wrapped(self.start + self.pending);
-        for (channel, value) in self.memory.chunks_exact_mut(self.capacity).zip(sample) {
+        for (channel, value) in self.memory.chunks_exact_mut(self.capacity.max(1)).zip(sample) {
             if let Some(slot) = channel.get_mut(place) {
                 *slot = *value;
             }
@@ -73,7 +73,9 @@ impl<'m> Ring<'m> {
             return false;
         }
         let first = self.window.min(self.capacity - self.start);
-        for (channel, out) in self.memory.chunks_exact(self.capacity).zip(out.chunks_exact_mut(self.window)) {
+        for (channel, out) in
+            self.memory.chunks_exact(self.capacity.max(1)).zip(out.chunks_exact_mut(self.window.max(1)))
+        {
             let older = channel.get(self.start..self.start + first).unwrap_or_default();
             for (out, value) in out.iter_mut().zip(older.iter().chain(channel)) {
                 *out = *value;
@@ -135,11 +137,8 @@ mod tests {
             for (number, late) in late.into_iter().enumerate() {
                 let end = number * hop + window;
                 // A ring without pauses holds one hop beyond a window.
-                for _ in next..end + late % hop.min(window) {
-                    prop_assert!(push(&mut ring, channels, next));
-                    next += 1;
-                }
-                while next < end {
+                let stop = end + late % hop.min(window);
+                while next < stop {
                     prop_assert!(push(&mut ring, channels, next));
                     next += 1;
                 }

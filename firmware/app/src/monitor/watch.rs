@@ -270,18 +270,18 @@ impl<'b, 'm> Watch<'b, 'm> {
         if self.status.source != Source::Link {
             return write_frame(out, &Reply::Failure(Failure::Unsupported));
         }
-        if !bytes.len().is_multiple_of(2 * self.channels.max(1)) {
+        if !bytes.len().is_multiple_of((2 * self.channels).max(2)) {
             self.dropped();
             return Ok(());
         }
         if at == 0 {
-            self.ring.restart();
+            self.begin();
         } else if at != self.next {
             self.gap(at.wrapping_sub(self.next), out)?;
         }
         self.next = at;
         let mut sample = [0; CHANNELS];
-        for frame in bytes.chunks_exact(2 * self.channels.max(1)) {
+        for frame in bytes.chunks_exact((2 * self.channels).max(2)) {
             for (value, pair) in sample.iter_mut().zip(frame.as_chunks().0) {
                 *value = i16::from_le_bytes(*pair);
             }
@@ -342,13 +342,19 @@ impl<'b, 'm> Watch<'b, 'm> {
         Ok(())
     }
 
-    /// Forgets all windows and counts.
-    fn reset(&mut self) {
+    /// Begins another recording, for which the rule starts anew.
+    fn begin(&mut self) {
         self.ring.restart();
-        self.ring.take_lost();
         if let Some(detector) = &mut self.detector {
             detector.reset();
         }
+        self.status.alarm = false;
+    }
+
+    /// Forgets all windows and counts.
+    fn reset(&mut self) {
+        self.begin();
+        self.ring.take_lost();
         if let Some(drift) = &mut self.drift {
             drift.reset();
         }

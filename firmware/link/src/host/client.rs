@@ -193,6 +193,36 @@ impl Client {
         Ok((ticks - overhead) * per_tick / f64::from(repeat))
     }
 
+    /// Sends a request without waiting for its answer, which [`next_frame`](Self::next_frame) returns.
+    pub fn post(&mut self, request: &Request<'_>) -> Result<()> {
+        self.send(request)
+    }
+
+    /// The bytes of the next frame, with the zero that ends it, for a caller that compares bytes.
+    pub fn next_frame(&mut self) -> Result<Vec<u8>> {
+        let mut frame = Vec::new();
+        loop {
+            let mut byte = [0];
+            match embedded_io::Read::read(&mut self.port, &mut byte) {
+                Ok(0) => {
+                    let diagnostics = self.diagnostics();
+                    bail!("the connection to {} has ended{diagnostics}", self.name)
+                }
+                Ok(_) => frame.push(byte[0]),
+                Err(Silence) => {
+                    let (silence, diagnostics) = (self.port.patience.as_secs_f32(), self.diagnostics());
+                    bail!("{} has been silent for {silence} s{diagnostics}", self.name)
+                }
+            }
+            if byte[0] == 0 && frame.len() > 1 {
+                return Ok(frame);
+            }
+            if byte[0] == 0 {
+                frame.clear();
+            }
+        }
+    }
+
     fn send(&mut self, request: &Request<'_>) -> Result<()> {
         let mut frame = Vec::new();
         ensure!(write_frame(&mut frame, request).is_ok(), "the request {request:?} is longer than a frame");

@@ -27,12 +27,21 @@ impl Emulator {
     /// # Errors
     /// The board is not emulated, or the emulator is not installed.
     pub fn start(board: &'static Board, image: &Image) -> Result<Self> {
-        let child = Self::command(board, image)?
-            .args(["-icount", "shift=0"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
+        let mut command = Self::command(board, image)?;
+        command.args(["-icount", "shift=0"]);
+        Self::spawn(board, &mut command)
+    }
+
+    /// Starts an image in real time.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
+    pub fn start_in_real_time(board: &'static Board, image: &Image) -> Result<Self> {
+        Self::spawn(board, &mut Self::command(board, image)?)
+    }
+
+    fn spawn(board: &'static Board, command: &mut Command) -> Result<Self> {
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = started(child)?;
         let output = Arc::new(Mutex::new(String::new()));
         if let Some(stderr) = child.stderr.take() {

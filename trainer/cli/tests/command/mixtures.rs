@@ -39,7 +39,11 @@ fn degenerate_tables_become_models_that_score_and_draw() {
             ["csv", "run", "elbo", "draws.csv"].map(|end| dir.path().join(format!("{name}.{end}")));
         table(&csv, if name == "wide" { 50 } else { 200 }, row);
         let train = ["train", "--family", "mixture", "--data", text(&csv), "--components", components];
-        succeeds(&[&train[..], &["--out", text(&out)]].concat());
+        // Of Gaussians with a weak prior, by which the number of components that remain is known.
+        let plain = ["scales=1", "rounding=false", "target=diagonal", "shrinkage=0.05", "floor=0.001"];
+        let plain: Vec<String> = plain.iter().map(|set| format!("mixture.{set}")).collect();
+        let plain: Vec<&str> = plain.iter().flat_map(|set| ["--set", set.as_str()]).collect();
+        succeeds(&[&train[..], &plain, &["--out", text(&out)]].concat());
         let log_p = succeeds(&["eval", text(&out)]);
         assert!(log_p.contains("exact") && !log_p.contains("NaN") && !log_p.contains("inf"), "{name}: {log_p}");
         let report = succeeds(&["compile", text(&out), "-o", text(&blob)]);
@@ -50,6 +54,11 @@ fn degenerate_tables_become_models_that_score_and_draw() {
         succeeds(&["sample", text(&blob), "-o", text(&draws), "--count", "20"]);
         let drawn = std::fs::read_to_string(&draws).unwrap();
         assert!(drawn.lines().count() >= 20 && !drawn.contains("NaN"), "{name}: {drawn}");
+        let own = dir.path().join(format!("{name}-default"));
+        succeeds(&[&train[..5], &["--out", text(&own)]].concat());
+        succeeds(&["compile", text(&own), "-o", text(&blob)]);
+        succeeds(&["score", text(&blob), "--data", text(&csv)]);
+        succeeds(&["sample", text(&blob), "-o", text(&draws), "--count", "20"]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calibrating on the device: windows of known-good running make a calibration that replaces the blob's.
 
-use super::{BufferTooSmall, Calibration};
+use crate::calibration::{BufferTooSmall, Calibration};
 use crate::crc::crc32_bytes;
 use crate::model::Model;
 use crate::nats::Nats;
@@ -27,7 +27,7 @@ const HEADER: usize = 16;
 /// ```
 /// use elbo::{Commissioned, Commissioning, Limits, Model, Nats, NotCommissioned, ProgramKind, Rate};
 ///
-/// static MODEL: &[u8] = elbo::include_blob!("../../examples/digits.elbo");
+/// static MODEL: &[u8] = elbo::include_blob!("../examples/digits.elbo");
 /// let model = Model::load(MODEL, Limits { max_work: 10_000_000 })?;
 ///
 /// // 99 windows support a false-alarm rate of 1 %. Each takes eight bytes of RAM.
@@ -94,11 +94,11 @@ impl<'m> Commissioning<'m> {
         let (header, rest) = out.split_first_chunk_mut::<HEADER>().ok_or(BufferTooSmall)?;
         let scores = self.scores.get_mut(..self.seen).unwrap_or_default();
         let made = Calibration::of_scores(scores, rest)?;
-        let len = made.knots.len();
+        let len = made.table_len();
         let [l0, l1] = u16::try_from(len).map_err(|_| BufferTooSmall)?.to_le_bytes();
         let [m0, m1, m2, m3] = MAGIC;
         let [c0, c1, c2, c3] = model.checksum().to_le_bytes();
-        let [r0, r1, r2, r3] = made.rows.to_le_bytes();
+        let [r0, r1, r2, r3] = made.rows().to_le_bytes();
         *header = [m0, m1, m2, m3, VERSION, kind as u8, l0, l1, c0, c1, c2, c3, r0, r1, r2, r3];
         let end = HEADER + len;
         let checksum = crc32_bytes(out.get(..end).ok_or(BufferTooSmall)?);
@@ -167,7 +167,7 @@ impl<'r> Commissioned<'r> {
         if u32::from_le_bytes([c0, c1, c2, c3]) != model.checksum() || of_kind != kind as u8 {
             return Err(NotCommissioned::OtherModel);
         }
-        Ok(Self { calibration: Calibration { rows: u32::from_le_bytes([r0, r1, r2, r3]), knots } })
+        Ok(Self { calibration: Calibration::from_parts(u32::from_le_bytes([r0, r1, r2, r3]), knots) })
     }
 
     /// The calibration, in place of the blob's.
@@ -186,7 +186,7 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    static DIGITS: &[u8] = crate::include_blob!("../../examples/digits.elbo");
+    static DIGITS: &[u8] = crate::include_blob!("../examples/digits.elbo");
 
     fn model() -> Model<'static> {
         Model::load(DIGITS, Limits::host()).unwrap()
