@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use elbo::detector::{Detector, DetectorConfig, State};
+use elbo::detector::{Detector, DetectorConfig, Rule, State};
 use elbo::program::ProgramKind;
 use elbo::{Calibration, Meta, Model, Nats, Rate};
 use elbo_compiler::host::{Runner, quantize};
@@ -116,6 +116,8 @@ pub struct Alarm<'b> {
     pub rate: Rate,
     /// The least score of a single row that alarms; `None` if the calibration does not support this rate for single rows.
     pub threshold: Option<Nats>,
+    /// Whether each row alarms by itself. The rate of a rule with memory is that of the starts of alarms.
+    pub single: bool,
     /// The rule, which has seen nothing yet.
     detector: Detector<'b>,
 }
@@ -127,8 +129,9 @@ impl<'b> Alarm<'b> {
     /// The text is no rule, or the calibration does not support it at this rate.
     pub fn new(calibration: Calibration<'b>, rule: &str, rate: Rate) -> Result<Self> {
         let config = DetectorConfig { rule: rules::parse(rule, rate)?, latching: false };
+        let single = matches!(config.rule, Rule::Threshold { .. });
         let detector = Detector::new(calibration, config)?;
-        Ok(Self { rate, threshold: calibration.threshold(rate).ok(), detector })
+        Ok(Self { rate, threshold: calibration.threshold(rate).ok(), single, detector })
     }
 
     /// Whether there is an alarm after each of these scores, in the order in which a device sees them.

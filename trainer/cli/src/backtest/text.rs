@@ -62,7 +62,11 @@ pub(crate) fn lines(
     let mut lines = Vec::new();
     let mut line = |name, value| lines.push((name, value));
     let seconds = scored.period.map(|period| period.seconds());
-    let nominal = scored.judged.alarm_or_default().map(|alarm| percent(alarm.rate)).unwrap_or_default();
+    let nominal = match scored.judged.alarm_or_default() {
+        Some(alarm) if alarm.single => format!(", nominal {}", percent(alarm.rate)),
+        Some(alarm) => format!(", nominal for starts of alarms {}", percent(alarm.rate)),
+        None => String::new(),
+    };
     for (metric, estimate) in &found.metrics {
         let estimate = *estimate;
         match metric {
@@ -86,7 +90,7 @@ pub(crate) fn lines(
                 }
                 if *metric == Metric::FalseAlarms {
                     let share = shown(estimate, 100.0, &significant);
-                    line("normal rows that alarm", format!("{share} %, nominal {nominal}"));
+                    line("normal rows that alarm", format!("{share} %{nominal}"));
                 }
             }
             Metric::EventsFound => {
