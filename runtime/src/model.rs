@@ -69,9 +69,12 @@ pub struct ProgramInfo {
 /// still ends within the proved work and stays within the arena. A run that departs from the proved work ends with
 /// [`SessionError::Changed`](crate::SessionError::Changed).
 #[derive(Clone, Copy, Debug)]
+// With the proof first, a copy has two parts of at most 64 bytes. The compiler calls `memcpy` for more, which takes 1 KB of
+// flash in a firmware that does not need it otherwise.
+#[repr(C)]
 pub struct Model<'b> {
-    blob: Blob<'b>,
     proof: Proof,
+    blob: Blob<'b>,
 }
 
 impl<'b> Model<'b> {

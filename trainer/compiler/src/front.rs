@@ -8,6 +8,8 @@
 mod layers;
 mod rows;
 
+pub use rows::FrontError;
+
 use elbo::front::{Bands, Statistic, Taper};
 use elbo::kernel::ConvGeometry;
 use elbo::program::{Opcode, ProgramKind, Role};

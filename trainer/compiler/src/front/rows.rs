@@ -3,26 +3,41 @@
 use elbo::Limits;
 use elbo::kernel::Packing;
 use elbo::program::ProgramKind;
+use elbo_writer::WriteError;
 use rayon::prelude::*;
 
 use super::{Front, identity};
 use crate::assemble::assemble;
 use crate::calibrate::Ranges;
-use crate::compile::CompileError;
 use crate::graph::FloatModel;
 use crate::host::{Blob, RunError, Runner, dequantize};
-use crate::plan::plan;
+use crate::plan::{PlanError, plan};
 use crate::quantize::{WeightBits, quantize_model};
 use crate::scales::assign;
 use crate::stimulus::{InputRange, generator};
+
+/// Why the features of windows cannot be computed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrontError {
+    /// An operation does not support a scale or bound.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The program cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The runtime refuses the program, or to run it.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
 
 impl Front {
     /// The features of `windows`, one window after another, `[n, features]`. They are exactly those that a board computes
     /// for a model of rows within `data`, if features are standardised.
     ///
     /// # Errors
-    /// [`CompileError`] if the front end is none that programs can compute.
-    pub fn rows(&self, windows: &[i16], data: InputRange) -> Result<Vec<f32>, CompileError> {
+    /// [`FrontError`] if the front end is none that programs can compute.
+    pub fn rows(&self, windows: &[i16], data: InputRange) -> Result<Vec<f32>, FrontError> {
         if self.standardise.is_some() {
             return self.computed(windows, data);
         }
@@ -34,7 +49,7 @@ impl Front {
             rows.iter_mut().for_each(|feature| *feature /= segments);
             Ok((rows, front.len()))
         });
-        let parts = parts.collect::<Result<Vec<_>, CompileError>>()?;
+        let parts = parts.collect::<Result<Vec<_>, FrontError>>()?;
         let count = windows.len() / self.samples().max(1);
         Ok((0..count)
             .flat_map(|at| parts.iter().flat_map(move |(rows, len)| &rows[at * len..][..*len]))
@@ -43,13 +58,13 @@ impl Front {
     }
 
     /// The features in the units of the program.
-    fn computed(&self, windows: &[i16], data: InputRange) -> Result<Vec<f32>, CompileError> {
+    fn computed(&self, windows: &[i16], data: InputRange) -> Result<Vec<f32>, FrontError> {
         let blob = self.blob(data)?;
-        let model = blob.load(Limits::host()).map_err(CompileError::Refused)?;
+        let model = blob.load(Limits::host()).map_err(RunError::Refused)?;
         let Some(info) = model.program(ProgramKind::Features).and_then(|program| program.outputs[0]) else {
             return Ok(Vec::new());
         };
-        let run = |runner: &mut Runner<'_>, window: &[i16]| -> Result<Vec<f32>, CompileError> {
+        let run = |runner: &mut Runner<'_>, window: &[i16]| -> Result<Vec<f32>, FrontError> {
             // This program draws no noise.
             let outputs = runner.run(ProgramKind::Features, &[window.to_vec()], &mut generator(0));
             Ok(dequantize(&outputs.map_err(RunError::Session)?.vectors.concat(), &info))
@@ -60,7 +75,7 @@ impl Front {
     }
 
     /// A blob whose only program computes the features.
-    fn blob(&self, data: InputRange) -> Result<Blob, CompileError> {
+    fn blob(&self, data: InputRange) -> Result<Blob, FrontError> {
         let mut float = FloatModel { programs: vec![identity(self.len())], ..FloatModel::default() };
         let mut ranges = Ranges { nodes: vec![vec![0.0]], layers: Vec::new() };
         let data = self.prepend(&mut float, &mut ranges, data);

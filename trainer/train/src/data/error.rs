@@ -427,7 +427,7 @@ pub enum DataError {
     },
     /// The features of windows cannot be computed.
     #[error("the features of the windows cannot be computed: {0}")]
-    Front(#[from] elbo_compiler::CompileError),
+    Front(#[from] elbo_compiler::front::FrontError),
     /// Recordings cannot be read, or cut into windows.
     #[error(transparent)]
     Recording(#[from] super::recordings::RecordingError),
