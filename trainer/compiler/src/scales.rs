@@ -259,25 +259,30 @@ fn coarsen(analysis: &Analysis<'_>, fracs: &mut [u32], layers: &mut [LayerScale]
 }
 
 /// The initial output scale of a layer. It covers the observed range. If only clamps read the layer, it covers the
-/// clamps' interval instead, because rare values may be important for a score. Logits have at least one fractional bit,
-/// as `BernoulliNll` requires.
+/// clamps' interval instead, because rare values may be important for a score. Logits and means of a likelihood have at least
+/// as many fractional bits as it requires. Those that are larger saturate: a mean beyond 128 standard deviations, for a row
+/// that is far out.
 fn first_output(programs: &[Analysis<'_>], layer: usize, range: f32) -> u32 {
     let mut limit = 0f32;
-    let mut logits = false;
+    let mut least = 0;
     for analysis in programs {
         let nodes = &analysis.program.nodes;
         let of_layer = |source: &NodeId| nodes[*source].layers().contains(&layer);
         for node in nodes.iter().filter(|node| node.inputs.iter().any(of_layer)) {
             let reads = node.interval();
             limit = limit.max(reads.map_or(f32::INFINITY, |[low, high]| low.abs().max(high.abs())));
-            logits |= node.opcode() == Some(Opcode::BernoulliNll);
+            let Some(opcode) = node.opcode().filter(|_| node.inputs.first().is_some_and(of_layer)) else { continue };
+            let rules = opcode.rules();
+            if let (ScaleRule::AtLeast(frac), Some(TensorKind::Nats)) = (rules.input_scale(0), rules.output_kind()) {
+                least = least.max(frac.into());
+            }
         }
         if analysis.program.outputs.iter().any(of_layer) {
             limit = f32::INFINITY;
         }
     }
     let frac = finest(if limit.is_finite() && limit > 0.0 { limit } else { range * HEADROOM });
-    if logits { frac.max(1) } else { frac }
+    frac.max(least)
 }
 
 /// The phases of a transposed convolution write one tensor, and so need one scale.

@@ -149,3 +149,27 @@ fn a_front_end_is_close_to_the_float_graph() {
         }
     }
 }
+
+/// A mean that is huge for rows far out saturates: a model that learned such a layer still has a score.
+#[test]
+fn a_likelihood_with_huge_means_compiles() {
+    let mean = DenseLayer { w: vec![60.0, -60.0, 60.0, -60.0], b: vec![0.0; 2], out: 2, inp: 2 };
+    let log_variance = DenseLayer { w: vec![0.0; 4], b: vec![0.5; 2], out: 2, inp: 2 };
+    let mut b = Builder::default();
+    let x = b.input(2);
+    let (mean_of_x, log_variance_of_x) = (b.dense(0, 2, x), b.dense(1, 2, x));
+    let log_variance_of_x = b.clamp([-8.0, 4.0], log_variance_of_x);
+    let score = b.scalar(Opcode::GaussianNll, 0, &[mean_of_x, log_variance_of_x, x]);
+    let float = FloatModel {
+        layers: vec![mean, log_variance],
+        layer_names: vec!["mean".into(), "log-variance".into()],
+        programs: vec![b.finish(ProgramKind::Score, &[score])],
+    };
+    // Normal rows cancel almost.
+    let rows: Vec<Vec<f32>> = (0..20).map(|at| vec![1.0, 1.0 + 0.01 * at as f32]).collect();
+    let compiled = compile(float, &description(15.99), &rows, HeldOut::Rows(&[]), &options(2)).expect("a score");
+    for pair in paired(&compiled, ProgramKind::Score, &rows, 3).expect("a program that runs") {
+        let [float, integer] = pair.scalars;
+        assert!((float - integer).abs() < 0.1 + 0.01 * float, "{float} {integer}");
+    }
+}
