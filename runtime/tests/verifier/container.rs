@@ -13,8 +13,8 @@ fn containers() {
         assert_eq!(Model::load(&bytes[shift..], Limits::host()).err(), Some(E::Misaligned));
     }
     words_break(E::NotABlob, |words| words[0] ^= 1 << 24);
-    for found in [0, 1, 2, 3, 5, u32::MAX] {
-        words_break(E::Version { found, supported: 4 }, |words| words[1] = found);
+    for found in [0, 1, 2, 3, 4, 6, u32::MAX] {
+        words_break(E::Version { found, supported: 5 }, |words| words[1] = found);
     }
     for count in 5..=10 {
         words_break(E::Layout, |words| words[count] += 5);

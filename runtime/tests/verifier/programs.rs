@@ -10,7 +10,7 @@ use elbo_fuzz_blobs::builder::{Parts, Records};
 #[test]
 fn programs() {
     breaks(E::ProgramKind { program: 1 }, |p| p.programs[1].kind = 0);
-    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = 13);
+    breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::ALL.len() as u32 + 1);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind = ProgramKind::Reconstruct as u32);
     breaks(E::ProgramKind { program: 2 }, |p| p.programs[2].kind |= 1 << 8);
     words_break(E::ProgramKind { program: 2 }, |words| words[HEADER_WORDS + 2 * PROGRAM_WORDS + 7] = 1);

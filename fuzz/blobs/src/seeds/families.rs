@@ -359,9 +359,14 @@ pub(super) fn front() -> Parts {
         let y = p.scalar(Opcode::HalfSumSq, &[features], 0);
         p.outputs(&[y]);
     });
-    parts.program(ProgramKind::Reconstruct, |p| {
+    parts.program(ProgramKind::Features, |p| {
         let x = p.input(64, 0, 32768);
         let y = features(p, x);
+        p.outputs(&[y]);
+    });
+    parts.program(ProgramKind::ScoreFeatures, |p| {
+        let x = p.input(21, 8, 32768);
+        let y = p.scalar(Opcode::HalfSumSq, &[x], 0);
         p.outputs(&[y]);
     });
     parts.meta = meta_of("vae", "front", Likelihood::Gaussian, 1, 0);

@@ -28,8 +28,13 @@ fn errors_of_recordings_name_options_that_help() {
     let groups = ["--group-column", "place", "--out", text(&run)];
     table(&csv, 9, "0.09,hall,");
     fails(&[&train[..], &groups].concat(), &["row 9", "`x`", "--gaps"]);
-    table(&csv, 9, "0.01,hall,0.5");
-    fails(&[&train[..], &groups].concat(), &["line 9", "`time`", "--drop-columns time", "--time-column -"]);
+    // The newest sample first.
+    table(&csv, 0, "");
+    let lines = std::fs::read_to_string(&csv).unwrap();
+    let (header, samples) = lines.split_once('\n').unwrap();
+    let reversed: Vec<&str> = std::iter::once(header).chain(samples.lines().rev()).collect();
+    std::fs::write(&csv, reversed.join("\n")).unwrap();
+    fails(&[&train[..], &groups].concat(), &["line 3", "`time`", "--drop-columns time", "--time-column -"]);
     fails(&[&train[..], &["--time-column", "-", "--out", text(&run)]].concat(), &["`place`"]);
     let even = ["--drop-columns", "time", "--rate", "100"];
     succeeds(&[&train[..], &groups, &even].concat());
