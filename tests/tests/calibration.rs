@@ -18,6 +18,9 @@ use elbo_trainer::run::{Run, train};
 const TABLES: [&str; 6] = ["cardio", "thyroid", "shuttle", "ionosphere", "pendigits", "breastw"];
 const RATES: [Rate; 3] = [Rate::ONE_IN_10, Rate::ONE_IN_100, Rate::ONE_IN_1000];
 
+/// Train rows from which on a table is calibrated with rows of its own by default.
+const MANY: usize = 3000;
+
 /// A field of a recipe and its value.
 type Setting = (&'static str, &'static str);
 
@@ -132,7 +135,9 @@ fn nominal_rates_hold_on_unseen_normal_rows() {
     let mut missed = Vec::new();
     for name in TABLES {
         let (header, rows) = normal_rows(&adbench.join(format!("{name}.csv.gz")));
-        for (called, family, shuffles, settings) in models {
+        // Folds are for tables of few rows. `docs/calibration.md` says what they do elsewhere.
+        let suits = |called: &str| rows.len() / 2 < MANY || !called.contains("folds");
+        for (called, family, shuffles, settings) in models.into_iter().filter(|model| suits(model.0)) {
             let table = dir.path().join(format!("{name}.csv"));
             let measured: Vec<Alarms> = (0..shuffles)
                 .map(|seed| {
