@@ -135,9 +135,9 @@ fn nominal_rates_hold_on_unseen_normal_rows() {
     let mut missed = Vec::new();
     for name in TABLES {
         let (header, rows) = normal_rows(&adbench.join(format!("{name}.csv.gz")));
-        // Folds are for tables of few rows. `docs/calibration.md` says what they do elsewhere.
+        // Folds are for tables of few rows: elsewhere they keep the rate of the bar only.
         let suits = |called: &str| rows.len() / 2 < MANY || !called.contains("folds");
-        for (called, family, shuffles, settings) in models.into_iter().filter(|model| suits(model.0)) {
+        for (called, family, shuffles, settings) in models {
             let table = dir.path().join(format!("{name}.csv"));
             let measured: Vec<Alarms> = (0..shuffles)
                 .map(|seed| {
@@ -158,7 +158,7 @@ fn nominal_rates_hold_on_unseen_normal_rows() {
                 // The mean over shuffles lies within the interval of one of them.
                 let mean = alarms as f64 / shuffles as f64;
                 let most = most_alarms(scored, calibration, rate);
-                if mean > most as f64 {
+                if suits(called) && mean > most as f64 {
                     missed.push(format!("{name}, {called}: {mean} alarms at {rate}, expected at most {most}"));
                 }
                 if rate == Rate::ONE_IN_100 && calibration >= 300 && !(0.005..=0.02).contains(&share) {

@@ -120,16 +120,7 @@ impl<'b, 'm> Watch<'b, 'm> {
         let reference = rest.get_mut(..sizes.features).ok_or_else(room)?;
         let nats = memory.nats.get_mut(..sizes.features).ok_or_else(room)?;
         let calibration = model.meta().map_err(Reason::new)?.calibrations.get(ProgramKind::Score);
-        let status = MonitorStatus {
-            source: Source::Live,
-            detecting: false,
-            alarm: false,
-            windows: 0,
-            alarms: 0,
-            faults: 0,
-            lost: 0,
-            dropped: 0,
-        };
+        let status = fresh(Source::Live, false);
         let mut watch = Self {
             session,
             ring,
@@ -358,16 +349,7 @@ impl<'b, 'm> Watch<'b, 'm> {
         if let Some(drift) = &mut self.drift {
             drift.reset();
         }
-        self.status = MonitorStatus {
-            source: self.status.source,
-            detecting: self.status.detecting,
-            alarm: false,
-            windows: 0,
-            alarms: 0,
-            faults: 0,
-            lost: 0,
-            dropped: 0,
-        };
+        self.status = fresh(self.status.source, self.status.detecting);
         (self.next, self.absent) = (0, false);
     }
 
@@ -389,4 +371,9 @@ impl<'b, 'm> Watch<'b, 'm> {
         let scalar = [0, 16, 32, 48].map(|shift| (score.to_bits() >> shift) as i16);
         Some(elbo::crc32_i16(&scalar) == u32::from_le_bytes(digest))
     }
+}
+
+/// The status before the first window.
+fn fresh(source: Source, detecting: bool) -> MonitorStatus {
+    MonitorStatus { source, detecting, alarm: false, windows: 0, alarms: 0, faults: 0, lost: 0, dropped: 0 }
 }
